@@ -1,0 +1,77 @@
+"""Every error that adaprob_ray raises on purpose.
+
+    AdaprobError
+    ├── InputError (also a ValueError)   what a person gave is wrong; the command line exits with 2
+    ├── StoreError                       the store could not be read or written
+    │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
+    │   └── LeaseLost                    another attempt of the same cell took over
+    ├── Diverged                         a loss or a weight is no longer finite
+    ├── DeadlineExceeded                 a method passed its deadline
+    └── UndeclaredNeed                   a method touched something that its `needs` does not name
+
+Each has a `failure_class`: the word that stands in a failed attempt's log.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdaprobError(Exception):
+    """Base of all errors below."""
+
+    failure_class = "code"
+
+
+class InputError(AdaprobError, ValueError):
+    """Bad input. `faults` holds one line for each fault found; the message is those lines."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class StoreError(AdaprobError):
+    """The store could not be read or written."""
+
+    failure_class = "storage"
+
+
+class CorruptArtefact(StoreError):
+    """An artefact is missing, truncated or altered; its attempt has been revoked and the cell is ready again."""
+
+    def __init__(self, key: str, number: int, name: str, reason: str) -> None:
+        super().__init__(f"{name} of cell {key} (attempt {number}) {reason}; the attempt is revoked")
+        self.key, self.number, self.name, self.reason = key, number, name, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, str, str]]:
+        return type(self), (self.key, self.number, self.name, self.reason)
+
+
+class LeaseLost(StoreError):
+    """Another attempt of the same cell took over while this one ran."""
+
+
+class Diverged(AdaprobError):
+    """A loss, an output or a weight is NaN or infinite."""
+
+    failure_class = "diverged"
+
+
+class DeadlineExceeded(AdaprobError):
+    """A method went on past its deadline."""
+
+    failure_class = "timeout"
+
+
+class UndeclaredNeed(AdaprobError):
+    """A method touched something that its `needs` does not name."""
+
+
+def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
+    """One line: what was given, the nearest known name if there is one near, and all that was possible."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {given!r}{hint} (known: {', '.join(names)})"
