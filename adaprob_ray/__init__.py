@@ -1,0 +1,21 @@
+"""adaprob_ray: distributed, resumable sweeps for machine unlearning of image classifiers.
+
+Importing this package loads neither torch nor Ray; the names below are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from adaprob_ray._version import __version__
+
+_PUBLIC = {"project": "adaprob_ray.projection", "load_records": "adaprob_ray.record", "Store": "adaprob_ray.store"}
+
+__all__ = ["Store", "__version__", "load_records", "project"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'adaprob_ray' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

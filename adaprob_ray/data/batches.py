@@ -1,0 +1,111 @@
+"""A split whose images live on the device as uint8; a batch is an index selection, normalised there.
+
+Axes: N rows, B batch, C channels, H W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adaprob_ray.data.dataset import Dataset, Integers
+from adaprob_ray.data.split import split_images
+
+
+class Batch(NamedTuple):
+    """Normalised images [B, C, H, W] float32, labels [B] int64, and `rows` [B]: positions in the training set.
+
+    For validation and test parts `rows` are positions in that part.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """uint8 images [N, H, W, C] and labels [N] on a device, with what normalises them."""
+
+    images_NHWC: Tensor
+    labels: Tensor
+    scale_C: Tensor
+    shift_C: Tensor
+
+    def select(self, rows: Tensor) -> Tensor:
+        """Normalised images [B, C, H, W] in channels-last memory, as they are stored."""
+        chosen = self.images_NHWC.index_select(0, rows).to(torch.float32)
+        return chosen.mul_(self.scale_C).add_(self.shift_C).permute(0, 3, 1, 2)
+
+
+class Part:
+    """Some rows of a set of images, in a fixed order: retain, forget, train, validation or test."""
+
+    def __init__(self, pixels: Pixels, rows: Tensor) -> None:
+        self.pixels, self.rows = pixels, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.pixels.labels[self.rows]
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Batches of `size` rows, the last one smaller; shuffled if a CPU generator is given, else in order."""
+        rows = self.rows
+        if generator is not None:
+            order = torch.randperm(len(rows), generator=generator)
+            rows = rows[order.to(rows.device)]
+        for chosen in rows.split(size):
+            yield Batch(self.pixels.select(chosen), self.pixels.labels[chosen], chosen)
+
+    def select(self, positions: Integers) -> Part:
+        """The part that consists of these rows of the underlying images, repeats allowed."""
+        return Part(self.pixels, torch.from_numpy(positions).to(self.rows.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The training, validation and test parts of one data set and seed, on one device."""
+
+    train: Part
+    validation: Part
+    test: Part
+    classes: int
+    channels: int
+
+
+def _whole(images_NHWC: Tensor, labels: Tensor, scale: Tensor, shift: Tensor) -> Part:
+    return Part(Pixels(images_NHWC, labels, scale, shift), torch.arange(len(labels), device=labels.device))
+
+
+@lru_cache(maxsize=4)  # one process runs many cells of few data sets
+def load_parts(dataset: Dataset, root: Path, seed: int, *, test_pool: str, device: torch.device) -> Parts:
+    """Read a data set, split it and put it on `device`; (x/255 − mean)/std becomes one multiplication and one addition."""
+    images = dataset.load(root, seed)
+    rows = split_images(images, seed, test_pool=test_pool)
+    std = torch.tensor(dataset.std, dtype=torch.float64)
+    mean = torch.tensor(dataset.mean, dtype=torch.float64)
+    scale = (1 / (255 * std)).to(device, torch.float32)
+    shift = (-mean / std).to(device, torch.float32)
+
+    def part(pixels: NDArray[np.uint8], labels: Integers, chosen: Integers) -> Part:
+        chosen_images = torch.tensor(pixels[chosen], device=device)
+        return _whole(chosen_images, torch.tensor(labels[chosen], device=device), scale, shift)
+
+    return Parts(
+        train=part(images.train_NHWC, images.train_labels, rows.train),
+        validation=part(images.train_NHWC, images.train_labels, rows.validation),
+        test=part(images.test_NHWC, images.test_labels, rows.test),
+        classes=dataset.classes,
+        channels=dataset.channels,
+    )

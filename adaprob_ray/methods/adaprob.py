@@ -1,0 +1,137 @@
+"""AdaProb: give the forget rows pseudo-probabilities, refine all outputs by a projection, train the network towards them
+(Zhao et al., "Efficient Machine Unlearning via Adaptive Probability"; equations below are the paper's).
+
+    (1)-(4)  g* = argmin_g Σ_f KL(g_f ‖ r_f) + λ Σ_r KL(g_r ‖ r_r),   rows sum to 1, columns to M
+    (8)      L(w) = mean_n c_n KL(g*_n ‖ f(x_n; w)),                     over forget and retain rows together
+    (9)      w ← w − γ ∇L(w)
+
+Symbols: lam = λ, lr = γ, reference = r of the forget rows, totals = whose column sums M are; r of the retain rows is always
+the original's output. Needs the retain and forget rows and the recipe (for its batch-norm mode and weight decay).
+Cost: one forward pass over all training rows for the outputs; per epoch one forward and one backward pass over them.
+
+Readings, by name (DESIGN §7, protocol §4.4):
+    reference original, totals pseudo      Eq. (1)-(4) as written; the default
+    reference pseudo,   totals pseudo      the authors' script: feasible already, so that targets = pseudo-probabilities
+    reference pseudo,   totals original    "aligned with the model's overall distribution" (abstract)
+
+Differences from the paper:
+1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) asks.
+2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
+   the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
+3. The paper gives no hyper-parameters for (9): defaults are ours.
+4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adaprob_ray.data.batches import Batch, Part
+from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.projection import Solution, project
+from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.training import Loss, Step, predict, set_mode, sgd, train_epoch
+
+
+def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Generator) -> Tensor:
+    """log-probabilities [rows, classes] float64: uniform, or independent U(0, 1) entries divided by their row sum."""
+    if kind == "uniform":
+        return torch.full((rows, classes), -math.log(classes), dtype=torch.float64)
+    entries = torch.rand(rows, classes, generator=generator, dtype=torch.float64).clamp_min(torch.finfo(torch.float64).tiny)
+    return (entries / entries.sum(1, keepdim=True)).log()
+
+
+def mean_shift(targets_NK: Tensor, start_NK: Tensor) -> float:
+    """Mean over rows of ½ Σ_k |g*_nk − r_nk|: how far refinement moved the rows, 0 (a no-op) to 1."""
+    return float((targets_NK - start_NK).abs().sum(1).mean() / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaProb(Unlearning):
+    """Targets by projection, then soft-label training on all training rows."""
+
+    name = "adaprob"
+    needs = frozenset({"retain", "forget", "recipe"})
+    space = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
+
+    reference: str = hyper("original", choices=("original", "pseudo"), about="r of the forget rows")
+    totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
+    source: str = hyper("original", choices=("original",), about="the model whose outputs f are")
+    pseudo: str = hyper("uniform", choices=("uniform", "random"))
+    lam: float = hyper(1.0, above=0, about="λ")
+    lam_in: str = hyper("targets", choices=("targets", "loss", "both"))
+    epochs: int = hyper(5, unit="passes over train", low=1)
+    lr: float = hyper(5e-3, above=0, about="γ, constant")
+    momentum: float = hyper(0.9, low=0, below=1)
+    batch_size: int = hyper(128, unit="rows", low=1)
+
+    def __post_init__(self) -> None:
+        if self.reference == "original" and self.totals == "original":
+            raise ValueError(
+                "reference: original with totals: original asks for no change at all; take pseudo for one of them"
+            )
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(forward=(self.epochs + 1) * sizes.train, backward=self.epochs * sizes.train)
+
+    def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution, Tensor, Tensor]:
+        """Solve (1)-(4): the solution, its reference r [N, K] and the pseudo matrix [N, K], both log-probabilities float64.
+
+        `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten.
+        """
+        log_f_NK = log_f_NK.double()
+        pseudo_NK = log_f_NK.clone()
+        made = pseudo_probabilities(len(forget), log_f_NK.shape[1], self.pseudo, generator)
+        pseudo_NK[forget] = made.to(log_f_NK.device)
+        reference_NK = log_f_NK if self.reference == "original" else pseudo_NK
+        totals_K = (pseudo_NK if self.totals == "pseudo" else log_f_NK).exp().sum(0)
+        weights_N = torch.full((len(log_f_NK),), self.lam if self.lam_in != "loss" else 1.0, dtype=torch.float64)
+        weights_N = weights_N.to(log_f_NK.device)
+        weights_N[forget] = 1.0
+        return project(reference_NK, weights_N, totals_K), reference_NK, pseudo_NK
+
+    def _loss(self, targets_NK: Tensor, retain_weight_N: Tensor) -> Loss:
+        """Eq. (8): KL(g* ‖ f), the mean over the rows of a batch, retain rows weighted."""
+        entropies_N = torch.special.entr(targets_NK).sum(1)
+
+        def loss(model: nn.Module, batch: Batch) -> Step:
+            logits = model(batch.images).float()
+            cross_N = -(targets_NK[batch.rows] * functional.log_softmax(logits, dim=1)).sum(1)
+            divergence_N = cross_N - entropies_N[batch.rows]
+            return Step((retain_weight_N[batch.rows] * divergence_N).mean(), logits)
+
+        return loss
+
+    def _refine(self, model: nn.Module, train: Part, forget: Tensor, context: Context) -> Tensor:
+        """The targets g* [N, K] float32, with what the projection did noted in the Record."""
+        log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
+        solution, reference_NK, _ = self.targets(log_f_NK, forget, context.generator("pseudo"))
+        moved, start = solution.targets[forget], reference_NK[forget].exp()
+        context.note(
+            target_shift=mean_shift(moved, start),
+            target_shift_retain=mean_shift(solution.targets, reference_NK.exp()),
+            projection_residual=solution.residual,
+            projection_passes=solution.passes,
+        )
+        return solution.targets.float()
+
+    def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+        forget, recipe, shuffle = split.forget.rows, context.recipe, context.generator("shuffle")
+        targets_NK = self._refine(model, split.train, forget, context)
+        retain_weight = self.lam if self.lam_in != "targets" else 1.0
+        weight_N = torch.full((len(split.train),), retain_weight, device=context.device)
+        weight_N[forget] = 1.0
+        loss = self._loss(targets_NK, weight_N)
+        optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)
+        set_mode(model, recipe.batch_norm)
+        for epoch in range(1, self.epochs + 1):
+            context.check_deadline()
+            batches = split.train.batches(self.batch_size, shuffle)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision)
+            context.report(epoch, loss=done.loss, train_error_percent=done.error_percent)
+        return model

@@ -1,0 +1,28 @@
+"""Original: the model before unlearning, trained on all training rows by the recipe (protocol §3).
+
+Needs nothing but the training rows. Cost per epoch: one forward and one backward pass over all training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaprob_ray.data.dataset import Integers
+from adaprob_ray.methods.base import Cost, Sizes, Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original(Trained):
+    """One original serves all forget requests of its seed."""
+
+    name = "original"
+    reads_forget = False
+
+    def rows(self, train_count: int, forget: Integers, seed: int) -> Integers:
+        return np.arange(train_count)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        passes = sizes.recipe_epochs * sizes.train
+        return Cost(forward=passes, backward=passes)

@@ -1,0 +1,22 @@
+"""Retrain once more, on the same rows, with an initial classifier and an order of its own (DESIGN §9).
+
+The original and Retrain of one seed share their start and their order, so that the original is closer to Retrain than another
+honest retraining would be. This second retraining gives the divergence between two of them: the floor below which no
+method's distance to Retrain means anything.
+
+Needs and cost are those of Retrain, whose settings it takes. The paper has no such model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adaprob_ray.methods.retrain import Retrain
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainIndependent(Retrain):
+    """Retrain with independent randomness."""
+
+    name = "retrain_independent"
+    generator_suffix = "-independent"

@@ -1,0 +1,48 @@
+"""Divergence of a model's outputs from those of Retrain, row by row (protocol §6.4, DESIGN §9).
+
+    KL(p ‖ q) = Σ_k p_k (log p_k − log q_k), p the model's and q Retrain's probabilities, each (p + 1e-8) renormalised
+
+`kl_*_nats` is against the independent retraining; `kl_*_same_seed_nats`, the paper's, against the one that shares the
+model's start and order. Retrain's own `kl_*_nats` is the floor: the divergence between two honest retrainings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import rel_entr, softmax
+
+from adaprob_ray.metrics.outputs import Evaluation, Outputs
+
+SMOOTHING = 1e-8
+
+
+def smoothed(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities [N, K] in float64, 1e-8 added to each entry and rows renormalised."""
+    p_NK = softmax(logits_NK.astype(np.float64), axis=1) + SMOOTHING
+    return p_NK / p_NK.sum(1, keepdims=True)
+
+
+def mean_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[np.float32]) -> float:
+    """Mean over rows of KL(p ‖ q)."""
+    return float(rel_entr(smoothed(p_logits_NK), smoothed(q_logits_NK)).sum(1).mean())
+
+
+def kl_to_retrain(evaluation: Evaluation) -> dict[str, float | None]:
+    """On forget rows and on the test set; None where a model would be compared with itself."""
+
+    def pair(reference: Outputs) -> tuple[float | None, float | None]:
+        if evaluation.model is reference:
+            return None, None
+        model, rows = evaluation.model, evaluation.forget
+        forget = mean_divergence_nats(model.logits["train"][rows], reference.logits["train"][rows])
+        return forget, mean_divergence_nats(model.logits["test"], reference.logits["test"])
+
+    kl_forget, kl_test = pair(evaluation.independent)
+    same_forget, same_test = pair(evaluation.retrain)
+    return {
+        "kl_forget_nats": kl_forget,
+        "kl_test_nats": kl_test,
+        "kl_forget_same_seed_nats": same_forget,
+        "kl_test_same_seed_nats": same_test,
+    }

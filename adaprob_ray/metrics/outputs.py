@@ -1,0 +1,56 @@
+"""What a metric is given: one model's Outputs, those of its three references, and which training rows were forgotten.
+
+Axes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from adaprob_ray.data.dataset import Integers
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """float32 logits [N, K] and int64 labels [N] of one model over train, validation and test, in data-set order."""
+
+    logits: Mapping[str, NDArray[np.float32]]
+    labels: Mapping[str, Integers]
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file with tensors `train.logits`, `train.labels` and so on."""
+        tensors = {f"{part}.logits": self.logits[part] for part in PARTS}
+        return save({**tensors, **{f"{part}.labels": self.labels[part] for part in PARTS}})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Outputs:
+        tensors = load(data)
+        return cls(
+            logits={part: tensors[f"{part}.logits"] for part in PARTS},
+            labels={part: tensors[f"{part}.labels"] for part in PARTS},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All that a metric may read. `forget` and `retain` are positions in the training part.
+
+    `retrain` is the reference of the same seed, `independent` the retraining with randomness of its own. Where the model
+    is one of these it is the same object, and a comparison with itself does not apply.
+    """
+
+    model: Outputs
+    original: Outputs
+    retrain: Outputs
+    independent: Outputs
+    forget: Integers
+    retain: Integers
+    forget_class: int
+    seed: int

@@ -1,0 +1,44 @@
+"""The ALL-CNN of the SCRUB and AdaProb code (protocol §2.2): eight convolutions, batch norm after each, no pooling but the last.
+
+Axes: B batch, C channels, H W height and width, K classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+BASE_WIDTHS = (96, 192)
+
+
+def convolution(width_in: int, width_out: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias, batch norm, ReLU; a 3×3 kernel is padded by 1, a 1×1 kernel by 0."""
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(width_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class AllCNN(nn.Module):
+    """Logits [B, K] of images [B, C, H, W]; the last pooling is over all that is left (8×8 for 32×32 images).
+
+    `filters` scales both widths: 1.0 gives 96 and 192, 0.4 gives 38 and 76.
+    """
+
+    def __init__(self, *, classes: int, channels: int = 3, filters: float = 1.0) -> None:
+        super().__init__()
+        first, second = (int(width * filters) for width in BASE_WIDTHS)
+        self.features = nn.Sequential(
+            convolution(channels, first),
+            convolution(first, first),
+            convolution(first, second, stride=2),
+            convolution(second, second),
+            convolution(second, second),
+            convolution(second, second, stride=2),
+            convolution(second, second),
+            convolution(second, second, kernel=1),
+        )
+        self.classifier = nn.Linear(second, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.classifier(self.features(x_BCHW).mean(dim=(2, 3)))

@@ -1,0 +1,63 @@
+"""The pre-activation ResNet-18 of the SCRUB and AdaProb code (protocol §2.1).
+
+It differs from the usual ResNet-18 in five ways: the stem always has 64 channels, the 3×3 convolutions have biases, a
+shortcut with a projection starts from the activated input, nothing is added after the last block, and a width ratio scales
+the four stages.
+
+Axes: B batch, C channels, H W height and width, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STEM_WIDTH = 64
+STAGE_WIDTHS = (64, 128, 256, 512)
+STAGE_STRIDES = (1, 2, 2, 2)
+BLOCKS_PER_STAGE = 2
+
+
+class PreActivationBlock(nn.Module):
+    """out = conv2(relu(bn2(conv1(a)))) + shortcut, where a = relu(bn1(x)); the shortcut is x itself, or a 1×1 conv of a."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(width_in)
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1)
+        self.bn2 = nn.BatchNorm2d(width_out)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.projection: nn.Conv2d | None = None
+        if stride != 1 or width_in != width_out:
+            self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        active = torch.relu(self.bn1(x_BCHW))
+        shortcut = x_BCHW if self.projection is None else self.projection(active)
+        return self.conv2(torch.relu(self.bn2(self.conv1(active)))) + shortcut
+
+
+class ResNet18(nn.Module):
+    """Logits [B, K] of images [B, C, H, W] with H = W ≥ 8; the last pooling is over all that is left (4×4 for 32×32 images).
+
+    `filters` scales the widths of the four stages, not the stem: 0.4 gives 25, 51, 102, 204.
+    """
+
+    def __init__(self, *, classes: int, channels: int = 3, filters: float = 1.0) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, STEM_WIDTH, 3, padding=1)
+        self.stem_bn = nn.BatchNorm2d(STEM_WIDTH)
+        width = STEM_WIDTH
+        stages = []
+        for base, stride in zip(STAGE_WIDTHS, STAGE_STRIDES, strict=True):
+            blocks = []
+            for index in range(BLOCKS_PER_STAGE):
+                blocks.append(PreActivationBlock(width, int(base * filters), stride if index == 0 else 1))
+                width = int(base * filters)
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        hidden = torch.relu(self.stem_bn(self.stem(x_BCHW)))
+        return self.classifier(self.stages(hidden).mean(dim=(2, 3)))

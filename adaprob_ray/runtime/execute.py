@@ -1,0 +1,140 @@
+"""One cell, from lease to commit, alike in every executor: take the lease, run the stage, leave a commit or a failure."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import time
+import traceback
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost
+from adaprob_ray.methods.base import seed_for
+from adaprob_ray.runtime.provenance import provenance
+from adaprob_ray.runtime.source import KnownDead
+from adaprob_ray.runtime.tensorboard import CellBoard
+from adaprob_ray.stages import Product, Workspace
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Outcome
+
+STAGES = "adaprob_ray.stages:STAGES"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an executor is told beside its cells. `stages` names the table of stage functions, as module:name.
+
+    `boards` is the local folder for TensorBoard, None for none; `run` a word for the leases.
+    """
+
+    store: str
+    data_root: Path
+    run: str
+    boards: Path | None = None
+    stages: str = STAGES
+
+    @classmethod
+    def start(cls, store: Store, data_root: Path, boards: Path | None, stages: str = STAGES) -> Job:
+        return cls(store=store.location, data_root=data_root, run=uuid.uuid4().hex[:8], boards=boards, stages=stages)
+
+
+def limit_threads(count: int) -> None:
+    """All pools of this process to `count` threads. Sums depend on it, so it is the same in every executor."""
+    torch.set_num_threads(count)
+    threadpool_limits(count)
+
+
+def choose_device(gpu: float) -> torch.device:
+    """The card that was granted, never one that is merely visible. `gpu` is a count, so a share of memory is fenced too."""
+    if gpu <= 0 or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if gpu < 1:
+        torch.cuda.set_per_process_memory_fraction(gpu)
+    return torch.device("cuda", 0)
+
+
+def _settle_randomness(cell: Cell) -> None:
+    """Every generator that a stage uses is its own; the global ones are pinned too, so that nothing is inherited."""
+    seed = seed_for(cell.settings["seed"], cell.settings.get("repeat", 0), "global") % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
+def execute(
+    cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None
+) -> Outcome:
+    """Run one cell. Never raises for a failure of the cell: the outcome says what happened, the store keeps the log.
+
+    `dead`: the attempt whose holder the planner found dead, if there is one.
+    """
+    start = time.monotonic()
+    owner = f"{os.uname().nodename}:{os.getpid()}"
+    attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=None if dead is None else KnownDead(dead))
+    if attempt is None:
+        return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
+    try:
+        product, facts = _produce(cell, job, store, gpu=gpu, exclusive=exclusive)
+        for name, data in product.files.items():
+            attempt.write(name, data)
+        attempt.commit(facts)
+    except KeyboardInterrupt:
+        attempt.release()
+        raise
+    except LeaseLost:
+        return Outcome("elsewhere")
+    except CorruptArtefact as error:
+        attempt.release()
+        return Outcome("stale", revoked=(error.key,))
+    except Exception as error:
+        failure = _describe(error)
+        attempt.fail(failure["class"], failure["message"], traceback.format_exc())
+        return Outcome("failed", time.monotonic() - start, failure)
+    return Outcome("done", time.monotonic() - start)
+
+
+def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool) -> tuple[Product, dict[str, Any]]:
+    start = time.perf_counter()
+    threads = int(cell.resources.get("cpu", 1))
+    limit_threads(threads)
+    device = choose_device(gpu)
+    _settle_randomness(cell)
+    board = CellBoard(job.boards, cell)
+    where = provenance(device, threads=threads, exclusive=exclusive)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    workspace = Workspace(
+        store=store, data_root=job.data_root, device=device, exclusive=exclusive, provenance=where, report=board.scalars
+    )
+    product = _stage(job.stages, cell.stage)(cell, workspace)
+    facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
+    if device.type == "cuda":
+        facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+        torch.cuda.empty_cache()
+    board.close(facts)
+    return product, facts
+
+
+def _stage(stages: str, name: str) -> Any:
+    module, _, table = stages.partition(":")
+    return getattr(importlib.import_module(module), table)[name]
+
+
+def _describe(error: Exception) -> Mapping[str, str]:
+    """The class of a failure decides about another try."""
+    kind = error.failure_class if isinstance(error, AdaprobError) else "code"
+    if isinstance(error, torch.OutOfMemoryError):
+        kind = "out_of_memory"
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return {"class": kind, "message": message[:500]}

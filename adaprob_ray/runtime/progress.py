@@ -1,0 +1,93 @@
+"""What a person sees while a sweep runs: cells done, running, waiting and failed, and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import STAGE_WEIGHT, Plan
+
+LINE_SECONDS = 10.0  # between lines where the output is no terminal
+
+
+class Progress:
+    """A live line on a terminal; elsewhere a line every ten seconds, and one at the end."""
+
+    def __init__(self, plan: Plan, *, slots: int = 1, console: Console | None = None) -> None:
+        self._plan, self._slots = plan, max(slots, 1)
+        self._console = console or Console(stderr=True)
+        self._live: Live | None = None
+        self._start = self._last_line = time.monotonic()
+        self._shown_failures: set[str] = set()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._console.print(self.line(), highlight=False)
+
+    def update(self, cell: Cell | None = None) -> None:
+        """Show the state; `cell` is one that has just ended."""
+        if cell is not None and cell.key in self._plan.failures and cell.key not in self._shown_failures:
+            self._shown_failures.add(cell.key)
+            failure = self._plan.failures[cell.key]
+            self._console.print(f"failed: {cell.title}: {failure['class']}: {failure['message']}", highlight=False)
+        now = time.monotonic()
+        if self._live is not None:
+            self._live.update(Text(self.line()))
+        elif now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            self._console.print(self.line(), highlight=False)
+
+    def line(self) -> str:
+        """One line: counts, seconds so far, time left."""
+        counts = self._plan.counts()
+        running = counts["running"] + counts["elsewhere"]
+        waiting = counts["ready"] + counts["waiting"]
+        words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
+        if counts["blocked"]:
+            words.append(f"{counts['blocked']} blocked")
+        left = self.seconds_left()
+        words.append(f"{time.monotonic() - self._start:.0f} s so far")
+        if waiting + running:
+            words.append("time left unknown yet" if left is None else f"about {left:.0f} s left")
+        return f"{len(self._plan.cells)} cells: " + ", ".join(words)
+
+    def seconds_left(self) -> float | None:
+        """Open cells times the mean seconds of their kind (stage and method), shared by the slots; None before any ended.
+
+        A kind not yet seen takes the mean of its stage, else of all cells, in proportion to the stages' rough cost.
+        """
+        if not self._plan.executed:
+            return None
+        seconds: dict[object, list[float]] = defaultdict(list)
+        scaled: list[float] = []
+        for key, spent in self._plan.executed:
+            cell = self._plan.cells[key]
+            seconds[_kind(cell)].append(spent)
+            seconds[cell.stage].append(spent)
+            scaled.append(spent / STAGE_WEIGHT[cell.stage])
+        left = 0.0
+        for key, cell in self._plan.cells.items():
+            if self._plan.state(key) in ("ready", "waiting", "running"):
+                known = seconds.get(_kind(cell)) or seconds.get(cell.stage)
+                mean = sum(known) / len(known) if known else STAGE_WEIGHT[cell.stage] * sum(scaled) / len(scaled)
+                left += mean / 2 if self._plan.state(key) == "running" else mean
+        return left / self._slots
+
+
+def _kind(cell: Cell) -> tuple[str, str, str]:
+    return cell.stage, str(cell.settings.get("method")), cell.settings["dataset"]["name"]

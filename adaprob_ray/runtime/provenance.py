@@ -1,0 +1,58 @@
+"""Where and with what a cell ran: the columns that every Record carries beside its numbers."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import adaprob_ray
+
+
+@functools.cache
+def _git(*arguments: str) -> str:
+    """What git says of the checkout that this package runs from; "" outside one."""
+    root = Path(adaprob_ray.__file__).parents[1]
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+@functools.cache
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def device_words(device: torch.device) -> str:
+    """The card's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})"
+
+
+def provenance(device: torch.device, *, threads: int, exclusive: bool) -> dict[str, Any]:
+    """commit, started_at, host, device, exclusive, threads and versions. A dirty checkout says so in `run_dirty`."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or f"version {adaprob_ray.__version__}",
+        "run_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "device": device_words(device),
+        "exclusive": exclusive,
+        "threads": threads,
+        "python_version": platform.python_version(),
+        "torch_version": torch.__version__,
+        "numpy_version": numpy.__version__,
+    }

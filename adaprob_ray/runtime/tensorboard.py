@@ -1,0 +1,53 @@
+"""TensorBoard files: a view of a cell, in a folder of its own, emptied when an attempt starts. Never read back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import summary_v2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from adaprob_ray.sweep.cell import Cell
+
+
+class CellBoard:
+    """Writes named scalars, and at the end the cell's settings as hparams. With folder None it does nothing."""
+
+    def __init__(self, folder: Path | None, cell: Cell) -> None:
+        self._cell, self._writer = cell, None
+        if folder is None:
+            return
+        own = folder / cell.title
+        shutil.rmtree(own, ignore_errors=True)
+        self._writer = EventFileWriter(str(own))
+
+    def scalars(self, step: int, **values: float) -> None:
+        if self._writer is not None:
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+            self._writer.add_event(Event(summary=summary, step=step))
+
+    def close(self, facts: Mapping[str, Any]) -> None:
+        """Last values as scalars, settings as hparams, and flush."""
+        if self._writer is None:
+            return
+        numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
+        self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
+        hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.key)
+        self._writer.add_event(Event(summary=Summary.FromString(hparams.SerializeToString())))
+        self._writer.close()
+
+
+def _flat(cell: Cell) -> dict[str, bool | float | str]:
+    """Settings one level deep, as the hparams plugin takes them."""
+    flat: dict[str, bool | float | str] = {"stage": cell.stage}
+    for name, value in cell.settings.items():
+        items = value.items() if isinstance(value, Mapping) else [("", value)]
+        for inner, item in items:
+            full = f"{name}.{inner}" if inner else name
+            flat[full] = item if isinstance(item, (bool, int, float, str)) else str(item)
+    return flat

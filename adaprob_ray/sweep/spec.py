@@ -1,0 +1,469 @@
+"""A sweep file, parsed, checked and expanded to cells. It reads no data set and loads neither torch nor Ray.
+
+All faults of a file are found in one go and reported one a line; `expect` is checked last.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pydantic
+import yaml
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.sweep.cell import Cell, canonical, forget_words
+from adaprob_ray.sweep.settings import check, hyper, multiplied
+
+REFERENCES = ("original", "retrain", "retrain_independent")  # planned and evaluated in every sweep
+
+
+class DatasetEntry(Protocol):
+    """What the planner asks of a data set."""
+
+    revision: int
+    pretrain_on: str | None
+
+    @property
+    def classes(self) -> int: ...
+    @property
+    def train_per_class(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Every name that a sweep file may use, with what the planner must know of it. The catalogue makes it."""
+
+    datasets: Mapping[str, Any]  # name -> DatasetEntry
+    architectures: Mapping[str, Any]  # name -> something with a revision
+    recipes: Mapping[str, Any]  # name -> a dataclass instance with a revision
+    methods: Mapping[str, Any]  # name -> dataclass with stage, revision, reads_forget
+    metrics: Mapping[str, Any]  # name -> something with a revision
+    stages: Mapping[str, int]  # name -> revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    name: str = hyper("")
+    test_pool: str = hyper("clean", choices=("clean", "paper"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSettings:
+    name: str = hyper("")
+    filters: float = hyper(1.0, above=0)
+
+
+class _File(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Grid(_File):
+    dataset: Any
+    architecture: Any
+    forget: Any
+    seed: Any
+
+
+class Resources(_File):
+    """What one cell of a stage holds while it runs. `exclusive`: nothing else runs beside it."""
+
+    cpu: int = pydantic.Field(default=1, ge=1)
+    gpu: float = pydantic.Field(default=0, ge=0)
+    exclusive: bool = False
+
+
+class StageResources(_File):
+    pretrain: Resources = Resources()
+    train: Resources = Resources()
+    unlearn: Resources = Resources()
+    evaluate: Resources = Resources()
+
+
+class Keep(_File):
+    unlearn: Literal["outputs", "weights"] = "outputs"
+
+
+class Expect(_File):
+    cells: int | None = None
+
+
+class SweepFile(_File):
+    """The keys of a sweep file and their types."""
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    about: str = ""
+    grid: Grid
+    train: dict[str, Any] = pydantic.Field(default_factory=dict)
+    pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
+    methods: dict[str, Any]
+    metrics: list[str]
+    precision: Literal["float32", "bfloat16"] = "float32"
+    repeats: int = pydantic.Field(default=1, ge=1)
+    resources: StageResources = StageResources()
+    keep: Keep = Keep()
+    expect: Expect = Expect()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A YAML loader that refuses a key given twice, of which plain YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {sorted(map(str, twice))}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid."""
+
+    dataset: Mapping[str, Any]
+    architecture: Mapping[str, Any]
+    forget: Mapping[str, Any]
+    seed: int
+
+    def matches(self, where: Mapping[str, Any]) -> bool:
+        return all(_agrees(getattr(self, name), wanted) for name, wanted in where.items())
+
+
+def _agrees(value: Any, wanted: Any) -> bool:
+    """A name, a kind, a number, a mapping of some of its keys, or a list of these of which one agrees."""
+    if isinstance(wanted, list):
+        return any(_agrees(value, item) for item in wanted)
+    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+        return all(value.get(name) == item for name, item in wanted.items())
+    if isinstance(value, Mapping):
+        return wanted in (value.get("name"), value.get("kind"))
+    return bool(value == wanted)
+
+
+class Sweep:
+    """One parsed, validated, frozen sweep file. `cells` is the graph it expands to, parents before children."""
+
+    def __init__(self, file: SweepFile, vocabulary: Vocabulary, *, text: str = "") -> None:
+        self.file, self.text, self.name = file, text, file.name
+        self._vocabulary = vocabulary
+        self._faults: list[str] = []
+        self.cells: dict[str, Cell] = {}
+        self._expand()
+        self._raise_faults()
+        expected = file.expect.cells
+        if expected is not None and expected != len(self.cells):
+            raise InputError(f"expect: cells: {expected} expected, but the file expands to {len(self.cells)}")
+
+    @classmethod
+    def load(cls, path: str | Path, vocabulary: Vocabulary) -> Sweep:
+        """Read a sweep file. Raises InputError with one line for each fault, each beginning with the path."""
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+        try:
+            return cls.parse(text, vocabulary)
+        except InputError as error:
+            raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
+
+    @classmethod
+    def parse(cls, text: str, vocabulary: Vocabulary) -> Sweep:
+        try:
+            document = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
+        except yaml.YAMLError as error:
+            raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(document, dict):
+            raise InputError(f"a sweep file is a mapping of keys, got {type(document).__name__}")
+        try:
+            file = SweepFile.model_validate(document)
+        except pydantic.ValidationError as error:
+            raise InputError(*_structure_faults(error)) from None
+        return cls(file, vocabulary, text=text)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _fault(self, line: str) -> None:
+        if line not in self._faults:
+            self._faults.append(line)
+
+    def _raise_faults(self) -> None:
+        if self._faults:
+            raise InputError(*self._faults)
+
+    def _checked(self, cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        settings, faults = check(cls, given, where)
+        for fault in faults:
+            self._fault(fault)
+        return settings
+
+    # -- the grid -------------------------------------------------------------------------------------------------
+
+    def _points(self) -> Iterator[Point]:
+        grid = self.file.grid
+        datasets = [self._dataset(item) for item in self._several("dataset", grid.dataset)]
+        architectures = [self._architecture(item) for item in self._several("architecture", grid.architecture)]
+        seeds = [self._seed(item) for item in self._several("seed", grid.seed)]
+        requests = self._several("forget", grid.forget)
+        for dataset in datasets:
+            for request in requests:
+                self._check_forget(dataset, request)
+        self._raise_faults()
+        for dataset, architecture, forget, seed in itertools.product(datasets, architectures, requests, seeds):
+            yield Point(dataset, architecture, forget, seed)
+
+    def _several(self, name: str, value: Any) -> list[Any]:
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            self._fault(f"grid.{name}: at least one value is needed, got an empty list")
+        texts = [canonical(item) for item in values]
+        for text in sorted({text for text in texts if texts.count(text) > 1}):
+            self._fault(f"grid.{name}: {text} is given more than once")
+        return values
+
+    def _named(self, what: str, item: Any, cls: type, known: Mapping[str, Any]) -> dict[str, Any]:
+        given = {"name": item} if isinstance(item, str) else item
+        if not isinstance(given, dict):
+            self._fault(f"grid.{what}: expected a name or a mapping, got {item!r}")
+            return {"name": ""}
+        settings = self._checked(cls, given, f"grid.{what}")
+        if settings["name"] not in known:
+            self._fault(f"grid.{what}: {unknown_name(what, settings['name'], known)}")
+        return settings
+
+    def _dataset(self, item: Any) -> dict[str, Any]:
+        return self._named("dataset", item, DatasetSettings, self._vocabulary.datasets)
+
+    def _architecture(self, item: Any) -> dict[str, Any]:
+        return self._named("architecture", item, ArchitectureSettings, self._vocabulary.architectures)
+
+    def _seed(self, value: Any) -> int:
+        if type(value) is not int or value < 1:
+            self._fault(f"grid.seed: a seed is a whole number of at least 1 (forget sets are drawn with seed − 1), got {value!r}")
+            return 1
+        return value
+
+    def _check_forget(self, dataset: Mapping[str, Any], forget: Any) -> None:
+        entry = self._vocabulary.datasets.get(dataset["name"])
+        for fault in forget_faults(dataset["name"], entry, forget):
+            self._fault(f"grid.forget: {fault}")
+
+    # -- methods --------------------------------------------------------------------------------------------------
+
+    def _settings_of(self, label: str, point: Point) -> list[dict[str, Any]]:
+        """All settings of a label at one grid point: one mapping, or several where lists multiply."""
+        given = self._given(label, point)
+        if given is None:
+            return []
+        name = given.get("method", label)
+        method = self._vocabulary.methods.get(name)
+        where = f"methods.{label}"
+        if method is None:
+            self._fault(f"{where}: {unknown_name('method', name, self._vocabulary.methods)}")
+            return []
+        hyperparameters = {key: value for key, value in given.items() if key != "method"}
+        result = []
+        for single in multiplied(method, hyperparameters):
+            settings = self._checked(method, single, where)
+            if not self._faults:
+                self._validate(method, settings, where)
+            result.append({"method": name, "hyper": settings})
+        return result
+
+    def _validate(self, method: Any, settings: dict[str, Any], where: str) -> None:
+        """Rules that join several settings of one method stand in its `__post_init__`."""
+        try:
+            method(**settings)
+        except ValueError as error:
+            self._fault(f"{where}: {error}")
+
+    def _given(self, label: str, point: Point) -> dict[str, Any] | None:
+        given = self.file.methods.get(label, {})
+        if isinstance(given, dict):
+            return given
+        where = f"methods.{label}"
+        if not isinstance(given, list) or not all(isinstance(e, dict) and set(e) == {"where", "with"} for e in given):
+            self._fault(f"{where}: expected settings, or a list of {{where: …, with: …}}, got {given!r}")
+            return None
+        for entry in given:
+            for name in set(entry["where"]) - set(Point.__dataclass_fields__):
+                self._fault(f"{where}: where: {unknown_name('key', name, Point.__dataclass_fields__)}")
+        if self._faults:
+            return None
+        matching = [entry["with"] for entry in given if point.matches(entry["where"])]
+        if len(matching) != 1:
+            self._fault(f"{where}: {len(matching)} entries match {_words(point)}; exactly one must")
+            return None
+        return dict(matching[0])
+
+    def _reference(self, label: str, point: Point) -> dict[str, Any]:
+        """The one setting of original, retrain or retrain_independent, which takes retrain's."""
+        if label == "retrain_independent":
+            if self.file.methods.get(label):
+                self._fault(f"methods.{label}: takes the settings of retrain; write {{}}")
+            settings = self._reference("retrain", point)
+            return {**settings, "method": label}
+        settings_list = self._settings_of(label, point)
+        if len(settings_list) > 1:
+            self._fault(f"methods.{label}: is a reference and takes one setting, got {len(settings_list)}")
+        if settings_list and settings_list[0]["method"] != label:
+            self._fault(f"methods.{label}: this label is reserved for the method of that name")
+        return settings_list[0] if settings_list else {"method": label, "hyper": {}}
+
+    # -- cells ----------------------------------------------------------------------------------------------------
+
+    def _recipe(self, where: str, given: Mapping[str, Any], default: str) -> dict[str, Any]:
+        recipes = self._vocabulary.recipes
+        name = given.get("recipe", default)
+        if name not in recipes:
+            self._fault(f"{where}: {unknown_name('recipe', name, recipes)}")
+            return {}
+        defaults = {field: getattr(recipes[name], field) for field in recipes[name].__dataclass_fields__}
+        changes = {key: value for key, value in given.items() if key not in ("recipe", "seed")}
+        return self._checked(type(recipes[name]), {**defaults, **changes}, where)
+
+    def _expand(self) -> None:
+        for name in self.file.metrics:
+            if name not in self._vocabulary.metrics:
+                self._fault(f"metrics: {unknown_name('metric', name, self._vocabulary.metrics)}")
+        if not self.file.metrics or len(set(self.file.metrics)) < len(self.file.metrics):
+            self._fault(f"metrics: at least one, each once, got {self.file.metrics}")
+        self._train_recipe = self._recipe("train", self.file.train, "large")
+        pretrain = self.file.pretrain
+        self._pretrain_recipe = self._recipe("pretrain", pretrain or {}, "pretrain")
+        self._pretrain_seed = (pretrain or {}).get("seed", 1)
+        if type(self._pretrain_seed) is not int or self._pretrain_seed < 1:
+            self._fault(f"pretrain: seed: must be a whole number of at least 1, got {self._pretrain_seed!r}")
+        for point in self._points():
+            self._expand_point(point)
+
+    def _add(self, stage: str, settings: dict[str, Any], parents: dict[str, str], named: dict[str, int]) -> str:
+        resources = getattr(self.file.resources, stage).model_dump()
+        keep = self.file.keep.unlearn if stage == "unlearn" else "weights" if stage != "evaluate" else "outputs"
+        revisions = {f"stage:{stage}": self._vocabulary.stages[stage], **named}
+        cell = Cell(stage, settings, parents, revisions, resources, keep)
+        return self.cells.setdefault(cell.key, cell).key
+
+    def _revisions(self, dataset: str, architecture: str) -> dict[str, int]:
+        known = self._vocabulary
+        return {
+            f"dataset:{dataset}": known.datasets[dataset].revision,
+            f"architecture:{architecture}": known.architectures[architecture].revision,
+        }
+
+    def _pretrain_cell(self, point: Point) -> dict[str, str]:
+        source = self._vocabulary.datasets[point.dataset["name"]].pretrain_on
+        if source is None or self.file.pretrain is False:
+            return {}
+        settings = {
+            "dataset": {"name": source, "test_pool": "clean"},
+            "architecture": dict(point.architecture),
+            "recipe": self._pretrain_recipe,
+            "seed": self._pretrain_seed,
+            "precision": self.file.precision,
+        }
+        revisions = self._revisions(source, point.architecture["name"])
+        revisions["recipe"] = self._vocabulary.recipes["pretrain"].revision
+        return {"pretrain": self._add("pretrain", settings, {}, revisions)}
+
+    def _model_cell(self, choice: dict[str, Any], point: Point, parents: dict[str, str], repeat: int = 0) -> str:
+        method = self._vocabulary.methods[choice["method"]]
+        settings = {
+            **choice,
+            "dataset": dict(point.dataset),
+            "architecture": dict(point.architecture),
+            "seed": point.seed,
+            "recipe": self._train_recipe,
+            "precision": self.file.precision,
+        }
+        if method.reads_forget:
+            settings["forget"] = dict(point.forget)
+        if method.stage == "unlearn":
+            settings["repeat"] = repeat
+        revisions = self._revisions(point.dataset["name"], point.architecture["name"])
+        revisions["recipe"] = self._vocabulary.recipes["large"].revision
+        revisions[f"method:{choice['method']}"] = method.revision
+        return self._add(method.stage, settings, parents, revisions)
+
+    def _expand_point(self, point: Point) -> None:
+        choices: dict[str, list[dict[str, Any]]] = {label: [self._reference(label, point)] for label in REFERENCES}
+        for label in self.file.methods:
+            if label not in REFERENCES:
+                choices[label] = self._settings_of(label, point)
+        if self._faults:
+            return
+        pretrained = self._pretrain_cell(point)
+        references = {label: self._model_cell(choices[label][0], point, pretrained) for label in REFERENCES}
+        for label, choice in ((label, choice) for label, group in choices.items() for choice in group):
+            trained = self._vocabulary.methods[choice["method"]].stage == "train"
+            for repeat in range(1 if trained else self.file.repeats):
+                parents = pretrained if trained else {"original": references["original"]}
+                model = self._model_cell(choice, point, parents, repeat)
+                self._evaluate_cell(label, choice, point, repeat, {"model": model, **references})
+
+    def _evaluate_cell(
+        self, label: str, choice: dict[str, Any], point: Point, repeat: int, parents: dict[str, str]
+    ) -> None:
+        settings = {
+            "label": label,
+            **choice,
+            "dataset": dict(point.dataset),
+            "architecture": dict(point.architecture),
+            "forget": dict(point.forget),
+            "seed": point.seed,
+            "repeat": repeat,
+            "precision": self.file.precision,
+            "metrics": list(self.file.metrics),
+        }
+        revisions = {f"metric:{name}": self._vocabulary.metrics[name].revision for name in self.file.metrics}
+        self._add("evaluate", settings, parents, revisions)
+
+
+def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list[str]:
+    """What is wrong with a forget request, from its shape and from the sizes of its data set if that is known."""
+    wanted = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
+    if not isinstance(forget, dict) or forget.get("kind") not in wanted or set(forget) != wanted[forget["kind"]]:
+        return [f"expected {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
+    if entry is None:
+        return []
+    label, count = forget["class"], forget.get("count")
+    if type(label) is not int or not 0 <= label < entry.classes:
+        return [f"{dataset}: class must be 0 to {entry.classes - 1}, got {label!r}"]
+    available = entry.train_per_class[label]
+    if count is not None and (type(count) is not int or not 1 <= count <= available):
+        return [f"{dataset}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
+    if sum(entry.train_per_class) - (count or available) < 1:
+        return [f"{dataset}: forgetting {count or available} rows leaves nothing to retain"]
+    return []
+
+
+def _words(point: Point) -> str:
+    return f"{point.dataset['name']}, {point.architecture['name']}, {forget_words(point.forget)}, seed {point.seed}"
+
+
+def _structure_faults(error: pydantic.ValidationError) -> list[str]:
+    """One line for each fault of structure that pydantic found, in our words."""
+    faults = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            model = _model_at(item["loc"][:-1])
+            prefix = ".".join(str(part) for part in item["loc"][:-1])
+            line = unknown_name("key", item["loc"][-1], model.model_fields)
+            faults.append(f"{prefix}: {line}" if prefix else line)
+        elif item["type"] == "missing":
+            faults.append(f"{where}: is missing")
+        else:
+            faults.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}")
+    return faults
+
+
+def _model_at(location: Sequence[Any]) -> type[pydantic.BaseModel]:
+    model: type[pydantic.BaseModel] = SweepFile
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+            model = annotation
+    return model

@@ -1,0 +1,469 @@
+"""Laws of the projection, Eq. (1)-(4) of the paper, against independent oracles in float64.
+
+Axes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+from torch import Tensor
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.projection import Solution, problem, project
+
+INF = math.inf
+
+
+def logits(rows: int, classes: int, *, margin: float = 0.0, seed: int = 0) -> Tensor:
+    """Standard normal noise with `margin` added for the class row mod K."""
+    noise_NK = torch.randn(rows, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    noise_NK[torch.arange(rows), torch.arange(rows) % classes] += margin
+    return noise_NK
+
+
+def instance(rows: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """A small problem with weights in 0.5 to 4 and totals of at least N / (10 K)."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    weights_N = 0.5 + 3.5 * torch.rand(rows, generator=generator, dtype=torch.float64)
+    totals_K = 0.1 + torch.rand(classes, generator=generator, dtype=torch.float64)
+    return logits(rows, classes, seed=seed).log_softmax(1), weights_N, totals_K * (rows / totals_K.sum())
+
+
+def forgetting(
+    rows: int, classes: int, forgotten: Tensor, *, margin: float, lam: float, emptied: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights 1 on the forgotten rows and λ elsewhere; totals of uniform forgotten rows, or with class 1 emptied."""
+    log_r_NK = logits(rows, classes, margin=margin).log_softmax(1)
+    weights_N = torch.full((rows,), lam, dtype=torch.float64)
+    weights_N[forgotten] = 1.0
+    pseudo_NK = log_r_NK.exp()
+    pseudo_NK[forgotten] = 1.0 / classes
+    totals_K = pseudo_NK.sum(0)
+    if emptied:
+        totals_K = log_r_NK.exp().sum(0)
+        moved = totals_K[1] * (1 - 1e-6)
+        totals_K = totals_K + moved / (classes - 1)
+        totals_K[1] -= moved + moved / (classes - 1)
+    return log_r_NK, weights_N, totals_K
+
+
+def objective(g_NK: Tensor, log_r_NK: Tensor, weights_N: Tensor) -> float:
+    """Σ_n w_n KL(g_n ‖ r_n), Eq. (1)."""
+    return float(weights_N @ (torch.special.xlogy(g_NK, g_NK) - g_NK * log_r_NK).nansum(1))
+
+
+def dual_value(alpha_K: Tensor, log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor) -> float:
+    """D(α), written out once more without blocks."""
+    tilted_NK = log_r_NK - alpha_K / weights_N[:, None]
+    return float(weights_N @ tilted_NK.logsumexp(1) + alpha_K @ totals_K)
+
+
+def solved(*given: Tensor, tolerance: float = 1e-13) -> Solution:
+    """Solved to near rounding, for comparisons of targets rather than of column sums."""
+    solution = project(*given, tolerance=tolerance)
+    assert solution.status == "converged", solution.message
+    return solution
+
+
+def assert_sane(solution: Solution, tolerance: float = 1e-12) -> None:
+    """No NaN, entries in [0, 1] and rows that sum to 1: Eq. (3) and (4), whatever the status."""
+    assert not solution.targets.isnan().any()
+    assert not solution.multipliers.isnan().any()
+    assert math.isfinite(solution.residual)
+    assert ((solution.targets >= 0) & (solution.targets <= 1)).all()
+    assert (solution.targets.double().sum(1) - 1).abs().max() < tolerance
+
+
+# ---------------------------------------------------------------- the optimum
+
+
+def test_a_feasible_reference_is_returned():
+    log_r_NK, weights_N, _ = instance()
+    solution = project(log_r_NK, weights_N, log_r_NK.exp().sum(0))
+    assert (solution.targets - log_r_NK.exp()).abs().max() < 1e-12
+    assert (solution.status, solution.iterations, solution.passes) == ("converged", 0, 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_constraints_stationarity_and_no_duality_gap(seed):
+    log_r_NK, weights_N, totals_K = instance(seed=seed)
+    solution = solved(log_r_NK, weights_N, totals_K)
+    assert_sane(solution)
+    assert (solution.targets.sum(0) - totals_K).abs().max() < 1e-11
+    assert abs(solution.multipliers.sum()) < 1e-12
+    # w (log g − log r) + α is one number in each row: the multiplier of its row sum.
+    tilt_NK = weights_N[:, None] * (solution.targets.log() - log_r_NK) + solution.multipliers
+    assert (tilt_NK - tilt_NK.mean(1, keepdim=True)).abs().max() < 1e-11
+    dual = dual_value(solution.multipliers, log_r_NK, weights_N, totals_K)
+    assert objective(solution.targets, log_r_NK, weights_N) == pytest.approx(-dual, abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_slsqp_on_the_primal(seed):
+    log_r_NK, weights_N, totals_K = instance(6, 3, seed)
+    log_r, weights, totals = log_r_NK.numpy(), weights_N.numpy()[:, None], totals_K.numpy()
+
+    def value_and_slope(flat):
+        ratio = np.log(flat.reshape(6, 3)) - log_r
+        return (weights * flat.reshape(6, 3) * ratio).sum(), (weights * (ratio + 1)).ravel()
+
+    row_sums, column_sums = np.kron(np.eye(6), np.ones(3)), np.kron(np.ones(6), np.eye(3))
+    equal_A, equal_b = np.vstack([row_sums, column_sums[:-1]]), np.concatenate([np.ones(6), totals[:-1]])
+    oracle = optimize.minimize(
+        value_and_slope,
+        np.tile(totals / 6, 6),
+        jac=True,
+        method="SLSQP",
+        bounds=[(1e-12, 1)] * 18,
+        constraints={"type": "eq", "fun": lambda g: equal_A @ g - equal_b, "jac": lambda g: equal_A},
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    targets = solved(log_r_NK, weights_N, totals_K).targets.numpy()
+    # SLSQP stops on the objective, which is flat to second order: its point is good to about sqrt(1e-15).
+    assert np.abs(targets.ravel() - oracle.x).max() < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_bfgs_on_the_dual(seed):
+    log_r_NK, weights_N, totals_K = instance(seed=seed)
+
+    def value_and_slope(alpha):
+        alpha_K = torch.tensor(alpha, requires_grad=True)
+        value = weights_N @ (log_r_NK - alpha_K / weights_N[:, None]).logsumexp(1) + alpha_K @ totals_K
+        value.backward()
+        return value.item(), alpha_K.grad.numpy()
+
+    oracle = optimize.minimize(value_and_slope, np.zeros(4), jac=True, method="BFGS", options={"gtol": 1e-9})
+    solution = solved(log_r_NK, weights_N, totals_K)
+    assert np.abs(solution.multipliers.numpy() - (oracle.x - oracle.x.mean())).max() < 1e-7
+
+
+@pytest.mark.parametrize(("margin", "spread"), [(0.0, 1.0), (0.0, 10.0), (8.0, 4.0), (20.0, 10.0)])
+def test_recovers_an_answer_that_the_problem_was_built_from(margin, spread):
+    log_r_NK = logits(200, 5, margin=margin).log_softmax(1)
+    weights_N = torch.where(torch.arange(200) < 50, 1.0, 3.0).double()
+    alpha_K = spread * torch.tensor([1.0, -0.5, 0.2, 0.0, -0.7], dtype=torch.float64)
+    g_NK = (log_r_NK - alpha_K / weights_N[:, None]).softmax(1)
+    solution = solved(log_r_NK, weights_N, g_NK.sum(0), tolerance=1e-14)
+    assert (solution.targets - g_NK).abs().max() < 1e-8
+
+
+# ---------------------------------------------------------------- symmetries
+
+
+def test_permuted_rows_and_classes_give_permuted_targets():
+    log_r_NK, weights_N, totals_K = instance()
+    rows, classes = torch.randperm(12, generator=torch.Generator().manual_seed(1)), torch.tensor([2, 0, 3, 1])
+    straight = solved(log_r_NK, weights_N, totals_K)
+    permuted = solved(log_r_NK[rows][:, classes], weights_N[rows], totals_K[classes])
+    assert (permuted.targets - straight.targets[rows][:, classes]).abs().max() < 1e-11
+    assert (permuted.multipliers - straight.multipliers[classes]).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-3, 7.0, 1e200])
+def test_scaled_weights_scale_the_multipliers_only(scale):
+    log_r_NK, weights_N, totals_K = instance()
+    plain, scaled = solved(log_r_NK, weights_N, totals_K), solved(log_r_NK, weights_N * scale, totals_K)
+    assert (scaled.targets - plain.targets).abs().max() < 1e-12
+    assert (scaled.multipliers / scale - plain.multipliers).abs().max() < 1e-11
+
+
+def test_logits_are_normalised():
+    log_r_NK, weights_N, totals_K = instance()
+    shifted_NK = log_r_NK + torch.linspace(-50, 50, 12, dtype=torch.float64)[:, None]
+    difference = solved(shifted_NK, weights_N, totals_K).targets - solved(log_r_NK, weights_N, totals_K).targets
+    assert difference.abs().max() < 1e-12  # the shift itself costs 50 eps
+
+
+def test_sequences_and_integers_are_taken_and_nothing_is_changed():
+    log_r_NK, _, _ = instance()
+    before = log_r_NK.clone()
+    listed = project(log_r_NK.requires_grad_(), [1] * 12, np.array([3, 3, 3, 3]))
+    assert listed.status == "converged"
+    assert not listed.targets.requires_grad
+    assert torch.equal(log_r_NK.detach(), before)
+
+
+# ---------------------------------------------------------------- the dual
+
+
+def test_derivatives_agree_with_finite_differences():
+    log_r_NK, weights_N, totals_K = instance()
+    posed = problem.check(log_r_NK, weights_N, totals_K)
+    alpha_K = torch.tensor([0.3, -0.2, 0.1, -0.4], dtype=torch.float64)
+    here, width = posed.dual(alpha_K), 1e-5
+    for k, unit_K in enumerate(torch.eye(4, dtype=torch.float64)):
+        up, down = posed.dual(alpha_K + width * unit_K), posed.dual(alpha_K - width * unit_K)
+        # Central differences: width² from the third derivative, eps / width from rounding.
+        assert (up.value - down.value) / (2 * width) == pytest.approx(float(here.gradient_C[k]), abs=1e-8)
+        slope_K = (up.gradient_C - down.gradient_C) / (2 * width)
+        assert (slope_K - here.hessian_CC[k]).abs().max() < 1e-8
+
+
+def test_dual_is_a_lower_bound_in_units_of_the_largest_weight():
+    log_r_NK, weights_N, totals_K = instance()
+    posed = problem.check(log_r_NK + 5.0, weights_N, totals_K)
+    alpha_K = torch.tensor([0.3, -0.2, 0.1, -0.4], dtype=torch.float64)
+    largest = float(weights_N.max())
+    written_out = dual_value(alpha_K * largest, log_r_NK, weights_N, totals_K)
+    assert posed.dual(alpha_K).value * largest == pytest.approx(written_out, rel=1e-12)
+    best = solved(log_r_NK, weights_N, totals_K).targets
+    assert -written_out < objective(best, log_r_NK, weights_N)
+
+
+def test_hessian_keeps_its_digits_on_one_hot_rows():
+    log_r_NK = torch.tensor([[0.0, -45.0, -46.0]], dtype=torch.float64)
+    hessian_KK = problem.check(log_r_NK, [1.0], [0.5, 0.25, 0.25]).dual(torch.zeros(3, dtype=torch.float64)).hessian_CC
+    assert float(hessian_KK[0, 0]) == pytest.approx(math.exp(-45) + math.exp(-46), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 12, 50])
+def test_blocks_equal_the_whole(monkeypatch, block_rows):
+    given = instance(50)
+    whole = solved(*given)
+    monkeypatch.setattr(problem, "BLOCK_ROWS", block_rows)
+    blocked = solved(*given)
+    assert (blocked.targets - whole.targets).abs().max() < 1e-12
+    assert blocked.passes == whole.passes
+
+
+# ---------------------------------------------------------------- random and hard problems
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    rows=st.integers(1, 12),
+    classes=st.integers(1, 6),
+    spread=st.sampled_from([0.1, 1.0, 10.0, 60.0]),
+    exponent=st.floats(-2, 2),
+    seed=st.integers(0, 10_000),
+    zeros=st.integers(0, 3),
+)
+def test_random_problems_converge(rows, classes, spread, exponent, seed, zeros):
+    generator = torch.Generator().manual_seed(seed)
+    log_r_NK = spread * logits(rows, classes, seed=seed)
+    weights_N = torch.where(torch.rand(rows, generator=generator) < 0.5, 1.0, 10.0**exponent).double()
+    totals_K = torch.rand(classes, generator=generator, dtype=torch.float64) + 1e-3
+    totals_K[: min(zeros, classes - 1)] = 0
+    totals_K *= rows / totals_K.sum()
+    solution = project(log_r_NK, weights_N, totals_K, max_iterations=300)
+    assert solution.status == "converged", solution.message
+    assert_sane(solution)
+    assert (solution.targets.sum(0) - totals_K).abs().max() <= 1.01e-9 * rows
+    assert (solution.targets[:, totals_K == 0] == 0).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_rounding_of_the_dual_does_not_stop_the_iteration(offset):
+    """Weights 1e4 apart: at the end the decrease of D is far below the rounding of its value."""
+    log_r_NK, _, totals_K = instance(60, 3)
+    weights_N = torch.where(torch.arange(60) < 30, 1e-4, 1.0).double()
+    solution = project(log_r_NK / 50 + offset, weights_N, totals_K, tolerance=1e-12)
+    assert solution.status == "converged", solution.message
+
+
+@pytest.mark.parametrize("lam", [1.0, 4.0])
+@pytest.mark.parametrize("margin", [2.0, 8.0, 20.0])
+def test_small_scale_selective_forgetting(margin, lam):
+    solution = project(*forgetting(500, 5, torch.arange(0, 125, 5), margin=margin, lam=lam))
+    assert solution.residual <= 1e-9
+    assert solution.passes <= 30
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("lam", [0.1, 1.0, 4.0, 100.0])
+@pytest.mark.parametrize("margin", [8.0, 20.0, 40.0])
+def test_a_whole_class_forgotten(margin, lam, emptied):
+    forgotten = torch.arange(1, 5000, 10)
+    solution = project(*forgetting(5000, 10, forgotten, margin=margin, lam=lam, emptied=emptied))
+    assert solution.status == "converged"
+    assert solution.residual <= 1e-9
+    assert solution.passes <= 30
+    assert_sane(solution)
+
+
+@pytest.mark.parametrize("margin", [20.0, 40.0, 80.0])
+def test_float32_logits(margin):
+    log_r_NK, weights_N, totals_K = forgetting(1000, 10, torch.arange(1, 1000, 10), margin=margin, lam=4.0)
+    solution = project((log_r_NK + 30).float(), weights_N.float(), totals_K)
+    assert solution.status == "converged"
+    assert solution.targets.dtype == torch.float32
+    assert solution.multipliers.dtype == torch.float64
+    assert_sane(solution, 1e-6)  # the cast
+    assert solution.residual <= 1e-9
+    # Each entry is within half a float32 unit of the float64 target.
+    assert (solution.targets.double().sum(0) - totals_K).abs().max() < 1000 * 2**-25 + 1e-6
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_cpu():
+    log_r_NK, weights_N, totals_K = instance(50)
+    totals_K = torch.cat([totals_K[:3] * 50 / totals_K[:3].sum(), torch.zeros(1, dtype=torch.float64)])
+    host, device = solved(log_r_NK, weights_N, totals_K), solved(log_r_NK.cuda(), weights_N.cuda(), totals_K.cuda())
+    assert device.targets.device.type == "cuda"
+    assert (device.targets.cpu() - host.targets).abs().max() < 1e-12
+    assert torch.equal(device.multipliers.isinf(), host.multipliers.isinf())
+
+
+# ---------------------------------------------------------------- zero totals, −inf entries, what cannot be
+
+
+def test_a_zero_total_drops_its_class():
+    log_r_NK, weights_N, _ = instance()
+    totals_K = torch.tensor([5.0, 0.0, 4.0, 3.0], dtype=torch.float64)
+    solution, kept = solved(log_r_NK, weights_N, totals_K), [0, 2, 3]
+    assert (solution.targets[:, 1] == 0).all()
+    assert solution.multipliers[1] == INF
+    without = solved(log_r_NK[:, kept], weights_N, totals_K[kept])
+    assert (solution.targets[:, kept] - without.targets).abs().max() < 1e-12
+    only = solved(log_r_NK, weights_N, torch.tensor([0, 0, 12.0, 0]))
+    assert torch.equal(only.targets, torch.tensor([[0, 0, 1.0, 0]]).double().expand(12, 4))
+
+
+def test_minus_infinity_keeps_a_target_at_zero():
+    log_r_NK, weights_N, totals_K = instance()
+    log_r_NK[:4, 0] = -INF
+    solution = solved(log_r_NK, weights_N, totals_K)
+    assert_sane(solution)
+    assert (solution.targets[:4, 0] == 0).all()
+    assert (solution.targets.sum(0) - totals_K).abs().max() < 1e-11
+
+
+def test_totals_at_the_edge_of_what_is_possible():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[3:, 0] = -INF  # rows 0 to 2 must then be wholly in class 0: α_0 → −∞
+    solution = project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0])
+    assert solution.status == "converged", solution.message
+    assert_sane(solution)
+    assert solution.targets[:3, 0].min() > 1 - 1e-7
+
+
+def test_totals_that_nothing_meets_are_proved_infeasible():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[2:, 0] = -INF  # two rows cannot give three
+    solution = project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0])
+    assert solution.status == "infeasible"
+    assert "No targets meet the totals" in solution.message
+    assert solution.residual >= 1 / 12
+    assert_sane(solution)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_verdict_on_sparse_references_agrees_with_linear_programming(seed):
+    generator = torch.Generator().manual_seed(seed)
+    log_r_NK = logits(10, 4, seed=seed).masked_fill(torch.rand(10, 4, generator=generator) < 0.6, -INF)
+    log_r_NK[log_r_NK.isinf().all(1), 0] = 0.0
+    totals_K = torch.rand(4, generator=generator, dtype=torch.float64) + 0.2
+    totals_K *= 10 / totals_K.sum()
+    solution = project(log_r_NK, torch.ones(10), totals_K)
+    assert_sane(solution)
+    row_sums, column_sums = np.kron(np.eye(10), np.ones(4)), np.kron(np.ones(10), np.eye(4))
+    upper = (~log_r_NK.isinf()).double().numpy().ravel()
+    flow = optimize.linprog(
+        np.zeros(40),
+        A_eq=np.vstack([row_sums, column_sums[:-1]]),
+        b_eq=np.concatenate([np.ones(10), totals_K.numpy()[:-1]]),
+        bounds=list(zip(np.zeros(40), upper, strict=True)),
+    )
+    assert solution.status == {0: "converged", 2: "infeasible"}[flow.status]
+
+
+def test_a_row_without_any_class_left_is_infeasible_and_not_nan():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[3, 1:] = -INF
+    solution = project(log_r_NK, weights_N, [0.0, 4.0, 4.0, 4.0])
+    assert solution.status == "infeasible"
+    assert "1 rows are -inf in every class" in solution.message
+    assert_sane(solution)
+
+
+def test_too_few_iterations_and_too_small_a_tolerance_are_said():
+    given = forgetting(500, 5, torch.arange(0, 500, 5), margin=20.0, lam=4.0)
+    short = project(*given, max_iterations=2)
+    assert (short.status, short.iterations) == ("max_iterations", 2)
+    assert "raise max_iterations" in short.message
+    assert f"{short.residual:.2g}" in short.message
+    strict = project(*instance(200), tolerance=1e-30, max_iterations=1000)
+    assert strict.status in ("stalled", "converged")  # rounding may hit the totals exactly
+    assert strict.residual < 1e-15
+    assert_sane(strict)
+
+
+def test_weights_beyond_the_reach_of_float64_stall_with_finite_targets():
+    log_r_NK, _, totals_K = instance(100)
+    solution = project(log_r_NK, torch.logspace(-150, 150, 100, dtype=torch.float64), totals_K)
+    assert solution.status == "stalled"
+    assert "narrower range" in solution.message
+    assert_sane(solution)
+
+
+def test_a_small_gap_in_the_totals_is_scaled_away_and_said():
+    log_r_NK, weights_N, totals_K = instance()
+    solution = solved(log_r_NK, weights_N, totals_K * (1 + 5e-7))
+    assert "were multiplied by" in solution.message
+    assert (solution.targets - solved(log_r_NK, weights_N, totals_K).targets).abs().max() < 1e-11
+    assert "multiplied" not in solved(log_r_NK, weights_N, totals_K).message
+
+
+# ---------------------------------------------------------------- malformed input
+
+
+def spoiled(value: float) -> Tensor:
+    log_r_NK = instance()[0]
+    log_r_NK[3, 2] = value
+    return log_r_NK
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"log_reference": [[0.0, 0.0]]}, ["log_reference", "torch tensor", "list"]),
+        ({"log_reference": torch.zeros(12, 4, dtype=torch.int64)}, ["log_reference", "float32 or float64", "int64"]),
+        ({"log_reference": torch.zeros(12)}, ["log_reference", "[rows, classes]", "[12]"]),
+        ({"log_reference": torch.zeros(0, 4)}, ["log_reference", "at least one", "[0, 4]"]),
+        ({"log_reference": torch.zeros(12, 0)}, ["log_reference", "at least one", "[12, 0]"]),
+        ({"log_reference": spoiled(math.nan)}, ["log_reference", "NaN or +inf in row 3", "(1 such rows)"]),
+        ({"log_reference": spoiled(INF)}, ["log_reference", "NaN or +inf in row 3"]),
+        ({"log_reference": torch.full((12, 4), -INF)}, ["log_reference", "only -inf in row 0", "(12 such rows)"]),
+        ({"weights": torch.ones(11)}, ["weights", "[12]", "[11]"]),
+        ({"weights": torch.ones(12, 1)}, ["weights", "[12]", "[12, 1]"]),
+        ({"weights": "heavy"}, ["weights", "number", "'heavy'"]),
+        ({"weights": [1.0] * 11 + [0.0]}, ["weights", "above 0", "0.0 in row 11"]),
+        ({"weights": [1.0] * 11 + [-2.0]}, ["weights", "above 0", "-2.0 in row 11"]),
+        ({"weights": [1.0] * 11 + [INF]}, ["weights", "finite", "inf in row 11"]),
+        ({"weights": [1.0] * 11 + [math.nan]}, ["weights", "finite", "nan in row 11"]),
+        ({"totals": [3.0, 3.0, 6.0]}, ["totals", "[4]", "[3]"]),
+        ({"totals": None}, ["totals", "number", "None"]),
+        ({"totals": [13.0, -1.0, 0.0, 0.0]}, ["totals", "at least 0", "-1.0 for class 1"]),
+        ({"totals": [math.nan, 4.0, 4.0, 4.0]}, ["totals", "finite", "nan for class 0"]),
+        ({"totals": [INF, 4.0, 4.0, 4.0]}, ["totals", "finite", "inf for class 0"]),
+        ({"totals": [3.0, 3.0, 3.0, 3.1]}, ["totals", "sum to the number of rows, 12", "12.1"]),
+        ({"solver": "newtn"}, ["solver", "'newtn'", "did you mean 'newton'"]),
+        ({"tolerance": 0.0}, ["tolerance", "above 0", "0.0"]),
+        ({"tolerance": math.nan}, ["tolerance", "finite", "nan"]),
+        ({"max_iterations": 0}, ["max_iterations", "at least 1", "0"]),
+        ({"max_iterations": 2.5}, ["max_iterations", "whole", "2.5"]),
+    ],
+)
+def test_malformed_input_is_named(change, words):
+    log_r_NK, weights_N, totals_K = instance()
+    arguments = {"log_reference": log_r_NK, "weights": weights_N, "totals": totals_K, **change}
+    with pytest.raises(InputError) as caught:
+        project(**arguments)
+    assert isinstance(caught.value, ValueError)
+    assert len(caught.value.faults) == 1
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_faults_are_reported_together():
+    with pytest.raises(InputError) as caught:
+        project(instance()[0], torch.zeros(12), torch.zeros(4))
+    assert [fault.split()[0] for fault in caught.value.faults] == ["weights", "totals"]

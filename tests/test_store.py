@@ -1,0 +1,679 @@
+"""Laws of the store, on a local folder and on S3 as moto's server speaks it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from hypothesis import HealthCheck, settings
+from moto.server import ThreadedMotoServer
+from store_contract import (
+    DAMAGES,
+    DOCUMENT,
+    KEY,
+    Clock,
+    Crash,
+    Mortal,
+    NeverHalf,
+    begin,
+    damage,
+    elsewhere,
+    finish,
+    paths,
+    try_begin,
+)
+
+from adaprob_ray import lease
+from adaprob_ray.errors import CorruptArtefact, InputError, LeaseLost, StoreError
+from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
+    yield url
+    server.stop()
+
+
+def set_aws(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    words = {"ENDPOINT_URL": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
+    for name, word in {**words, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(f"AWS_{name}", word)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    set_aws(monkeypatch, request.getfixturevalue("s3_endpoint"))
+    return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(location: str) -> Store:
+    return Store.open(location)
+
+
+# --- commit and read
+
+
+def test_commit_and_read_back(store: Store) -> None:
+    attempt = begin(store)
+    attempt.write("outputs.bin", b"\x00\xff" * 500)
+    attempt.write("folder/metrics.json", b'{"error": 0.25}')
+    attempt.commit({"seconds": 1.5, "host": "ä"})
+    assert (attempt.key, attempt.number) == (KEY, 1)
+    assert store.read(KEY, "outputs.bin") == b"\x00\xff" * 500
+    assert store.read_json(KEY, "folder/metrics.json") == {"error": 0.25}
+    assert store.cell(KEY) == DOCUMENT
+    commit = store.commit(KEY)
+    assert commit is not None
+    assert (commit.number, commit.facts) == (1, {"seconds": 1.5, "host": "ä"})
+    assert commit.files["outputs.bin"]["size"] == 1000
+    assert set(commit.files) == {"outputs.bin", "folder/metrics.json"}
+    assert store.bytes_held() == 1015
+
+
+def test_the_layout_is_the_documented_one(store: Store) -> None:
+    finish(store, weights=b"w")
+    cell = f"cells/{KEY}"
+    expected = [f"attempts/{KEY}/1/weights", f"{cell}/cell.json", f"{cell}/commit/1", f"{cell}/lease/1", "store.json"]
+    assert paths(store) == expected
+    held = json.loads(obstore.get(store._objects, f"{cell}/lease/1").bytes().to_bytes())
+    assert held.items() >= {"owner": "test", "run": "run-1", "pid": os.getpid()}.items()
+    assert {"host", "boot", "pid_started", "at"} <= set(held)
+
+
+def test_a_cell_is_not_done_until_committed(store: Store) -> None:
+    assert (store.log(KEY), store.cell(KEY), store.commit(KEY)) == (CellLog(), None, None)
+    attempt = begin(store)
+    attempt.write("weights", b"w")
+    assert (store.log(KEY).done, store.commit(KEY)) == (None, None)
+    with pytest.raises(StoreError, match="no committed attempt"):
+        store.read(KEY, "weights")
+    attempt.commit({})
+    assert store.log(KEY).done == 1
+    assert try_begin(store) is None
+
+
+def test_an_unknown_artefact_names_the_known_ones(store: Store) -> None:
+    finish(store, weights=b"w", outputs=b"o")
+    with pytest.raises(StoreError, match=r"'wieghts' \(known: outputs, weights\)"):
+        store.read(KEY, "wieghts")
+    assert store.log(KEY).done == 1
+
+
+def test_an_artefact_that_is_not_json_stays_committed(store: Store) -> None:
+    finish(store, weights=b"w")
+    with pytest.raises(StoreError, match=f"weights of cell {KEY} is not JSON"):
+        store.read_json(KEY, "weights")
+    assert store.log(KEY).done == 1
+
+
+def test_a_failure_is_kept_and_never_done(store: Store) -> None:
+    begin(store).fail("diverged", "loss is nan", "Traceback …", log="epoch 3")
+    begin(store).fail("timeout", "too late", "")
+    log = store.log(KEY)
+    assert (log.done, log.failed, log.attempts) == (None, {1, 2}, 2)
+    last, first = store.failure(KEY), store.failure(KEY, 1)
+    assert last is not None
+    assert first is not None
+    assert (last["class"], first["class"], first["log"]) == ("timeout", "diverged", "epoch 3")
+    assert first.keys() == {"class", "message", "traceback", "at", "log"}
+    assert store.failure("other") is None
+    assert begin(store).number == 3
+
+
+def test_release_frees_at_once(store: Store) -> None:
+    begin(store).release()
+    with begin(store) as attempt:
+        assert attempt.number == 2
+    assert begin(store).number == 3
+    assert store.log(KEY).released == {1, 2}
+
+
+def test_an_ended_attempt_does_nothing_more(store: Store) -> None:
+    done, failed, released = finish(store), begin(store, "failed"), begin(store, "released")
+    failed.fail("code", "", "")
+    released.release()
+    for attempt in (done, failed, released):
+        for act in (
+            lambda a: a.write("x", b""),
+            lambda a: a.commit({}),
+            lambda a: a.fail("code", "", ""),
+            lambda a: a.release(),
+        ):
+            with pytest.raises(StoreError, match="has ended"):
+                act(attempt)
+
+
+def test_facts_that_json_lacks_leave_the_attempt_open(store: Store) -> None:
+    attempt = begin(store)
+    with pytest.raises(InputError, match="not a JSON document"):
+        attempt.commit({"loss": float("nan")})
+    attempt.fail("diverged", "loss is nan", "")
+    assert store.log(KEY).failed == {1}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/../b", "/etc/passwd", "a//b", "a/", ".hidden", "a\\b", "a#1", "a\n", "ä"]
+)
+def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name: str) -> None:
+    store = Store.open(tmp_path)
+    attempt = begin(store)
+    for act in (
+        lambda: attempt.write(name, b""),
+        lambda: store.put_text(name, ""),
+        lambda: store.log(name),
+        lambda: store.begin(name, {}, owner="", run=""),
+    ):
+        with pytest.raises(InputError, match="not plain"):
+            act()
+    assert store.bytes_held() == 0
+
+
+def test_texts_live_beside_the_cells(store: Store) -> None:
+    store.put_text("sweeps/table2-ab12.yaml", "name: täble2\n")
+    store.put_text("sweeps/a.yaml", "old")
+    store.put_text("sweeps/a.yaml", "new")
+    assert store.list_texts("sweeps") == ["sweeps/a.yaml", "sweeps/table2-ab12.yaml"]
+    assert (store.get_text("sweeps/a.yaml"), store.get_text("sweeps/none")) == ("new", None)
+    for path in ("cells/x", "attempts/x", "Cells/x", "store.json"):
+        with pytest.raises(InputError, match="belongs to the store"):
+            store.put_text(path, "")
+
+
+# --- leases
+
+
+def test_of_sixteen_racers_exactly_one_wins(location: str) -> None:
+    stores = [Store.open(location) for _ in range(16)]
+    gate = threading.Barrier(16)
+
+    def race(store: Store) -> Attempt | None:
+        gate.wait()
+        return try_begin(store)
+
+    with ThreadPoolExecutor(16) as pool:
+        winners = [attempt for attempt in pool.map(race, stores) if attempt is not None]
+    assert [attempt.number for attempt in winners] == [1]
+    assert stores[0].log(KEY).leases == {1}
+
+
+HOLDER = """
+import sys, time
+from adaprob_ray.store import Store
+attempt = Store.open(sys.argv[1], create=False).begin(sys.argv[2], {}, owner="child", run="r")
+attempt.write("half", b"half")
+print(attempt.number, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, store.location, KEY], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        assert child.stdout.readline() == "1\n"
+        assert try_begin(store) is None
+        child.send_signal(signal.SIGKILL)
+        # Not waited for: a zombie is dead too.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert begin(store).number == 2
+        child.wait()
+
+
+@pytest.mark.parametrize(
+    ("change", "dead"),
+    [
+        ({}, False),
+        ({"pid_started": 1.0}, True),  # the pid belongs to another process by now
+        ({"pid": 2**22 + 1}, True),
+        ({"pid": 2**22 + 1, "host": "another"}, False),
+        ({"pid": 2**22 + 1, "boot": "another container of that name"}, False),
+        ({"pid": None}, False),
+        ({"pid_started": None}, False),
+    ],
+)
+def test_only_a_holder_of_this_host_is_judged_by_its_process(change: dict[str, Any], dead: bool) -> None:
+    assert lease.is_dead({**lease.this_process(), **change}) is dead
+
+
+def test_where_the_boot_is_unknown_no_holder_is_judged_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_boot", lambda: "")
+    assert not lease.is_dead({**lease.this_process(), "pid": 2**22 + 1})
+
+
+def test_a_silent_lease_is_taken_over_after_its_time_and_not_before(store: Store) -> None:
+    clock = Clock()
+    watcher = LeaseWatcher(clock=clock)
+    silent = begin(store)
+    away = elsewhere(store)
+    assert (STALE_SECONDS, HEARTBEAT_SECONDS) == (30.0, 5.0)
+    assert try_begin(away, watcher) is None
+    clock.now += STALE_SECONDS - 0.01
+    assert try_begin(away, watcher) is None
+    clock.now += 0.01
+    assert begin(away, watcher=watcher).number == 2
+    silent.write("weights", b"w")
+
+
+def test_a_new_attempt_starts_the_time_anew(store: Store) -> None:
+    clock = Clock()
+    watcher = LeaseWatcher(clock=clock)
+    away = elsewhere(store)
+    held = [begin(store)]
+    assert try_begin(away, watcher) is None
+    clock.now += STALE_SECONDS
+    held.append(begin(away, watcher=watcher))
+    assert try_begin(away, watcher) is None
+    clock.now += STALE_SECONDS - 0.01
+    assert try_begin(away, watcher) is None
+
+
+def test_a_lease_that_beats_is_never_taken(store: Store) -> None:
+    clock = Clock()
+    watcher = LeaseWatcher(clock=clock)
+    attempt = begin(store)
+    away = elsewhere(store)
+    for _ in range(10):
+        assert try_begin(away, watcher) is None
+        clock.now += STALE_SECONDS - 1.0
+        attempt.beat()
+    assert len(store.log(KEY).beats) == 1
+
+
+def test_a_beat_that_an_old_listing_hides_still_counts(store: Store) -> None:
+    clock = Clock()
+    watcher = LeaseWatcher(clock=clock)
+    attempt = begin(store)
+    away = elsewhere(store)
+    attempt.beat()
+    old = store.log(KEY)
+    assert watcher.is_live(away, KEY, old)
+    attempt.beat()
+    clock.now += STALE_SECONDS
+    assert watcher.is_live(away, KEY, old)
+    # Neither the old listing nor the beat that was seen already is a new one.
+    clock.now += STALE_SECONDS - 0.01
+    assert watcher.is_live(away, KEY, old)
+    clock.now += 0.01
+    assert not watcher.is_live(away, KEY, store.log(KEY))
+
+
+def test_an_own_watcher_remembers_between_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, held = elsewhere(store), begin(store)
+    away._watcher = LeaseWatcher(stale_after=0.05)
+    assert try_begin(away) is None
+    time.sleep(0.06)
+    assert begin(away).number == held.number + 1
+
+
+def test_an_answer_lost_on_the_way_does_not_lose_the_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated request meets what its first try made: AlreadyExists, and yet it is ours."""
+    put = obstore.put
+
+    def twice(objects: Any, path: str, data: bytes, **mode: Any) -> Any:
+        put(objects, path, data, **mode)
+        return put(objects, path, data, **mode)
+
+    monkeypatch.setattr(obstore, "put", twice)
+    finish(store, weights=b"w")
+    assert store.log(KEY).done == 1
+    assert try_begin(store) is None
+
+
+def test_a_commit_between_look_and_lease_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = begin(store)
+    away, log = elsewhere(store), store.log
+    looks = iter([lambda: paused.commit({}), lambda: None])
+
+    def look_then_let_the_other_go_on(key: str) -> CellLog:
+        found = log(key)
+        next(looks)()
+        return found
+
+    monkeypatch.setattr(away, "log", look_then_let_the_other_go_on)
+    assert try_begin(away, LeaseWatcher(stale_after=0.0)) is None
+    after = store.log(KEY)
+    assert (after.done, after.leases, after.released) == (1, {1, 2}, {2})
+
+
+def test_two_commits_of_one_cell_both_stand_and_the_lowest_is_read(store: Store) -> None:
+    paused = begin(store)
+    later = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    paused.write("weights", b"first")
+    later.write("weights", b"second")
+    paused.commit({})
+    later.commit({})
+    assert store.log(KEY).commits == {1, 2}
+    assert store.read(KEY, "weights") == b"first"
+    store.revoke(KEY, 1, "test")
+    assert store.read(KEY, "weights") == b"second"
+
+
+def test_a_later_commit_takes_the_lease(store: Store) -> None:
+    paused = begin(store)
+    later = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    later.commit({})
+    with pytest.raises(LeaseLost, match=r"attempt 2 .* later than 1"):
+        paused.commit({})
+    paused.fail("storage", "lease lost", "")
+    assert (store.log(KEY).commits, store.log(KEY).done) == ({2}, 2)
+
+
+def test_a_revoked_attempt_cannot_commit(store: Store) -> None:
+    attempt = begin(store)
+    store.revoke(KEY, 1, "by hand")
+    with pytest.raises(LeaseLost, match="was revoked"):
+        attempt.commit({})
+    attempt.release()
+    assert store.log(KEY).done is None
+    assert begin(store).number == 2
+
+
+# --- heartbeat
+
+
+def heart_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "adaprob-heartbeat"}
+
+
+def wait_for(condition: Any, seconds: float = 5.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_the_heart_beats_until_the_attempt_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEART", heart := lease.Heart(period=0.05))
+    attempt = begin(store)
+    assert not store.log(KEY).beats
+    seen: set[str] = set()
+    wait_for(lambda: len(seen.update(store.log(KEY).beats.values()) or seen) >= 3)
+    attempt.commit({})
+    wait_for(lambda: not heart._due)
+    heart.close()
+    assert heart._thread not in heart_threads()
+
+
+class Flaky:
+    """Fails every other beat."""
+
+    def __init__(self) -> None:
+        self.beats = 0
+
+    def beat(self) -> None:
+        self.beats += 1
+        if self.beats % 2:
+            raise StoreError("a hiccup")
+
+
+def test_the_heart_survives_hiccups_and_uses_one_thread() -> None:
+    heart = lease.Heart(period=0.02)
+    patients = [Flaky() for _ in range(3)]
+    before = heart_threads()
+    for patient in patients:
+        heart.watch(patient)
+    assert len(heart_threads() - before) == 1
+    wait_for(lambda: all(patient.beats >= 4 for patient in patients))
+    heart.close()
+
+
+def test_a_forked_child_leaves_the_attempts_to_its_parent(store: Store) -> None:
+    code = """
+import os, sys
+from adaprob_ray import lease
+from adaprob_ray.store import Store
+attempt = Store.open(sys.argv[1]).begin("key", {}, owner="parent", run="r")
+child = os.fork()
+if child == 0:
+    os._exit(len(lease.HEART._due) + (lease.HEART._thread is not None))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or len(lease.HEART._due) - 1)
+"""
+    assert subprocess.run([sys.executable, "-c", code, store.location], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_heart_lets_go_of_a_dropped_attempt() -> None:
+    heart = lease.Heart(period=0.02)
+    patient = Flaky()
+    heart.watch(patient)
+    last_beats = weakref.ref(patient)
+    wait_for(lambda: (living := last_beats()) is not None and living.beats >= 1)
+    del patient
+    wait_for(lambda: gc.collect() >= 0 and not heart._due)
+    heart.close()
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_artefact_is_revoked_and_the_cell_ready_again(store: Store, how: str) -> None:
+    finish(store, weights=b"0123456789", outputs=b"o")
+    damage(store, f"attempts/{KEY}/1/weights", how)
+    assert store.read(KEY, "outputs") == b"o"
+    with pytest.raises(CorruptArtefact) as caught:
+        store.read(KEY, "weights")
+    assert (caught.value.key, caught.value.number, caught.value.name) == (KEY, 1, "weights")
+    log = store.log(KEY)
+    assert (log.done, log.revoked) == (None, {1})
+    assert finish(store, weights=b"again").number == 2
+    assert store.read(KEY, "weights") == b"again"
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied"])
+def test_a_damaged_commit_is_revoked(store: Store, how: str) -> None:
+    finish(store, weights=b"0123456789")
+    damage(store, f"cells/{KEY}/commit/1", how)
+    with pytest.raises(CorruptArtefact, match="the commit"):
+        store.commit(KEY)
+    assert finish(store, weights=b"again").number == 2
+
+
+def test_a_damaged_lease_is_judged_by_its_beats(store: Store) -> None:
+    clock = Clock()
+    watcher = LeaseWatcher(clock=clock)
+    held = begin(store)
+    damage(store, f"cells/{KEY}/lease/1", "emptied")
+    damage(store, f"cells/{KEY}/cell.json", "truncated")
+    with pytest.raises(StoreError, match="not JSON"):
+        store.cell(KEY)
+    assert try_begin(store, watcher) is None
+    clock.now += STALE_SECONDS
+    assert begin(store, watcher=watcher).number == held.number + 1
+    assert store.cell(KEY) == DOCUMENT
+
+
+def test_check_sizes_finds_exactly_the_damaged(store: Store) -> None:
+    keys = ["intact", "truncated", "deleted", "emptied"]
+    for key in keys:
+        finish(store, key, weights=b"0123456789", outputs=b"o")
+    for key in keys[1:]:
+        damage(store, f"attempts/{key}/1/weights", key)
+    finish(store, "torn")
+    damage(store, "cells/torn/commit/1", "truncated")
+    running = begin(store, "running")
+    found = store.check_sizes([*keys, "torn", running.key, "never-begun"])
+    assert [(error.key, error.name) for error in found] == [
+        ("truncated", "weights"),
+        ("deleted", "weights"),
+        ("emptied", "weights"),
+        ("torn", "the commit"),
+    ]
+    assert {key for key, log in store.survey().items() if log.done is not None} == {"intact"}
+    assert store.check_sizes(keys) == []
+
+
+def test_check_sizes_asks_again_before_it_condemns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(store, weights=b"0123456789")
+    full = store._list
+    monkeypatch.setattr(store, "_list", lambda prefix: iter(()) if prefix == "attempts" else full(prefix))
+    assert store.check_sizes([KEY]) == []
+
+
+# --- survey and open
+
+
+def test_survey_equals_the_log_of_each_cell(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(store, "done", weights=b"w")
+    finish(store, "revoked")
+    store.revoke("revoked", 1, "test")
+    begin(store, "failed").fail("code", "", "")
+    begin(store, "released").release()
+    begin(store, "failed").commit({})
+    running = begin(store, "running")
+    running.beat()
+    obstore.put(store._objects, "cells/running/lease/foreign", b"")
+    obstore.put(store._objects, "cells/stray", b"")
+    keys = ["done", "revoked", "failed", "released", "running"]
+    expected = {key: store.log(key) for key in keys}
+    calls: list[str] = []
+    listing = store._list
+    monkeypatch.setattr(store, "_list", lambda prefix: (calls.append(prefix), listing(prefix))[1])
+    survey = store.survey()
+    assert {key: survey[key] for key in keys} == expected
+    assert calls == ["cells"]
+    assert (survey["failed"].done, survey["failed"].last, survey["failed"].attempts) == (2, 2, 2)
+    assert survey["running"].open_attempts == {1}
+    assert set(survey["running"].beats) == {1}
+
+
+def test_a_store_can_be_opened_again_and_sent_to_another_process(store: Store) -> None:
+    finish(store, weights=b"w")
+    for again in (Store.open(store.location, create=False), pickle.loads(pickle.dumps(store))):
+        assert again.location == store.location
+        assert again.read(KEY, "weights") == b"w"
+
+
+def test_open_takes_a_relative_path_and_makes_it_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store.open("new/store").location == str(tmp_path / "new" / "store")
+
+
+def test_open_leaves_nothing_but_its_format(store: Store) -> None:
+    assert paths(store) == ["store.json"]
+
+
+def test_open_for_reading_writes_nothing(location: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no"):
+        Store.open(location, create=False)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is no store here"):
+        Store.open(tmp_path / "empty", create=False)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_open_for_reading_needs_no_right_to_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(obstore, "put", refuse)
+    Store.open(store.location, create=False)
+    with pytest.raises(InputError, match="Permission denied") as caught:
+        Store.open(store.location)
+    assert store.location in str(caught.value)
+
+
+def one_fault(location: str | Path, *words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Store.open(location)
+    (line,) = caught.value.faults
+    assert "\n" not in line
+    for word in (str(location), *words):
+        assert word in line
+
+
+def test_open_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    one_fault(tmp_path / "file", "is a file")
+    one_fault(tmp_path / "file" / "store", f"{tmp_path / 'file'} is a file")
+    one_fault("ftp://host/store", "unknown scheme 'ftp'", "s3://, gs://, az://")
+    one_fault("s3://", "URL")
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "store.json").write_text('{"format": 99}')
+    one_fault(tmp_path / "newer", "format 99")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "store.json").write_text("")
+    one_fault(tmp_path / "torn", "store.json is not JSON")
+
+
+def test_a_bucket_that_is_not_there(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_aws(monkeypatch, s3_endpoint)
+    one_fault("s3://no-such-bucket/store", "NoSuchBucket")
+
+
+def test_a_storage_error_is_a_store_error_in_one_line(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    attempt = begin(store)
+    attempt.write("a", b"")
+    with pytest.raises(StoreError, match="Not a directory") as caught:
+        attempt.write("a/b", b"")
+    assert "\n" not in str(caught.value)
+    attempt.commit({})
+
+
+def test_the_store_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, adaprob_ray.store; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# --- crashes
+
+
+TestNeverHalf = NeverHalf.TestCase
+TestNeverHalf.settings = settings(
+    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("fuse", range(7))
+def test_every_crash_point_on_a_real_folder(fuse: int, after: bool) -> None:
+    """Of cell.json, lease, two files and commit: only a crash past the last leaves a done cell."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Mortal(Store.open(folder)._objects, folder)
+        store.fuse, store.after = fuse, after
+        with contextlib.suppress(Crash):
+            finish(store, weights=b"w", outputs=b"o")
+        store.fuse = None
+        writes = fuse + after
+        assert (store.log(KEY).done is not None) == (writes >= 5)
+        if writes >= 5:
+            assert (store.read(KEY, "weights"), store.read(KEY, "outputs")) == (b"w", b"o")
+        else:
+            assert finish_after_crash(store).read(KEY, "weights") == b"again"
+
+
+def finish_after_crash(store: Store) -> Store:
+    attempt = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    attempt.write("weights", b"again")
+    attempt.commit({})
+    return store
