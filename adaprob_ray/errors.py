@@ -6,6 +6,7 @@
     │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
     │   └── LeaseLost                    another attempt of the same cell took over
     ├── Diverged                         a loss or a weight is no longer finite
+    ├── ProjectionFailed                 the targets of AdaProb could not be found to tolerance
     ├── DeadlineExceeded                 a method passed its deadline
     └── UndeclaredNeed                   a method touched something that its `needs` does not name
 
@@ -57,6 +58,10 @@ class Diverged(AdaprobError):
     """A loss, an output or a weight is NaN or infinite."""
 
     failure_class = "diverged"
+
+
+class ProjectionFailed(AdaprobError):
+    """The projection of AdaProb did not reach its tolerance; the message is the solver's advice."""
 
 
 class DeadlineExceeded(AdaprobError):

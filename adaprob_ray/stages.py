@@ -27,14 +27,7 @@ from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_f
 from adaprob_ray.metrics.outputs import PARTS, Evaluation, Outputs
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
 from adaprob_ray.sweep.settings import check
-from adaprob_ray.training import (
-    Recipe,
-    Weights,
-    check_finite,
-    distance,
-    fit,
-    predict,
-)
+from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict
 
 WEIGHTS, OUTPUTS, SERIES, RECORD = "weights.safetensors", "outputs.safetensors", "series.json", "record.json"
 
@@ -321,7 +314,11 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
         forget_class=settings["forget"]["class"],
         seed=settings["seed"],
     )
-    computed: dict[str, float | None] = {}
+    computed: dict[str, float | None] = {
+        "forget_rows": len(forget),
+        "retain_rows": len(labels) - len(forget),
+        **{f"{part}_rows": len(outputs["model"].labels[part]) for part in ("validation", "test")},
+    }
     for name in settings["metrics"]:
         computed.update(METRICS[name].compute(evaluation))
     for name, value in computed.items():

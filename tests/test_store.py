@@ -475,6 +475,14 @@ def test_the_heart_lets_go_of_a_dropped_attempt() -> None:
 # --- damage
 
 
+REASONS = {
+    "truncated": "has 9 bytes, not 10",
+    "altered": "has another sha256 than its commit",
+    "emptied": "has 0 bytes, not 10",
+    "deleted": "is missing",
+}
+
+
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_artefact_is_revoked_and_the_cell_ready_again(store: Store, how: str) -> None:
     finish(store, weights=b"0123456789", outputs=b"o")
@@ -483,6 +491,7 @@ def test_a_damaged_artefact_is_revoked_and_the_cell_ready_again(store: Store, ho
     with pytest.raises(CorruptArtefact) as caught:
         store.read(KEY, "weights")
     assert (caught.value.key, caught.value.number, caught.value.name) == (KEY, 1, "weights")
+    assert caught.value.reason == REASONS[how]
     log = store.log(KEY)
     assert (log.done, log.revoked) == (None, {1})
     assert finish(store, weights=b"again").number == 2

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaprob_ray.data.batches import Batch, Part
+from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.projection import Solution, project
 from adaprob_ray.sweep.settings import hyper
@@ -79,10 +80,11 @@ class AdaProb(Unlearning):
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=(self.epochs + 1) * sizes.train, backward=self.epochs * sizes.train)
 
-    def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution, Tensor, Tensor]:
-        """Solve (1)-(4): the solution, its reference r [N, K] and the pseudo matrix [N, K], both log-probabilities float64.
+    def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution, Tensor]:
+        """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
 
-        `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten.
+        `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten. Raises
+        ProjectionFailed if the column sums cannot be met to the solver's tolerance.
         """
         log_f_NK = log_f_NK.double()
         pseudo_NK = log_f_NK.clone()
@@ -93,7 +95,10 @@ class AdaProb(Unlearning):
         weights_N = torch.full((len(log_f_NK),), self.lam if self.lam_in != "loss" else 1.0, dtype=torch.float64)
         weights_N = weights_N.to(log_f_NK.device)
         weights_N[forget] = 1.0
-        return project(reference_NK, weights_N, totals_K), reference_NK, pseudo_NK
+        solution = project(reference_NK, weights_N, totals_K)
+        if solution.status != "converged":
+            raise ProjectionFailed(f"the projection is {solution.status}: {solution.message}")
+        return solution, reference_NK
 
     def _loss(self, targets_NK: Tensor, retain_weight_N: Tensor) -> Loss:
         """Eq. (8): KL(g* ‖ f), the mean over the rows of a batch, retain rows weighted."""
@@ -110,7 +115,7 @@ class AdaProb(Unlearning):
     def _refine(self, model: nn.Module, train: Part, forget: Tensor, context: Context) -> Tensor:
         """The targets g* [N, K] float32, with what the projection did noted in the Record."""
         log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
-        solution, reference_NK, _ = self.targets(log_f_NK, forget, context.generator("pseudo"))
+        solution, reference_NK = self.targets(log_f_NK, forget, context.generator("pseudo"))
         moved, start = solution.targets[forget], reference_NK[forget].exp()
         context.note(
             target_shift=mean_shift(moved, start),

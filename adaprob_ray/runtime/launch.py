@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from adaprob_ray.catalogue import DATASETS
-from adaprob_ray.runtime import local
+from adaprob_ray.runtime import environment, local
 from adaprob_ray.runtime.execute import STAGES, Job
 from adaprob_ray.runtime.progress import Progress
 from adaprob_ray.runtime.source import Leases, boards_folder, check_data, make_again, plan_against
@@ -42,8 +41,8 @@ def run(
         with Progress(plan) as progress:
             local.run(plan, job, store, leases, progress)
     else:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        from adaprob_ray.runtime import ray_executor  # three seconds to import: only where it is used
+        environment.prepare(address)
+        from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
         ray_executor.run(plan, job, store, leases, address=address)
     return plan, boards, remade

@@ -5,6 +5,7 @@ All faults of a file are found in one go and reported one a line; `expect` is ch
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,10 +147,10 @@ def _agrees(value: Any, wanted: Any) -> bool:
 class Sweep:
     """One parsed, validated, frozen sweep file. `cells` is the graph it expands to, parents before children."""
 
-    def __init__(self, file: SweepFile, vocabulary: Vocabulary, *, text: str = "") -> None:
+    def __init__(self, file: SweepFile, vocabulary: Vocabulary, *, text: str = "", faults: Sequence[str] = ()) -> None:
         self.file, self.text, self.name = file, text, file.name
         self._vocabulary = vocabulary
-        self._faults: list[str] = []
+        self._faults: list[str] = list(faults)  # of structure, found before
         self.cells: dict[str, Cell] = {}
         self._expand()
         self._raise_faults()
@@ -177,11 +178,10 @@ class Sweep:
             raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(document, dict):
             raise InputError(f"a sweep file is a mapping of keys, got {type(document).__name__}")
-        try:
-            file = SweepFile.model_validate(document)
-        except pydantic.ValidationError as error:
-            raise InputError(*_structure_faults(error)) from None
-        return cls(file, vocabulary, text=text)
+        file, faults = _validated(document)
+        if file is None:
+            raise InputError(*faults)
+        return cls(file, vocabulary, text=text, faults=faults)
 
     # -- faults ---------------------------------------------------------------------------------------------------
 
@@ -255,8 +255,9 @@ class Sweep:
     def _settings_of(self, label: str, point: Point) -> list[dict[str, Any]]:
         """All settings of a label at one grid point: one mapping, or several where lists multiply."""
         given = self._given(label, point)
-        if given is None:
-            return []
+        return [] if given is None else self._checked_method(label, given)
+
+    def _checked_method(self, label: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = given.get("method", label)
         method = self._vocabulary.methods.get(name)
         where = f"methods.{label}"
@@ -266,8 +267,10 @@ class Sweep:
         hyperparameters = {key: value for key, value in given.items() if key != "method"}
         result = []
         for single in multiplied(method, hyperparameters):
-            settings = self._checked(method, single, where)
-            if not self._faults:
+            settings, faults = check(method, single, where)
+            for fault in faults:
+                self._fault(fault)
+            if not faults:
                 self._validate(method, settings, where)
             result.append({"method": name, "hyper": settings})
         return result
@@ -336,6 +339,9 @@ class Sweep:
         self._pretrain_seed = (pretrain or {}).get("seed", 1)
         if type(self._pretrain_seed) is not int or self._pretrain_seed < 1:
             self._fault(f"pretrain: seed: must be a whole number of at least 1, got {self._pretrain_seed!r}")
+        for label, given in self.file.methods.items():
+            for settings in _alternatives(given):
+                self._checked_method(label, settings)
         for point in self._points():
             self._expand_point(point)
 
@@ -421,6 +427,12 @@ class Sweep:
         self._add("evaluate", settings, parents, revisions)
 
 
+def _alternatives(given: Any) -> list[Mapping[str, Any]]:
+    """The settings under a label, those of a where/with list included; malformed ones are reported where they are used."""
+    entries = [entry.get("with") for entry in given if isinstance(entry, dict)] if isinstance(given, list) else [given]
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
 def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list[str]:
     """What is wrong with a forget request, from its shape and from the sizes of its data set if that is known."""
     wanted = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
@@ -441,6 +453,34 @@ def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list
 
 def _words(point: Point) -> str:
     return f"{point.dataset['name']}, {point.architecture['name']}, {forget_words(point.forget)}, seed {point.seed}"
+
+
+def _validated(document: dict[str, Any]) -> tuple[SweepFile | None, list[str]]:
+    """The file and its faults of structure; what is at fault is left out, so that the rest can be checked too."""
+    faults: list[str] = []
+    try:
+        return SweepFile.model_validate(document), faults
+    except pydantic.ValidationError as error:
+        faults = _structure_faults(error)
+        rest = copy.deepcopy(document)
+        for item in error.errors():
+            _drop(rest, item["loc"])
+    try:
+        return SweepFile.model_validate(rest), faults
+    except pydantic.ValidationError:
+        return None, faults  # something that cannot be done without is missing or wrong
+
+
+def _drop(document: Any, location: Sequence[Any]) -> None:
+    """Delete the innermost mapping key on the way to a faulty value."""
+    *path, last = location
+    for part in path:
+        if not isinstance(document, dict) or not isinstance(document.get(part), dict):
+            last = part
+            break
+        document = document[part]
+    if isinstance(document, dict):
+        document.pop(last, None)
 
 
 def _structure_faults(error: pydantic.ValidationError) -> list[str]:

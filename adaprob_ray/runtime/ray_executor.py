@@ -1,0 +1,102 @@
+"""A plan on Ray Tune: one Tuner, one searcher over the plan, reused actors."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.runtime.execute import Job
+from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.searcher import CellSearcher
+from adaprob_ray.runtime.source import Leases
+from adaprob_ray.runtime.trainable import CellTrainable
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Plan
+
+OBJECT_STORE_BYTES = 100_000_000  # nothing large passes through it
+PENDING_PER_SLOT = 2  # trials that wait for an actor, so that none is idle between two cells
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
+    """Resources of the cluster at `address`, or of a private local Ray that ends with this block."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    folder = tempfile.mkdtemp(prefix="adaprob-ray-") if address is None else None
+    if address is None:
+        quiet |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+    try:
+        ray.init(address=address or "local", **quiet)
+        yield ray.cluster_resources()
+    except ConnectionError as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there: {error}") from error
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_resources(plan: Plan, have: Mapping[str, float]) -> None:
+    """Raise InputError for a cell that asks for more than the whole cluster has: Ray would wait for ever."""
+    faults = []
+    for cell in plan.cells.values():
+        asked = _bundle(cell, have)
+        faults += [
+            f"resources: {cell.stage}: {name.lower()}: {amount:g} asked, the cluster has {have.get(name, 0):g}"
+            for name, amount in asked.items()
+            if amount > have.get(name, 0)
+        ]
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+
+
+def _bundle(cell: Cell, have: Mapping[str, float]) -> dict[str, float]:
+    """CPU and GPU of one cell. Without any GPU in the cluster the same cells run on CPU cores."""
+    gpu = float(cell.resources.get("gpu", 0)) if have.get("GPU") else 0.0
+    return {"CPU": float(cell.resources.get("cpu", 1)), **({"GPU": gpu} if gpu else {})}
+
+
+def slots(plan: Plan, have: Mapping[str, float]) -> int:
+    """How many of the smallest cells fit at once."""
+    fits = [min(have.get(n, 0) / a for n, a in _bundle(c, have).items()) for c in plan.cells.values()]
+    return max(int(max(fits, default=1)), 1)
+
+
+def run(plan: Plan, job: Job, store: Store, leases: Leases, *, address: str | None) -> None:
+    """Work the plan off. Tune's own state goes to a folder that is thrown away: the store is the truth."""
+    with cluster(address) as have, tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch:
+        check_resources(plan, have)
+        at_once = slots(plan, have)
+        with Progress(plan, slots=at_once) as progress:
+            searcher = CellSearcher(plan, job, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
+            _tuner(searcher, have, at_once, Path(scratch)).fit()
+
+
+def _tuner(searcher: CellSearcher, have: Mapping[str, float], at_once: int, scratch: Path) -> tune.Tuner:
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([_bundle(Cell.from_document(config["cell"]), have)])
+
+    return tune.Tuner(
+        tune.with_resources(CellTrainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=at_once * PENDING_PER_SLOT,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="cells",
+            storage_path=str(scratch),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )

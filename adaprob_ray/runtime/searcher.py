@@ -1,0 +1,89 @@
+"""Dependency order inside one Tuner: a searcher that hands out ready cells and answers None while there are none.
+
+It draws from a plan (`ready()`, `started`, `finished`, `exhausted()`), so it knows nothing of sweeps or stores but their names.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from adaprob_ray.runtime.execute import Job
+from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.source import Leases
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Outcome, Plan
+
+LOOK_AGAIN_SECONDS = 1.0  # between looks at cells that another run holds
+LOST = Outcome("failed", failure={"class": "preempted", "message": "the worker process that ran it died"})
+
+
+class CellSearcher(Searcher):
+    """Each suggestion is one cell. A cell that asks to be alone waits until nothing runs, and then nothing else starts.
+
+    `slots`: how many trials can run at once; with one, every cell runs alone.
+    """
+
+    def __init__(self, plan: Plan, job: Job, leases: Leases, progress: Progress, *, slots: int, gpus: float) -> None:
+        super().__init__()
+        self._plan, self._job, self._leases, self._progress = plan, job, leases, progress
+        self._slots, self._gpus = slots, gpus
+        self._running: dict[str, Cell] = {}
+        self._looked = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for a restore that is never asked for: the next run plans again
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see __getstate__."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a run is never restored: run the same command again")
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._look_elsewhere()
+        self._progress.update()
+        if self._plan.exhausted():
+            return str(Searcher.FINISHED)
+        cell = self._choose()
+        if cell is None:
+            return None
+        self._plan.started(cell)
+        self._running[trial_id] = cell
+        return {
+            "cell": cell.document(),
+            "job": self._job,
+            "gpu": cell.resources.get("gpu", 0) if self._gpus else 0,
+            "exclusive": self._slots == 1 or _wants_to_be_alone(cell),
+            "dead": self._leases.dead.get(cell.key),
+        }
+
+    def _choose(self) -> Cell | None:
+        """The first ready cell that may start now; cells that want to be alone come when nothing else can start."""
+        if any(_wants_to_be_alone(cell) for cell in self._running.values()):
+            return None
+        ready = self._plan.ready()
+        together = next((cell for cell in ready if not _wants_to_be_alone(cell)), None)
+        if together is not None:
+            return together
+        return ready[0] if ready and not self._running else None
+
+    def _look_elsewhere(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_AGAIN_SECONDS:
+            self._looked = now
+            self._leases.look_again(self._plan)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        cell = self._running.pop(trial_id, None)
+        if cell is None:
+            return
+        outcome = None if error else (result or {}).get("outcome")
+        self._plan.finished(cell, LOST if outcome is None else outcome)
+        self._progress.update(cell)
+
+
+def _wants_to_be_alone(cell: Cell) -> bool:
+    return bool(cell.resources.get("exclusive"))
