@@ -1,0 +1,75 @@
+"""Where the numbers of a table come from, in words; what is mixed is called mixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+COMMIT_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All values that occur in the Records of a table, and of how many Records the model was timed alone."""
+
+    precisions: list[str]
+    devices: list[str]
+    threads: list[str]
+    commits: list[str]
+    exclusive: int
+    records: int
+
+    def lines(self) -> list[str]:
+        """What the caption says: precision, devices, threads, commits, and whether times may be compared."""
+        facts = [
+            ("precision", "precisions", self.precisions),
+            ("device", "devices", self.devices),
+            ("threads per cell", "thread counts per cell", self.threads),
+            ("commit", "commits", self.commits),
+        ]
+        words = [
+            f"MIXED {many}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
+            for one, many, values in facts
+        ]
+        return ["; ".join(words), self._times()]
+
+    def _times(self) -> str:
+        if self.exclusive == self.records:
+            return "times are exclusive: each model was made with nothing else running"
+        return (
+            f"times are NOT comparable: {self.exclusive} of {self.records} models were made with nothing else running"
+        )
+
+
+def provenance(records: pd.DataFrame) -> Provenance:
+    """Gather it; a column that the Records do not hold is unknown."""
+
+    def values(name: str) -> list[str]:
+        return several(records[name]) if name in records else []
+
+    exclusive = int((records["exclusive"] == True).sum()) if "exclusive" in records else 0  # noqa: E712  (may hold None)
+    commits = [_commit(row) for _, row in records.iterrows()] if "commit" in records else []
+    return Provenance(
+        precisions=values("precision"),
+        devices=values("device"),
+        threads=values("threads"),
+        commits=list(dict.fromkeys(commits)),
+        exclusive=exclusive,
+        records=len(records),
+    )
+
+
+def _commit(record: pd.Series[Any]) -> str:
+    short = str(record["commit"])[:COMMIT_DIGITS]
+    return f"{short}+dirty" if record.get("run_dirty") is True else short
+
+
+def several(column: pd.Series[Any]) -> list[str]:
+    """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
+    return list(dict.fromkeys("none" if _is_empty(value) else str(value) for value in column))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
