@@ -1,0 +1,50 @@
+# make quickstart   the main job: a sweep on real data, to a table        make test        all tests
+# make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
+# Each makes .venv itself and installs what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p > /dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' && echo $$p && break; done)
+BIN := .venv/bin
+STORE ?= $(or $(ADAPROB_STORE),./store)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: quickstart test test-fast check bench clean
+quickstart: .venv/installed
+	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
+	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
+	@echo "records:     $(STORE)"
+	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart)"
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow and not ray"
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.orchestration
+	$(BIN)/python -m benchmarks.training
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+	@echo "installing into .venv (a few minutes, about 6 GB: PyTorch brings CUDA along)"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info out

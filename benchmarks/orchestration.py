@@ -1,0 +1,72 @@
+"""Seconds of orchestration for each cell on Ray: leases, commits and TensorBoard on, work none. Bar: at most 0.15 s.
+
+    python -m benchmarks.orchestration
+
+300 trivial cells with the dependencies of a real sweep; starting and stopping Ray is measured apart.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from adaprob_ray.catalogue import VOCABULARY
+from adaprob_ray.runtime import environment
+from adaprob_ray.runtime.execute import Job
+from adaprob_ray.runtime.source import Leases, plan_against
+from adaprob_ray.stages import Product, Workspace
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.spec import Sweep
+
+SWEEP = """
+name: trivial
+grid:
+  dataset: digits
+  architecture: {name: allcnn, filters: 0.1}
+  forget: {kind: class, class: 1}
+  seed: [SEEDS]
+methods: {finetune: {}, scrub: {}, adaprob: {}}
+metrics: [errors]
+expect: {cells: 300}
+""".replace("SEEDS", ", ".join(str(seed) for seed in range(1, 26)))
+
+
+def trivial(cell: Cell, workspace: Workspace) -> Product:
+    """Leaves one small file and reports one scalar, like a stage that took no time."""
+    workspace.record_series(1, loss=0.5)
+    return Product({"artefact": cell.key.encode()}, {"answer": 1.0})
+
+
+STAGES = dict.fromkeys(("pretrain", "train", "unlearn", "evaluate"), trivial)
+
+
+def main() -> None:
+    environment.prepare(None)
+    from adaprob_ray.runtime.ray_executor import cluster, work_off
+
+    cells = Sweep.parse(SWEEP, VOCABULARY).cells
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.open(folder)
+        leases = Leases(store)
+        plan = plan_against(cells, store, leases)
+        job = Job.start(store, Path(folder), Path(folder) / "boards", "benchmarks.orchestration:STAGES")
+        times = [time.perf_counter()]
+        with cluster(None) as have:
+            times.append(time.perf_counter())
+            work_off(plan, job, leases, have, console=Console(file=io.StringIO()))
+            times.append(time.perf_counter())
+        times.append(time.perf_counter())
+        assert plan.counts()["done"] == len(cells), plan.counts()
+    start, work, stop = (later - earlier for earlier, later in itertools.pairwise(times))
+    print(f"start of Ray {start:.1f} s, stop {stop:.1f} s; {len(cells)} cells in {work:.1f} s")
+    print(f"orchestration: {work / len(cells):.3f} s a cell (bar: 0.15 s)")
+
+
+if __name__ == "__main__":
+    main()
