@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaprob_ray import __version__
-from adaprob_ray.errors import AdaprobError, InputError, unknown_name
+from adaprob_ray.errors import AdaprobError, InputError, NoStore, unknown_name
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan, only
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="adaprob-ray", description="Machine unlearning sweeps: AdaProb and its rivals.")
+    parser = argparse.ArgumentParser(
+        prog="adaprob-ray", description="Machine unlearning sweeps: AdaProb and its rivals."
+    )
     parser.add_argument("--version", action="version", version=f"adaprob-ray {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, about in (
@@ -70,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--executor", choices=("ray", "local"), default="ray")
             command.add_argument("--address", help="of a Ray cluster; without it a private local Ray is started")
         if name == "explain":
-            command.add_argument("cell", nargs="?", help="key, its beginning, or title; without it every cell that is not done")
+            command.add_argument(
+                "cell", nargs="?", help="beginning of a key or a title; without it every cell that is not done"
+            )
     _add_data_commands(commands.add_parser("data", help="list, prepare, verify data sets; write indices"))
     return parser
 
@@ -79,7 +83,9 @@ def _add_sweep_arguments(command: argparse.ArgumentParser) -> None:
     store = os.environ.get("ADAPROB_STORE", "./store")
     command.add_argument("sweep", help="a sweep file (YAML)")
     command.add_argument("--store", default=store, help=f"folder or s3://, gs://, az:// URI (ADAPROB_STORE; {store})")
-    command.add_argument("--only", metavar="CONDITIONS", help="cells like 'method=scrub,seed<3', with all they depend on")
+    command.add_argument(
+        "--only", metavar="CONDITIONS", help="cells like 'method=scrub,seed<3', with all they depend on"
+    )
 
 
 def _data_root() -> Path:
@@ -90,14 +96,15 @@ def _cells(options: argparse.Namespace) -> tuple[Sweep, dict[str, Cell]]:
     from adaprob_ray.catalogue import VOCABULARY  # loads torch, never Ray
 
     sweep = Sweep.load(options.sweep, VOCABULARY)
-    return sweep, only(sweep.cells, options.only) if options.only else sweep.cells
+    return sweep, only(sweep.cells, options.only) if options.only is not None else sweep.cells
 
 
 def _existing_store(location: str) -> Store | None:
     """The store if there is one: plan, status and explain write nothing."""
-    if "://" not in location and not Path(location).expanduser().exists():
+    try:
+        return Store.open(location, create=False)
+    except NoStore:
         return None
-    return Store.open(location, create=False)
 
 
 # -- plan, run, status, explain --------------------------------------------------------------------------------------------
@@ -138,10 +145,14 @@ def _bytes(count: float) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from adaprob_ray.catalogue import DATASETS
     from adaprob_ray.runtime.launch import run
+    from adaprob_ray.runtime.source import check_data
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sweep, cells = _cells(options)
+    if _existing_store(options.store) is None:
+        check_data(cells, Plan(cells), _data_root(), DATASETS)  # bad input leaves no store behind
     store = Store.open(options.store)
     plan, boards, remade = run(
         cells,
@@ -155,7 +166,9 @@ def _run(options: argparse.Namespace) -> int:
     for line in remade:
         print(f"made again: {line}")
     print(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(cells)} done")
-    print(f"records:     {store.location}  (python -m analysis compare --store {store.location} --sweep {options.sweep})")
+    print(
+        f"records:     {store.location}  (python -m analysis compare --store {store.location} --sweep {options.sweep})"
+    )
     print(f"tensorboard: {boards}  (tensorboard --logdir {boards})")
     return _print_problems(plan)
 
@@ -179,7 +192,7 @@ def _status(options: argparse.Namespace) -> int:
     sweep, cells = _cells(options)
     store = _existing_store(options.store)
     plan = plan_against(cells, store)
-    counts: dict[str, int] = dict(plan.counts())
+    counts = plan.counts()
     failures = {key: store.failure(key) or {} for key in sorted(plan.past_failures)} if store else {}
     if options.json:
         words = {key: {"title": cells[key].title, **failure} for key, failure in failures.items()}
@@ -200,7 +213,7 @@ def _explain(options: argparse.Namespace) -> int:
     store = _existing_store(options.store)
     plan = plan_against(cells, store)
     wanted = options.cell or ""
-    chosen = [key for key, cell in cells.items() if key.startswith(wanted) or cell.title == wanted]
+    chosen = [key for key, cell in cells.items() if key.startswith(wanted) or cell.title.startswith(wanted)]
     if not wanted:
         chosen = [key for key in cells if plan.state(key) != "done"]
         if not chosen:

@@ -2,6 +2,7 @@
 
     AdaprobError
     ├── InputError (also a ValueError)   what a person gave is wrong; the command line exits with 2
+    │   └── NoStore                      there is no store at the place that was given
     ├── StoreError                       the store could not be read or written
     │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
     │   └── LeaseLost                    another attempt of the same cell took over
@@ -19,6 +20,9 @@ import difflib
 from collections.abc import Iterable
 
 
+MOST_NAMES = 20  # listed in one line
+
+
 class AdaprobError(Exception):
     """Base of all errors below."""
 
@@ -31,6 +35,10 @@ class InputError(AdaprobError, ValueError):
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class NoStore(InputError):
+    """There is no store at the place that was given, and none was to be made."""
 
 
 class StoreError(AdaprobError):
@@ -79,4 +87,5 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {given!r}{hint} (known: {', '.join(names)})"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"unknown {what} {given!r}{hint} (known: {', '.join(names[:MOST_NAMES])}{more})"

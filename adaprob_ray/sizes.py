@@ -14,7 +14,9 @@ def cell_bytes(cell: Cell) -> int:
     dataset, architecture = DATASETS[cell.settings["dataset"]["name"]], cell.settings["architecture"]
     total = SMALL_FILES
     if cell.stage in ("pretrain", "train") or (cell.stage == "unlearn" and cell.keep == "weights"):
-        total += FLOAT * parameter_count(architecture["name"], dataset.classes, dataset.channels, architecture["filters"])
+        total += FLOAT * parameter_count(
+            architecture["name"], dataset.classes, dataset.channels, architecture["filters"]
+        )
     if cell.stage in ("train", "unlearn"):
         rows = sum(dataset.pool_per_class) + dataset.test_count
         total += rows * (FLOAT * dataset.classes + LABEL)

@@ -135,7 +135,7 @@ def build_model(settings: Mapping[str, Any], seed: int) -> nn.Module:
 
 def put_on(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, in channels-last memory, which is the layout of the batches."""
-    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def state_bytes(model: nn.Module) -> bytes:
@@ -240,7 +240,11 @@ def train(cell: Cell, workspace: Workspace) -> Product:
     facts = _trained(model, parts.train.select(rows), cell, workspace, "order" + method.generator_suffix)
     if method.reads_forget:
         facts["unlearn_seconds"] = facts["training_seconds"]
-    files = {WEIGHTS: state_bytes(model), OUTPUTS: outputs_of(model, parts).to_bytes(), SERIES: _series_bytes(workspace)}
+    files = {
+        WEIGHTS: state_bytes(model),
+        OUTPUTS: outputs_of(model, parts).to_bytes(),
+        SERIES: _series_bytes(workspace),
+    }
     return Product(files, facts)
 
 
@@ -314,7 +318,9 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
         forget_class=settings["forget"]["class"],
         seed=settings["seed"],
     )
+    test_labels = outputs["model"].labels["test"]
     computed: dict[str, float | None] = {
+        "test_other_classes_rows": int((test_labels != settings["forget"]["class"]).sum()),
         "forget_rows": len(forget),
         "retain_rows": len(labels) - len(forget),
         **{f"{part}_rows": len(outputs["model"].labels[part]) for part in ("validation", "test")},
@@ -376,7 +382,20 @@ def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
         "precision": settings["precision"],
         **{f"method.{name}": value for name, value in settings["hyper"].items()},
         **{f"recipe.{name}": value for name, value in model["settings"]["recipe"].items()},
+        **_pretraining(cell, store),
     }
+
+
+def _pretraining(cell: Cell, store: Reader) -> dict[str, Any]:
+    """`pretrain.…` columns of a model that did not start at random."""
+    original = store.cell(cell.parents["original"])
+    assert original is not None
+    if "pretrain" not in original["parents"]:
+        return {}
+    source = store.cell(original["parents"]["pretrain"])
+    assert source is not None
+    columns = {"dataset": source["settings"]["dataset"]["name"], "seed": source["settings"]["seed"]}
+    return {f"pretrain.{name}": value for name, value in {**columns, **source["settings"]["recipe"]}.items()}
 
 
 def lineage(identity: Mapping[str, Any], store: Reader) -> str:

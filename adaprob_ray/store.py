@@ -35,7 +35,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from adaprob_ray import lease
-from adaprob_ray.errors import CorruptArtefact, InputError, StoreError
+from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, StoreError
 from adaprob_ray.lease import (
     HEARTBEAT_SECONDS,
     NAME,
@@ -96,7 +96,7 @@ class Store:
         except StoreError as error:
             raise InputError(str(error)) from error
         if format_ is None:
-            raise InputError(f"store {place}: there is no store here")
+            raise NoStore(f"store {place}: there is no store here")
         if format_.get("format") != FORMAT:
             raise InputError(f"store {place}: format {format_.get('format')!r} is not {FORMAT}, the one known here")
         return store
@@ -340,7 +340,7 @@ def _folder(folder: Path, create: bool) -> LocalStore:
     if not there.is_dir():
         raise InputError(f"store {folder}: {there} is a file, not a folder")
     if not create and there != folder:
-        raise InputError(f"store {folder}: there is no such folder")
+        raise NoStore(f"store {folder}: there is no such folder")
     return LocalStore(folder, mkdir=create)
 
 

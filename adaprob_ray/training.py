@@ -83,11 +83,13 @@ class Pull:
 
     @torch.no_grad()
     def add_to_gradients(self, parameters: list[Tensor]) -> None:
-        moved = torch._foreach_sub(parameters, self.anchor)
+        moved = list(torch._foreach_sub(parameters, self.anchor))
         if not self.squared:
             norms = torch._foreach_norm(moved)
             moved = [tensor / norm if norm > 0 else tensor for tensor, norm in zip(moved, norms, strict=True)]
-        torch._foreach_add_([p.grad for p in parameters], moved, alpha=self.strength)
+        gradients = [p.grad for p in parameters]
+        assert all(gradient is not None for gradient in gradients)
+        torch._foreach_add_(gradients, moved, alpha=self.strength)  # type: ignore[arg-type]
 
 
 def snapshot(model: nn.Module) -> list[Tensor]:
@@ -140,7 +142,7 @@ def train_epoch(
         with autocast(precision, batch.images.device):
             step = loss(model, batch)
         optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()  # type: ignore[no-untyped-call]
+        step.loss.backward()
         if pull is not None:
             pull.add_to_gradients(parameters)
         optimizer.step()

@@ -78,7 +78,9 @@ def split_images(images: Images, seed: int, *, test_pool: str) -> Indices:
     return Indices(train=train, validation=validation, test=test)
 
 
-def index_table(dataset: Dataset, root: Path, seed: int, forget: Mapping[str, Any], *, test_pool: str) -> dict[str, Any]:
+def index_table(
+    dataset: Dataset, root: Path, seed: int, forget: Mapping[str, Any], *, test_pool: str
+) -> dict[str, Any]:
     """Every index of a split and forget set, as plain lists: what `adaprob-ray data indices` writes."""
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,9 @@ def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Ge
     """log-probabilities [rows, classes] float64: uniform, or independent U(0, 1) entries divided by their row sum."""
     if kind == "uniform":
         return torch.full((rows, classes), -math.log(classes), dtype=torch.float64)
-    entries = torch.rand(rows, classes, generator=generator, dtype=torch.float64).clamp_min(torch.finfo(torch.float64).tiny)
+    entries = torch.rand(rows, classes, generator=generator, dtype=torch.float64).clamp_min(
+        torch.finfo(torch.float64).tiny
+    )
     return (entries / entries.sum(1, keepdim=True)).log()
 
 
@@ -58,7 +61,7 @@ class AdaProb(Unlearning):
 
     name = "adaprob"
     needs = frozenset({"retain", "forget", "recipe"})
-    space = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
+    space: ClassVar = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
 
     reference: str = hyper("original", choices=("original", "pseudo"), about="r of the forget rows")
     totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
@@ -116,10 +119,12 @@ class AdaProb(Unlearning):
         """The targets g* [N, K] float32, with what the projection did noted in the Record."""
         log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
         solution, reference_NK = self.targets(log_f_NK, forget, context.generator("pseudo"))
-        moved, start = solution.targets[forget], reference_NK[forget].exp()
+        retain = torch.ones(len(train), dtype=torch.bool, device=forget.device)
+        retain[forget] = False
+        start_NK = reference_NK.exp()
         context.note(
-            target_shift=mean_shift(moved, start),
-            target_shift_retain=mean_shift(solution.targets, reference_NK.exp()),
+            target_shift=mean_shift(solution.targets[forget], start_NK[forget]),
+            target_shift_retain=mean_shift(solution.targets[retain], start_NK[retain]),
             projection_residual=solution.residual,
             projection_passes=solution.passes,
         )

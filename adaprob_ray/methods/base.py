@@ -42,7 +42,9 @@ class Split:
 
     def _part(self, name: str) -> Part:
         if name not in self.needs:
-            raise UndeclaredNeed(f"split.{name} is not among the declared needs: {', '.join(sorted(self.needs)) or 'none'}")
+            raise UndeclaredNeed(
+                f"split.{name} is not among the declared needs: {', '.join(sorted(self.needs)) or 'none'}"
+            )
         return self.parts[name]
 
     @property

@@ -12,6 +12,7 @@ train at lr 0.01 without momentum for 10 epochs of batches of 128; their members
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -26,7 +27,7 @@ class Finetune(Unlearning):
 
     name = "finetune"
     needs = frozenset({"retain", "recipe"})
-    space = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10)}
+    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10)}
 
     lr: float = hyper(0.01, above=0, about="γ, constant")
     momentum: float = hyper(0.0, low=0, below=1)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from torch.nn import functional
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Epoch, Loss, Pull, Step, set_mode, snapshot, train_epoch
+from adaprob_ray.training import Epoch, Loss, Pull, Step, set_mode, sgd, snapshot, train_epoch
 
 DECAY = 0.1  # of the learning rate, at each milestone
 AVERAGING = 0.1  # of the way from w̄ to the student, after an epoch
@@ -50,7 +51,7 @@ class Scrub(Unlearning):
 
     name = "scrub"
     needs = frozenset({"retain", "forget"})
-    space = {
+    space: ClassVar = {
         "lr": ("log", 1e-4, 1e-1),
         "epochs": ("int", 2, 10),
         "forget_epochs": ("int", 1, 10),
@@ -79,8 +80,7 @@ class Scrub(Unlearning):
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         if self.optimizer == "adam":
             return torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        rates = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
-        return torch.optim.SGD(model.parameters(), **rates, fused=True)
+        return sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def _losses(self, teacher: nn.Module) -> tuple[Loss, Loss]:
         """The losses of the pass over forget and of the pass over retain."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,11 @@ class Outputs:
 
     def to_bytes(self) -> bytes:
         """As a safetensors file with tensors `train.logits`, `train.labels` and so on."""
-        tensors = {f"{part}.logits": self.logits[part] for part in PARTS}
-        return save({**tensors, **{f"{part}.labels": self.labels[part] for part in PARTS}})
+        tensors: dict[str, NDArray[Any]] = {}
+        for part in PARTS:  # safetensors writes the memory as it lies: a view would come back in another order
+            tensors[f"{part}.logits"] = np.ascontiguousarray(self.logits[part])
+            tensors[f"{part}.labels"] = np.ascontiguousarray(self.labels[part])
+        return save(tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Outputs:

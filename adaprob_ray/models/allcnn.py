@@ -1,4 +1,4 @@
-"""The ALL-CNN of the SCRUB and AdaProb code (protocol §2.2): eight convolutions, batch norm after each, no pooling but the last.
+"""The ALL-CNN of the SCRUB and AdaProb code (protocol §2.2): eight convolutions, each with batch norm, one pooling at the end.
 
 Axes: B batch, C channels, H W height and width, K classes.
 """

@@ -72,16 +72,16 @@ def _settle_randomness(cell: Cell) -> None:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
-def execute(
-    cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None
-) -> Outcome:
+def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None) -> Outcome:
     """Run one cell. Never raises for a failure of the cell: the outcome says what happened, the store keeps the log.
 
     `dead`: the attempt whose holder the planner found dead, if there is one.
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"
-    attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=None if dead is None else KnownDead(dead))
+    attempt = store.begin(
+        cell.key, cell.identity, owner=owner, run=job.run, watcher=None if dead is None else KnownDead(dead)
+    )
     if attempt is None:
         return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
     try:

@@ -44,5 +44,5 @@ def run(
         environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
-        ray_executor.run(plan, job, store, leases, address=address)
+        ray_executor.run(plan, job, leases, address=address)
     return plan, boards, remade

@@ -37,26 +37,30 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        self._console.print(self.line(), highlight=False)
+        self._print(self.line())
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def update(self, cell: Cell | None = None) -> None:
         """Show the state; `cell` is one that has just ended."""
         if cell is not None and cell.key in self._plan.failures and cell.key not in self._shown_failures:
             self._shown_failures.add(cell.key)
             failure = self._plan.failures[cell.key]
-            self._console.print(f"failed: {cell.title}: {failure['class']}: {failure['message']}", highlight=False)
+            self._print(f"failed: {cell.title}: {failure['class']}: {failure['message']}")
         now = time.monotonic()
         if self._live is not None:
-            self._live.update(Text(self.line()))
+            self._live.update(Text("\n".join([self.line(), *self._running_titles()])))
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            self._console.print(self.line(), highlight=False)
+            self._print(self.line())
 
     def line(self) -> str:
         """One line: counts, seconds so far, time left."""
         counts = self._plan.counts()
-        running = counts["running"] + counts["elsewhere"]
-        waiting = counts["ready"] + counts["waiting"]
+        working = min(counts["running"], self._slots)  # what is handed out beyond the slots waits for an actor
+        running = working + counts["elsewhere"]
+        waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
         words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
         if counts["blocked"]:
             words.append(f"{counts['blocked']} blocked")
@@ -65,6 +69,10 @@ class Progress:
         if waiting + running:
             words.append("time left unknown yet" if left is None else f"about {left:.0f} s left")
         return f"{len(self._plan.cells)} cells: " + ", ".join(words)
+
+    def _running_titles(self) -> list[str]:
+        titles = [cell.title for key, cell in self._plan.cells.items() if self._plan.state(key) == "running"]
+        return [f"  {title}" for title in titles[: self._slots]]
 
     def seconds_left(self) -> float | None:
         """Open cells times the mean seconds of their kind (stage and method), shared by the slots; None before any ended.

@@ -21,7 +21,9 @@ def _git(*arguments: str) -> str:
     """What git says of the checkout that this package runs from; "" outside one."""
     root = Path(adaprob_ray.__file__).parents[1]
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from rich.console import Console
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.execute import Job
@@ -19,7 +20,6 @@ from adaprob_ray.runtime.progress import Progress
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.source import Leases
 from adaprob_ray.runtime.trainable import CellTrainable
-from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 
@@ -71,14 +71,32 @@ def slots(plan: Plan, have: Mapping[str, float]) -> int:
     return max(int(max(fits, default=1)), 1)
 
 
-def run(plan: Plan, job: Job, store: Store, leases: Leases, *, address: str | None) -> None:
-    """Work the plan off. Tune's own state goes to a folder that is thrown away: the store is the truth."""
-    with cluster(address) as have, tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch:
-        check_resources(plan, have)
-        at_once = slots(plan, have)
-        with Progress(plan, slots=at_once) as progress:
-            searcher = CellSearcher(plan, job, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
-            _tuner(searcher, have, at_once, Path(scratch)).fit()
+def run(plan: Plan, job: Job, leases: Leases, *, address: str | None) -> None:
+    """Start or join a cluster, check that every cell fits, and work the plan off.
+
+    Raises KeyboardInterrupt if it was interrupted; the leases of cells that were running are released then.
+    """
+    try:
+        with cluster(address) as have:
+            check_resources(plan, have)
+            work_off(plan, job, leases, have)
+    finally:
+        leases.release_run(plan, job.run)
+    if not plan.exhausted():
+        raise KeyboardInterrupt  # Tune takes the first interrupt itself, ends its trials and returns
+
+
+def work_off(
+    plan: Plan, job: Job, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
+) -> None:
+    """One Tuner over the plan. Tune's own state goes to a folder that is thrown away: the store is the truth."""
+    at_once = slots(plan, have)
+    with (
+        tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
+        Progress(plan, slots=at_once, console=console) as progress,
+    ):
+        searcher = CellSearcher(plan, job, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
+        _tuner(searcher, have, at_once, Path(scratch)).fit()
 
 
 def _tuner(searcher: CellSearcher, have: Mapping[str, float], at_once: int, scratch: Path) -> tune.Tuner:

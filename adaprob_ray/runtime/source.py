@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.lease import Below
-from adaprob_ray.store import CellLog, LeaseWatcher, Store
+from adaprob_ray.lease import Attempt, Below
 from adaprob_ray.stages import WEIGHTS
+from adaprob_ray.store import CellLog, LeaseWatcher, Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
-
 
 
 class Leases:
@@ -38,6 +37,13 @@ class Leases:
             elif not self.is_live(cell.key, log):
                 plan.observe(cell, "free")
 
+    def release_run(self, plan: Plan, run: str) -> None:
+        """Release what this run's workers held when they were stopped, so that nobody waits for them."""
+        for cell in plan.running():
+            for number in self._store.log(cell.key).open_attempts:
+                if (self._store.holder(cell.key, number) or {}).get("run") == run:
+                    Attempt(self._store, cell.key, number).release()
+
 
 class KnownDead(LeaseWatcher):
     """The judgement of another process: attempt `number` is dead. Any other holder is taken for alive."""
@@ -47,7 +53,7 @@ class KnownDead(LeaseWatcher):
         self._number = number
 
     def is_live(self, store: Below, key: str, log: CellLog) -> bool:
-        return bool(log.open_attempts) and log.last != self._number
+        return log.last in log.open_attempts and log.last != self._number
 
 
 def plan_against(cells: Mapping[str, Cell], store: Store | None, leases: Leases | None = None) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class CellBoard:
     def scalars(self, step: int, **values: float) -> None:
         if self._writer is not None:
             summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-            self._writer.add_event(Event(summary=summary, step=step))
+            self._writer.add_event(Event(summary=summary, step=step, wall_time=time.time()))
 
     def close(self, facts: Mapping[str, Any]) -> None:
         """Last values as scalars, settings as hparams, and flush."""
@@ -38,7 +39,8 @@ class CellBoard:
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
         self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
         hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.key)
-        self._writer.add_event(Event(summary=Summary.FromString(hparams.SerializeToString())))
+        summary = Summary.FromString(hparams.SerializeToString())
+        self._writer.add_event(Event(summary=summary, wall_time=time.time()))
         self._writer.close()
 
 

@@ -16,7 +16,12 @@ from adaprob_ray.sweep.cell import Cell
 
 State = Literal["done", "ready", "waiting", "running", "elsewhere", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "running", "elsewhere", "ready", "waiting", "failed", "blocked")
-STAGE_WEIGHT = {"pretrain": 1000, "train": 100, "unlearn": 10, "evaluate": 1}  # a rough order of cost, for priorities only
+STAGE_WEIGHT = {
+    "pretrain": 1000,
+    "train": 100,
+    "unlearn": 10,
+    "evaluate": 1,
+}  # a rough order of cost, for priorities only
 RETRIES = {"storage": 2, "preempted": 3, "out_of_memory": 1}  # further tries in one run, by failure class; others none
 
 
@@ -93,14 +98,22 @@ class Plan:
             self._put(key, "ready" if parents <= {"done"} else "waiting")
 
     def _settle_below(self, key: str) -> None:
-        for child in self._children[key]:
-            before = self._state[child]
-            self._settle(child)
-            if self._state[child] != before:
-                self._settle_below(child)
+        changed = [key]
+        while changed:
+            for child in self._children[changed.pop()]:
+                before = self._state[child]
+                self._settle(child)
+                if self._state[child] != before:
+                    changed.append(child)
 
     def _set(self, key: str, state: State) -> None:
         self._put(key, state)
+        self._settle_below(key)
+
+    def _open_again(self, key: str) -> None:
+        """A cell that ran, or was done, is to be run: ready, waiting, or blocked by what failed since, as all below it."""
+        self._put(key, "waiting")
+        self._settle(key)
         self._settle_below(key)
 
     # -- what executors use ------------------------------------------------------------------------------------------
@@ -129,33 +142,32 @@ class Plan:
     def _fail(self, key: str, failure: Mapping[str, str]) -> None:
         self._tries[key] += 1
         if self._tries[key] <= RETRIES.get(failure["class"], 0):
-            self._put(key, "waiting")
-            self._settle(key)
+            self._open_again(key)
             return
         self.failures[key] = failure
         self._set(key, "failed")
 
     def _make_again(self, key: str, revoked: Iterable[str]) -> None:
         """The parents whose artefacts were corrupt are to be made again; then the cell that noticed."""
-        self._put(key, "waiting")
         for parent in revoked:
             if self._state[parent] == "done":
-                self._put(parent, "waiting")
-                self._settle(parent)
-                self._settle_below(parent)
-        self._settle(key)
+                self._open_again(parent)
+        self._open_again(key)
 
     def elsewhere(self) -> list[Cell]:
         """Cells under another's lease, to look at again from time to time."""
         return [self.cells[key] for key in self._members["elsewhere"]]
+
+    def running(self) -> list[Cell]:
+        """Cells that this run has handed out and not heard of again."""
+        return [self.cells[key] for key in self._members["running"]]
 
     def observe(self, cell: Cell, seen: Literal["done", "free"]) -> None:
         """What became of a cell that ran elsewhere."""
         if seen == "done":
             self._set(cell.key, "done")
         else:
-            self._put(cell.key, "waiting")
-            self._settle(cell.key)
+            self._open_again(cell.key)
 
     def exhausted(self) -> bool:
         """Nothing is running, can start, or can become able to start."""
@@ -183,7 +195,19 @@ class Plan:
 # -- --only ------------------------------------------------------------------------------------------------------------
 
 _CONDITION = re.compile(r"^\s*([a-z_.]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
-_ONLY_NAMES = ("stage", "method", "label", "dataset", "architecture", "forget", "class", "count", "seed", "repeat", "precision")
+_ONLY_NAMES = (
+    "stage",
+    "method",
+    "label",
+    "dataset",
+    "architecture",
+    "forget",
+    "class",
+    "count",
+    "seed",
+    "repeat",
+    "precision",
+)
 
 
 def _value(cell: Cell, name: str) -> Any:
@@ -230,7 +254,7 @@ def only(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
     chosen = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not chosen:
         raise InputError(f"--only: {text!r} matches none of {len(cells)} cells")
-    for key in reversed(cells):
+    for key in reversed(list(cells)):
         if key in chosen:
             chosen.update(cells[key].parents.values())
     return {key: cell for key, cell in cells.items() if key in chosen}

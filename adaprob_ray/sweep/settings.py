@@ -25,7 +25,15 @@ def hyper(
     about: str = "",
 ) -> Any:
     """A dataclass field with its unit and range: low ≤ value ≤ high, above < value < below, or one of `choices`."""
-    metadata = {"unit": unit, "low": low, "above": above, "high": high, "below": below, "choices": choices, "about": about}
+    metadata = {
+        "unit": unit,
+        "low": low,
+        "above": above,
+        "high": high,
+        "below": below,
+        "choices": choices,
+        "about": about,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ class Expect(_File):
 class SweepFile(_File):
     """The keys of a sweep file and their types."""
 
-    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     about: str = ""
     grid: Grid
     train: dict[str, Any] = pydantic.Field(default_factory=dict)
@@ -109,14 +110,22 @@ class SweepFile(_File):
     expect: Expect = Expect()
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice, of which plain YAML would silently take the last."""
+class _PlainLoader(yaml.SafeLoader):
+    """A YAML loader that refuses aliases, and a key given twice, of which plain YAML would silently take the last."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "no aliases: each value is written where it counts", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {sorted(map(str, twice))}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key given twice: {sorted(map(str, twice))}", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -173,11 +182,14 @@ class Sweep:
     @classmethod
     def parse(cls, text: str, vocabulary: Vocabulary) -> Sweep:
         try:
-            document = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
+            document = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
         except yaml.YAMLError as error:
             raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(document, dict):
             raise InputError(f"a sweep file is a mapping of keys, got {type(document).__name__}")
+        strange = list(_not_plain(document))
+        if strange:
+            raise InputError(*strange)
         file, faults = _validated(document)
         if file is None:
             raise InputError(*faults)
@@ -229,7 +241,7 @@ class Sweep:
             self._fault(f"grid.{what}: expected a name or a mapping, got {item!r}")
             return {"name": ""}
         settings = self._checked(cls, given, f"grid.{what}")
-        if settings["name"] not in known:
+        if not _is_among(settings["name"], known):
             self._fault(f"grid.{what}: {unknown_name(what, settings['name'], known)}")
         return settings
 
@@ -241,12 +253,15 @@ class Sweep:
 
     def _seed(self, value: Any) -> int:
         if type(value) is not int or value < 1:
-            self._fault(f"grid.seed: a seed is a whole number of at least 1 (forget sets are drawn with seed − 1), got {value!r}")
+            self._fault(
+                f"grid.seed: a seed is a whole number of at least 1 (forget sets are drawn with seed − 1), got {value!r}"
+            )
             return 1
         return value
 
     def _check_forget(self, dataset: Mapping[str, Any], forget: Any) -> None:
-        entry = self._vocabulary.datasets.get(dataset["name"])
+        known = self._vocabulary.datasets
+        entry = known[dataset["name"]] if _is_among(dataset["name"], known) else None
         for fault in forget_faults(dataset["name"], entry, forget):
             self._fault(f"grid.forget: {fault}")
 
@@ -259,11 +274,11 @@ class Sweep:
 
     def _checked_method(self, label: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = given.get("method", label)
-        method = self._vocabulary.methods.get(name)
         where = f"methods.{label}"
-        if method is None:
+        if not _is_among(name, self._vocabulary.methods):
             self._fault(f"{where}: {unknown_name('method', name, self._vocabulary.methods)}")
             return []
+        method = self._vocabulary.methods[name]
         hyperparameters = {key: value for key, value in given.items() if key != "method"}
         result = []
         for single in multiplied(method, hyperparameters):
@@ -287,13 +302,14 @@ class Sweep:
         if isinstance(given, dict):
             return given
         where = f"methods.{label}"
-        if not isinstance(given, list) or not all(isinstance(e, dict) and set(e) == {"where", "with"} for e in given):
+        if not isinstance(given, list) or not all(_is_where_with(entry) for entry in given):
             self._fault(f"{where}: expected settings, or a list of {{where: …, with: …}}, got {given!r}")
             return None
-        for entry in given:
-            for name in set(entry["where"]) - set(Point.__dataclass_fields__):
-                self._fault(f"{where}: where: {unknown_name('key', name, Point.__dataclass_fields__)}")
-        if self._faults:
+        known = Point.__dataclass_fields__
+        unknown = [name for entry in given for name in entry["where"] if name not in known]
+        for name in unknown:
+            self._fault(f"{where}: where: {unknown_name('key', name, known)}")
+        if unknown:
             return None
         matching = [entry["with"] for entry in given if point.matches(entry["where"])]
         if len(matching) != 1:
@@ -320,11 +336,12 @@ class Sweep:
     def _recipe(self, where: str, given: Mapping[str, Any], default: str) -> dict[str, Any]:
         recipes = self._vocabulary.recipes
         name = given.get("recipe", default)
-        if name not in recipes:
+        if not _is_among(name, recipes):
             self._fault(f"{where}: {unknown_name('recipe', name, recipes)}")
             return {}
         defaults = {field: getattr(recipes[name], field) for field in recipes[name].__dataclass_fields__}
-        changes = {key: value for key, value in given.items() if key not in ("recipe", "seed")}
+        beside = ("recipe", "seed") if where == "pretrain" else ("recipe",)  # the seeds of train are the grid's
+        changes = {key: value for key, value in given.items() if key not in beside}
         return self._checked(type(recipes[name]), {**defaults, **changes}, where)
 
     def _expand(self) -> None:
@@ -427,6 +444,16 @@ class Sweep:
         self._add("evaluate", settings, parents, revisions)
 
 
+def _is_among(name: Any, known: Mapping[str, Any]) -> bool:
+    """Whether what a person gave as a name is one that is known; a list or a mapping is none."""
+    return isinstance(name, str) and name in known
+
+
+def _is_where_with(entry: Any) -> bool:
+    """Whether it is {where: a mapping, with: a mapping}."""
+    return isinstance(entry, dict) and set(entry) == {"where", "with"} and all(isinstance(v, dict) for v in entry.values())
+
+
 def _alternatives(given: Any) -> list[Mapping[str, Any]]:
     """The settings under a label, those of a where/with list included; malformed ones are reported where they are used."""
     entries = [entry.get("with") for entry in given if isinstance(entry, dict)] if isinstance(given, list) else [given]
@@ -436,7 +463,7 @@ def _alternatives(given: Any) -> list[Mapping[str, Any]]:
 def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list[str]:
     """What is wrong with a forget request, from its shape and from the sizes of its data set if that is known."""
     wanted = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
-    if not isinstance(forget, dict) or forget.get("kind") not in wanted or set(forget) != wanted[forget["kind"]]:
+    if not isinstance(forget, dict) or not _is_among(forget.get("kind"), wanted) or set(forget) != wanted[forget["kind"]]:
         return [f"expected {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
     if entry is None:
         return []
@@ -453,6 +480,20 @@ def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list
 
 def _words(point: Point) -> str:
     return f"{point.dataset['name']}, {point.architecture['name']}, {forget_words(point.forget)}, seed {point.seed}"
+
+
+def _not_plain(value: Any, where: str = "") -> Iterator[str]:
+    """A line for each value that JSON, and so a key, cannot hold: dates, sets, NaN, infinities, names that are not words."""
+    if isinstance(value, (dict, list)):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value, 1):
+            inside = f"{where}.{name}" if where else str(name)
+            if isinstance(value, dict) and not isinstance(name, str):
+                yield f"{inside}: a key must be a word, got {name!r}; put it in quotes"
+            yield from _not_plain(item, inside)
+    elif not isinstance(value, (str, int, float, type(None))):
+        yield f"{where}: expected text, a number, a list or a mapping, got {value!r}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where}: must be a finite number, got {value!r}"
 
 
 def _validated(document: dict[str, Any]) -> tuple[SweepFile | None, list[str]]:
