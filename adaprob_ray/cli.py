@@ -7,6 +7,7 @@ Commands import what they need when they run, so that `--help` and errors are im
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -154,6 +155,8 @@ def _run(options: argparse.Namespace) -> int:
     if _existing_store(options.store) is None:
         check_data(cells, Plan(cells), _data_root(), DATASETS)  # bad input leaves no store behind
     store = Store.open(options.store)
+    digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
+    store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
     plan, boards, remade = run(
         cells,
         store,
@@ -162,7 +165,6 @@ def _run(options: argparse.Namespace) -> int:
         executor=options.executor,
         address=options.address,
     )
-    store.put_text(f"sweeps/{sweep.name}.yaml", sweep.text)
     for line in remade:
         print(f"made again: {line}")
     print(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(cells)} done")

@@ -331,7 +331,7 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}")
     record = {**record_settings(cell, store), **computed, **_model_facts(cell, store)}
-    return Product({RECORD: canonical(record).encode()}, {})
+    return Product({RECORD: canonical(record).encode()}, {name: v for name, v in computed.items() if v is not None})
 
 
 STAGES: dict[str, Callable[[Cell, Workspace], Product]] = {

@@ -38,7 +38,7 @@ class CellBoard:
             return
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
         self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
-        hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.key)
+        hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.title)
         summary = Summary.FromString(hparams.SerializeToString())
         self._writer.add_event(Event(summary=summary, wall_time=time.time()))
         self._writer.close()

@@ -451,7 +451,9 @@ def _is_among(name: Any, known: Mapping[str, Any]) -> bool:
 
 def _is_where_with(entry: Any) -> bool:
     """Whether it is {where: a mapping, with: a mapping}."""
-    return isinstance(entry, dict) and set(entry) == {"where", "with"} and all(isinstance(v, dict) for v in entry.values())
+    return (
+        isinstance(entry, dict) and set(entry) == {"where", "with"} and all(isinstance(v, dict) for v in entry.values())
+    )
 
 
 def _alternatives(given: Any) -> list[Mapping[str, Any]]:
@@ -463,7 +465,11 @@ def _alternatives(given: Any) -> list[Mapping[str, Any]]:
 def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list[str]:
     """What is wrong with a forget request, from its shape and from the sizes of its data set if that is known."""
     wanted = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
-    if not isinstance(forget, dict) or not _is_among(forget.get("kind"), wanted) or set(forget) != wanted[forget["kind"]]:
+    if (
+        not isinstance(forget, dict)
+        or not _is_among(forget.get("kind"), wanted)
+        or set(forget) != wanted[forget["kind"]]
+    ):
         return [f"expected {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
     if entry is None:
         return []
