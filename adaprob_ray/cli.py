@@ -32,7 +32,12 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors into exit codes."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if len(rest) == 1 and not rest[0].startswith("-") and getattr(options, "cell", "") is None:
+        options.cell = rest.pop()  # before 3.12 argparse takes no optional positional after an option
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = options.command(options)
     except InputError as error:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MOST_NAMES = 20  # listed in one line
 
 

@@ -43,13 +43,11 @@ class Reader(Protocol):
 
 @dataclass(kw_only=True)
 class Workspace:
-    """Where and how a cell runs. `exclusive`: no other cell of the run runs beside it."""
+    """Where a cell runs. `report(step, **scalars)` is told every scalar of a series."""
 
     store: Reader
     data_root: Path
     device: torch.device
-    exclusive: bool
-    provenance: Mapping[str, Any]
     report: Callable[..., None]
     deadline: float | None = None
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)

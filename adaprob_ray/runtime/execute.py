@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import random
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost
+from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, StoreError
 from adaprob_ray.methods.base import seed_for
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.source import KnownDead
@@ -58,8 +59,9 @@ def choose_device(gpu: float) -> torch.device:
     """The card that was granted, never one that is merely visible. `gpu` is a count, so a share of memory is fenced too."""
     if gpu <= 0 or not torch.cuda.is_available():
         return torch.device("cpu")
-    if gpu < 1:
-        torch.cuda.set_per_process_memory_fraction(gpu)
+    torch.cuda.empty_cache()  # a reused process: what the last cell held is free again, and its peak forgotten
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.set_per_process_memory_fraction(min(gpu, 1.0))
     return torch.device("cuda", 0)
 
 
@@ -79,11 +81,13 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"
-    attempt = store.begin(
-        cell.key, cell.identity, owner=owner, run=job.run, watcher=None if dead is None else KnownDead(dead)
-    )
-    if attempt is None:
-        return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
+    watcher = None if dead is None else KnownDead(dead)
+    try:
+        attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=watcher)
+        if attempt is None:
+            return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
+    except StoreError as error:
+        return Outcome("failed", time.monotonic() - start, _describe(error))
     try:
         product, facts = _produce(cell, job, store, gpu=gpu, exclusive=exclusive)
         for name, data in product.files.items():
@@ -99,30 +103,27 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         return Outcome("stale", revoked=(error.key,))
     except Exception as error:
         failure = _describe(error)
-        attempt.fail(failure["class"], failure["message"], traceback.format_exc())
+        with contextlib.suppress(StoreError):  # where storage is down the failure cannot be kept: the lease goes silent
+            attempt.fail(failure["class"], failure["message"], traceback.format_exc())
         return Outcome("failed", time.monotonic() - start, failure)
     return Outcome("done", time.monotonic() - start)
 
 
 def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool) -> tuple[Product, dict[str, Any]]:
+    """What the stage leaves, and the facts to commit: the stage's own, and where and with what it ran."""
     start = time.perf_counter()
     threads = int(cell.resources.get("cpu", 1))
     limit_threads(threads)
     device = choose_device(gpu)
     _settle_randomness(cell)
-    board = CellBoard(job.boards, cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    workspace = Workspace(
-        store=store, data_root=job.data_root, device=device, exclusive=exclusive, provenance=where, report=board.scalars
-    )
-    product = _stage(job.stages, cell.stage)(cell, workspace)
-    facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
-    if device.type == "cuda":
-        facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
-        torch.cuda.empty_cache()
-    board.close(facts)
+    with CellBoard(job.boards, cell) as board:
+        workspace = Workspace(store=store, data_root=job.data_root, device=device, report=board.scalars)
+        product = _stage(job.stages, cell.stage)(cell, workspace)
+        facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
+        if device.type == "cuda":
+            facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+        board.finish(facts)
     return product, facts
 
 

@@ -103,4 +103,4 @@ def check_data(cells: Mapping[str, Cell], plan: Plan, data_root: Path, datasets:
     names = sorted({c.settings["dataset"]["name"] for c in open_cells})
     faults = [fault for name in names if (fault := datasets[name].verify(data_root))]  # type: ignore[attr-defined]
     if faults:
-        raise InputError(*faults)
+        raise InputError(*dict.fromkeys(faults))

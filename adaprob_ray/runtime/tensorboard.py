@@ -32,8 +32,15 @@ class CellBoard:
             summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
             self._writer.add_event(Event(summary=summary, step=step, wall_time=time.time()))
 
-    def close(self, facts: Mapping[str, Any]) -> None:
-        """Last values as scalars, settings as hparams, and flush."""
+    def __enter__(self) -> CellBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Last values as scalars, settings as hparams."""
         if self._writer is None:
             return
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
@@ -41,7 +48,6 @@ class CellBoard:
         hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.title)
         summary = Summary.FromString(hparams.SerializeToString())
         self._writer.add_event(Event(summary=summary, wall_time=time.time()))
-        self._writer.close()
 
 
 def _flat(cell: Cell) -> dict[str, bool | float | str]:

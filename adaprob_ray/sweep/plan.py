@@ -24,6 +24,8 @@ STAGE_WEIGHT = {
 }  # a rough order of cost, for priorities only
 RETRIES = {"storage": 2, "preempted": 3, "out_of_memory": 1}  # further tries in one run, by failure class; others none
 
+MOST_REMAKES = 3  # of corrupt parents, for one cell in one run
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -59,6 +61,7 @@ class Plan:
         self.failures: dict[str, Mapping[str, str]] = {}
         self.executed: list[tuple[str, float]] = []
         self._tries: Counter[str] = Counter()
+        self._stale: Counter[str] = Counter()
         self._children: dict[str, list[str]] = {key: [] for key in self.cells}
         for key, cell in self.cells.items():
             for parent in set(cell.parents.values()):
@@ -149,8 +152,16 @@ class Plan:
 
     def _make_again(self, key: str, revoked: Iterable[str]) -> None:
         """The parents whose artefacts were corrupt are to be made again; then the cell that noticed."""
+        self._stale[key] += 1
+        if self._stale[key] > MOST_REMAKES:
+            self.failures[key] = {
+                "class": "storage",
+                "message": "its parents' artefacts are corrupt each time they are made",
+            }
+            self._set(key, "failed")
+            return
         for parent in revoked:
-            if self._state[parent] == "done":
+            if self._state.get(parent) == "done":
                 self._open_again(parent)
         self._open_again(key)
 

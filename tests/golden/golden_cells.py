@@ -1,0 +1,169 @@
+"""One tiny cell of each stage and method, and the numbers that it leaves.
+
+The numbers are pinned to one thread: batch-norm sums, and so everything after them, depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import contract
+import torch
+from safetensors.torch import load
+
+from adaprob_ray import stages
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGE_REVISIONS
+from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.stages import Product
+from adaprob_ray.sweep.cell import Cell
+
+FILE = Path(__file__).with_name("golden.json")
+FILTERS = {"allcnn": 0.08, "resnet18": 0.08}
+SETTINGS: dict[
+    str, dict[str, Any]
+] = {  # few steps and no tiny last batch: rounding grows with each step, most in batch norm
+    "finetune": {"epochs": 2, "batch_size": 300},
+    "scrub": {"epochs": 2, "retain_batch": 300, "forget_batch": 25},
+    "adaprob": {"epochs": 2, "batch_size": 300},
+}
+VARIANTS = {
+    "scrub": {"smoothed": {"smoothing": 0.5, "smoothing_start": 1, "milestones": [2]}},
+    "adaprob": {
+        "script": {"reference": "pseudo", "pseudo": "random", "lam": 2.0, "lam_in": "loss"},
+        "restore": {"reference": "pseudo", "totals": "original", "lam": 2.0},
+    },
+    "retrain": {},
+}
+SWEEP = """
+name: golden
+grid:
+  dataset: digits
+  architecture: {{name: {architecture}, filters: {filters}}}
+  forget: {{kind: selective, class: 3, count: 25}}
+  seed: 1
+train: {{recipe: {recipe}, epochs: 2, lr: 0.002, batch_size: 300}}
+methods: {methods}
+metrics: [{metrics}]
+keep: {{unlearn: weights}}
+"""
+
+
+def sweep(architecture: str, recipe: str, methods: dict[str, Any]) -> dict[str, Cell]:
+    text = SWEEP.format(
+        architecture=architecture,
+        filters=FILTERS[architecture],
+        recipe=recipe,
+        methods=json.dumps(methods),
+        metrics=", ".join(METRICS),
+    )
+    return contract.planned(text)
+
+
+def labels() -> dict[str, Any]:
+    """Every method, with few epochs, and its variants."""
+    chosen: dict[str, Any] = {}
+    for name in METHODS:
+        chosen[name] = SETTINGS.get(name, {})
+        for label, given in VARIANTS.get(name, {}).items():
+            chosen[f"{name}_{label}"] = {"method": name, **chosen[name], **given}
+    chosen.pop("retrain_independent")  # takes the settings of retrain, and is planned unasked
+    return chosen
+
+
+def pretrain_cell() -> Cell:
+    """Digits has nothing to be pretrained on: the stage is run on digits itself."""
+    recipe = {name: getattr(RECIPES["pretrain"], name) for name in RECIPES["pretrain"].__dataclass_fields__}
+    settings = {
+        **contract.SETTINGS,
+        "recipe": {**recipe, "epochs": 2, "lr": 0.02, "batch_size": 300},
+        "seed": 1,
+        "precision": "float32",
+    }
+    settings["architecture"] = {"name": "allcnn", "filters": FILTERS["allcnn"]}
+    revisions = {
+        "stage:pretrain": STAGE_REVISIONS["pretrain"],
+        "dataset:digits": DATASETS["digits"].revision,
+        "architecture:allcnn": ARCHITECTURES["allcnn"].revision,
+        "recipe": RECIPES["pretrain"].revision,
+    }
+    return Cell("pretrain", settings, {}, revisions)
+
+
+def cells() -> dict[str, Cell]:
+    """Cells by a readable name, parents first."""
+    named = {"pretrain": pretrain_cell()}
+    every = sweep("allcnn", "large", labels())
+    owners: dict[str, str] = {}
+    for cell in every.values():
+        if cell.stage == "evaluate":
+            owners.setdefault(cell.parents["model"], cell.settings["label"])
+    for cell in every.values():
+        label = cell.settings["label"] if cell.stage == "evaluate" else owners[cell.key]
+        named[f"{cell.stage} {label}"] = cell
+    for recipe, architecture in (("small", "allcnn"), ("large", "resnet18")):
+        for cell in sweep(architecture, recipe, {"original": {}}).values():
+            if cell.stage == "train" and cell.settings["method"] == "original":
+                named[f"train original {recipe} {architecture}"] = cell
+    return named
+
+
+def timeless(facts: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in facts.items()
+        if isinstance(value, (int, float)) and not name.endswith("seconds") and not name.startswith("run_")
+    }
+
+
+def numbers(cell: Cell, product: Product) -> dict[str, float]:
+    """Facts, metrics, and enough of weights and logits that nothing can change unseen."""
+    found = timeless(product.facts)
+    if stages.RECORD in product.files:
+        record = json.loads(product.files[stages.RECORD])
+        columns = [column for metric in METRICS.values() for column in metric.columns]
+        found |= timeless({name: record.get(name) for name in columns})
+    if stages.WEIGHTS in product.files:
+        weights = load(product.files[stages.WEIGHTS])  # in no particular order
+        flat = torch.cat([weights[name].double().flatten() for name in sorted(weights)])
+        wave = torch.linspace(1, 2, len(flat), dtype=torch.float64)  # tells a permutation from the same weights
+        found |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
+    if stages.OUTPUTS in product.files:
+        outputs = Outputs.from_bytes(product.files[stages.OUTPUTS])
+        for part in PARTS:
+            found[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
+            found[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])
+    return found
+
+
+def compute() -> dict[str, dict[str, Any]]:
+    """Every golden cell, run now: its revisions, the names of the cells that it depends on, and its numbers."""
+    store, named = contract.MemoryStore(), cells()
+    names = {cell.key: name for name, cell in named.items()}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {
+            name: {
+                "revisions": dict(sorted(cell.revisions.items())),
+                "parents": sorted({names[key] for key in cell.parents.values()}),
+                "numbers": dict(sorted(numbers(cell, store.run(cell)).items())),
+            }
+            for name, cell in named.items()
+        }
+    finally:
+        torch.set_num_threads(before)
+
+
+def made_with() -> dict[str, str]:
+    """What float32 sums depend on beside the code."""
+    return {"torch": torch.__version__.partition("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    return json.loads(FILE.read_text())["cells"]
+
+
+def stored_with() -> dict[str, str]:
+    return json.loads(FILE.read_text())["made_with"]

@@ -1,0 +1,396 @@
+"""A bench for methods: a tiny real split, a quickly trained original, and trials of every method in the catalogue on it.
+
+Run as a script it prints the digest of the weights that each case leaves, for the comparison between processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaprob_ray import stages
+from adaprob_ray.catalogue import METHODS, VOCABULARY
+from adaprob_ray.data.batches import Part, Parts, Pixels
+from adaprob_ray.data.split import forget_positions, retain_positions
+from adaprob_ray.methods.base import Context, Sizes, Split, Trained, seed_for
+from adaprob_ray.stages import PassCounter, Product, Workspace
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.settings import check
+from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.training import Recipe, fit
+
+CPU = torch.device("cpu")
+SEED = 1
+ROWS = {"train": 160, "validation": 40, "test": 40}
+FORGET = {"kind": "selective", "class": 3, "count": 12}
+FILTERS = 0.04
+RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
+SETTINGS = {"dataset": {"name": "digits", "test_pool": "clean"}, "architecture": {"name": "allcnn", "filters": FILTERS}}
+NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
+CHANGED_BATCH_NORM: dict[
+    str, str
+] = {}  # name -> "train" or "kept", for a method that follows neither rule of `batch_norm_of`
+
+
+# -- cases ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method with some settings, as JSON text so that it can be hashed."""
+
+    method: str
+    settings: str = "{}"
+
+    @property
+    def name(self) -> str:
+        given = json.loads(self.settings)
+        return "-".join([self.method, *(f"{key}={value}" for key, value in given.items())])
+
+    @property
+    def cls(self) -> Any:
+        return METHODS[self.method]
+
+    def build(self) -> Any:
+        hyper, faults = check(self.cls, json.loads(self.settings), self.method)
+        assert not faults, faults
+        return self.cls(**hyper)
+
+
+EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}]}  # options that are numbers, not choices
+
+
+def cases(stage: str) -> list[Case]:
+    """Every method of a stage with `{}`, and once with each choice that is not a default, as far as a method allows it."""
+    found = []
+    for name, cls in METHODS.items():
+        if cls.stage != stage:
+            continue
+        found.append(Case(name))
+        choices = [
+            {item.name: choice}
+            for item in dataclasses.fields(cls)
+            for choice in item.metadata["choices"]
+            if choice != item.default
+        ]
+        for given in choices + EXTRA.get(name, []):
+            with contextlib.suppress(ValueError):
+                cls(**given)
+                found.append(Case(name, json.dumps(given)))
+    return found
+
+
+UNLEARN, TRAIN = cases("unlearn"), cases("train")
+
+
+def batch_norm_of(case: Case, recipe: Recipe) -> str:
+    """A method that asks for the recipe follows its batch norm; one that does not, trains it."""
+    default = recipe.batch_norm if "recipe" in case.cls.needs else "train"
+    return CHANGED_BATCH_NORM.get(case.method, default)
+
+
+# -- the split and the original -----------------------------------------------------------------------------------------------
+
+
+def shrunk(part: Part, rows: int) -> Part:
+    """The first rows as a part of its own, so that positions run from 0."""
+    pixels = part.pixels
+    return Part(
+        Pixels(pixels.images_NHWC[:rows].clone(), pixels.labels[:rows].clone(), pixels.scale_C, pixels.shift_C),
+        torch.arange(rows),
+    )
+
+
+@functools.cache
+def make_parts() -> Parts:
+    whole = stages.load_parts(VOCABULARY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
+    small = {name: shrunk(getattr(whole, name), rows) for name, rows in ROWS.items()}
+    return Parts(**small, classes=whole.classes, channels=whole.channels)
+
+
+def forget_rows(parts: Parts) -> np.ndarray:
+    return forget_positions(parts.train.labels.numpy(), FORGET, SEED)
+
+
+def noisy(part: Part, rows: Any) -> Part:
+    """The same part with the pixels of some rows replaced by noise."""
+    images = part.pixels.images_NHWC.clone()
+    noise = torch.randint(0, 256, (len(rows), *images.shape[1:]), generator=torch.Generator().manual_seed(99))
+    images[torch.as_tensor(rows)] = noise.to(torch.uint8)
+    return Part(dataclasses.replace(part.pixels, images_NHWC=images), part.rows)
+
+
+def with_noise(parts: Parts, name: str) -> Parts:
+    """The parts with noise for all pixels of `forget`, `retain`, `validation` or `test`."""
+    if name in ("validation", "test"):
+        part = getattr(parts, name)
+        return dataclasses.replace(parts, **{name: noisy(part, part.rows)})
+    forget = forget_rows(parts)
+    rows = forget if name == "forget" else retain_positions(len(parts.train), forget)
+    return dataclasses.replace(parts, train=noisy(parts.train, rows))
+
+
+def new_model() -> nn.Module:
+    return stages.put_on(stages.build_model(SETTINGS, seed_for(SEED, 0, "initial")), CPU)
+
+
+@functools.cache
+def _original() -> nn.Module:
+    model = new_model()
+    shuffle = torch.Generator().manual_seed(seed_for(SEED, 0, "order"))
+    recipe = dataclasses.replace(RECIPE, batch_norm="train")
+    fit(model, make_parts().train, recipe, generator=shuffle, precision="float32", report=lambda step, **scalars: None)
+    return model
+
+
+def original() -> nn.Module:
+    """A copy that may be changed."""
+    return copy.deepcopy(_original())
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for name, tensor in tensors.items():
+        content.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+# -- trials ---------------------------------------------------------------------------------------------------------------
+
+
+class WatchedSplit(Split):
+    """Notes which parts were touched."""
+
+    def _part(self, name: str) -> Part:
+        part = super()._part(name)
+        self.parts["touched"].add(name)
+        return part
+
+
+class WatchedContext(Context):
+    """Notes what was touched, what was handed out, and how often the deadline was looked at."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.touched: set[str] = set()
+        self.handed: list[tuple[Any, str]] = []
+        self.looks = 0
+
+    def _declared(self, name: str) -> None:
+        super()._declared(name)
+        self.touched.add(name)
+
+    def initial_state(self) -> dict[str, Tensor]:
+        tensors = super().initial_state()
+        self.handed.append((SimpleNamespace(state_dict=lambda: tensors), digest(tensors)))
+        return tensors
+
+    def fresh_model(self) -> nn.Module:
+        model = super().fresh_model()
+        self.handed.append((model, digest(state(model))))
+        return model
+
+    def check_deadline(self) -> None:
+        self.looks += 1
+        super().check_deadline()
+
+
+@dataclass
+class Trial:
+    """What one run of a method left. `teachers` are networks that it copied or was handed, with their first digests."""
+
+    model: nn.Module
+    before: dict[str, Tensor]
+    touched: set[str]
+    teachers: list[tuple[Any, str]]
+    passes: PassCounter
+    looks: int
+    facts: dict[str, float]
+    reported: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def after(self) -> dict[str, Tensor]:
+        return state(self.model)
+
+
+def make_split(parts: Parts, needs: frozenset[str], kind: type[Split] = Split) -> Split:
+    forget = forget_rows(parts)
+    chosen: dict[str, Any] = {
+        "forget": parts.train.select(forget),
+        "retain": parts.train.select(retain_positions(len(parts.train), forget)),
+        "train": parts.train,
+        "validation": parts.validation,
+    }
+    if kind is WatchedSplit:
+        chosen["touched"] = set()
+    return kind(needs=needs, parts=chosen)
+
+
+def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "device": CPU,
+        "precision": "float32",
+        "seed": SEED,
+        "repeat": 0,
+        "recipe": RECIPE,
+        "make_model": lambda seed: stages.put_on(stages.build_model(SETTINGS, seed), CPU),
+        "initial_state": lambda: state(new_model()),
+        "report": lambda step, **scalars: None,
+    }
+    return kind(needs=needs, **{**defaults, **given})
+
+
+@contextlib.contextmanager
+def copies_noted() -> Iterator[list[tuple[nn.Module, str]]]:
+    """Networks that are made by `copy.deepcopy` meanwhile, with their digests."""
+    made: list[tuple[nn.Module, str]] = []
+    plain = copy.deepcopy
+
+    def noting(value: Any, memo: Any = None) -> Any:
+        result = plain(value, memo)
+        if isinstance(value, nn.Module) and memo is None:
+            made.append((result, digest(state(result))))
+        return result
+
+    with mock.patch.object(copy, "deepcopy", noting):
+        yield made
+
+
+def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: str = "", **context: Any) -> Trial:
+    """Run a method of the stage unlearn on the bench; `noise` names a part whose pixels are replaced."""
+    parts = with_noise(make_parts(), noise) if noise else make_parts()
+    method = case.build()
+    needs = method.needs if needs is None else needs
+    model, passes = original(), PassCounter()
+    handle = passes.watch(model)
+    before = state(model)
+    reported: list[tuple[int, dict[str, float]]] = []
+    window = make_context(
+        needs, WatchedContext, **{"report": lambda step, **scalars: reported.append((step, scalars)), **context}
+    )
+    split = make_split(parts, needs, WatchedSplit)
+    with copies_noted() as made:
+        result = method.unlearn(model, split, window)
+    handle.remove()
+    touched = window.touched | split.parts["touched"]
+    teachers = [(net, first) for net, first in [*made, *window.handed] if net is not result]
+    return Trial(result, before, touched, teachers, passes, window.looks, window.facts, reported)
+
+
+@functools.cache
+def trial(case: Case, precision: str = "float32", batch_norm: str = "train") -> Trial:
+    """One run for all the laws that look at it."""
+    return attempt(case, precision=precision, recipe=dataclasses.replace(RECIPE, batch_norm=batch_norm))
+
+
+def sizes(parts: Parts) -> Sizes:
+    forget = len(forget_rows(parts))
+    return Sizes(retain=len(parts.train) - forget, forget=forget, recipe_epochs=RECIPE.epochs)
+
+
+# -- cells through the stages, without a store on disk -------------------------------------------------------------------------
+
+
+class MemoryStore:
+    """What a stage reads, in memory."""
+
+    def __init__(self) -> None:
+        self.products: dict[str, Product] = {}
+        self.cells: dict[str, Cell] = {}
+
+    def read(self, key: str, name: str) -> bytes:
+        return self.products[key].files[name]
+
+    def read_json(self, key: str, name: str) -> Any:
+        return json.loads(self.read(key, name))
+
+    def cell(self, key: str) -> dict[str, Any] | None:
+        return self.cells[key].identity if key in self.cells else None
+
+    def commit(self, key: str) -> Any:
+        return SimpleNamespace(facts=self.products[key].facts)
+
+    def run(self, cell: Cell) -> Product:
+        workspace = Workspace(
+            store=self,
+            data_root=Path(),
+            device=CPU,
+            report=lambda step, **scalars: None,
+        )
+        self.cells[cell.key] = cell
+        self.products[cell.key] = stages.STAGES[cell.stage](cell, workspace)
+        return self.products[cell.key]
+
+
+def planned(text: str) -> dict[str, Cell]:
+    """The cells of a sweep given as text, parents first."""
+    return dict(Sweep.parse(text, VOCABULARY).cells)
+
+
+def train_cell(case: Case, precision: str = "float32") -> Cell:
+    """A cell of the stage train on the bench's settings."""
+    method = case.build()
+    settings = {
+        **SETTINGS,
+        "method": case.method,
+        "hyper": dataclasses.asdict(method),
+        "recipe": dataclasses.asdict(RECIPE),
+        "seed": SEED,
+        "precision": precision,
+    }
+    if method.reads_forget:
+        settings["forget"] = FORGET
+    return Cell("train", settings)
+
+
+def trained(case: Case, *, precision: str = "float32", noise: str = "") -> Product:
+    """Run a method of the stage train on the bench, through the stage."""
+    assert issubclass(case.cls, Trained)
+    parts = with_noise(make_parts(), noise) if noise else make_parts()
+    with mock.patch.object(stages, "parts_of", return_value=parts):
+        return MemoryStore().run(train_cell(case, precision))
+
+
+@functools.cache
+def train_product(case: Case, precision: str = "float32") -> Product:
+    return trained(case, precision=precision)
+
+
+def weights_digest(product: Product) -> str:
+    return hashlib.sha256(product.files[stages.WEIGHTS]).hexdigest()
+
+
+def all_digests() -> dict[str, str]:
+    """What each case leaves, by name, in this process."""
+    unlearned = {case.name: digest(attempt(case).after) for case in UNLEARN}
+    return {**unlearned, **{case.name: weights_digest(trained(case)) for case in TRAIN}}
+
+
+def is_finite(tensors: Mapping[str, Tensor]) -> bool:
+    return all(math.isfinite(float(tensor.double().sum())) for tensor in tensors.values())
+
+
+if __name__ == "__main__":
+    import sys
+
+    torch.set_num_threads(1)
+    sys.stdout.write(json.dumps(all_digests()))

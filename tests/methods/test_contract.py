@@ -1,0 +1,399 @@
+"""The laws that every method in the catalogue keeps. A new method is under them as soon as it stands there."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import contract
+import numpy as np
+import pytest
+import torch
+from contract import NEEDS, RECIPE, TRAIN, UNLEARN, Case
+from safetensors.torch import load
+
+from adaprob_ray import stages
+from adaprob_ray.catalogue import METHODS
+from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
+from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.sweep.settings import check, check_value
+from adaprob_ray.training import distance
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = TRAIN + UNLEARN
+
+unlearning = pytest.mark.parametrize("case", UNLEARN, ids=lambda case: case.name)
+training = pytest.mark.parametrize("case", TRAIN, ids=lambda case: case.name)
+anything = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> dict[str, str]:
+    """What each case leaves in another process."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = [sys.executable, str(Path(contract.__file__))]
+    done = subprocess.run(script, capture_output=True, text=True, env=environment, check=True)
+    return json.loads(done.stdout)
+
+
+def digest_of(case: Case, precision: str = "float32") -> str:
+    if case.cls.stage == "train":
+        return contract.weights_digest(contract.train_product(case, precision))
+    return contract.digest(contract.trial(case, precision).after)
+
+
+def test_the_suite_covers_the_whole_catalogue() -> None:
+    assert {case.method for case in ALL} == set(METHODS)
+    assert all(Case(name) in ALL for name in METHODS)
+    assert all(name == cls.name for name, cls in METHODS.items())
+
+
+# -- what a method does ---------------------------------------------------------------------------------------------------
+
+
+@unlearning
+def test_weights_move(case: Case) -> None:
+    trial = contract.trial(case)
+    before = [trial.before[name] for name, _ in trial.model.named_parameters()]
+    assert distance(trial.model.parameters(), before) > 1e-4
+    assert contract.is_finite(trial.after)
+    assert {name: tensor.dtype for name, tensor in trial.after.items()} == {
+        name: tensor.dtype for name, tensor in trial.before.items()
+    }
+
+
+@training
+def test_training_moves_weights(case: Case) -> None:
+    facts = contract.train_product(case).facts
+    assert facts["start_distance"] > 1e-2
+    assert facts["last_epoch_error_percent"] < 80  # of ten classes: it learns
+
+
+@unlearning
+def test_the_same_seed_gives_the_same_weights(case: Case) -> None:
+    assert contract.digest(contract.attempt(case).after) == digest_of(case)
+
+
+@training
+def test_training_again_gives_the_same_weights(case: Case) -> None:
+    assert contract.weights_digest(contract.trained(case)) == digest_of(case)
+
+
+@anything
+def test_the_same_seed_gives_the_same_weights_in_another_process(case: Case, elsewhere: dict[str, str]) -> None:
+    assert elsewhere[case.name] == digest_of(case)
+
+
+@unlearning
+def test_the_global_generator_plays_no_part_and_is_left_alone(case: Case) -> None:
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    after = contract.attempt(case).after
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert contract.digest(after) == digest_of(case)
+
+
+@unlearning
+def test_teachers_stay_bit_identical(case: Case) -> None:
+    for teacher, first in contract.trial(case).teachers:
+        assert contract.digest(dict(teacher.state_dict())) == first
+
+
+@unlearning
+def test_an_unlearned_model_shares_no_memory_with_a_teacher(case: Case) -> None:
+    trial = contract.trial(case)
+    own = {tensor.data_ptr() for tensor in trial.model.state_dict().values()}
+    for teacher, _ in trial.teachers:
+        assert own.isdisjoint(tensor.data_ptr() for tensor in teacher.state_dict().values())
+
+
+@unlearning
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_batch_norm_is_handled_as_declared(case: Case, batch_norm: str) -> None:
+    trial = contract.trial(case, "float32", batch_norm)
+    statistics = dict(trial.model.named_buffers())
+    kept = contract.batch_norm_of(case, dataclasses.replace(RECIPE, batch_norm=batch_norm)) != "train"
+    for name, buffer in statistics.items():
+        assert torch.equal(buffer, trial.before[name]) is kept, name
+    scales = [name for name in trial.after if name.endswith("1.weight") and name.startswith("features")]
+    assert scales
+    for name in scales:
+        assert not torch.equal(trial.after[name], trial.before[name]), f"{name}: scale and shift train all the same"
+
+
+@unlearning
+def test_an_expired_deadline_stops_it_at_once(case: Case) -> None:
+    with pytest.raises(DeadlineExceeded):
+        contract.attempt(case, deadline=time.monotonic() - 1)
+
+
+@unlearning
+def test_the_deadline_is_looked_at_in_each_epoch(case: Case) -> None:
+    trial = contract.trial(case)
+    assert trial.looks >= getattr(case.build(), "epochs", 1)
+
+
+@unlearning
+def test_a_deadline_in_the_middle_stops_it(case: Case) -> None:
+    """The clock passes the deadline at the last look."""
+    looks = contract.trial(case).looks
+    ticks = iter([0.0] * (looks - 1) + [2.0])
+    with mock.patch("adaprob_ray.methods.base.time.monotonic", side_effect=ticks), pytest.raises(DeadlineExceeded):
+        contract.attempt(case, deadline=1.0)
+
+
+@anything
+def test_bfloat16_runs_and_leaves_float32_weights(case: Case) -> None:
+    assert digest_of(case, "bfloat16") != digest_of(case, "float32")
+    if case.cls.stage == "train":
+        after = load(contract.train_product(case, "bfloat16").files[stages.WEIGHTS])
+    else:
+        after = contract.trial(case, "bfloat16").after
+    assert contract.is_finite(after)
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32, torch.int64}
+
+
+@unlearning
+def test_it_reports_every_epoch(case: Case) -> None:
+    trial = contract.trial(case)
+    epochs = getattr(case.build(), "epochs", 1)
+    assert sorted({step for step, _ in trial.reported}) == list(range(1, epochs + 1))
+    assert all(isinstance(value, float) for _, scalars in trial.reported for value in scalars.values())
+
+
+# -- what it may touch ----------------------------------------------------------------------------------------------------
+
+
+@unlearning
+def test_it_touches_only_what_it_needs(case: Case) -> None:
+    assert contract.trial(case).touched <= case.cls.needs
+
+
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.stage == "unlearn"])
+def test_needs_are_minimal(name: str) -> None:
+    """Each need is touched by some setting of the method; without it that setting cannot run."""
+    needs = METHODS[name].needs
+    assert needs <= set(NEEDS)
+    own = [case for case in UNLEARN if case.method == name]
+    for need in needs:
+        users = [case for case in own if need in contract.trial(case).touched]
+        assert users, f"{name} declares {need} and never touches it"
+        with pytest.raises(UndeclaredNeed, match=need):
+            contract.attempt(users[0], needs=needs - {need})
+
+
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.stage == "unlearn"])
+def test_undeclared_needs_raise_when_touched(name: str) -> None:
+    needs = METHODS[name].needs
+    split, context = contract.make_split(contract.make_parts(), needs), contract.make_context(needs)
+    reach = {
+        "retain": lambda: split.retain,
+        "forget": lambda: split.forget,
+        "validation": lambda: split.validation,
+        "recipe": lambda: context.recipe,
+        "initial_state": lambda: context.initial_state(),
+        "fresh_model": lambda: context.fresh_model(),
+    }
+    assert set(reach) == set(NEEDS)
+    for need, touch in reach.items():
+        if need in needs:
+            assert touch() is not None
+        else:
+            with pytest.raises(UndeclaredNeed, match=need):
+                touch()
+    if not {"retain", "forget"} <= needs:
+        with pytest.raises(UndeclaredNeed):
+            _ = split.train
+
+
+@unlearning
+@pytest.mark.parametrize("part", ["forget", "retain", "validation", "test"])
+def test_pixels_of_parts_that_it_does_not_need_play_no_part(case: Case, part: str) -> None:
+    """Noise in their place leaves every weight bit-identical; noise in the place of a part that it needs does not."""
+    same = contract.digest(contract.attempt(case, noise=part).after) == digest_of(case)
+    assert same is (part not in contract.trial(case).touched)
+
+
+def reachable(start: Any) -> list[Any]:
+    """All objects that can be reached by attributes, items and closures, but not through modules, classes and globals."""
+    seen: dict[int, Any] = {}
+    pending = [start]
+    while pending:
+        item = pending.pop()
+        if id(item) in seen or isinstance(item, (types.ModuleType, type)):
+            continue
+        seen[id(item)] = item
+        if isinstance(item, types.FunctionType):
+            pending.extend([item.__closure__, item.__defaults__, item.__kwdefaults__])
+        else:
+            pending.extend(gc.get_referents(item))
+    return list(seen.values())
+
+
+def unlearn_cell(case: Case, store: contract.MemoryStore) -> Any:
+    trained = contract.train_cell(Case("original"))
+    store.cells[trained.key], store.products[trained.key] = trained, contract.train_product(Case("original"))
+    settings = {**trained.settings, "method": case.method, "hyper": dataclasses.asdict(case.build()), "repeat": 0}
+    settings["forget"] = contract.FORGET
+    return contract.Cell("unlearn", settings, {"original": trained.key})
+
+
+@unlearning
+def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(case: Case) -> None:
+    """Through the stage itself: what it hands to a method leads to no tensor with test images or labels."""
+    store, parts = contract.MemoryStore(), contract.make_parts()
+    cell = unlearn_cell(case, store)
+    forbidden = {parts.test.pixels.images_NHWC.data_ptr(), parts.test.pixels.labels.data_ptr()}
+    permitted = {parts.train.pixels.images_NHWC.data_ptr(), parts.validation.pixels.images_NHWC.data_ptr()}
+    before = contract.weights_digest(store.products[cell.parents["original"]])
+    seen: set[int] = set()
+    real = case.cls.unlearn
+
+    def spying(self: Any, model: Any, split: Any, context: Any) -> Any:
+        assert sorted(split.parts) == ["forget", "retain", "train", "validation"]
+        assert not any("test" in name for name in dir(split) + dir(context) if not name.startswith("__"))
+        items = reachable((model, split, context))
+        seen.update(item.data_ptr() for item in items if isinstance(item, torch.Tensor))
+        return real(self, model, split, context)
+
+    with (
+        mock.patch.object(stages, "parts_of", return_value=parts),
+        mock.patch.object(case.cls, "unlearn", spying),
+    ):
+        product = store.run(cell)
+    assert permitted <= seen  # the search does find what is there
+    assert seen.isdisjoint(forbidden)
+    assert contract.weights_digest(store.products[cell.parents["original"]]) == before
+    trial = contract.trial(case)
+    moved = distance(trial.model.parameters(), [trial.before[name] for name, _ in trial.model.named_parameters()])
+    assert product.facts["parameter_distance"] == moved > 0  # the stage does what the bench does
+    logits = Outputs.from_bytes(product.files[stages.OUTPUTS]).logits
+    assert {name: len(rows) for name, rows in logits.items()} == contract.ROWS
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------------
+
+
+@unlearning
+def test_the_declared_cost_is_what_is_counted(case: Case) -> None:
+    trial, declared = contract.trial(case), case.build().cost(contract.sizes(contract.make_parts()))
+    assert (trial.passes.forward, trial.passes.backward) == (declared.forward, declared.backward)
+
+
+@training
+def test_the_declared_cost_of_training_is_what_is_counted(case: Case) -> None:
+    facts, declared = contract.train_product(case).facts, case.build().cost(contract.sizes(contract.make_parts()))
+    assert (facts["forward_examples"], facts["backward_examples"]) == (declared.forward, declared.backward)
+
+
+# -- how it is declared -----------------------------------------------------------------------------------------------------
+
+
+@anything
+def test_settings_survive_json(case: Case) -> None:
+    method = case.build()
+    settings, faults = check(case.cls, json.loads(json.dumps(dataclasses.asdict(method))), case.method)
+    assert faults == []
+    assert case.cls(**settings) == method
+
+
+@every_method
+def test_it_is_a_frozen_keyword_only_dataclass_whose_defaults_are_in_range(name: str) -> None:
+    cls = METHODS[name]
+    settings, faults = check(cls, {}, name)
+    assert faults == []
+    assert cls(**settings) == cls()
+    assert dataclasses.is_dataclass(cls)
+    assert cls.__dataclass_params__.frozen
+    assert all(item.kw_only for item in dataclasses.fields(cls))
+    assert isinstance(cls.revision, int)
+    assert cls.revision >= 1
+
+
+@every_method
+def test_the_search_space_names_fields_and_stays_in_their_ranges(name: str) -> None:
+    cls = METHODS[name]
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    for key, (kind, *bounds) in cls.space.items():
+        assert key in fields
+        if kind in ("log", "int", "float"):
+            low, high = bounds
+            assert low < high
+            assert kind != "log" or low > 0
+            wanted = int if kind == "int" else float
+        else:
+            assert kind == "choice"
+            wanted = str
+        for bound in bounds:
+            value, fault = check_value(bound, wanted, fields[key].metadata)
+            assert fault == "", f"{name}.{key}: {fault}"
+            cls(**{key: value})
+
+
+@every_method
+def test_the_docstring_names_needs_and_cost(name: str) -> None:
+    text = " ".join((inspect.getmodule(METHODS[name]).__doc__ or "").lower().split())
+    assert "needs" in text
+    assert "cost" in text
+    words = {"initial_state": "initial", "fresh_model": "random"}
+    for need in METHODS[name].needs:
+        assert words.get(need, need) in text, f"{name}: the docstring does not name {need}"
+
+
+@every_method
+def test_unlearn_is_short_enough_to_read(name: str) -> None:
+    cls = METHODS[name]
+    if cls.stage == "unlearn":
+        assert len(inspect.getsource(cls.unlearn).splitlines()) <= 40
+
+
+# -- Retrain ----------------------------------------------------------------------------------------------------------------
+
+
+@training
+def test_a_retrained_model_never_sees_a_forget_row(case: Case) -> None:
+    """Noise in place of the forget rows' pixels leaves its weights bit-identical; the original's move."""
+    same = contract.weights_digest(contract.trained(case, noise="forget")) == digest_of(case)
+    assert same is case.cls.reads_forget
+
+
+@training
+def test_no_trained_model_sees_validation_or_test(case: Case) -> None:
+    for part in ("validation", "test"):
+        assert contract.weights_digest(contract.trained(case, noise=part)) == digest_of(case)
+
+
+def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:
+    parts = contract.make_parts()
+    forget, count = contract.forget_rows(parts), len(parts.train)
+    for case in TRAIN:
+        rows = case.build().rows(count, forget, contract.SEED)
+        assert set(rows) <= set(range(count))
+        if case.cls.reads_forget:
+            assert set(rows).isdisjoint(forget)
+            plain = "plain" in case.settings
+            assert len(rows) == (count - len(forget) if plain else count)
+            if not plain:
+                others = [row for row in range(count) if row not in set(forget.tolist())]
+                assert [int(rows[row]) for row in others] == others  # only the forget rows are overwritten, in place
+
+
+def test_original_and_retrain_share_start_and_order_and_the_independent_one_has_its_own() -> None:
+    """With no forget row at all retrain is the original, bit for bit; retrain_independent is not."""
+    nothing = mock.patch.object(stages, "forget_positions", return_value=np.empty(0, np.int64))
+    with nothing:
+        same = contract.weights_digest(contract.trained(Case("retrain")))
+        other = contract.weights_digest(contract.trained(Case("retrain_independent")))
+    assert same == digest_of(Case("original"))
+    assert other != same

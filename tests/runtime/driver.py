@@ -1,0 +1,12 @@
+"""The command `adaprob-ray` with another table of stages: python driver.py MODULE:TABLE run sweep.yaml …"""
+
+from __future__ import annotations
+
+import sys
+
+from adaprob_ray import cli
+from adaprob_ray.runtime import launch
+
+if __name__ == "__main__":
+    launch.run.__kwdefaults__["stages"] = sys.argv[1]
+    sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,274 @@
+"""A whole sweep in this process: what runs, what is never run again, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from small_world import changed
+from tiny_sweep import CELLS, TINY, cells_of, commits, executed, key_of, run, same_columns, with_bumped_metric
+
+from adaprob_ray import cli
+from adaprob_ray.catalogue import VOCABULARY
+from adaprob_ray.errors import StoreError
+from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.record import load_records, may_vary, read_records
+from adaprob_ray.runtime import launch
+from adaprob_ray.stages import OUTPUTS, RECORD, SERIES, WEIGHTS
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.plan import Plan, only
+from adaprob_ray.sweep.spec import Sweep
+
+
+def test_every_cell_is_done_once_parents_first(first_run: tuple[Store, Plan]) -> None:
+    store, plan = first_run
+    assert plan.counts()["done"] == len(plan.executed) == len(plan.cells) == CELLS
+    assert commits(store) == dict.fromkeys(plan.cells, frozenset({1}))
+    order = [key for key, _ in plan.executed]
+    for key, cell in plan.cells.items():
+        assert all(order.index(parent) < order.index(key) for parent in cell.parents.values())
+
+
+def test_each_stage_leaves_its_files(first_run: tuple[Store, Plan]) -> None:
+    store, plan = first_run
+    wanted = {"train": {WEIGHTS, OUTPUTS, SERIES}, "unlearn": {OUTPUTS, SERIES}, "evaluate": {RECORD}}
+    for key, cell in plan.cells.items():
+        commit = store.commit(key)
+        assert commit is not None
+        assert set(commit.files) == wanted[cell.stage]
+        assert store.cell(key) == json.loads(json.dumps(cell.identity))
+
+
+def test_records_agree_with_the_stored_outputs(first_run: tuple[Store, Plan]) -> None:
+    """The errors once more, by hand, from logits and labels."""
+    store, plan = first_run
+    records = {r["label"]: r for r in read_records(store, [k for k, c in plan.cells.items() if c.stage == "evaluate"])}
+    assert len(records) == 6
+    for label, record in records.items():
+        outputs = Outputs.from_bytes(store.read(record["model_key"], OUTPUTS))
+        wrong = outputs.logits["test"].argmax(1) != outputs.labels["test"]
+        assert record["test_error_percent"] == pytest.approx(100 * np.mean(wrong), abs=1e-9)
+        assert (record["forget_rows"], record["retain_rows"], record["test_rows"]) == (25, 1129, 360)
+        assert record["seed"] == 1
+        assert record["kl_forget_nats"] is None or math.isfinite(record["kl_forget_nats"])
+        assert (record["kl_forget_nats"] is None) is (label == "retrain_independent")
+        assert record["exclusive"] is True
+    assert records["plain"]["method.variant"] == "plain"
+    assert records["original"]["parameter_distance"] == 0
+    assert records["finetune"]["parameter_distance"] > 0
+
+
+def test_running_again_runs_nothing(done: Store) -> None:
+    before = {key: log.leases for key, log in done.survey().items()}
+    plan, remade = run(done)
+    assert plan.counts()["done"] == CELLS
+    assert not plan.executed
+    assert not remade
+    assert {key: log.leases for key, log in done.survey().items()} == before
+
+
+def test_two_undisturbed_runs_give_the_same_records(first_run: tuple[Store, Plan], tmp_path: Path) -> None:
+    other = Store.open(tmp_path / "other")
+    run(other)
+    assert same_columns(other) == same_columns(first_run[0])
+
+
+def test_a_seed_added_runs_only_its_own_cells(done: Store) -> None:
+    plan, _ = run(done, changed(TINY, "grid.seed", [2, 1]))
+    assert len(plan.cells) == 2 * CELLS
+    assert {plan.cells[key].settings["seed"] for key, _ in plan.executed} == {2}
+    assert len(plan.executed) == CELLS
+
+
+def test_a_mended_metric_runs_only_evaluations(done: Store) -> None:
+    plan, _ = run(done, TINY, with_bumped_metric("errors"))
+    assert len(plan.executed) == 6
+    assert {plan.cells[key].stage for key, _ in plan.executed} == {"evaluate"}
+
+
+def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done: Store) -> None:
+    vocabulary = with_bumped_metric("errors")
+    run(done, TINY, vocabulary)
+    old, mended = (Sweep.parse(yaml.safe_dump(dict(TINY)), words) for words in (VOCABULARY, vocabulary))
+
+    def evaluations(sweep: Sweep) -> set[str]:
+        return {key for key, cell in sweep.cells.items() if cell.stage == "evaluate"}
+
+    assert set(load_records(done)["key"]) == evaluations(mended)
+    assert set(load_records(done, old)["key"]) == evaluations(old)
+    assert not evaluations(old) & evaluations(mended)
+
+
+def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(done: Store) -> None:
+    before = same_columns(done)
+    plan, remade = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
+    assert sorted(executed(plan)) == ["unlearn-adaprob", "unlearn-finetune"]
+    assert len(remade) == 2
+    assert all("weights are asked for now" in line for line in remade)
+    for key, cell in plan.cells.items():
+        if cell.stage == "unlearn":
+            assert done.log(key).done == 2
+            assert len(done.read(key, WEIGHTS)) > 100
+    assert same_columns(done) == before
+    again, _ = run(done)
+    assert not again.executed, "weights that are there already do no harm"
+
+
+def test_only_runs_what_fits_and_what_it_needs(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    cells = only(cells_of(), "stage=unlearn,method=finetune")
+    plan, _, _ = launch.run(cells, store, sweep="tiny", data_root=tmp_path, executor="local")
+    assert executed(plan) == ["train-original", "unlearn-finetune"]
+
+
+# -- failures ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    handlers: None,
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(TINY)))
+    command = ["run", str(tmp_path / "sweep.yaml"), "--store", str(tmp_path / "store"), "--executor", "local"]
+    cells = cells_of()
+    bad, below = key_of(cells, "unlearn", "adaprob"), key_of(cells, "evaluate", "adaprob")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(launch.run.__kwdefaults__, "stages", "stage_tables:FAILING")
+        assert cli.main(command) == 1
+    err = capsys.readouterr().err
+    assert f"failed: {cells[bad].title}: code: RuntimeError: the sky is falling" in err
+    assert f"blocked: {cells[below].title}: by {cells[bad].title}" in err
+
+    store = Store.open(tmp_path / "store", create=False)
+    assert commits(store) == dict.fromkeys(cells.keys() - {bad, below}, frozenset({1}))
+    failure = store.failure(bad)
+    assert failure is not None
+    assert (failure["class"], failure["message"]) == ("code", "RuntimeError: the sky is falling")
+    assert "fail_at_adaprob" in failure["traceback"]
+    assert store.log(bad).failed == {1}
+    assert not store.log(below).leases
+
+    assert cli.main(command) == 0
+    assert "2 cells executed, 12 of 12 done" in capsys.readouterr().out
+    assert store.log(bad).failed == {1}
+    assert store.log(bad).done == 2
+    (kept,) = store.list_texts("sweeps")
+    assert kept.startswith("sweeps/tiny-")
+    assert store.get_text(kept) == (tmp_path / "sweep.yaml").read_text()
+
+
+def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    document = changed(TINY, "methods.adaprob.lr", 0.25)
+    plan, _ = run(done, document, stages="stage_tables:FAILING")
+    assert (plan.counts()["failed"], plan.counts()["blocked"]) == (1, 1)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(document)))
+    arguments = [str(tmp_path / "sweep.yaml"), "--store", done.location]
+    assert cli.main(["status", *arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    bad = key_of(plan.cells, "unlearn", "adaprob")
+    assert told["counts"]["done"] == 10
+    assert told["counts"]["ready"] == 1
+    assert told["failures"][bad]["message"] == "RuntimeError: the sky is falling"
+    assert cli.main(["explain", arguments[0], bad[:10], *arguments[1:]]) == 0
+    explained = capsys.readouterr().out
+    assert "attempt 1: failed" in explained
+    assert "the sky is falling" in explained
+    assert "settings.hyper.lr: 0.25 here, 0.005 there" in explained
+
+
+def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
+    plan, _ = run(done, changed(TINY, "methods.finetune.lr", 1e30))
+    key = key_of(plan.cells, "unlearn", "finetune")
+    assert plan.state(key) == "failed"
+    assert plan.failures[key]["class"] == "diverged"
+    failure = done.failure(key)
+    assert failure is not None
+    assert failure["class"] == "diverged"
+    assert not executed(plan)
+
+
+@pytest.mark.parametrize(("times", "state"), [(2, "done"), (3, "failed")])
+def test_storage_that_is_away_for_a_moment_costs_a_try_and_not_the_run(
+    times: int, state: str, done: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = changed(TINY, "methods.finetune.lr", 0.02)
+    key, tries, begin = key_of(cells_of(document), "unlearn", "finetune"), [], Store.begin
+
+    def faulty(self: Store, wanted: str, *rest: Any, **named: Any) -> Any:
+        if wanted == key:
+            tries.append(wanted)
+            if len(tries) <= times:
+                raise StoreError("no answer")
+        return begin(self, wanted, *rest, **named)
+
+    monkeypatch.setattr(Store, "begin", faulty)
+    plan, _ = run(done, document)
+    assert plan.state(key) == state
+    assert len(tries) == 3
+    assert (plan.failures.get(key, {}).get("class") == "storage") is (state == "failed")
+
+
+# -- artefacts that differ from their commit ------------------------------------------------------------------------------
+
+
+def artefact(store: Store, key: str, name: str) -> Path:
+    return Path(store.location) / "attempts" / key / "1" / name
+
+
+def test_a_file_cut_short_is_noticed_and_made_again(done: Store) -> None:
+    before = same_columns(done)
+    key = key_of(cells_of(), "train", "original")
+    file = artefact(done, key, WEIGHTS)
+    file.write_bytes(file.read_bytes()[:-1])
+    plan, (line,) = run(done)
+    assert executed(plan) == ["train-original"]
+    assert key in line
+    assert WEIGHTS in line
+    assert done.log(key).revoked == {1}
+    assert done.log(key).done == 2
+    assert same_columns(done) == before
+
+
+def test_a_record_that_is_gone_is_made_again(done: Store) -> None:
+    before = same_columns(done)
+    artefact(done, key_of(cells_of(), "evaluate", "plain"), RECORD).unlink()
+    plan, _ = run(done)
+    assert executed(plan) == ["evaluate-plain"]
+    assert same_columns(done) == before
+
+
+def test_a_byte_turned_over_is_noticed_by_whoever_reads_it(done: Store) -> None:
+    """Sizes are right, so nobody knows before an evaluation reads it: then the parent is made again, once, and all go on."""
+    key = key_of(cells_of(), "train", "original")
+    file = artefact(done, key, OUTPUTS)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    plan, remade = run(done, TINY, with_bumped_metric("errors"))
+    assert not remade
+    assert executed(plan).count("train-original") == 1
+    assert sorted(set(executed(plan)) - {"train-original"}) == sorted(
+        f"evaluate-{c.label}" for c in plan.cells.values() if c.stage == "evaluate"
+    )
+    assert plan.counts()["done"] == CELLS
+    assert done.log(key).revoked == {1}
+    released = [log for k, log in done.survey().items() if log.released]
+    assert len(released) == 1
+    old, new = (
+        {name: value for name, value in row.items() if name not in ("key", "lineage")}
+        for row in (same_columns(done)[0], read_same(done, key_of(plan.cells, "evaluate", "original")))
+    )
+    assert old == new
+
+
+def read_same(store: Store, key: str) -> dict[str, object]:
+    (row,) = read_records(store, [key])
+    return {name: value for name, value in row.items() if not may_vary(name)}

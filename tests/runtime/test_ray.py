@@ -1,0 +1,104 @@
+"""The same cells on a private local Ray: killed, interrupted, with a worker that dies and a method that fails.
+
+Three runs of one sweep on one store, in order, because each start of Ray takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_world import changed
+from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns, wait_for
+
+from adaprob_ray.store import Store
+
+# `bad` fails in every run; all other labels must come through.
+DOCUMENT = changed(TINY, "methods.bad", {"method": "scrub", "epochs": 2, "forget_epochs": 1})
+CELLS = cells_of(DOCUMENT)
+BAD, BELOW = key_of(CELLS, "unlearn", "scrub"), key_of(CELLS, "evaluate", "bad")
+KILLED, INTERRUPTED = key_of(CELLS, "unlearn", "finetune"), key_of(CELLS, "unlearn", "adaprob")
+DIES = key_of(CELLS, "evaluate", "adaprob")
+FAIL = {"ADAPROB_TEST_FAIL": "unlearn-scrub"}
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was in the store after each of the three runs, and what they said."""
+    command = Command(tmp_path_factory.mktemp("ray"), document=DOCUMENT, executor="ray")
+
+    process = command.start(ADAPROB_TEST_SLEEP="unlearn-finetune unlearn-adaprob", **FAIL)
+    wait_for((command.marks / "ADAPROB_TEST_SLEEP-unlearn-finetune").exists, process)
+    wait_for(lambda: len(commits(command.opened())) >= 4, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    killed = commits(command.opened())
+
+    process = command.start(ADAPROB_TEST_SLEEP_TOO="unlearn-adaprob", **FAIL)
+    wait_for((command.marks / "ADAPROB_TEST_SLEEP_TOO-unlearn-adaprob").exists, process)
+    wait_for(lambda: KILLED in commits(command.opened()), process)
+    process.send_signal(signal.SIGINT)
+    _, interrupted_err = process.communicate(timeout=120)
+    interrupted = commits(command.opened())
+
+    code, out, err = command.run(ADAPROB_TEST_DIE="evaluate-adaprob", **FAIL)
+    return {
+        "command": command,
+        "store": command.opened(),
+        "killed": killed,
+        "interrupted": interrupted,
+        "interrupted_code": process.returncode,
+        "interrupted_said": interrupted_err,
+        "code": code,
+        "out": out,
+        "err": err,
+    }
+
+
+def test_no_finished_cell_is_executed_twice(story: dict[str, Any]) -> None:
+    assert story["killed"].items() <= story["interrupted"].items() <= commits(story["store"]).items()
+    assert 0 < len(story["killed"]) < len(story["interrupted"]) < len(CELLS) - 2
+    assert {len(numbers) for numbers in commits(story["store"]).values()} == {1}
+
+
+def test_each_stop_cost_the_stopped_cell_one_attempt(story: dict[str, Any]) -> None:
+    assert story["store"].log(KILLED).leases == {1, 2}
+    assert KILLED in story["interrupted"], "the killed cell was taken over by the next run"
+    log = story["store"].log(INTERRUPTED)
+    assert log.done == max(log.leases) >= 2
+    for key, numbers in commits(story["store"]).items():
+        stopped = key in (KILLED, INTERRUPTED, DIES)
+        assert numbers == {max(story["store"].log(key).leases)}
+        assert stopped or numbers == {1}
+
+
+def test_an_interrupt_under_ray_exits_with_130_and_says_how_to_go_on(story: dict[str, Any]) -> None:
+    assert story["interrupted_code"] == 130, story["interrupted_said"]
+    assert "--executor ray" in story["interrupted_said"].splitlines()[-1]
+
+
+def test_a_worker_that_dies_is_tried_again(story: dict[str, Any]) -> None:
+    log = story["store"].log(DIES)
+    assert log.leases == {1, 2}
+    assert log.done == 2
+
+
+def test_a_failure_under_ray_is_stored_and_blocks_what_is_below(story: dict[str, Any]) -> None:
+    assert story["code"] == 1
+    assert f"failed: {CELLS[BAD].title}: code: RuntimeError: the sky is falling" in story["err"]
+    assert f"blocked: {CELLS[BELOW].title}: by {CELLS[BAD].title}" in story["err"]
+    store: Store = story["store"]
+    assert store.log(BAD).failed == store.log(BAD).leases
+    assert not store.log(BELOW).leases
+    assert commits(store).keys() == CELLS.keys() - {BAD, BELOW}
+
+
+def test_records_of_both_executors_agree_bit_for_bit(story: dict[str, Any], tmp_path: Path) -> None:
+    local = Store.open(tmp_path / "local")
+    run(local, DOCUMENT)
+    assert same_columns(story["store"], DOCUMENT, leave="bad") == same_columns(local, DOCUMENT, leave="bad")

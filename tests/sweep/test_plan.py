@@ -1,0 +1,374 @@
+"""The graph as it is worked off: laws that hold in whatever order cells end, and however they end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_world import BASE, Family, changed, expand
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import RETRIES, STATES, Outcome, Plan, only
+
+ROOT = Path(__file__).resolve().parents[2]
+DONE = Outcome("done", 1.0)
+
+
+def failed(kind: str) -> Outcome:
+    return Outcome("failed", 1.0, {"class": kind, "message": "no luck"})
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[str, Cell]:
+    """Up to twelve cells, each with up to three earlier ones as parents."""
+    family = Family()
+    for number in range(draw(st.integers(1, 12))):
+        earlier = list(family.cells.values())
+        chosen = draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True)) if number else []
+        family.add(*chosen, stage=draw(st.sampled_from(["pretrain", "train", "unlearn", "evaluate"])))
+    return family.cells
+
+
+def ancestors(cells: dict[str, Cell], key: str) -> set[str]:
+    found: set[str] = set()
+    for parent in cells[key].parents.values():
+        found |= {parent} | ancestors(cells, parent)
+    return found
+
+
+class Executor:
+    """Draws cells from a plan, up to `slots` at once, and ends them in an order and way that Hypothesis chooses."""
+
+    def __init__(self, plan: Plan, data: st.DataObject, slots: int) -> None:
+        self.plan, self.data, self.slots = plan, data, slots
+        self.running: list[Cell] = []
+        self.started: list[str] = []
+        self.steps = 0
+
+    def step(self, how: Any) -> Cell | None:
+        """Start what fits, then end one cell with the outcome that `how` gives; None when nothing runs."""
+        self.steps += 1
+        assert self.steps < 1000, "no end"
+        for cell in self.plan.ready()[: self.slots - len(self.running)]:
+            self.plan.started(cell)
+            self.running.append(cell)
+            self.started.append(cell.key)
+        if not self.running:
+            assert self.plan.elsewhere(), f"deadlock: {self.plan.counts()}"
+            return None
+        cell = self.running.pop(self.data.draw(st.integers(0, len(self.running) - 1)))
+        self.plan.finished(cell, how(cell))
+        assert sum(self.plan.counts().values()) == len(self.plan.cells)
+        return cell
+
+
+@settings(max_examples=200)
+@given(cells=graphs(), slots=st.integers(1, 4), data=st.data())
+def test_every_cell_runs_once_and_after_its_parents(cells: dict[str, Cell], slots: int, data: st.DataObject) -> None:
+    plan = Plan(cells)
+    executor = Executor(plan, data, slots)
+    ended: set[str] = set()
+
+    def how(cell: Cell) -> Outcome:
+        assert set(cell.parents.values()) <= ended
+        ended.add(cell.key)
+        return DONE
+
+    while not plan.exhausted():
+        executor.step(how)
+    assert Counter(executor.started) == Counter(dict.fromkeys(cells, 1))
+    assert [key for key, _ in plan.executed] == list(dict.fromkeys(key for key, _ in plan.executed))
+    assert plan.counts()["done"] == len(cells)
+
+
+@settings(max_examples=200)
+@given(cells=graphs(), slots=st.integers(1, 3), data=st.data())
+def test_a_failure_blocks_its_descendants_and_nothing_else(
+    cells: dict[str, Cell], slots: int, data: st.DataObject
+) -> None:
+    bad = set(data.draw(st.lists(st.sampled_from(list(cells)), max_size=3)))
+    plan = Plan(cells)
+    executor = Executor(plan, data, slots)
+    while not plan.exhausted():
+        executor.step(lambda cell: failed("code") if cell.key in bad else DONE)
+    for key, cell in cells.items():
+        blocked = bool(ancestors(cells, key) & bad)
+        assert plan.state(key) == ("blocked" if blocked else "failed" if key in bad else "done")
+        if blocked:
+            nearest = set(plan.blocked_by(key))
+            assert nearest
+            assert nearest <= {cells[k].title for k in ancestors(cells, key) & bad}
+        assert (cell.key in plan.failures) is (plan.state(key) == "failed")
+
+
+@settings(max_examples=200)
+@given(cells=graphs(), done=st.data())
+def test_what_the_store_has_is_not_run_again(cells: dict[str, Cell], done: st.DataObject) -> None:
+    have = set(done.draw(st.lists(st.sampled_from(list(cells)))))
+    plan = Plan(cells, done=[*have, "of another sweep"])
+    executor = Executor(plan, done, 2)
+    while not plan.exhausted():
+        executor.step(lambda cell: DONE)
+    assert set(executor.started) == cells.keys() - have
+
+
+@settings(max_examples=150)
+@given(cells=graphs(), slots=st.integers(1, 3), data=st.data())
+def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data: st.DataObject) -> None:
+    """Failures of every class, cells found elsewhere that end or come free, artefacts found corrupt: it always ends."""
+    plan = Plan(cells, elsewhere=data.draw(st.lists(st.sampled_from(list(cells)))))
+    executor = Executor(plan, data, slots)
+    mischief = Counter[str]()
+    valid: set[str] = set()  # what a store would hold
+
+    def how(cell: Cell) -> Outcome:
+        kinds = ["done", "cached", "elsewhere", "code", *RETRIES, *(["stale"] if cell.parents else [])]
+        kind = data.draw(st.sampled_from(kinds if mischief[cell.key] < 3 else ["done"]))
+        mischief[cell.key] += kind not in ("done", "cached")
+        if kind == "stale":
+            revoked = data.draw(st.lists(st.sampled_from(sorted(cell.parents.values())), min_size=1, unique=True))
+            valid.difference_update(revoked)
+            return Outcome("stale", revoked=tuple(revoked))
+        if kind == "elsewhere":
+            return Outcome("elsewhere")
+        if kind in ("done", "cached"):
+            valid.add(cell.key)
+            return Outcome(kind)
+        return failed(kind)
+
+    while not plan.exhausted():
+        ended = executor.step(how)
+        for cell in plan.elsewhere():
+            if ended is None or data.draw(st.booleans()):
+                seen = data.draw(st.sampled_from(["done", "free"]))
+                valid |= {cell.key} if seen == "done" else set()
+                plan.observe(cell, seen)
+    for key in cells:
+        assert plan.state(key) in ("done", "failed", "blocked")
+        assert key in valid or plan.state(key) != "done", "done, though its artefacts were revoked"
+        if plan.state(key) == "blocked":
+            assert any(plan.state(parent) in ("failed", "blocked") for parent in cells[key].parents.values())
+
+
+@pytest.mark.parametrize("kind", [*RETRIES, "code", "diverged", "timeout"])
+def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
+    family = Family()
+    parent = family.add()
+    child = family.add(parent)
+    plan = Plan(family.cells)
+    tries = 0
+    while plan.ready():
+        (cell,) = plan.ready()
+        plan.started(cell)
+        plan.finished(cell, failed(kind))
+        tries += 1
+    assert tries == {"storage": 3, "preempted": 4, "out_of_memory": 2}.get(kind, 1)
+    assert (plan.state(parent.key), plan.state(child.key)) == ("failed", "blocked")
+    assert plan.failures == {parent.key: {"class": kind, "message": "no luck"}}
+
+
+def test_a_try_that_works_after_some_that_failed_is_done() -> None:
+    family = Family()
+    parent, plan = family.add(), Plan(family.cells)
+    for outcome in (failed("storage"), failed("storage"), DONE):
+        plan.started(parent)
+        plan.finished(parent, outcome)
+    assert plan.state(parent.key) == "done"
+    assert not plan.failures
+
+
+def test_a_past_failure_is_ready_again() -> None:
+    family = Family()
+    cell = family.add()
+    plan = Plan(family.cells, past_failures=[cell.key, "of another sweep"])
+    assert plan.state(cell.key) == "ready"
+    assert plan.past_failures == {cell.key}
+
+
+def test_stale_parents_are_made_again_before_the_cell_that_noticed() -> None:
+    family = Family()
+    parent = family.add()
+    one, two, three = family.add(parent), family.add(parent), family.add(parent)
+    plan = Plan(family.cells, done=[parent.key, three.key])
+    plan.started(one)
+    plan.finished(one, Outcome("stale", revoked=(parent.key,)))
+    assert [plan.state(c.key) for c in (parent, one, two, three)] == ["ready", "waiting", "waiting", "done"]
+    plan.started(parent)
+    plan.finished(parent, DONE)
+    assert [plan.state(c.key) for c in (one, two)] == ["ready", "ready"]
+
+
+def test_two_children_may_notice_the_same_stale_parent() -> None:
+    family = Family()
+    parent = family.add()
+    children = [family.add(parent), family.add(parent)]
+    plan = Plan(family.cells, done=[parent.key])
+    for child in children:
+        plan.started(child)
+    for child in children:
+        plan.finished(child, Outcome("stale", revoked=(parent.key,)))
+    assert plan.ready() == [parent]
+
+
+def test_the_longest_remaining_path_goes_first_then_the_order_of_the_file() -> None:
+    family = Family()
+    short, first = family.add(stage="evaluate"), family.add(stage="train")
+    long = family.add(stage="train")
+    middle = family.add(long, stage="unlearn")
+    family.add(middle, stage="evaluate")
+    assert Plan(family.cells).ready() == [long, first, short]
+
+
+def test_a_cell_elsewhere_holds_its_children_until_it_ends_or_comes_free() -> None:
+    family = Family()
+    parent = family.add()
+    child = family.add(parent)
+    plan = Plan(family.cells, elsewhere=[parent.key])
+    assert plan.elsewhere() == [parent]
+    assert not plan.ready()
+    assert not plan.exhausted()
+    plan.observe(parent, "free")
+    assert plan.ready() == [parent]
+    plan.started(parent)
+    plan.finished(parent, Outcome("elsewhere"))
+    plan.observe(parent, "done")
+    assert plan.ready() == [child]
+    assert not plan.executed
+
+
+def test_a_try_that_fails_once_its_parent_has_failed_too_blocks_all_below() -> None:
+    """One child finds the parent corrupt, the parent cannot be made again, and then the other child asks for another try."""
+    family = Family()
+    parent = family.add()
+    one, two = family.add(parent), family.add(parent)
+    below = family.add(two)
+    plan = Plan(family.cells, done=[parent.key])
+    for child in (one, two):
+        plan.started(child)
+    plan.finished(one, Outcome("stale", revoked=(parent.key,)))
+    plan.started(parent)
+    plan.finished(parent, failed("code"))
+    plan.finished(two, failed("storage"))
+    assert [plan.state(c.key) for c in (parent, one, two, below)] == ["failed", "blocked", "blocked", "blocked"]
+    assert plan.exhausted()
+
+
+def test_a_graph_of_ten_thousand_cells_is_planned_and_worked_off() -> None:
+    document = changed(BASE, "grid.seed", list(range(1, 1001)))
+    document = changed(document, "methods", {"scrub": {}, "adaprob": {"lam": [0.5, 1.0]}})
+    cells = expand(document)
+    assert len(cells) == 1000 * (3 + 3 + 6)
+    plan = Plan(cells)
+    started = 0
+    while not plan.exhausted():
+        wave = plan.ready()
+        for cell in wave:
+            plan.started(cell)
+            plan.finished(cell, DONE)
+        started += len(wave)
+    assert started == len(cells)
+
+
+def test_a_long_chain_is_no_trouble() -> None:
+    family = Family()
+    cell = family.add()
+    for _ in range(3000):
+        cell = family.add(cell)
+    plan = Plan(family.cells)
+    first = plan.ready()[0]
+    plan.started(first)
+    plan.finished(first, failed("code"))
+    assert plan.counts() == {**dict.fromkeys(STATES, 0), "failed": 1, "blocked": 3000}
+
+
+# -- --only ------------------------------------------------------------------------------------------------------------
+
+CELLS = expand(
+    {
+        **BASE,
+        "grid": {
+            "dataset": ["dots", "cifar10"],
+            "architecture": ["allcnn", "resnet18"],
+            "forget": [{"kind": "class", "class": 0}, {"kind": "selective", "class": 1, "count": 5}],
+            "seed": [1, 2, 3],
+        },
+        "methods": {"scrub": {}, "a": {"method": "adaprob"}},
+        "repeats": 2,
+    }
+)
+
+
+ORACLES: dict[str, Any] = {
+    "method=scrub": lambda c: c.settings.get("method") == "scrub",
+    "method=scrub,seed<3": lambda c: c.settings.get("method") == "scrub" and c.settings["seed"] < 3,
+    " stage = train , seed >= 2 ": lambda c: c.stage == "train" and c.settings["seed"] >= 2,
+    "label=a,repeat!=0": lambda c: c.settings.get("label") == "a" and c.settings["repeat"] == 1,
+    "dataset=dots": lambda c: c.settings["dataset"]["name"] == "dots",
+    "architecture!=allcnn": lambda c: c.settings["architecture"]["name"] == "resnet18",
+    "forget=class": lambda c: c.settings.get("forget", {}).get("kind") == "class",
+    "class=1": lambda c: c.settings.get("forget", {}).get("class") == 1,
+    "count<=5": lambda c: c.settings.get("forget", {}).get("count") == 5,
+    "seed>1,seed!=3,stage=evaluate": lambda c: c.stage == "evaluate" and c.settings["seed"] == 2,
+}
+
+
+@pytest.mark.parametrize("text", ORACLES)
+def test_only_keeps_what_fits_and_all_it_depends_on(text: str) -> None:
+    fits = {key for key, cell in CELLS.items() if ORACLES[text](cell)}
+    assert fits
+    wanted = fits.union(*(ancestors(CELLS, key) for key in fits))
+    chosen = only(CELLS, text)
+    assert chosen.keys() == wanted
+    assert list(chosen) == [key for key in CELLS if key in wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "NAME=VALUE"),
+        ("scrub", "NAME=VALUE"),
+        ("method=scrub,", "NAME=VALUE"),
+        ("methd=scrub", "did you mean 'method'?"),
+        ("method<3", "compares numbers"),
+        ("seed<three", "compares numbers"),
+        ("method=nobody", "matches none of"),
+        ("seed=1,seed=2", "matches none of"),
+    ],
+)
+def test_only_refuses_what_it_does_not_know(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        only(CELLS, text)
+    assert len(caught.value.faults) == 1
+
+
+def test_the_plan_command_never_loads_ray(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "adaprob_ray", "plan", str(ROOT / "sweeps/quickstart.yaml")]
+    done = subprocess.run([*command, "--store", str(tmp_path / "store")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "93 cells" in done.stdout
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "adaprob_ray" in loaded
+    assert not loaded & {"ray", "optuna", "tensorboard"}
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
+    parent = Cell("train", {"seed": 1})
+    child = Cell("evaluate", {"seed": 1}, {"model": parent.key})
+    plan = Plan({parent.key: parent, child.key: child})
+    rounds = 0
+    while not plan.exhausted():
+        rounds += 1
+        (cell,) = plan.ready()
+        plan.started(cell)
+        plan.finished(cell, Outcome("done") if cell == parent else Outcome("stale", revoked=(parent.key,)))
+    assert plan.state(child.key) == "failed"
+    assert plan.failures[child.key]["class"] == "storage"
+    assert rounds < 20

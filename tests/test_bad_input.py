@@ -1,0 +1,367 @@
+"""Whatever is wrong with what a person gives: exit code 2, one line that names it and what was possible, nothing written."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_world import WORLD, changed
+
+from adaprob_ray import cli
+
+GOOD: Mapping[str, Any] = {
+    "name": "good",
+    "grid": {
+        "dataset": "digits",
+        "architecture": {"name": "allcnn", "filters": 0.02},
+        "forget": {"kind": "selective", "class": 3, "count": 25},
+        "seed": [1, 2],
+    },
+    "train": {"recipe": "large", "epochs": 1},
+    "methods": {"finetune": {"epochs": 1}},
+    "metrics": ["errors"],
+}
+GOOD_CELLS = 2 * (3 + 1 + 4)
+
+Say = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def say(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Run the command on a document or a text; the exit code and the lines of its standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(
+        sweep: Mapping[str, Any] | str, *more: str, command: str = "run", store: str = "store"
+    ) -> tuple[int, list[str]]:
+        text = sweep if isinstance(sweep, str) else yaml.safe_dump(dict(sweep), sort_keys=False)
+        Path("sweep.yaml").write_text(text)
+        before = everything(tmp_path)
+        executor = ["--executor", "local"] if command == "run" else []
+        code = cli.main([command, "sweep.yaml", *more, "--store", store, *executor])
+        written = capsys.readouterr()
+        assert everything(tmp_path) == before, "bad input leaves nothing behind"
+        assert written.out == "" or code != 2
+        return code, written.err.splitlines()
+
+    return run
+
+
+def everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def without(document: Mapping[str, Any], path: str) -> dict[str, Any]:
+    result = copy.deepcopy(dict(document))
+    *way, last = path.split(".")
+    place = result
+    for name in way:
+        place = place[name]
+    del place[last]
+    return result
+
+
+def test_the_good_file_is_good(say: Say) -> None:
+    assert say(GOOD, command="plan") == (0, [])
+
+
+ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "key at the top": (changed(GOOD, "metods", {}), ("'metods'", "did you mean 'methods'?", "precision")),
+    "key of the grid": (changed(GOOD, "grid.seeds", [1]), ("grid: ", "'seeds'", "did you mean 'seed'?")),
+    "key of a data set": (
+        changed(GOOD, "grid.dataset", {"name": "digits", "testpool": "paper"}),
+        ("'testpool'", "did you mean 'test_pool'?"),
+    ),
+    "key of a method": (
+        changed(GOOD, "methods.finetune.epoch", 3),
+        ("methods.finetune", "'epoch'", "did you mean 'epochs'?"),
+    ),
+    "key of the recipe": (changed(GOOD, "train.epoch", 3), ("train", "'epoch'", "did you mean 'epochs'?")),
+    "seed of the recipe": (changed(GOOD, "train.seed", 3), ("train", "'seed'", "known: batch_norm")),
+    "key of resources": (
+        changed(GOOD, "resources", {"train": {"gpus": 1}}),
+        ("resources.train: ", "'gpus'", "did you mean 'gpu'?"),
+    ),
+    "stage of resources": (changed(GOOD, "resources", {"evalute": {}}), ("did you mean 'evaluate'?",)),
+    "key of where": (
+        changed(GOOD, "methods.finetune", [{"where": {"datset": "digits"}, "with": {}}]),
+        ("methods.finetune: where", "'datset'", "did you mean 'dataset'?"),
+    ),
+    "method": (changed(GOOD, "methods", {"scrubb": {}}), ("unknown method 'scrubb'", "did you mean 'scrub'?")),
+    "method of a label": (
+        changed(GOOD, "methods", {"mine": {"method": "magic"}}),
+        ("methods.mine", "unknown method 'magic'", "adaprob, finetune"),
+    ),
+    "method that is a list": (changed(GOOD, "methods", {"mine": {"method": ["scrub"]}}), ("['scrub']", "known:")),
+    "data set": (changed(GOOD, "grid.dataset", "digit"), ("unknown dataset 'digit'", "did you mean 'digits'?")),
+    "architecture": (changed(GOOD, "grid.architecture", "alexnet"), ("'alexnet'", "known: allcnn, resnet18")),
+    "metric": (changed(GOOD, "metrics", ["error"]), ("unknown metric 'error'", "did you mean 'errors'?")),
+    "metric given twice": (changed(GOOD, "metrics", ["errors", "errors"]), ("metrics: at least one, each once",)),
+    "recipe": (changed(GOOD, "train.recipe", "lage"), ("unknown recipe 'lage'", "did you mean 'large'?")),
+    "rate read as text": (
+        changed(GOOD, "methods.finetune.lr", "1e-4"),
+        ("methods.finetune: lr: ", "'1e-4'", "write 1.0e-4"),
+    ),
+    "epochs below zero": (changed(GOOD, "methods.finetune.epochs", -1), ("epochs: must be at least 1, got -1",)),
+    "epochs of the recipe": (changed(GOOD, "train.epochs", 0), ("train: epochs: must be at least 1, got 0",)),
+    "rate of zero": (changed(GOOD, "methods.finetune.lr", 0), ("lr: must be greater than 0, got 0",)),
+    "rate that is infinite": (
+        changed(GOOD, "methods.finetune.lr", float("inf")),
+        ("methods.finetune.lr: must be a finite number, got inf",),
+    ),
+    "epochs and a half": (changed(GOOD, "methods.finetune.epochs", 1.5), ("expected a whole number, got 1.5",)),
+    "list where one in it is wrong": (changed(GOOD, "methods.finetune.epochs", [1, "x"]), ("a whole number, got 'x'",)),
+    "choice": (
+        changed(GOOD, "methods", {"adaprob": {"reference": "retrain"}}),
+        ("reference: unknown choice 'retrain'", "known: original, pseudo"),
+    ),
+    "settings that contradict": (
+        changed(GOOD, "methods", {"adaprob": {"reference": "original", "totals": "original"}}),
+        ("methods.adaprob", "reference: original with totals: original"),
+    ),
+    "seed given twice": (changed(GOOD, "grid.seed", [1, 2, 1]), ("grid.seed: 1 is given more than once",)),
+    "seed of zero": (changed(GOOD, "grid.seed", [0, 1]), ("grid.seed: ", "at least 1", "got 0")),
+    "seed that is no number": (changed(GOOD, "grid.seed", "one"), ("grid.seed: ", "got 'one'")),
+    "seed that is a truth": (changed(GOOD, "grid.seed", True), ("grid.seed: ", "got True")),
+    "no seed": (changed(GOOD, "grid.seed", []), ("grid.seed: at least one value is needed",)),
+    "class out of range": (changed(GOOD, "grid.forget.class", 10), ("class must be 0 to 9, got 10",)),
+    "more to forget than there is": (
+        changed(GOOD, "grid.forget.count", 118),
+        ("count must be 1 to 117", "class 3", "got 118"),
+    ),
+    "kind of request": (changed(GOOD, "grid.forget.kind", "random"), ("{kind: class, class: C}", "'random'")),
+    "class with a count": (changed(GOOD, "grid.forget.kind", "class"), ("{kind: class, class: C}", "'count': 25")),
+    "precision": (changed(GOOD, "precision", "float16"), ("precision: ", "'float32' or 'bfloat16'", "'float16'")),
+    "gpu as text": (changed(GOOD, "resources", {"train": {"gpu": "half"}}), ("resources.train.gpu", "got 'half'")),
+    "cpu of zero": (changed(GOOD, "resources", {"train": {"cpu": 0}}), ("resources.train.cpu", "got 0")),
+    "what to keep": (changed(GOOD, "keep", {"unlearn": "all"}), ("'outputs' or 'weights'", "got 'all'")),
+    "no name": (without(GOOD, "name"), ("name: is missing",)),
+    "no methods": (without(GOOD, "methods"), ("methods: is missing",)),
+    "no grid": (without(GOOD, "grid"), ("grid: is missing",)),
+    "name that leads out of its folder": (changed(GOOD, "name", ".."), ("name: ", "got '..'")),
+    "one cell too few": (changed(GOOD, "expect", {"cells": GOOD_CELLS - 1}), ("15 expected", "expands to 16")),
+    "one cell too many": (changed(GOOD, "expect", {"cells": GOOD_CELLS + 1}), ("17 expected", "expands to 16")),
+    "settings of null": (changed(GOOD, "methods", {"scrub": None}), ("methods.scrub: expected settings",)),
+    "where that is no mapping": (
+        changed(GOOD, "methods.finetune", [{"where": "digits", "with": {}}]),
+        ("methods.finetune: expected settings, or a list of {where: …, with: …}",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ONE_FAULT)
+def test_one_fault_is_one_line_that_names_it(case: str, say: Say) -> None:
+    document, words = ONE_FAULT[case]
+    code, lines = say(document)
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: sweep.yaml: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nname: y\n", "key given twice: ['name']"),
+        ("methods: {scrub: {lr: 1.0, lr: 2.0}}\n", "key given twice: ['lr']"),
+        ("name: [\n", "not YAML"),
+        ("name: !!python/object:os.system {}\n", "not YAML"),
+        ("grid: {seed: &s [1]}\nmore: *s\n", "no aliases"),
+        ("", "a sweep file is a mapping of keys, got NoneType"),
+        ("- name\n", "a sweep file is a mapping of keys, got list"),
+        ("name: 2020-01-01\n", "name: expected text, a number, a list or a mapping"),
+        ("name: x\n5: y\n", "a key must be a word, got 5"),
+    ],
+)
+def test_a_text_that_is_no_sweep_is_one_line(text: str, words: str, say: Say) -> None:
+    code, lines = say(text)
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: sweep.yaml: ")
+    assert words in lines[0]
+
+
+def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them(say: Say) -> None:
+    document = {
+        **GOOD,
+        "metods": {},
+        "precision": "float16",
+        "expect": {"cells": 1},
+        "grid": {
+            "dataset": ["digits", "digitz"],
+            "architecture": "alexnet",
+            "forget": [{"kind": "class", "class": 10}, {"kind": "random"}],
+            "seed": [0, 1, 1],
+        },
+        "train": {"recipe": "large", "epochs": 0},
+        "methods": {"scrub": {"lr": "1e-4", "epochs": -1, "speed": 9}, "nonsense": {}},
+        "metrics": ["error", "membership"],
+        "resources": {"train": {"gpu": "a"}},
+    }
+    code, lines = say(document)
+    assert code == 2
+    needed = ["'metods'", "'float16'", "'digitz'", "'alexnet'", "class must be", "'random'", "got 0", "1 is given more"]
+    needed += ["train: epochs", "write 1.0e-4", "got -1", "'speed'", "'nonsense'", "'error'", "resources.train.gpu"]
+    for word in needed:
+        assert sum(word in line for line in lines) >= 1, (word, lines)
+    assert len(lines) == len(set(lines)) == len(needed)
+    assert not any("expands to" in line for line in lines)
+
+
+@pytest.mark.parametrize("forget", [{"kind": "class", "class": 0}, {"kind": "selective", "class": 0, "count": 7}])
+def test_a_request_that_leaves_nothing_to_retain(
+    forget: dict[str, Any], say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adaprob_ray.catalogue.VOCABULARY", WORLD)
+    document = {**GOOD, "methods": {}, "grid": {**GOOD["grid"], "dataset": "one_class", "forget": forget}}
+    code, lines = say({**document, "train": {}})
+    assert code == 2
+    (line,) = lines
+    assert "one_class: forgetting 7 rows leaves nothing to retain" in line
+
+
+def test_all_but_one_row_may_be_forgotten(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaprob_ray.catalogue.VOCABULARY", WORLD)
+    monkeypatch.setattr("adaprob_ray.sizes.cell_bytes", lambda cell: 0)
+    grid = {**GOOD["grid"], "dataset": "one_class", "forget": {"kind": "selective", "class": 0, "count": 6}}
+    assert say({**GOOD, "methods": {}, "train": {}, "grid": grid}, command="plan") == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ("", "NAME=VALUE"),
+        ("nonsense", "'nonsense' is not NAME=VALUE"),
+        ("sed=1", "did you mean 'seed'?"),
+        ("seed<three", "compares numbers"),
+        ("method=nobody", "matches none of 16 cells"),
+    ],
+)
+def test_conditions_that_mean_nothing(conditions: str, words: str, say: Say) -> None:
+    code, lines = say(GOOD, "--only", conditions)
+    assert code == 2
+    (line,) = lines
+    assert line.startswith("error: --only: ")
+    assert words in line
+
+
+def test_a_sweep_file_that_is_not_there(say: Say, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "nowhere.yaml", "--store", "store"]) == 2
+    assert re.fullmatch(r"error: nowhere.yaml: cannot be read: .*No such file.*\n", capsys.readouterr().err)
+    assert not Path("store").exists()
+
+
+CIFAR = changed(changed(GOOD, "grid.dataset", "cifar10"), "pretrain", False)
+
+
+def test_a_data_folder_that_is_not_there(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "nowhere"))
+    code, lines = say(CIFAR)
+    assert code == 2
+    (line,) = lines
+    assert f"cifar10: no folder {tmp_path / 'nowhere' / 'cifar-10-batches-py'}" in line
+    assert "ADAPROB_DATA" in line
+    assert "adaprob-ray data prepare cifar10" in line
+
+
+@pytest.mark.data
+def test_data_of_which_one_file_is_cut_short(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar: Path
+) -> None:
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for file in (cifar / folder.name).iterdir():
+        (folder / file.name).symlink_to(file)
+    cut = (folder / "data_batch_3").resolve().read_bytes()[:-1]
+    (folder / "data_batch_3").unlink()
+    (folder / "data_batch_3").write_bytes(cut)
+    monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "data"))
+    code, lines = say(CIFAR)
+    assert code == 2
+    assert lines == [f"error: cifar10: absent or corrupt (md5) in {folder}: data_batch_3"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status", "explain"])
+def test_a_store_whose_parent_is_a_file(command: str, say: Say, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, lines = say(GOOD, command=command, store="file/store")
+    assert code == 2
+    (line,) = lines
+    assert line.startswith(f"error: store {tmp_path / 'file' / 'store'}: ")
+    assert "is a file, not a folder" in line
+
+
+def test_a_store_of_an_unknown_kind(say: Say) -> None:
+    code, lines = say(GOOD, store="ftp://somewhere")
+    assert code == 2
+    (line,) = lines
+    assert "unknown scheme 'ftp' (possible: s3://, gs://, az://, or the path of a folder)" in line
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "explain"])
+def test_what_only_looks_makes_no_store(command: str, say: Say, tmp_path: Path) -> None:
+    assert say(GOOD, command=command)[0] == 0
+    (tmp_path / "empty").mkdir()
+    assert say(GOOD, command=command, store="empty")[0] == 0
+
+
+def test_a_cell_that_is_not_in_the_sweep(say: Say) -> None:
+    code, lines = say(GOOD, "train-orignal-digits-allcnn-s1", command="explain")
+    assert code == 2
+    (line,) = lines
+    assert "unknown cell 'train-orignal-digits-allcnn-s1'; did you mean 'train-original-digits-allcnn-s" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "verify", "cifar11"], ["unknown data set 'cifar11'; did you mean 'cifar10'?"]),
+        (
+            ["data", "indices", "digits", "--seed", "0", "--class", "3"],
+            ["--seed: must be a whole number of at least 1"],
+        ),
+        (
+            ["data", "indices", "digits", "--seed", "0", "--class", "10"],
+            ["class must be 0 to 9, got 10", "--seed: must be"],
+        ),
+        (["data", "indices", "digits", "--seed", "1", "--class", "3", "--count", "118"], ["count must be 1 to 117"]),
+    ],
+)
+def test_data_commands_refuse_what_they_do_not_know(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(words)
+    for line, word in zip(lines, words, strict=True):
+        assert line.startswith("error: ")
+        assert word in line
+
+
+@pytest.mark.parametrize("arguments", [[], ["rn"], ["run"], ["run", "x.yaml", "--executor", "slurm"]])
+def test_unknown_commands_and_options_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: adaprob-ray" in capsys.readouterr().err
+
+
+def test_the_command_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(changed(GOOD, "methods", {"scrubb": {}})))
+    command = [sys.executable, "-m", "adaprob_ray", "run", "sweep.yaml", "--store", "store"]
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "did you mean 'scrub'?" in done.stderr
+    assert not (tmp_path / "store").exists()
