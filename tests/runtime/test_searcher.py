@@ -1,0 +1,99 @@
+"""The searcher driven by hand, without a cluster: order, waiting, cells that want to be alone, lost workers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+from rich.console import Console
+from tiny_sweep import TINY, cells_of
+
+from adaprob_ray.runtime.execute import Job
+from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.searcher import CellSearcher
+from adaprob_ray.runtime.source import Leases
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import RETRIES, Outcome, Plan
+
+FINISHED = str(Searcher.FINISHED)
+
+
+def searcher_over(folder: Path, document: dict[str, Any], slots: int = 2) -> tuple[CellSearcher, Plan]:
+    store = Store.open(folder / "store")
+    plan = Plan(cells_of(document))
+    progress = Progress(plan, console=Console(file=io.StringIO()))
+    return CellSearcher(plan, Job.start(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
+
+
+def drive(searcher: CellSearcher, at_once: int = 4) -> list[list[tuple[Cell, bool]]]:
+    """Hand out as many cells as there may be, then end the oldest; returns what ran side by side at each moment."""
+    running: list[tuple[str, Cell, bool]] = []
+    moments = []
+    for number in range(1000):
+        answer = searcher.suggest(f"trial{number}") if len(running) < at_once else None
+        if answer == FINISHED:
+            return moments
+        if isinstance(answer, dict):
+            running.append((f"trial{number}", Cell.from_document(answer["cell"]), answer["exclusive"]))
+            moments.append([(cell, exclusive) for _, cell, exclusive in running])
+            continue
+        assert running, "nothing runs and nothing is handed out"
+        trial, _, _ = running.pop(0)
+        searcher.on_trial_complete(trial, {"outcome": Outcome("done", 0.1)})
+    raise AssertionError("the searcher never finished")
+
+
+def test_every_cell_is_handed_out_once_and_after_its_parents(tmp_path: Path) -> None:
+    searcher, plan = searcher_over(tmp_path, TINY)
+    moments = drive(searcher)
+    order = [moment[-1][0].key for moment in moments]
+    assert sorted(order) == sorted(plan.cells)
+    assert all(order.index(parent) < order.index(key) for key in order for parent in plan.cells[key].parents.values())
+    assert max(len(moment) for moment in moments) > 1, "independent cells run side by side"
+
+
+def test_a_cell_that_wants_to_be_alone_is(tmp_path: Path) -> None:
+    searcher, _ = searcher_over(tmp_path, {**TINY, "resources": {"unlearn": {"exclusive": True}}})
+    moments = drive(searcher)
+    for moment in moments:
+        alone = [cell for cell, exclusive in moment if exclusive]
+        assert not alone or len(moment) == 1
+    assert {cell.stage for moment in moments for cell, exclusive in moment if exclusive} == {"unlearn"}
+
+
+def test_with_one_slot_every_cell_is_exclusive(tmp_path: Path) -> None:
+    searcher, _ = searcher_over(tmp_path, TINY, slots=1)
+    assert all(exclusive for moment in drive(searcher, at_once=1) for _, exclusive in moment)
+
+
+def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Path) -> None:
+    searcher, plan = searcher_over(tmp_path, TINY)
+    first = searcher.suggest("trial0")
+    assert isinstance(first, dict)
+    key = Cell.from_document(first["cell"]).key
+    trials = {"trial0": first}
+    tries = 0
+    for number in range(1, 500):
+        for trial, config in list(trials.items()):
+            died = Cell.from_document(config["cell"]).key == key
+            tries += died
+            searcher.on_trial_complete(trial, None if died else {"outcome": Outcome("done")}, error=died)
+            del trials[trial]
+        answer = searcher.suggest(f"trial{number}")
+        if answer == FINISHED:
+            break
+        if isinstance(answer, dict):
+            trials[f"trial{number}"] = answer
+    assert tries == RETRIES["preempted"] + 1
+    assert plan.state(key) == "failed"
+    assert plan.failures[key]["class"] == "preempted"
+
+
+def test_a_restore_is_refused(tmp_path: Path) -> None:
+    searcher, _ = searcher_over(tmp_path, TINY)
+    with pytest.raises(NotImplementedError, match="run the same command again"):
+        searcher.restore("anywhere")
