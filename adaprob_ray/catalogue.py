@@ -24,16 +24,18 @@ from adaprob_ray.metrics.cost import from_facts
 from adaprob_ray.metrics.divergence import kl_to_retrain
 from adaprob_ray.metrics.errors import errors
 from adaprob_ray.metrics.membership import membership
-from adaprob_ray.models import AllCNN, ResNet18
+from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
+from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
 from adaprob_ray.sweep.spec import Vocabulary
 from adaprob_ray.training import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network by name; `build(classes=…, channels=…, filters=…)` makes one."""
+    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest` is its least scaled width."""
 
     name: str
+    narrowest: int
     build: Callable[..., nn.Module] = field(repr=False)
     revision: int = 1
 
@@ -49,8 +51,8 @@ def parameter_count(architecture: str, classes: int, channels: int, filters: flo
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (DIGITS, CIFAR5, CIFAR10, CIFAR100)}
 
 ARCHITECTURES = {
-    "resnet18": Architecture(name="resnet18", build=ResNet18),
-    "allcnn": Architecture(name="allcnn", build=AllCNN),
+    "resnet18": Architecture(name="resnet18", narrowest=min(STAGE_WIDTHS), build=ResNet18),
+    "allcnn": Architecture(name="allcnn", narrowest=min(BASE_WIDTHS), build=AllCNN),
 }
 
 METHODS: dict[str, type[Method]] = {

@@ -153,12 +153,12 @@ def _bytes(count: float) -> str:
 def _run(options: argparse.Namespace) -> int:
     from adaprob_ray.catalogue import DATASETS
     from adaprob_ray.runtime.launch import run
-    from adaprob_ray.runtime.source import check_data
+    from adaprob_ray.runtime.source import check_data, plan_against
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sweep, cells = _cells(options)
-    if _existing_store(options.store) is None:
-        check_data(cells, Plan(cells), _data_root(), DATASETS)  # bad input leaves no store behind
+    # bad input leaves nothing behind
+    check_data(cells, plan_against(cells, _existing_store(options.store)), _data_root(), DATASETS)
     store = Store.open(options.store)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
@@ -278,7 +278,10 @@ def _data_list(options: argparse.Namespace) -> int:
 def _data_prepare(options: argparse.Namespace) -> int:
     for dataset in _datasets(options.dataset):
         if dataset.verify(_data_root()) is not None and dataset.prepare is not None:
-            dataset.prepare(_data_root())
+            try:
+                dataset.prepare(_data_root())
+            except (OSError, RuntimeError) as error:
+                raise InputError(f"{dataset.name}: cannot be downloaded to {_data_root()}: {error}") from error
         print(f"{dataset.name}: ready")
     return DONE
 

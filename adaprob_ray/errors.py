@@ -5,6 +5,7 @@
     │   └── NoStore                      there is no store at the place that was given
     ├── StoreError                       the store could not be read or written
     │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
+    │   ├── NotDone                      a cell that is read has no committed attempt (any more)
     │   └── LeaseLost                    another attempt of the same cell took over
     ├── Diverged                         a loss or a weight is no longer finite
     ├── ProjectionFailed                 the targets of AdaProb could not be found to tolerance
@@ -55,6 +56,14 @@ class CorruptArtefact(StoreError):
 
     def __reduce__(self) -> tuple[type, tuple[str, int, str, str]]:
         return type(self), (self.key, self.number, self.name, self.reason)
+
+
+class NotDone(StoreError):
+    """A cell that is read has no committed attempt: it never had one, or somebody revoked it meanwhile."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"cell {key} has no committed attempt")
+        self.key = key
 
 
 class LeaseLost(StoreError):

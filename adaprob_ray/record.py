@@ -48,10 +48,10 @@ def load_records(store: Store | str | os.PathLike[str], sweep: Sweep | None = No
 
     store = store if isinstance(store, Store) else Store.open(store, create=False)
     logs = store.survey()
-    done = [key for key, log in logs.items() if log.done is not None]
+    done = {key: None for key, log in logs.items() if log.done is not None}
     if sweep is not None:
         wanted = [key for key, cell in sweep.cells.items() if cell.stage == "evaluate"]
-        keys = [key for key in wanted if key in set(done)]
+        keys = [key for key in wanted if key in done]
     else:
         keys = [key for key in done if (store.cell(key) or {}).get("stage") == "evaluate"]
     rows = read_records(store, keys)

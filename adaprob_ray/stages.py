@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS
 from adaprob_ray.data.batches import Part, Parts, load_parts
 from adaprob_ray.data.split import forget_positions, retain_positions
-from adaprob_ray.errors import Diverged
+from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
 from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_for
 from adaprob_ray.metrics.outputs import PARTS, Evaluation, Outputs
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
@@ -36,14 +36,13 @@ class Reader(Protocol):
     """What a stage needs of a store: verified artefacts, facts and descriptions of other cells."""
 
     def read(self, key: str, name: str) -> bytes: ...
-    def read_json(self, key: str, name: str) -> Any: ...
     def cell(self, key: str) -> dict[str, Any] | None: ...
     def commit(self, key: str) -> Any: ...
 
 
 @dataclass(kw_only=True)
 class Workspace:
-    """Where a cell runs. `report(step, **scalars)` is told every scalar of a series."""
+    """Where a cell runs. `report(step, **scalars)` is told every scalar of a series; `deadline` is on the monotonic clock."""
 
     store: Reader
     data_root: Path
@@ -53,7 +52,9 @@ class Workspace:
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def record_series(self, step: int, **scalars: float) -> None:
-        """Keep a scalar for the cell's own series and pass it on (to TensorBoard)."""
+        """Keep scalars for the cell's own series and pass them on. Raises DeadlineExceeded once the deadline has passed."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineExceeded("the deadline of this cell has passed")
         for name, value in scalars.items():
             self.series.setdefault(name, []).append((step, float(value)))
         self.report(step, **scalars)
@@ -246,10 +247,21 @@ def train(cell: Cell, workspace: Workspace) -> Product:
     return Product(files, facts)
 
 
+def _distance_to(model: nn.Module, start: nn.Module) -> dict[str, float]:
+    return {"start_distance": distance(model.parameters(), start.parameters())}
+
+
+def _cell_of(store: Reader, key: str) -> dict[str, Any]:
+    """What a parent is. Raises NotDone for one that nobody began."""
+    document = store.cell(key)
+    if document is None:
+        raise NotDone(key)
+    return document
+
+
 def _context(cell: Cell, workspace: Workspace, method: Unlearning) -> Context:
     settings, store = cell.settings, workspace.store
-    original = store.cell(cell.parents["original"])
-    assert original is not None
+    original = _cell_of(store, cell.parents["original"])
 
     def make_model(seed: int) -> nn.Module:
         return put_on(build_model(settings, seed), workspace.device)
@@ -295,8 +307,9 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
     if cell.keep == "weights":
         files[WEIGHTS] = weights
     moved = distance(model.parameters(), before)
+    start = put_on(start_model(_cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device)
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
-    return Product(files, {**facts, **context.facts, "parameter_distance": moved, "start_distance": moved})
+    return Product(files, {**facts, **context.facts, "parameter_distance": moved, **_distance_to(model, start)})
 
 
 def evaluate(cell: Cell, workspace: Workspace) -> Product:
@@ -351,7 +364,10 @@ def _parameters(weights: Weights) -> list[Tensor]:
 
 def _model_facts(cell: Cell, store: Reader) -> dict[str, Any]:
     """The facts of the model's cell; for a model that keeps its weights and was not unlearned, its distance to the original."""
-    facts = dict(store.commit(cell.parents["model"]).facts)
+    commit = store.commit(cell.parents["model"])
+    if commit is None:
+        raise NotDone(cell.parents["model"])
+    facts = dict(commit.facts)
     if "parameter_distance" not in facts:
         model, original = (_parameters(load_weights(store, cell.parents[role])) for role in ("model", "original"))
         facts = {**facts, "parameter_distance": distance(model, original)}
@@ -361,8 +377,7 @@ def _model_facts(cell: Cell, store: Reader) -> dict[str, Any]:
 def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
     """The settings columns of a Record, flat."""
     settings = cell.settings
-    model = store.cell(cell.parents["model"])
-    assert model is not None
+    model = _cell_of(store, cell.parents["model"])
     return {
         "key": cell.key,
         "model_key": cell.parents["model"],
@@ -386,12 +401,10 @@ def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
 
 def _pretraining(cell: Cell, store: Reader) -> dict[str, Any]:
     """`pretrain.…` columns of a model that did not start at random."""
-    original = store.cell(cell.parents["original"])
-    assert original is not None
+    original = _cell_of(store, cell.parents["original"])
     if "pretrain" not in original["parents"]:
         return {}
-    source = store.cell(original["parents"]["pretrain"])
-    assert source is not None
+    source = _cell_of(store, original["parents"]["pretrain"])
     columns = {"dataset": source["settings"]["dataset"]["name"], "seed": source["settings"]["seed"]}
     return {f"pretrain.{name}": value for name, value in {**columns, **source["settings"]["recipe"]}.items()}
 
@@ -402,6 +415,6 @@ def lineage(identity: Mapping[str, Any], store: Reader) -> str:
     Records of one lineage differ only in which metrics or revisions they hold.
     """
     settings = {name: value for name, value in identity["settings"].items() if name != "metrics"}
-    parents = {role: lineage(store.cell(key) or {}, store) for role, key in identity["parents"].items()}
+    parents = {role: lineage(_cell_of(store, key), store) for role, key in identity["parents"].items()}
     text = canonical({"stage": identity["stage"], "settings": settings, "parents": parents})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

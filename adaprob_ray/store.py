@@ -35,7 +35,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from adaprob_ray import lease
-from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, StoreError
+from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, NotDone, StoreError
 from adaprob_ray.lease import (
     HEARTBEAT_SECONDS,
     NAME,
@@ -116,13 +116,35 @@ class Store:
         return group(self._list(_cell(key))).get(key, CellLog())
 
     def cell(self, key: str) -> dict[str, Any] | None:
-        """What the cell is, as `begin` was told; None if nobody ever began it."""
-        return self._document(f"{_cell(key)}/cell.json")
+        """What the cell is, as `begin` was told; None if nobody ever began it.
+
+        Raises StoreError if it cannot be read; that of a done cell is CorruptArtefact, and its commit is revoked: the
+        next attempt writes it anew.
+        """
+        try:
+            document = self._document(f"{_cell(key)}/cell.json")
+        except _NotJson:
+            if (number := self.log(key).done) is None:
+                raise
+            raise self._corrupt(key, number, "cell.json", "cannot be read") from None
+        if document is None and (number := self.log(key).done) is not None:
+            raise self._corrupt(key, number, "cell.json", "is missing")
+        return document
 
     def commit(self, key: str) -> Commit | None:
         """The commit that counts; None if the cell is not done. An unreadable one is revoked: CorruptArtefact."""
         number = self.log(key).done
         return None if number is None else self._commit(key, number)
+
+    def peek(self, key: str) -> Commit | None:
+        """The commit that counts, without a word to anybody if it is unreadable: None then too. Writes nothing."""
+        number = self.log(key).done
+        if number is None:
+            return None
+        try:
+            return self._parsed_commit(key, number)
+        except (_NotJson, KeyError):
+            return None
 
     def failure(self, key: str, number: int | None = None) -> dict[str, Any] | None:
         """class, message, traceback, log and at of failed attempt `number`, by default the last; None without one."""
@@ -150,12 +172,12 @@ class Store:
     def read(self, key: str, name: str) -> bytes:
         """An artefact of a done cell, checked against its commit.
 
-        Raises StoreError if the cell is not done or holds no such name. If the file is missing or differs, the attempt
-        is revoked and CorruptArtefact raised.
+        Raises NotDone if there is no commit, StoreError for a name that it does not hold. If the file is missing or
+        differs, the attempt is revoked and CorruptArtefact raised.
         """
         commit = self.commit(key)
         if commit is None:
-            raise StoreError(f"store {self.location}: cell {key} has no committed attempt")
+            raise NotDone(key)
         if name not in commit.files:
             known = ", ".join(sorted(commit.files)) or "none"
             raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {known})")
@@ -231,10 +253,13 @@ class Store:
 
     def _commit(self, key: str, number: int) -> Commit:
         try:
-            document = self._document(f"{_cell(key)}/commit/{number}") or {}
-            return Commit(number=number, **{name: document[name] for name in ("files", "facts", "at")})
+            return self._parsed_commit(key, number)
         except (_NotJson, KeyError) as error:
             raise self._corrupt(key, number, "the commit", "cannot be read") from error
+
+    def _parsed_commit(self, key: str, number: int) -> Commit:
+        document = self._document(f"{_cell(key)}/commit/{number}") or {}
+        return Commit(number=number, **{name: document[name] for name in ("files", "facts", "at")})
 
     def _check_sizes(self, key: str, number: int, sizes: Mapping[str, int]) -> CorruptArtefact | None:
         try:

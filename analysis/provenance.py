@@ -37,10 +37,8 @@ class Provenance:
 
     def _times(self) -> str:
         if self.exclusive == self.records:
-            return "times are exclusive: each model was made with nothing else running"
-        return (
-            f"times are NOT comparable: {self.exclusive} of {self.records} models were made with nothing else running"
-        )
+            return "times are exclusive: each model was made with no other cell of its run beside it"
+        return f"times are NOT comparable: {self.exclusive} of {self.records} models were made with no other cell beside them"
 
 
 def provenance(records: pd.DataFrame) -> Provenance:

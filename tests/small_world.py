@@ -30,6 +30,7 @@ class Images:
 @dataclass(frozen=True)
 class Versioned:
     revision: int = 1
+    narrowest: int = 64  # asked of architectures only
 
 
 @dataclass(frozen=True, kw_only=True)

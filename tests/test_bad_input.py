@@ -16,6 +16,7 @@ import yaml
 from small_world import WORLD, changed
 
 from adaprob_ray import cli
+from adaprob_ray.store import Store
 
 GOOD: Mapping[str, Any] = {
     "name": "good",
@@ -365,3 +366,35 @@ def test_the_command_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) 
     assert len(done.stderr.splitlines()) == 1
     assert "did you mean 'scrub'?" in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("grid.architecture", {"name": "allcnn", "filters": 0.005}, "filters must be at least"),
+        ("grid.seed", [2**33], "a seed is at most 4294967295"),
+        ("methods.floor", {"method": "finetune"}, "not 'floor'"),
+        ("methods.a/b", {"method": "finetune"}, "a label is up to 60 letters"),
+    ],
+)
+def test_what_would_fail_in_every_cell_is_refused(say: Say, path: str, value: object, words: str) -> None:
+    code, lines = say(changed(GOOD, path, value))
+    assert code == 2
+    assert any(words in line for line in lines), lines
+
+
+def test_a_key_that_is_no_word_is_refused(say: Say) -> None:
+    code, lines = say("? [a]\n: 1\n? [a]\n: 2\n")
+    assert code == 2
+    assert "a key must be a word" in lines[0]
+
+
+def test_bad_input_writes_nothing_into_a_store_that_is_there(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "nowhere"))
+    Store.open(tmp_path / "store")
+    missing = changed(changed(GOOD, "grid.dataset", "cifar5"), "grid.architecture.filters", 0.1)
+    code, lines = say(missing)
+    assert code == 2
+    assert "no folder" in lines[0]

@@ -80,8 +80,6 @@ class Parts:
     train: Part
     validation: Part
     test: Part
-    classes: int
-    channels: int
 
 
 def _whole(images_NHWC: Tensor, labels: Tensor, scale: Tensor, shift: Tensor) -> Part:
@@ -106,6 +104,4 @@ def load_parts(dataset: Dataset, root: Path, seed: int, *, test_pool: str, devic
         train=part(images.train_NHWC, images.train_labels, rows.train),
         validation=part(images.train_NHWC, images.train_labels, rows.validation),
         test=part(images.test_NHWC, images.test_labels, rows.test),
-        classes=dataset.classes,
-        channels=dataset.channels,
     )

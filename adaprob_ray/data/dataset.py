@@ -8,16 +8,14 @@ Axes: N images, H W height and width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 VALIDATION_SHARE = 0.2  # of each class of the training part (protocol §1.2)
-TEST_POOLS = ("clean", "paper")
 
 Integers = NDArray[np.int64]
 
@@ -70,9 +68,3 @@ class Dataset:
         """Training images of each class once the validation images are taken out."""
         pairs = zip(self.pool_per_class, self.validation_per_class, strict=True)
         return tuple(pool - validation for pool, validation in pairs)
-
-
-def options_of(dataset: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a data set as a sweep writes it: a name, or a mapping with `name` and options."""
-    given = {"name": dataset} if isinstance(dataset, str) else dict(dataset)
-    return {"test_pool": "clean", **given}

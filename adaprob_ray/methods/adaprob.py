@@ -18,7 +18,8 @@ Differences from the paper:
 1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) asks.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
-3. The paper gives no hyper-parameters for (9): defaults are ours.
+3. The paper gives no hyper-parameters for (9): defaults are ours. The recipe's weight decay holds in both its forms: the
+   optimiser's, and at small scale (wd/2)·‖w − w_original‖², as Finetune has it.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 """
 
@@ -37,7 +38,7 @@ from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.projection import Solution, project
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Loss, Step, predict, set_mode, sgd, train_epoch
+from adaprob_ray.training import Loss, Pull, Step, predict, set_mode, sgd, snapshot, train_epoch
 
 
 def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Generator) -> Tensor:
@@ -138,10 +139,11 @@ class AdaProb(Unlearning):
         weight_N[forget] = 1.0
         loss = self._loss(targets_NK, weight_N)
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)
+        pull = Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             batches = split.train.batches(self.batch_size, shuffle)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, pull=pull)
             context.report(epoch, loss=done.loss, train_error_percent=done.error_percent)
         return model

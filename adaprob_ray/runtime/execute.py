@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, StoreError
+from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import seed_for
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.source import KnownDead
@@ -57,7 +57,7 @@ def limit_threads(count: int) -> None:
 
 def choose_device(gpu: float) -> torch.device:
     """The card that was granted, never one that is merely visible. `gpu` is a count, so a share of memory is fenced too."""
-    if gpu <= 0 or not torch.cuda.is_available():
+    if gpu <= 0:
         return torch.device("cpu")
     torch.cuda.empty_cache()  # a reused process: what the last cell held is free again, and its peak forgotten
     torch.cuda.reset_peak_memory_stats()
@@ -72,6 +72,7 @@ def _settle_randomness(cell: Cell) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
 
 
 def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None) -> Outcome:
@@ -87,7 +88,7 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         if attempt is None:
             return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
     except StoreError as error:
-        return Outcome("failed", time.monotonic() - start, _describe(error))
+        return Outcome("failed", time.monotonic() - start, describe(error))
     try:
         product, facts = _produce(cell, job, store, gpu=gpu, exclusive=exclusive)
         for name, data in product.files.items():
@@ -98,11 +99,11 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         raise
     except LeaseLost:
         return Outcome("elsewhere")
-    except CorruptArtefact as error:
+    except (CorruptArtefact, NotDone) as error:
         attempt.release()
         return Outcome("stale", revoked=(error.key,))
     except Exception as error:
-        failure = _describe(error)
+        failure = describe(error)
         with contextlib.suppress(StoreError):  # where storage is down the failure cannot be kept: the lease goes silent
             attempt.fail(failure["class"], failure["message"], traceback.format_exc())
         return Outcome("failed", time.monotonic() - start, failure)
@@ -118,7 +119,14 @@ def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool)
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
     with CellBoard(job.boards, cell) as board:
-        workspace = Workspace(store=store, data_root=job.data_root, device=device, report=board.scalars)
+        limit = cell.resources.get("timeout_seconds")
+        workspace = Workspace(
+            store=store,
+            data_root=job.data_root,
+            device=device,
+            report=board.scalars,
+            deadline=None if limit is None else time.monotonic() + limit,
+        )
         product = _stage(job.stages, cell.stage)(cell, workspace)
         facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
         if device.type == "cuda":
@@ -132,7 +140,7 @@ def _stage(stages: str, name: str) -> Any:
     return getattr(importlib.import_module(module), table)[name]
 
 
-def _describe(error: Exception) -> Mapping[str, str]:
+def describe(error: Exception) -> Mapping[str, str]:
     """The class of a failure decides about another try."""
     kind = error.failure_class if isinstance(error, AdaprobError) else "code"
     if isinstance(error, torch.OutOfMemoryError):

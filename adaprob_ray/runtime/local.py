@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from adaprob_ray.runtime.execute import Job, execute
 from adaprob_ray.runtime.progress import Progress
 from adaprob_ray.runtime.source import Leases
@@ -25,7 +27,7 @@ def run(plan: Plan, job: Job, store: Store, leases: Leases, progress: Progress) 
         cell = ready[0]
         plan.started(cell)
         progress.update()
-        asked = float(cell.resources.get("gpu", 0))
+        gpu = 1.0 if cell.resources.get("gpu") and torch.cuda.is_available() else 0.0
         dead = leases.dead.get(cell.key)
-        plan.finished(cell, execute(cell, job, store, gpu=min(asked, 1.0), exclusive=True, dead=dead))
+        plan.finished(cell, execute(cell, job, store, gpu=gpu, exclusive=True, dead=dead))
         progress.update(cell)

@@ -18,7 +18,7 @@ import adaprob_ray
 
 @functools.cache
 def _git(*arguments: str) -> str:
-    """What git says of the checkout that this package runs from; "" outside one."""
+    """What git says of the checkout that this package runs from; "" outside one, or where it failed."""
     root = Path(adaprob_ray.__file__).parents[1]
     try:
         done = subprocess.run(
@@ -46,9 +46,11 @@ def device_words(device: torch.device) -> str:
 
 def provenance(device: torch.device, *, threads: int, exclusive: bool) -> dict[str, Any]:
     """commit, started_at, host, device, exclusive, threads and versions. A dirty checkout says so in `run_dirty`."""
+    # An installed package may lie below somebody else's checkout: only one that tracks this file is ours.
+    ours = bool(_git("ls-files", "--error-unmatch", adaprob_ray.__file__))
     return {
-        "commit": _git("rev-parse", "HEAD") or f"version {adaprob_ray.__version__}",
-        "run_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": (ours and _git("rev-parse", "HEAD")) or f"version {adaprob_ray.__version__}",
+        "run_dirty": ours and bool(_git("status", "--porcelain", "--untracked-files=no")),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "device": device_words(device),

@@ -35,26 +35,34 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
     if address is None:
         quiet |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
     try:
-        ray.init(address=address or "local", **quiet)
+        try:
+            ray.init(address=address or "local", **quiet)
+        except ConnectionError as error:
+            raise InputError(f"--address {address}: no Ray cluster answers there: {error}") from error
         yield ray.cluster_resources()
-    except ConnectionError as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there: {error}") from error
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_resources(plan: Plan, have: Mapping[str, float]) -> None:
-    """Raise InputError for a cell that asks for more than the whole cluster has: Ray would wait for ever."""
+def nodes() -> list[Mapping[str, float]]:
+    """Resources of each node that is alive: a cell runs on one node, whatever the cluster has in all."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_resources(plan: Plan, have: Mapping[str, float], each: list[Mapping[str, float]]) -> None:
+    """Raise InputError for an unfinished cell that fits on no node: Ray would wait for it for ever."""
     faults = []
-    for cell in plan.cells.values():
+    for key, cell in plan.cells.items():
         asked = _bundle(cell, have)
-        faults += [
-            f"resources: {cell.stage}: {name.lower()}: {amount:g} asked, the cluster has {have.get(name, 0):g}"
-            for name, amount in asked.items()
-            if amount > have.get(name, 0)
-        ]
+        fits = any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in each)
+        if plan.state(key) != "done" and not fits:
+            largest = {name: max((node.get(name, 0) for node in each), default=0) for name in asked}
+            words = ", ".join(
+                f"{name.lower()} {asked[name]:g} (the largest node has {largest[name]:g})" for name in asked
+            )
+            faults.append(f"resources: {cell.stage}: asks for {words}")
     if faults:
         raise InputError(*dict.fromkeys(faults))
 
@@ -78,7 +86,7 @@ def run(plan: Plan, job: Job, leases: Leases, *, address: str | None) -> None:
     """
     try:
         with cluster(address) as have:
-            check_resources(plan, have)
+            check_resources(plan, have, nodes())
             work_off(plan, job, leases, have)
     finally:
         leases.release_run(plan, job.run)

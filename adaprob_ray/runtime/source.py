@@ -72,7 +72,7 @@ def plan_against(cells: Mapping[str, Cell], store: Store | None, leases: Leases 
 def lacking_weights(cells: Mapping[str, Cell], done: set[str], store: Store) -> set[str]:
     """Finished unlearn cells that an earlier sweep told to drop their weights, where this one keeps them."""
     wanted = [key for key in done if cells[key].stage == "unlearn" and cells[key].keep == "weights"]
-    return {key for key in wanted if (commit := store.commit(key)) is None or WEIGHTS not in commit.files}
+    return {key for key in wanted if (commit := store.peek(key)) is None or WEIGHTS not in commit.files}
 
 
 def make_again(cells: Mapping[str, Cell], store: Store) -> list[str]:

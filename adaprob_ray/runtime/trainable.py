@@ -6,9 +6,10 @@ from typing import Any
 
 from ray import tune
 
-from adaprob_ray.runtime.execute import Job, execute
+from adaprob_ray.runtime.execute import Job, describe, execute
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Outcome
 
 
 class CellTrainable(tune.Trainable):
@@ -26,10 +27,17 @@ class CellTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        try:
+            outcome = self._execute()
+        except Exception as error:  # the store cannot be opened here, say: not a reason to lose the process
+            outcome = Outcome("failed", failure=describe(error))
+        return {"outcome": outcome, "done": True}
+
+    def _execute(self) -> Outcome:
         job: Job = self._assigned["job"]
         if job.store not in self._stores:
             self._stores[job.store] = Store.open(job.store, create=False)
-        outcome = execute(
+        return execute(
             Cell.from_document(self._assigned["cell"]),
             job,
             self._stores[job.store],
@@ -37,7 +45,6 @@ class CellTrainable(tune.Trainable):
             exclusive=self._assigned["exclusive"],
             dead=self._assigned["dead"],
         )
-        return {"outcome": outcome, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: what a cell leaves is in the store."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ from adaprob_ray.sweep.cell import Cell, canonical, forget_words
 from adaprob_ray.sweep.settings import check, hyper, multiplied
 
 REFERENCES = ("original", "retrain", "retrain_independent")  # planned and evaluated in every sweep
+
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+LARGEST_SEED = 2**32 - 1  # numpy's RandomState takes no larger one
 
 
 class DatasetEntry(Protocol):
@@ -40,7 +45,7 @@ class Vocabulary:
     """Every name that a sweep file may use, with what the planner must know of it. The catalogue makes it."""
 
     datasets: Mapping[str, Any]  # name -> DatasetEntry
-    architectures: Mapping[str, Any]  # name -> something with a revision
+    architectures: Mapping[str, Any]  # name -> something with a revision and its narrowest scaled width
     recipes: Mapping[str, Any]  # name -> a dataclass instance with a revision
     methods: Mapping[str, Any]  # name -> dataclass with stage, revision, reads_forget
     metrics: Mapping[str, Any]  # name -> something with a revision
@@ -71,11 +76,12 @@ class Grid(_File):
 
 
 class Resources(_File):
-    """What one cell of a stage holds while it runs. `exclusive`: nothing else runs beside it."""
+    """What one cell of a stage holds while it runs. `exclusive`: no other cell of the run runs beside it."""
 
     cpu: int = pydantic.Field(default=1, ge=1)
     gpu: float = pydantic.Field(default=0, ge=0)
     exclusive: bool = False
+    timeout_seconds: float | None = pydantic.Field(default=None, gt=0)
 
 
 class StageResources(_File):
@@ -121,6 +127,11 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        odd = [name for name in names if not isinstance(name, (str, int, float, bool))]
+        if odd:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a key must be a word, got {odd[0]!r}", node.start_mark
+            )
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise yaml.constructor.ConstructorError(
@@ -249,9 +260,19 @@ class Sweep:
         return self._named("dataset", item, DatasetSettings, self._vocabulary.datasets)
 
     def _architecture(self, item: Any) -> dict[str, Any]:
-        return self._named("architecture", item, ArchitectureSettings, self._vocabulary.architectures)
+        settings = self._named("architecture", item, ArchitectureSettings, self._vocabulary.architectures)
+        known, filters = self._vocabulary.architectures, settings.get("filters")
+        narrowest = known[settings["name"]].narrowest if settings["name"] in list(known) else math.inf
+        if isinstance(filters, float) and 0 < filters * narrowest < 1:
+            self._fault(
+                f"grid.architecture: {settings['name']}: filters must be at least {1 / narrowest:.4f}, got {filters:g}"
+            )
+        return settings
 
     def _seed(self, value: Any) -> int:
+        if type(value) is int and value > LARGEST_SEED:
+            self._fault(f"grid.seed: a seed is at most {LARGEST_SEED}, got {value}")
+            return 1
         if type(value) is not int or value < 1:
             self._fault(
                 f"grid.seed: a seed is a whole number of at least 1 (forget sets are drawn with seed − 1), got {value!r}"
@@ -357,13 +378,17 @@ class Sweep:
         if type(self._pretrain_seed) is not int or self._pretrain_seed < 1:
             self._fault(f"pretrain: seed: must be a whole number of at least 1, got {self._pretrain_seed!r}")
         for label, given in self.file.methods.items():
+            if not _LABEL.fullmatch(label) or label == "floor":
+                self._fault(
+                    f"methods: a label is up to 60 letters, digits, '_', '.', '-', and not 'floor', got {label!r}"
+                )
             for settings in _alternatives(given):
                 self._checked_method(label, settings)
         for point in self._points():
             self._expand_point(point)
 
     def _add(self, stage: str, settings: dict[str, Any], parents: dict[str, str], named: dict[str, int]) -> str:
-        resources = getattr(self.file.resources, stage).model_dump()
+        resources = getattr(self.file.resources, stage).model_dump(exclude_none=True)
         keep = self.file.keep.unlearn if stage == "unlearn" else "weights" if stage != "evaluate" else "outputs"
         revisions = {f"stage:{stage}": self._vocabulary.stages[stage], **named}
         cell = Cell(stage, settings, parents, revisions, resources, keep)

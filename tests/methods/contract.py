@@ -120,7 +120,7 @@ def shrunk(part: Part, rows: int) -> Part:
 def make_parts() -> Parts:
     whole = stages.load_parts(VOCABULARY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
     small = {name: shrunk(getattr(whole, name), rows) for name, rows in ROWS.items()}
-    return Parts(**small, classes=whole.classes, channels=whole.channels)
+    return Parts(**small)
 
 
 def forget_rows(parts: Parts) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from small_world import changed
 from tiny_sweep import CELLS, TINY, cells_of, commits, executed, key_of, run, same_columns, with_bumped_metric
 
@@ -18,7 +20,10 @@ from adaprob_ray.catalogue import VOCABULARY
 from adaprob_ray.errors import StoreError
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.record import load_records, may_vary, read_records
-from adaprob_ray.runtime import launch
+from adaprob_ray.runtime import launch, local
+from adaprob_ray.runtime.execute import Job
+from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.source import Leases, plan_against
 from adaprob_ray.stages import OUTPUTS, RECORD, SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan, only
@@ -272,3 +277,33 @@ def test_a_byte_turned_over_is_noticed_by_whoever_reads_it(done: Store) -> None:
 def read_same(store: Store, key: str) -> dict[str, object]:
     (row,) = read_records(store, [key])
     return {name: value for name, value in row.items() if not may_vary(name)}
+
+
+def test_a_parent_that_somebody_revokes_meanwhile_is_made_again(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    cells = cells_of(TINY)
+    run(store)
+    original = key_of(cells, "train", "original")
+    evaluated = key_of(cells, "evaluate", "finetune")
+    plan = plan_against(cells, store)
+    store.revoke(original, 1, "by another run, after this one made its plan")
+    store.revoke(evaluated, 1, "so that there is something to do")
+    plan.observe(cells[evaluated], "free")  # this run's plan still holds the original for done
+    job = Job.start(store, Path("nowhere"), None)
+    with Progress(plan, console=Console(file=io.StringIO())) as progress:
+        local.run(plan, job, store, Leases(store), progress)
+    assert plan.counts()["done"] == len(cells)
+    assert store.log(original).done == 2
+
+
+def test_a_truncated_description_of_a_finished_cell_is_made_again(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    cells = cells_of(TINY)
+    run(store)
+    original = key_of(cells, "train", "original")
+    (tmp_path / "store" / "cells" / original / "cell.json").write_bytes(b"")
+    more = changed(TINY, "methods.again", {"method": "finetune", "epochs": 2})
+    plan, _ = run(store, more)
+    assert plan.exhausted()
+    assert not plan.failures
+    assert store.log(original).done == 2
