@@ -26,7 +26,7 @@ from adaprob_ray.metrics.errors import errors
 from adaprob_ray.metrics.membership import membership
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
-from adaprob_ray.sweep.spec import Vocabulary
+from adaprob_ray.sweep.vocabulary import Vocabulary
 from adaprob_ray.training import RECIPES
 
 

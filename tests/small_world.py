@@ -11,7 +11,8 @@ import yaml
 
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.sweep.spec import Sweep, Vocabulary
+from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Methods: one file each. The contents page is `adaprob_ray.catalogue`."""

@@ -5,139 +5,25 @@ All faults of a file are found in one go and reported one a line; `expect` is ch
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import pydantic
-import yaml
+from typing import Any
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
-from adaprob_ray.sweep.settings import check, hyper, multiplied
+from adaprob_ray.sweep.file import SweepFile, read_file
+from adaprob_ray.sweep.settings import check, multiplied
+from adaprob_ray.sweep.vocabulary import ArchitectureSettings, DatasetEntry, DatasetSettings, Vocabulary
 
 REFERENCES = ("original", "retrain", "retrain_independent")  # planned and evaluated in every sweep
 
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 LARGEST_SEED = 2**32 - 1  # numpy's RandomState takes no larger one
-
-
-class DatasetEntry(Protocol):
-    """What the planner asks of a data set."""
-
-    revision: int
-    pretrain_on: str | None
-
-    @property
-    def classes(self) -> int: ...
-    @property
-    def train_per_class(self) -> tuple[int, ...]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """Every name that a sweep file may use, with what the planner must know of it. The catalogue makes it."""
-
-    datasets: Mapping[str, Any]  # name -> DatasetEntry
-    architectures: Mapping[str, Any]  # name -> something with a revision and its narrowest scaled width
-    recipes: Mapping[str, Any]  # name -> a dataclass instance with a revision
-    methods: Mapping[str, Any]  # name -> dataclass with stage, revision, reads_forget
-    metrics: Mapping[str, Any]  # name -> something with a revision
-    stages: Mapping[str, int]  # name -> revision
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetSettings:
-    name: str = hyper("")
-    test_pool: str = hyper("clean", choices=("clean", "paper"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchitectureSettings:
-    name: str = hyper("")
-    filters: float = hyper(1.0, above=0)
-
-
-class _File(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Grid(_File):
-    dataset: Any
-    architecture: Any
-    forget: Any
-    seed: Any
-
-
-class Resources(_File):
-    """What one cell of a stage holds while it runs. `exclusive`: no other cell of the run runs beside it."""
-
-    cpu: int = pydantic.Field(default=1, ge=1)
-    gpu: float = pydantic.Field(default=0, ge=0)
-    exclusive: bool = False
-    timeout_seconds: float | None = pydantic.Field(default=None, gt=0)
-
-
-class StageResources(_File):
-    pretrain: Resources = Resources()
-    train: Resources = Resources()
-    unlearn: Resources = Resources()
-    evaluate: Resources = Resources()
-
-
-class Keep(_File):
-    unlearn: Literal["outputs", "weights"] = "outputs"
-
-
-class Expect(_File):
-    cells: int | None = None
-
-
-class SweepFile(_File):
-    """The keys of a sweep file and their types."""
-
-    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
-    about: str = ""
-    grid: Grid
-    train: dict[str, Any] = pydantic.Field(default_factory=dict)
-    pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
-    methods: dict[str, Any]
-    metrics: list[str]
-    precision: Literal["float32", "bfloat16"] = "float32"
-    repeats: int = pydantic.Field(default=1, ge=1)
-    resources: StageResources = StageResources()
-    keep: Keep = Keep()
-    expect: Expect = Expect()
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """A YAML loader that refuses aliases, and a key given twice, of which plain YAML would silently take the last."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "no aliases: each value is written where it counts", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        odd = [name for name in names if not isinstance(name, (str, int, float, bool))]
-        if odd:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a key must be a word, got {odd[0]!r}", node.start_mark
-            )
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key given twice: {sorted(map(str, twice))}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -192,18 +78,7 @@ class Sweep:
 
     @classmethod
     def parse(cls, text: str, vocabulary: Vocabulary) -> Sweep:
-        try:
-            document = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
-        except yaml.YAMLError as error:
-            raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(document, dict):
-            raise InputError(f"a sweep file is a mapping of keys, got {type(document).__name__}")
-        strange = list(_not_plain(document))
-        if strange:
-            raise InputError(*strange)
-        file, faults = _validated(document)
-        if file is None:
-            raise InputError(*faults)
+        file, faults = read_file(text)
         return cls(file, vocabulary, text=text, faults=faults)
 
     # -- faults ---------------------------------------------------------------------------------------------------
@@ -511,71 +386,3 @@ def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list
 
 def _words(point: Point) -> str:
     return f"{point.dataset['name']}, {point.architecture['name']}, {forget_words(point.forget)}, seed {point.seed}"
-
-
-def _not_plain(value: Any, where: str = "") -> Iterator[str]:
-    """A line for each value that JSON, and so a key, cannot hold: dates, sets, NaN, infinities, names that are not words."""
-    if isinstance(value, (dict, list)):
-        for name, item in value.items() if isinstance(value, dict) else enumerate(value, 1):
-            inside = f"{where}.{name}" if where else str(name)
-            if isinstance(value, dict) and not isinstance(name, str):
-                yield f"{inside}: a key must be a word, got {name!r}; put it in quotes"
-            yield from _not_plain(item, inside)
-    elif not isinstance(value, (str, int, float, type(None))):
-        yield f"{where}: expected text, a number, a list or a mapping, got {value!r}"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{where}: must be a finite number, got {value!r}"
-
-
-def _validated(document: dict[str, Any]) -> tuple[SweepFile | None, list[str]]:
-    """The file and its faults of structure; what is at fault is left out, so that the rest can be checked too."""
-    faults: list[str] = []
-    try:
-        return SweepFile.model_validate(document), faults
-    except pydantic.ValidationError as error:
-        faults = _structure_faults(error)
-        rest = copy.deepcopy(document)
-        for item in error.errors():
-            _drop(rest, item["loc"])
-    try:
-        return SweepFile.model_validate(rest), faults
-    except pydantic.ValidationError:
-        return None, faults  # something that cannot be done without is missing or wrong
-
-
-def _drop(document: Any, location: Sequence[Any]) -> None:
-    """Delete the innermost mapping key on the way to a faulty value."""
-    *path, last = location
-    for part in path:
-        if not isinstance(document, dict) or not isinstance(document.get(part), dict):
-            last = part
-            break
-        document = document[part]
-    if isinstance(document, dict):
-        document.pop(last, None)
-
-
-def _structure_faults(error: pydantic.ValidationError) -> list[str]:
-    """One line for each fault of structure that pydantic found, in our words."""
-    faults = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            model = _model_at(item["loc"][:-1])
-            prefix = ".".join(str(part) for part in item["loc"][:-1])
-            line = unknown_name("key", item["loc"][-1], model.model_fields)
-            faults.append(f"{prefix}: {line}" if prefix else line)
-        elif item["type"] == "missing":
-            faults.append(f"{where}: is missing")
-        else:
-            faults.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}")
-    return faults
-
-
-def _model_at(location: Sequence[Any]) -> type[pydantic.BaseModel]:
-    model: type[pydantic.BaseModel] = SweepFile
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-            model = annotation
-    return model

@@ -19,7 +19,8 @@ from adaprob_ray.runtime import launch
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
-from adaprob_ray.sweep.spec import Sweep, Vocabulary
+from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.vocabulary import Vocabulary
 
 HERE = Path(__file__).resolve().parent
 TINY: Mapping[str, Any] = {
