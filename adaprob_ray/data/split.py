@@ -23,7 +23,7 @@ def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
     """
     generator = np.random.RandomState(seed)
     drawn = []
-    for label in range(int(labels.max()) + 1):
+    for label in range(int(np.max(labels)) + 1):
         members = np.flatnonzero(labels == label)
         drawn.append(generator.choice(members, int(VALIDATION_SHARE * len(members)), replace=False))
     validation = np.concatenate(drawn)
