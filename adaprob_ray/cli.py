@@ -155,7 +155,8 @@ def _run(options: argparse.Namespace) -> int:
     from adaprob_ray.runtime.launch import run
     from adaprob_ray.runtime.source import check_data, plan_against
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # SIGTERM is an interrupt too; not by way of SIGINT, which a shell ignores for what it starts in the background
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep, cells = _cells(options)
     # bad input leaves nothing behind
     check_data(cells, plan_against(cells, _existing_store(options.store)), _data_root(), DATASETS)
