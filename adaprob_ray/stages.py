@@ -24,12 +24,14 @@ from adaprob_ray.data.batches import Part, Parts, load_parts
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
 from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_for
+from adaprob_ray.metrics.errors import error_percent
 from adaprob_ray.metrics.outputs import PARTS, Evaluation, Outputs
+from adaprob_ray.record import RECORD
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
 from adaprob_ray.sweep.settings import check
-from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict
+from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict, snapshot
 
-WEIGHTS, OUTPUTS, SERIES, RECORD = "weights.safetensors", "outputs.safetensors", "series.json", "record.json"
+WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"
 
 
 class Reader(Protocol):
@@ -196,7 +198,7 @@ def _series_bytes(workspace: Workspace) -> bytes:
 def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, purpose: str) -> dict[str, Any]:
     """Fit `model` in place by the cell's recipe; returns facts."""
     settings = cell.settings
-    start = [p.detach().clone() for p in model.parameters()]
+    start = snapshot(model)
     generator = torch.Generator().manual_seed(seed_for(settings["seed"], 0, purpose))
     with measured(model, workspace.device) as cost:
         last = fit(
@@ -220,9 +222,8 @@ def pretrain(cell: Cell, workspace: Workspace) -> Product:
     model = put_on(build_model(cell.settings, seed_for(cell.settings["seed"], 0, "initial")), workspace.device)
     parts = parts_of(cell.settings, workspace)
     facts = _trained(model, parts.train, cell, workspace, "order")
-    facts["validation_error_percent"] = 100 * float(
-        (predict(model, parts.validation).argmax(1) != parts.validation.labels).double().mean()
-    )
+    logits, labels = predict(model, parts.validation), parts.validation.labels
+    facts["validation_error_percent"] = error_percent(logits.cpu().numpy(), labels.cpu().numpy())
     return Product({WEIGHTS: state_bytes(model), SERIES: _series_bytes(workspace)}, facts)
 
 
@@ -245,10 +246,6 @@ def train(cell: Cell, workspace: Workspace) -> Product:
         SERIES: _series_bytes(workspace),
     }
     return Product(files, facts)
-
-
-def _distance_to(model: nn.Module, start: nn.Module) -> dict[str, float]:
-    return {"start_distance": distance(model.parameters(), start.parameters())}
 
 
 def _cell_of(store: Reader, key: str) -> dict[str, Any]:
@@ -290,7 +287,7 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
     model = build_model(settings, seed_for(settings["seed"], 0, "initial"))
     model.load_state_dict(load_weights(workspace.store, cell.parents["original"]))
     model = put_on(model, workspace.device)
-    before = [p.detach().clone() for p in model.parameters()]
+    before = snapshot(model)
     labels = parts.train.labels.cpu().numpy()
     forget = forget_positions(labels, settings["forget"], settings["seed"])
     chosen = {
@@ -308,8 +305,9 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
         files[WEIGHTS] = weights
     moved = distance(model.parameters(), before)
     start = put_on(start_model(_cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device)
+    from_start = distance(model.parameters(), start.parameters())
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
-    return Product(files, {**facts, **context.facts, "parameter_distance": moved, **_distance_to(model, start)})
+    return Product(files, {**facts, **context.facts, "parameter_distance": moved, "start_distance": from_start})
 
 
 def evaluate(cell: Cell, workspace: Workspace) -> Product:

@@ -99,6 +99,11 @@ def snapshot(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters() if p.requires_grad]
 
 
+def pull_to_start(model: nn.Module, recipe: Recipe) -> Pull | None:
+    """The recipe's `decay_to_start`, anchored where the model is now; None where the recipe has none."""
+    return Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
+
+
 def distance(weights: Iterable[Tensor], others: Iterable[Tensor]) -> float:
     """‖w − w'‖₂ over all tensors together, in float64."""
     pairs = zip(weights, others, strict=True)
@@ -169,7 +174,7 @@ def fit(
 ) -> Epoch:
     """Train by a recipe; the anchor of `decay_to_start` is the model as it is given. Returns the last epoch."""
     optimizer = sgd(model, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    pull = Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
+    pull = pull_to_start(model, recipe)
     set_mode(model, recipe.batch_norm)
     epoch = Epoch(math.nan, math.nan)
     for number in range(1, recipe.epochs + 1):

@@ -38,7 +38,7 @@ from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.projection import Solution, project
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Loss, Pull, Step, predict, set_mode, sgd, snapshot, train_epoch
+from adaprob_ray.training import Loss, Step, predict, pull_to_start, set_mode, sgd, train_epoch
 
 
 def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Generator) -> Tensor:
@@ -139,7 +139,7 @@ class AdaProb(Unlearning):
         weight_N[forget] = 1.0
         loss = self._loss(targets_NK, weight_N)
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)
-        pull = Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
+        pull = pull_to_start(model, recipe)
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()

@@ -18,7 +18,7 @@ from torch import nn
 
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Pull, cross_entropy, set_mode, sgd, snapshot, train_epoch
+from adaprob_ray.training import cross_entropy, pull_to_start, set_mode, sgd, train_epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Finetune(Unlearning):
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         recipe, shuffle = context.recipe, context.generator("shuffle")
-        pull = Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
+        pull = pull_to_start(model, recipe)
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum)
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):

@@ -19,12 +19,12 @@ from adaprob_ray import cli
 from adaprob_ray.catalogue import VOCABULARY
 from adaprob_ray.errors import StoreError
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.record import load_records, may_vary, read_records
+from adaprob_ray.record import RECORD, load_records, may_vary, read_records
 from adaprob_ray.runtime import launch, local
 from adaprob_ray.runtime.execute import Job
 from adaprob_ray.runtime.progress import Progress
 from adaprob_ray.runtime.source import Leases, plan_against
-from adaprob_ray.stages import OUTPUTS, RECORD, SERIES, WEIGHTS
+from adaprob_ray.stages import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan, only
 from adaprob_ray.sweep.spec import Sweep
