@@ -1,15 +1,16 @@
-"""Newton's method on the dual of the paper's Eq. (1)-(4), held in a trust region of absolute radius in α.
+"""Newton's method on the dual of Eq. (1)-(4), held in a trust region of absolute radius in α, from a start on a sample.
 
-    minimise  gᵀs + ½ sᵀHs   over  ‖s‖ ≤ radius,  Σ_k s_k = 0
+The paper's Eq. (7) is a step along −∇D for the same D. Here each step minimises a quadratic model of D (models.py).
 
-with g and H the derivatives of D at α. The paper's Eq. (7) is a step along −g for the same D.
+The radius counts in units of α, not of column mass. Where rows are nearly one-hot the Hessian is nearly 0 and the gradient
+is not, until α has crossed the rows' log-odds. Damping in proportion to the mass of a column stands still there as soon as
+that column empties; steps of a given length, fourfold longer each time that the model proves right, cross in a few passes.
+Most of these passes are spent on a sample of the rows (sample.py); the whole is then a few steps from its solution.
 
-The radius counts in units of α, not of column mass. Where rows are nearly one-hot H is nearly 0 and g is not, until α
-has crossed the rows' log-odds. Damping in proportion to the mass of a column stands still there as soon as that column
-empties; steps of a given length, fourfold longer each time that the model proves right, cross in a few passes.
+A Hessian costs a product on top of a pass. It is formed where a step is long enough to change it much; after shorter ones
+the change of the gradient mends it.
 
-The subproblem is solved exactly from the eigenvalues of H (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983);
-acceptance and radius follow Nocedal and Wright, Numerical Optimization, Algorithm 4.1.
+Acceptance and radius follow Nocedal and Wright, Numerical Optimization, Algorithm 4.1.
 
 Axes: C classes whose total is above 0.
 """
@@ -17,81 +18,109 @@ Axes: C classes whose total is above 0.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from adaprob_ray.projection.problem import Dual, Problem
+from adaprob_ray.projection import sample
+from adaprob_ray.projection.models import Model, model_for
+from adaprob_ray.projection.problem import Dual, Problem, Vector
 from adaprob_ray.projection.solution import Outcome, Status
 
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
 LONGEST = 1e100  # a radius whose square still fits in float64
-SECULAR_STEPS = 50  # 3 to 6 are usual
-_EPS = torch.finfo(torch.float64).eps
+SHORT_STEP = 0.1  # of the smallest weight: g, and with it the Hessian, then change by some 10 % or less
+EASY_STEP = 2.0  # of the smallest weight: Newton's method itself arrives in two or three passes
+SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-3  # the latter of the residual at the start
+_EPS = np.finfo(np.float64).eps
 
 
-def minimise(problem: Problem, *, tolerance: float, max_iterations: int) -> Outcome:
-    """From α = 0 to max_k |∂D/∂α_k| ≤ tolerance · N, or to the reason why not.
+@dataclass
+class Point:
+    """An α that was reached, D there, how long the next step may be, and what is known of D's curvature."""
+
+    alpha_C: Vector
+    here: Dual
+    radius: float
+    model: Model
+
+
+def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> Outcome:
+    """From α = 0, where the dual is `start`, to max_k |∂D/∂α_k| ≤ tolerance · N, or to the reason why not."""
+    trajectory = [start.residual]
+    point = _first_point(problem, start, tolerance, trajectory)
+    status, iterations = _descend(problem, point, tolerance, max_iterations, trajectory)
+    return Outcome(point.alpha_C, point.here, status, iterations, trajectory)
+
+
+def _first_point(problem: Problem, start: Dual, tolerance: float, trajectory: list[float]) -> Point:
+    """α = 0, or where a sample of the rows has its solution if D is lower there.
 
     The first radius is the smallest weight: α / w then changes by at most 1 in every row, where the model holds.
     """
-    alpha_C = torch.zeros_like(problem.totals_C)
-    here = problem.dual(alpha_C)
-    iterations, passes = 0, 1
-    radius = unit = float(problem.weights_N.min())
-    while (status := verdict(problem, here, tolerance)) is None and iterations < max_iterations:
-        step_C, predicted = trust_region_step(here.gradient_C, here.hessian_CC, radius)
-        if predicted <= 0 or float(step_C.norm()) <= _EPS * max(float(alpha_C.norm()), unit):
-            status = "stalled"
-            break
-        there = problem.dual(alpha_C + step_C)
-        passes += 1
-        ratio = decrease(here, there, step_C) / predicted
-        radius = next_radius(radius, float(step_C.norm()), ratio)
+    origin = Point(np.zeros(problem.classes), start, problem.smallest_weight, model_for(problem))
+    origin.model.renew(start.curvature)
+    if start.residual <= tolerance or not sample.worth_sampling(problem) or _is_easy(problem, origin):
+        return origin
+    smaller, small_start = sample.draw(problem, start)
+    goal = max(SAMPLE_TOLERANCE * start.residual, tolerance)
+    point = _first_point(smaller, small_start, goal, [])
+    _descend(smaller, point, goal, SAMPLE_ITERATIONS, [])
+    there = problem.dual(point.alpha_C, curvature=True)
+    trajectory.append(there.residual)
+    if not (there.finite and there.value < start.value):
+        return origin
+    origin.model.renew(there.curvature)
+    return Point(point.alpha_C, there, point.radius, origin.model)
+
+
+def _is_easy(problem: Problem, origin: Point) -> bool:
+    """Whether Newton's step from α = 0 stays where its model holds."""
+    if not (problem.dense and origin.model.ready):
+        return False
+    step_C, _ = origin.model.step(_without_gauge(origin.here.gradient_C), LONGEST)
+    return float(np.abs(step_C).max()) <= EASY_STEP * problem.smallest_weight
+
+
+def _descend(
+    problem: Problem, point: Point, tolerance: float, max_iterations: int, trajectory: list[float]
+) -> tuple[Status, int]:
+    """Moves the point until it converges or cannot go on: why it stopped, and the number of accepted steps."""
+    iterations = 0
+    model = point.model
+    if not model.ready and point.here.residual > tolerance:
+        point.here = problem.dual(point.alpha_C, curvature=True)
+        model.renew(point.here.curvature)
+    while (status := verdict(point.here, tolerance)) is None:
+        if iterations >= max_iterations:
+            return "max_iterations", iterations
+        gradient_C = _without_gauge(point.here.gradient_C)
+        step_C, predicted = model.step(gradient_C, point.radius)
+        length = math.sqrt(float(step_C @ step_C))
+        if not predicted > 0 or length <= _EPS * max(float(np.linalg.norm(point.alpha_C)), problem.smallest_weight):
+            return "stalled", iterations
+        far = not problem.dense or float(np.abs(step_C).max()) > SHORT_STEP * problem.smallest_weight
+        there = problem.dual(point.alpha_C + step_C, curvature=far)
+        trajectory.append(there.residual)
+        ratio = decrease(point.here, there, step_C) / predicted
+        slopes = float(gradient_C @ step_C), float(there.gradient_C @ step_C)
+        point.radius = next_radius(point.radius, length, ratio, slopes=slopes)
+        if there.finite and (there.curvature is None or ratio <= ACCEPT or not problem.dense):
+            model.learn(step_C, _without_gauge(there.gradient_C) - gradient_C)
         if ratio > ACCEPT:
-            alpha_C, here, iterations = alpha_C + step_C, there, iterations + 1
-    return Outcome(alpha_C, here, status or "max_iterations", iterations, passes)
+            point.alpha_C, point.here, iterations = point.alpha_C + step_C, there, iterations + 1
+            model.renew(there.curvature)
+    return status, iterations
 
 
-def verdict(problem: Problem, here: Dual, tolerance: float) -> Status | None:
-    """How α stands, None to go on: "infeasible" where −D(α) is above the objective of Eq. (1) at any feasible g."""
+def verdict(here: Dual, tolerance: float) -> Status | None:
+    """How α stands, None to go on."""
     if here.residual <= tolerance:
         return "converged"
-    if -here.value > problem.largest_objective * (1 + 1e-9) + 100 * here.rounding:
-        return "infeasible"
     return None if here.finite else "stalled"
 
 
-def trust_region_step(gradient_C: Tensor, hessian_CC: Tensor, radius: float) -> tuple[Tensor, float]:
-    """The minimiser s = −(H + shift)⁻¹ g with ‖s‖ ≤ radius, shift ≥ 0, and the decrease −gᵀs − ½ sᵀHs.
-
-    H maps the gauge direction 1 to 0; curvature is added along it, so that it is no smallest eigenvector.
-    """
-    gradient_C = gradient_C - gradient_C.mean()
-    eigenvalue_C, vector_CC = torch.linalg.eigh(hessian_CC + hessian_CC.trace() / len(gradient_C))
-    part_C = secular(vector_CC.T @ gradient_C, eigenvalue_C.clamp(min=0.0), radius)
-    step_C = vector_CC @ part_C
-    step_C = step_C - step_C.mean()
-    return step_C, -float(gradient_C @ step_C) - 0.5 * float(step_C @ hessian_CC @ step_C)
-
-
-def secular(slope_C: Tensor, eigenvalue_C: Tensor, radius: float) -> Tensor:
-    """−slope / (eigenvalue + shift) with the smallest shift ≥ 0 that makes its norm at most the radius.
-
-    Newton's method on 1/radius − 1/norm, which is concave in the shift, so from the left it never passes the root. The
-    start is on the left: no part alone may exceed the radius, so shift ≥ |slope| / radius − eigenvalue for each.
-    """
-    shift = (slope_C.abs() / radius - eigenvalue_C).max().clamp(min=0.0)
-    for _ in range(SECULAR_STEPS):
-        part_C = torch.where(slope_C == 0, 0.0, -slope_C / (eigenvalue_C + shift))
-        excess = part_C.norm() / radius - 1
-        if excess <= 1e-6:
-            break
-        shift = shift + excess * part_C.square().sum() / (part_C.square() / (eigenvalue_C + shift)).sum()
-    return part_C
-
-
-def decrease(here: Dual, there: Dual, step_C: Tensor) -> float:
+def decrease(here: Dual, there: Dual, step_C: Vector) -> float:
     """D(α) − D(α + s), −∞ where the latter overflows.
 
     Where the difference drowns in rounding it is −½ (g_here + g_there)ᵀ s, exact for a quadratic: without it no step
@@ -105,8 +134,16 @@ def decrease(here: Dual, there: Dual, step_C: Tensor) -> float:
     return -0.5 * float((here.gradient_C + there.gradient_C) @ step_C)
 
 
-def next_radius(radius: float, length: float, ratio: float) -> float:
-    """A quarter of a step that the model misjudged; four times the radius where it was right up to the edge."""
+def next_radius(radius: float, length: float, ratio: float, *, slopes: tuple[float, float]) -> float:
+    """After a step that the model misjudged, up to where D's slope along it crosses 0 between its two ends, by linear
+    interpolation, but a tenth to a half of it; four times the radius where the model was right up to the edge."""
     if ratio < POOR:
-        return 0.25 * length
+        before, after = slopes
+        crossing = -before / (after - before) if math.isfinite(after) and after > 0 else 0.5
+        return min(max(crossing, 0.1), 0.5) * length
     return min(4.0 * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius
+
+
+def _without_gauge(gradient_C: Vector) -> Vector:
+    """Σ_k ∂D/∂α_k is 0 but for rounding: all rows sum to 1."""
+    return gradient_C - gradient_C.mean()

@@ -1,4 +1,4 @@
-"""The projection's input, checked, and its dual: value, gradient and Hessian in one sweep over blocks of rows.
+"""The dual of Eq. (1)-(4): its value, gradient and curvature in one pass over the rows.
 
     D(α) = Σ_n w_n log Σ_k r_nk exp(−α_k / w_n) + Σ_k α_k M_k
 
@@ -9,228 +9,329 @@ Eq. (3), which Eq. (5) leaves out, are held at 1. The minimum over g is Eq. (6) 
 
 and −D(α) is a lower bound of the objective of Eq. (1) at every α, equal to it at the optimum.
 
-g depends on α / w alone, so the weights here are relative to the largest, and α and D with them.
+g depends on α / w alone, so the weights here are relative to the largest, and α and D with them. r is normalised over
+the kept classes, which changes D by a constant.
 
-Axes: N rows, B rows of one block, K classes, C classes whose total is above 0 (the others are dropped: their targets
+Axes: N rows, B rows of one chunk, K classes, C classes whose total is above 0 (the others are dropped: their targets
 are 0 in every feasible solution, and their multipliers +∞).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.projection.feasibility import Support
+from adaprob_ray.projection.source import Source
 
-BLOCK_ROWS = 16384  # a block in float64 with 1,000 classes is 128 MiB
-TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
-_EPS, _TINY = torch.finfo(torch.float64).eps, torch.finfo(torch.float64).tiny
+Vector = NDArray[np.float64]
+
+CHEAP = 32  # classes up to which a Hessian costs less than half a pass
+DENSE = 256  # classes up to which the curvature is the whole Hessian, beyond it its diagonal
+CHUNK = {"cpu": 2**17}  # entries of a chunk, 1 MiB in float64: it stays in the cache through all operations of a pass
+CHUNK_ELSEWHERE = 2**24
+WIDE, MANY = 24, 4096  # columns that make the product of so many rows with themselves efficient
+SAFE_EXPONENT = 600.0  # exp(±600) is far inside float64, so that rows need no maximum taken out
+_EPS = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dual:
     """D and its derivatives at one α, in float64 on the CPU.
 
-    `rounding` is how far `value` may be off; `residual` is max_k |∂D/∂α_k| / N.
+    `rounding` is how far `value` may be off; `residual` is max_k |∂D/∂α_k| / N; `curvature` is the Hessian [C, C] or
+    its diagonal [C], if it was asked for; `row_error` is max_n |Σ_k g_nk − 1|, 0 by construction where rows are normalised.
     """
 
     value: float
     rounding: float
-    gradient_C: Tensor
-    hessian_CC: Tensor
+    gradient_C: Vector
     residual: float
+    curvature: Vector | None
+    row_error: float
 
     @property
     def finite(self) -> bool:
         """False where α / w or w log r overflowed."""
-        return math.isfinite(self.value) and bool(self.gradient_C.isfinite().all() and self.hessian_CC.isfinite().all())
+        return bool(np.isfinite(self.value) and np.isfinite(self.gradient_C).all())
+
+
+class Constants(NamedTuple):
+    """What a chunk of rows has at every α: 1/w, log-sum-exp, what a row counts in D, √(1/w), and how often it counts."""
+
+    inverse_B1: Tensor
+    log_mass_B1: Tensor
+    mass_B: Tensor
+    root_B: Tensor
+    counts_B: Tensor | None
+
+
+class Tilted(NamedTuple):
+    """One chunk of a pass: exp_BC / sum_B is g of Eq. (6); log_partition_B is log Σ_k r_nk exp(−α_k / w_n)."""
+
+    constants: Constants
+    exp_BC: Tensor
+    sum_B: Tensor
+    log_partition_B: Tensor
+
+    def share_B(self, *, normalise: bool) -> Tensor:
+        """What exp_BC is multiplied by to be g."""
+        return self.sum_B.reciprocal() if normalise else self.log_partition_B.exp() / self.sum_B
+
+
+@dataclass
+class Work:
+    """Rows through a softmax so far, by the problem itself and by its samples."""
+
+    rows: int = 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
-    """One projection; `log_mass_N` is each row's log-sum-exp, so that r = exp(log_reference_NK − log_mass_N).
+    """One projection over `rows` rows that stand for `size` (they differ for a sample, whose `counts_N` are not None).
 
-    `largest_objective` is Σ_n w_n max_k (−log r_nk) over the finite entries: the objective of Eq. (1) exceeds it at no
-    feasible g, so an α with −D(α) above it proves that no g is feasible. It is +∞ where all entries are finite and
-    totals above 0 can always be met. `stranded` counts the rows that are −inf in every class whose total is above 0:
-    with one of them nothing is feasible, and C = K, as without the dropped classes such a row has no distribution.
+    `log_mass_N` is each row's log-sum-exp over the kept classes; `kept_C` is None where no class is dropped. Without
+    `normalise` it is Eq. (6) as printed, g_nk = r_nk exp(−α_k / w_n), and D has Σ_k r_nk exp(−α_k / w_n) without its log.
     """
 
-    log_reference_NK: Tensor
-    log_mass_N: Tensor
+    source: Source
+    rows: int
+    size: int
     weights_N: Tensor
+    counts_N: Tensor | None
+    log_mass_N: Tensor
     largest_weight: float
-    totals_C: Tensor
-    kept_C: Tensor
-    largest_objective: float
-    stranded: int
-    notes: tuple[str, ...]
+    totals_C: Vector
+    kept_C: Tensor | None
+    support: Support
+    work: Work
+    normalise: bool = True
+    scratch: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    cached: dict[int, Constants] = field(default_factory=dict)
 
-    def sweep(self, alpha_C: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """For each block its rows, log Σ_k r_nk exp(−α_k / w_n) and g_BC of Eq. (6); one pass over the matrix."""
-        alpha_C = alpha_C.to(self.log_reference_NK.device)
-        for rows, log_BK in blocks(self.log_reference_NK):
-            tilted_BC = log_BK.index_select(1, self.kept_C) - alpha_C / self.weights_N[rows, None]
-            top_B = tilted_BC.amax(dim=1)
-            g_BC = tilted_BC.sub_(top_B[:, None]).exp_()
-            sum_B = g_BC.sum(dim=1)
-            yield rows, top_B + sum_B.log() - self.log_mass_N[rows], g_BC.div_(sum_B[:, None])
+    @cached_property
+    def magnitude(self) -> float:
+        """The size of the numbers that D is the difference of, at α = 0."""
+        mass_N = self.weights_N if self.counts_N is None else self.weights_N * self.counts_N
+        return float(mass_N @ (1 + 2 * self.log_mass_N.abs()))
 
-    def dual(self, alpha_C: Tensor) -> Dual:
-        """D(α), its gradient and its Hessian.
+    @cached_property
+    def smallest_weight(self) -> float:
+        return float(self.weights_N.min())
 
-        Only the off-diagonal part of the Hessian is summed. Its rows sum to 0, so the diagonal follows without the
-        cancellation in g − g², which would lose all digits where rows are within 1e-16 of one-hot. A row's share of the
-        rounding is that of the sums that its log-partition is the difference of, also where the difference is 0.
-        """
-        device = self.log_reference_NK.device
-        size = len(self.kept_C)
-        mass_C = torch.zeros(size, dtype=torch.float64, device=device)
-        coupling_CC = torch.zeros(size, size, dtype=torch.float64, device=device)
-        value, magnitude = torch.zeros(2, dtype=torch.float64, device=device)
-        for rows, log_partition_B, g_BC in self.sweep(alpha_C):
+    @cached_property
+    def mean_inverse(self) -> float:
+        """The mean of 1/w over all rows that are stood for."""
+        inverse_N = self.weights_N.reciprocal()
+        return float(inverse_N.sum() if self.counts_N is None else inverse_N @ self.counts_N) / self.size
+
+    def constants(self, rows: slice) -> Constants:
+        """Computed once for each chunk."""
+        if rows.start not in self.cached:
             weights_B = self.weights_N[rows]
-            value += weights_B @ log_partition_B
-            magnitude += weights_B @ (1 + log_partition_B.abs() + 2 * self.log_mass_N[rows].abs())
-            mass_C += g_BC.sum(dim=0)
-            coupling_CC += (g_BC / weights_B[:, None]).T @ g_BC
-        coupling_CC.fill_diagonal_(0.0)
-        gradient_C = self.totals_C - mass_C.cpu()
-        return Dual(
-            value=float(value) + float(alpha_C @ self.totals_C),
-            rounding=_EPS * (float(magnitude) + float(alpha_C.abs().max()) * len(self.weights_N)),
-            gradient_C=gradient_C,
-            hessian_CC=(torch.diag(coupling_CC.sum(dim=1)) - coupling_CC).cpu(),
-            residual=float(gradient_C.abs().max()) / len(self.weights_N),
-        )
+            counts_B = None if self.counts_N is None else self.counts_N[rows]
+            inverse_B = weights_B.reciprocal()
+            self.cached[rows.start] = Constants(
+                inverse_B1=inverse_B[:, None],
+                log_mass_B1=self.log_mass_N[rows, None],
+                mass_B=weights_B if counts_B is None else weights_B * counts_B,
+                root_B=(inverse_B if counts_B is None else inverse_B * counts_B).sqrt(),
+                counts_B=counts_B,
+            )
+        return self.cached[rows.start]
 
-    def targets(self, alpha_C: Tensor) -> Tensor:
-        """g_NK of Eq. (6) in the dtype of the input, with exact zeros in the dropped classes; one pass."""
-        targets_NK = torch.zeros_like(self.log_reference_NK)
-        for rows, _, g_BC in self.sweep(alpha_C):
-            targets_NK[rows].index_copy_(1, self.kept_C, g_BC.to(targets_NK.dtype))
-        return targets_NK
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.totals_C)
 
-    def multipliers(self, alpha_C: Tensor) -> Tensor:
+    @property
+    def dense(self) -> bool:
+        return self.classes <= DENSE
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """The reference as it is stored, kept classes only, in chunks that stay in the cache."""
+        at = 0
+        for block in self.source.blocks():
+            yield from split(block, at, self.kept_C)
+            at += len(block)
+
+    def tilted(self, alpha_C: Vector) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
+        """Eq. (6): each block and its chunks, each of which overwrites the one before; one pass over the rows."""
+        self.work.rows += self.rows
+        tilt = Tilt(self, alpha_C)
+        at = 0
+        for block in self.source.blocks():
+            yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, at, self.kept_C))
+            at += len(block)
+        if at != self.rows:
+            raise InputError(f"log_reference yielded {self.rows} rows when it was first read, and {at} later")
+
+    def dual(self, alpha_C: Vector, *, curvature: bool = False) -> Dual:
+        """D(α) and its gradient, and its curvature if asked for, in one pass over the rows."""
+        sums = Sums(self, curvature=curvature)
+        for _, chunks in self.tilted(alpha_C):
+            for chunk in chunks:
+                sums.add(chunk)
+        return sums.dual(alpha_C)
+
+    def targets(self, alpha_C: Vector) -> Tensor | TargetBlocks:
+        """g_NK of Eq. (6) in the dtype of the reference, with exact zeros in the dropped classes."""
+        blocks = TargetBlocks(self, alpha_C)
+        return next(iter(blocks)) if self.source.whole else blocks
+
+    def multipliers(self, alpha_C: Vector) -> Tensor:
         """α_K for the weights as given, in the gauge Σ_C α = 0, +∞ in the dropped classes."""
-        alpha_K = torch.full((self.log_reference_NK.shape[1],), torch.inf, dtype=torch.float64)
-        alpha_K[self.kept_C.cpu()] = (alpha_C - alpha_C.mean()) * self.largest_weight
+        alpha = torch.from_numpy((alpha_C - alpha_C.mean()) * self.largest_weight)
+        if self.kept_C is None:
+            return alpha
+        alpha_K = torch.full((self.source.classes,), torch.inf, dtype=torch.float64)
+        alpha_K[self.kept_C.cpu()] = alpha
         return alpha_K
 
-
-def blocks(matrix_NK: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """The rows of the matrix, BLOCK_ROWS at a time, in float64."""
-    for start in range(0, len(matrix_NK), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        yield rows, matrix_NK[rows].to(torch.float64)
-
-
-def check(log_reference: Tensor, weights: Any, totals: Any) -> Problem:
-    """The Problem, or InputError with a line for each fault; one pass over the matrix."""
-    if fault := _matrix_fault(log_reference):
-        raise InputError(fault)
-    log_reference = log_reference.detach()
-    rows, classes = log_reference.shape
-    weights_N, weight_fault = _vector("weights", weights, rows, "a number above 0 for each row")
-    totals_K, total_fault = _vector("totals", totals, classes, "a number of at least 0 for each class")
-    faults = [weight_fault or _weights_fault(weights_N), total_fault or _totals_fault(totals_K, rows)]
-    if any(faults):
-        raise InputError(*filter(None, faults))
-    return _scan(log_reference, weights_N, totals_K)
+    def room(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Memory of this shape, used again whenever it is asked for."""
+        key = name, shape[0]
+        if key not in self.scratch:
+            longest = self.scratch.get((name, 0))
+            if longest is None or len(longest) < shape[0]:
+                longest = torch.empty(shape, dtype=dtype, device=self.source.device)
+                self.scratch[name, 0] = longest
+            self.scratch[key] = longest[: shape[0]]
+        return self.scratch[key]
 
 
-def _scan(log_reference_NK: Tensor, given_N: Tensor, totals_K: Tensor) -> Problem:
-    """One pass: each row's normaliser and smallest log-probability, and whether the zero totals leave it any class."""
-    largest_weight = float(given_N.max())
-    weights_N = (given_N / largest_weight).clamp(min=_TINY).to(log_reference_NK.device)
-    kept_C = totals_K.nonzero().squeeze(1).to(log_reference_NK.device)
-    log_mass_N, least_N = torch.empty_like(weights_N), torch.empty_like(weights_N)
-    full_support = True
-    for rows, log_BK in blocks(log_reference_NK):
-        log_mass_N[rows] = log_BK.logsumexp(dim=1)
-        log_BC = log_BK.index_select(1, kept_C)
-        absent_BC = log_BC == -torch.inf
-        least_N[rows] = log_BC.masked_fill(absent_BC, torch.inf).amin(dim=1)
-        full_support = full_support and not absent_BC.any()
-    if fault := _rows_fault(log_mass_N):
-        raise InputError(fault)
-    stranded = int((least_N == torch.inf).sum())
-    if stranded:
-        kept_C = torch.arange(len(totals_K), device=log_reference_NK.device)
-    rescaled_K, notes = _rescale(totals_K, len(weights_N))
-    return Problem(
-        log_reference_NK=log_reference_NK,
-        log_mass_N=log_mass_N,
-        weights_N=weights_N,
-        largest_weight=largest_weight,
-        totals_C=rescaled_K[kept_C.cpu()],
-        kept_C=kept_C,
-        largest_objective=math.inf if full_support else float(weights_N @ (log_mass_N - least_N)),
-        stranded=stranded,
-        notes=notes,
-    )
+class Tilt:
+    """One α, applied to chunk after chunk. Rows are shifted by their maximum only where exp could overflow."""
+
+    def __init__(self, problem: Problem, alpha_C: Vector) -> None:
+        self.problem = problem
+        self.alpha_C = torch.from_numpy(alpha_C).to(problem.source.device)
+        self.safe = float(np.abs(alpha_C).max()) <= SAFE_EXPONENT * problem.smallest_weight
+
+    def __call__(self, rows: slice, log_BC: Tensor) -> Tilted:
+        constants = self.problem.constants(rows)
+        tilt_BC = self.problem.room("tilt", log_BC.shape, torch.float64)
+        if log_BC.dtype == torch.float64:
+            torch.addcmul(log_BC, constants.inverse_B1, self.alpha_C, value=-1, out=tilt_BC)
+        else:
+            tilt_BC.copy_(log_BC).addcmul_(constants.inverse_B1, self.alpha_C, value=-1)
+        shift_B1 = constants.log_mass_B1 if self.safe else tilt_BC.amax(dim=1, keepdim=True)
+        sum_B = tilt_BC.sub_(shift_B1).exp_().sum(dim=1)
+        log_partition_B = sum_B.log()
+        if not self.safe:
+            log_partition_B += (shift_B1 - constants.log_mass_B1)[:, 0]
+        return Tilted(constants, tilt_BC, sum_B, log_partition_B)
 
 
-def _rescale(totals_K: Tensor, rows: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Totals with sum N, and a note where the gap was more than rounding in float64."""
-    given = float(totals_K.sum())
-    note = f"The totals summed to {given!r} instead of {rows} and were multiplied by {rows / given!r}."
-    return totals_K * (rows / given), (note,) if abs(given - rows) > 1e-12 * rows else ()
+class Sums:
+    """What a pass adds up. Of a Hessian only the off-diagonal part is kept: its rows sum to 0, so the diagonal follows
+    without the cancellation in g − g², which would lose all digits where rows are within 1e-16 of one-hot."""
+
+    def __init__(self, problem: Problem, *, curvature: bool) -> None:
+        self.problem = problem
+        size, options = problem.classes, {"dtype": torch.float64, "device": problem.source.device}
+        self.value = torch.zeros((), **options)  # type: ignore[arg-type]
+        self.mass_C = torch.zeros(size, **options)  # type: ignore[arg-type]
+        self.row_error = 0.0
+        shape = (size, size) if problem.dense else (size,)
+        self.curvature = torch.zeros(shape, **options) if curvature else None  # type: ignore[arg-type]
+        # A Hessian only steers: float32 products halve its price, and long sums are still in float64.
+        self.narrow = torch.float32 if problem.rows * size > 2**15 else torch.float64
+
+    def add(self, chunk: Tilted) -> None:
+        constants, normalise = chunk.constants, self.problem.normalise
+        inverse_B = chunk.share_B(normalise=normalise)
+        share_B = inverse_B if constants.counts_B is None else inverse_B * constants.counts_B
+        self.mass_C += chunk.exp_BC.T @ share_B
+        if normalise:
+            self.value += constants.mass_B @ chunk.log_partition_B
+        else:
+            partition_B = chunk.log_partition_B.exp()
+            self.value += constants.mass_B @ partition_B
+            self.row_error = max(self.row_error, float((partition_B - 1).abs().max()))
+        if self.curvature is None:
+            return
+        root_B = constants.root_B * inverse_B
+        if self.problem.dense:
+            scaled_BC = self.problem.room("scaled", chunk.exp_BC.shape, self.narrow)
+            torch.mul(chunk.exp_BC, root_B[:, None], out=scaled_BC)
+            self.curvature += gram(scaled_BC)
+        else:
+            self.curvature += chunk.exp_BC.T @ (share_B * constants.inverse_B1[:, 0])
+            self.curvature -= chunk.exp_BC.square_().T @ root_B.square_()
+
+    def dual(self, alpha_C: Vector) -> Dual:
+        problem = self.problem
+        gradient_C = problem.totals_C - self.mass_C.cpu().numpy()
+        curvature = None if self.curvature is None else self.curvature.cpu().numpy()
+        if curvature is not None and problem.dense:
+            curvature = -curvature
+            np.fill_diagonal(curvature, 0.0)
+            np.fill_diagonal(curvature, -curvature.sum(axis=1))
+        reach = float(np.abs(alpha_C).max())
+        return Dual(
+            value=float(self.value) + float(alpha_C @ problem.totals_C),
+            rounding=_EPS * (problem.magnitude + 3 * reach * problem.size),
+            gradient_C=gradient_C,
+            residual=float(np.abs(gradient_C).max()) / problem.size,
+            curvature=curvature,
+            row_error=self.row_error,
+        )
 
 
-def _matrix_fault(log_reference: object) -> str | None:
-    possible = "a torch tensor of log-probabilities, float32 or float64, of shape [rows, classes]"
-    if not isinstance(log_reference, Tensor):
-        return f"log_reference must be {possible}; given {type(log_reference).__name__}"
-    if log_reference.dtype not in (torch.float32, torch.float64):
-        return f"log_reference must be {possible}; given dtype {log_reference.dtype}"
-    if log_reference.ndim != 2 or 0 in log_reference.shape:
-        return f"log_reference must be {possible}, at least one of each; given shape {list(log_reference.shape)}"
-    return None
+class TargetBlocks:
+    """g_NK as blocks of the rows and the dtype of the reference, computed anew each time that they are iterated."""
+
+    def __init__(self, problem: Problem, alpha_C: Vector) -> None:
+        self._problem, self._alpha_C = problem, alpha_C
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for block, chunks in self._problem.tilted(self._alpha_C):
+            yield self._write(block, chunks)
+
+    def _write(self, block: Tensor, chunks: Iterator[Tilted]) -> Tensor:
+        kept_C, normalise = self._problem.kept_C, self._problem.normalise
+        targets_BK = torch.empty_like(block) if kept_C is None else torch.zeros_like(block)
+        done = 0
+        for chunk in chunks:
+            share_B1 = chunk.share_B(normalise=normalise)[:, None]
+            part = targets_BK[done : done + len(share_B1)]
+            if kept_C is None:
+                torch.mul(chunk.exp_BC, share_B1, out=part)
+            else:
+                part.index_copy_(1, kept_C, chunk.exp_BC.mul_(share_B1).to(part.dtype))
+            done += len(share_B1)
+        return targets_BK
 
 
-def _vector(name: str, given: Any, length: int, possible: str) -> tuple[Tensor, str | None]:
-    """`given` as a float64 tensor on the CPU, or what is wrong with its type or shape."""
-    try:
-        vector = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
-    except (TypeError, ValueError, RuntimeError):
-        return torch.empty(0), f"{name} must hold {possible}; given {type(given).__name__} {given!r:.60}"
-    if vector.shape != (length,):
-        return vector, f"{name} must hold {possible}, so have shape [{length}]; given shape {list(vector.shape)}"
-    return vector, None
+def gram(rows_BC: Tensor) -> Tensor:
+    """Σ_b x_b x_bᵀ. Products with few columns are slow, so short rows are laid side by side, and the blocks along the
+    diagonal of the wider product are added up."""
+    size = rows_BC.shape[1]
+    fold = max(1, WIDE // size) if len(rows_BC) >= MANY else 1
+    if fold == 1:
+        return rows_BC.T @ rows_BC
+    whole = len(rows_BC) - len(rows_BC) % fold
+    wide = rows_BC[:whole].view(-1, fold * size)
+    product = (wide.T @ wide).view(fold, size, fold, size).diagonal(dim1=0, dim2=2).sum(dim=-1)
+    rest_BC = rows_BC[whole:]
+    return product + rest_BC.T @ rest_BC if len(rest_BC) else product
 
 
-def _weights_fault(weights_N: Tensor) -> str | None:
-    wrong_N = ~((weights_N > 0) & weights_N.isfinite())
-    if not wrong_N.any():
-        return None
-    row = int(wrong_N.nonzero()[0])
-    given = float(weights_N[row])
-    return f"weights must be finite and above 0; given {given!r} in row {row} ({int(wrong_N.sum())} such rows)"
-
-
-def _totals_fault(totals_K: Tensor, rows: int) -> str | None:
-    wrong_K = ~((totals_K >= 0) & totals_K.isfinite())
-    if wrong_K.any():
-        k = int(wrong_K.nonzero()[0])
-        return f"totals must be finite and at least 0; given {float(totals_K[k])!r} for class {k}"
-    total = float(totals_K.sum())
-    if abs(total - rows) > TOTALS_GAP * rows:
-        return f"totals must sum to the number of rows, {rows}, to within {TOTALS_GAP} of it; given a sum of {total!r}"
-    return None
-
-
-def _rows_fault(log_mass_N: Tensor) -> str | None:
-    """A row's log-sum-exp is finite unless the row holds NaN or +inf or nothing but −inf."""
-    wrong_N = ~log_mass_N.isfinite()
-    if not wrong_N.any():
-        return None
-    row = int(wrong_N.nonzero()[0])
-    found = "only -inf" if float(log_mass_N[row]) == -torch.inf else "NaN or +inf"
-    possible = "log_reference must hold finite numbers or -inf, with a finite one in each row"
-    return f"{possible}; given {found} in row {row} ({int(wrong_N.sum())} such rows)"
+def split(block: Tensor, at: int, kept_C: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    """Chunks of a block whose first row is row `at`, kept classes only, each with its rows."""
+    classes = block.shape[1] if kept_C is None else len(kept_C)
+    size = max(1, CHUNK.get(block.device.type, CHUNK_ELSEWHERE) // classes)
+    for start in range(0, len(block), size):
+        log_BC = block[start : start + size]
+        rows = slice(at + start, at + start + len(log_BC))
+        yield rows, log_BC if kept_C is None else log_BC.index_select(1, kept_C)

@@ -5,26 +5,27 @@ Axes: N rows, K classes, C classes whose total is above 0.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from adaprob_ray.projection.problem import Dual, Problem
+from adaprob_ray.projection.problem import Dual, Vector
 
-Status = Literal["converged", "stalled", "infeasible", "max_iterations"]
+Status = Literal["converged", "stalled", "infeasible", "max_iterations", "diverged"]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Where a solver stopped, and D there. `passes` are its own sweeps over the matrix."""
+    """Where a solver stopped, D there, and the residuals at every α that it tried on all rows, the first at α = 0."""
 
-    alpha_C: Tensor
+    alpha_C: Vector
     dual: Dual
     status: Status
     iterations: int
-    passes: int
+    trajectory: list[float]
+    step_size: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,44 +35,44 @@ class Solution:
     `message` says in words what the status means here and what can be done. No field ever holds NaN.
     """
 
-    targets: Tensor  # g [N, K] in the dtype of log_reference; rows sum to 1 whatever the status
-    multipliers: Tensor  # α [K] float64 on the CPU, summing to 0 over the finite ones; +inf where the total is 0
+    targets: Tensor | Iterable[Tensor]
+    """g [N, K] in the dtype of log_reference, blocks where that was given in blocks; rows sum to 1 whatever the status."""
+    multipliers: Tensor
+    """α [K] float64 on the CPU, summing to 0 over the finite ones; +inf where the total is 0."""
     status: Status
-    residual: float  # max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast
-    iterations: int  # accepted steps
-    passes: int  # sweeps over the matrix: checking the input, each step tried, writing the targets
+    residual: float
+    """max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast."""
+    iterations: int
+    """Accepted steps."""
+    passes: int
+    """Softmaxes over all rows, rounded up: the check, each α tried, those on a sample by its rows, writing the targets."""
     message: str
+    trajectory: Tensor
+    """The residual [passes over all rows] float64 at each α tried, in order."""
+    row_error: float
+    """max_n |Σ_k g_nk − 1|: 0 but for `normalise=False`."""
+    step_size: float | None
+    """η of `dual_ascent`, None for other solvers."""
 
 
-def describe(problem: Problem, outcome: Outcome, tolerance: float) -> str:
-    """The message of a Solution: the verdict, advice if it is not convergence, and the problem's notes."""
+def message(outcome: Outcome, tolerance: float, *notes: str) -> str:
+    """The verdict, advice if it is not convergence, and the notes."""
     reached = f"The column sums are within {outcome.dual.residual:.2g} N of the totals (tolerance {tolerance:.2g})."
-    return " ".join(filter(None, [reached, _advice(problem, outcome), *problem.notes]))
+    return " ".join(filter(None, [reached, _advice(outcome), *notes]))
 
 
-def _advice(problem: Problem, outcome: Outcome) -> str:
-    if outcome.status == "converged":
-        return ""
+def _advice(outcome: Outcome) -> str:
     if outcome.status == "max_iterations":
-        return f"Stopped after {outcome.iterations} iterations; raise max_iterations or the tolerance.{_doubt(problem)}"
+        faster = " or step_size, or take solver='newton'" if outcome.step_size is not None else " or the tolerance"
+        return f"Stopped after {outcome.iterations} iterations; raise max_iterations{faster}."
     if outcome.status == "stalled":
         return (
-            "No step makes progress in float64; raise the tolerance, or bring the weights and log-probabilities "
-            f"into a narrower range.{_doubt(problem)}"
+            f"No step makes progress in float64 below a residual of {outcome.dual.residual:.2g}; raise the tolerance, or "
+            "bring the weights and log-probabilities into a narrower range."
         )
-    if problem.stranded:
+    if outcome.status == "diverged":
         return (
-            f"No targets meet the totals: {problem.stranded} rows are -inf in every class whose total is above 0. "
-            "The targets returned are the reference; give these classes a total, or these rows finite entries."
+            f"A step of size {outcome.step_size:.3g} led to a dual above the one at the start; lower step_size, leave it "
+            "out for one that cannot diverge, or take solver='newton'. The targets are those before that step."
         )
-    return (
-        "No targets meet the totals: the -inf entries of log_reference leave some classes too little room, or too "
-        "much; replace them by finite log-probabilities or change the totals."
-    )
-
-
-def _doubt(problem: Problem) -> str:
-    """Entries of −inf may put the totals out of reach without the dual bound having shown it yet."""
-    if math.isinf(problem.largest_objective):
-        return ""
-    return " It is not known whether the -inf entries of log_reference allow these totals at all."
+    return ""

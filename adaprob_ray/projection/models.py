@@ -1,0 +1,147 @@
+"""Quadratic models of the dual around α, and the steps that they propose within a given length.
+
+    minimise over s  gᵀs + ½ sᵀHs   with  ‖s‖ ≤ radius,  Σ_k s_k = 0
+
+`DenseModel` has the whole Hessian and solves this exactly; `DiagonalModel` has its diagonal and the last few changes of
+the gradient, for so many classes that a Hessian would cost more than the passes that it saves. Both learn from every pass:
+a step s that changed the gradient by y says that Hs = y (Broyden, Fletcher, Goldfarb and Shanno).
+
+Axes: C classes whose total is above 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from adaprob_ray.projection.problem import Problem, Vector
+
+SECULAR_STEPS = 50  # 2 to 4 are usual
+SECULAR_SLACK = 0.1  # of the radius: the length of a step need not be exact
+FEW = 64  # classes up to which NumPy uses one thread
+PAIRS = 20  # changes of the gradient that a DiagonalModel remembers
+_TINY = np.finfo(np.float64).tiny
+
+
+class Model(Protocol):
+    ready: bool
+
+    def renew(self, curvature: Vector | None) -> None:
+        """Take the curvature as it is at the α of the next step, if it is known."""
+
+    def learn(self, step_C: Vector, change_C: Vector) -> None:
+        """The gradient changed by `change_C` over `step_C`."""
+
+    def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
+        """s with ‖s‖ ≤ radius (to within SECULAR_SLACK), and the decrease of D that it promises."""
+
+
+def model_for(problem: Problem) -> Model:
+    return DenseModel() if problem.dense else DiagonalModel()
+
+
+class DenseModel:
+    """The whole Hessian, by its eigenvalues (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983)."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._hessian_CC = np.empty((0, 0))
+        self._eigen: tuple[Vector, Vector] | None = None
+
+    def renew(self, curvature: Vector | None) -> None:
+        if curvature is not None:
+            self._hessian_CC, self._eigen, self.ready = curvature, None, True
+
+    def learn(self, step_C: Vector, change_C: Vector) -> None:
+        along = float(step_C @ change_C)
+        image_C = product(self._hessian_CC, step_C)
+        bent = float(step_C @ image_C)
+        if not (along > 0 and bent > 0):
+            return
+        change = np.outer(change_C, change_C / along) - np.outer(image_C, image_C / bent)
+        if np.isfinite(change.sum()):
+            self._hessian_CC, self._eigen = self._hessian_CC + change, None
+
+    def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
+        """H maps the gauge direction 1 to 0; curvature is added along it, so that it is no smallest eigenvector."""
+        if self._eigen is None:
+            self._eigen = eigen(self._hessian_CC + self._hessian_CC.trace() / len(gradient_C))
+        eigenvalue_C, vector_CC = self._eigen
+        part_C = secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius)
+        step_C = product(vector_CC, part_C)
+        step_C = step_C - step_C.mean()
+        # Along eigenvectors the quadratic term needs no product, and is not rounded below 0.
+        return step_C, -float(gradient_C @ step_C) - 0.5 * float(eigenvalue_C @ (part_C * part_C))
+
+
+def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
+    """By torch where a product is worth threads: NumPy's own would compete with torch's for the cores."""
+    if len(vector_C) <= FEW:
+        return matrix_CC @ vector_C
+    image: Vector = (torch.from_numpy(matrix_CC) @ torch.from_numpy(vector_C)).numpy()
+    return image
+
+
+def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
+    """Eigenvalues, those below 0 by rounding raised to it, and eigenvectors in columns."""
+    if len(matrix_CC) <= FEW:
+        eigenvalue_C, vector_CC = np.linalg.eigh(matrix_CC)
+    else:
+        eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
+    return np.maximum(eigenvalue_C, 0.0), vector_CC
+
+
+class DiagonalModel:
+    """The diagonal of the Hessian, and the two-loop recursion (Nocedal, Mathematics of Computation 35, 1980) on top.
+
+    A step that is too long is shortened, not bent.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._scale_C = np.ones(0)
+        self._pairs: list[tuple[Vector, Vector, float]] = []
+
+    def renew(self, curvature: Vector | None) -> None:
+        if curvature is not None:
+            self._scale_C, self.ready = 1 / np.maximum(curvature, _TINY), True
+
+    def learn(self, step_C: Vector, change_C: Vector) -> None:
+        along = float(step_C @ change_C)
+        if along > 1e-14 * math.sqrt(float(step_C @ step_C) * float(change_C @ change_C)):
+            self._pairs = [*self._pairs[1 - PAIRS :], (step_C, change_C, 1 / along)]
+
+    def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
+        part_C, factors = gradient_C, []
+        for step_C, change_C, inverse in reversed(self._pairs):
+            factors.append(inverse * float(step_C @ part_C))
+            part_C = part_C - factors[-1] * change_C
+        part_C = part_C * self._scale_C
+        for (step_C, change_C, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
+            part_C = part_C + (factor - inverse * float(change_C @ part_C)) * step_C
+        whole_C = part_C.mean() - part_C
+        length = math.sqrt(float(whole_C @ whole_C))
+        share = min(1.0, radius / length) if length > 0 else 1.0
+        return share * whole_C, -float(gradient_C @ whole_C) * share * (1 - share / 2)
+
+
+def secular(slope_C: Vector, eigenvalue_C: Vector, radius: float) -> Vector:
+    """−slope / (eigenvalue + shift) with the smallest shift ≥ 0 that makes its norm at most the radius.
+
+    Newton's method on 1/radius − 1/norm, which is concave in the shift, so from the left it never passes the root. The
+    start is on the left: no part alone may exceed the radius, so shift ≥ |slope| / radius − eigenvalue for each.
+    """
+    shift = max(0.0, float((np.abs(slope_C) / radius - eigenvalue_C).max()))
+    part_C = slope_C
+    for _ in range(SECULAR_STEPS):
+        stiffness_C = np.maximum(eigenvalue_C + shift, _TINY)
+        part_C = -slope_C / stiffness_C
+        square = float(part_C @ part_C)
+        excess = math.sqrt(square) / radius - 1
+        if not excess > SECULAR_SLACK:
+            break
+        shift += excess * square / float((part_C * part_C / stiffness_C).sum())
+    return part_C
