@@ -28,10 +28,11 @@ from adaprob_ray.projection.problem import Dual, Problem, Vector
 from adaprob_ray.projection.solution import Outcome, Status
 
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
+GROWTH, GROWTH_AFTER_FAILURE = 4.0, 2.0  # of the radius; whoever has just overshot is near
 LONGEST = 1e100  # a radius whose square still fits in float64
-SHORT_STEP = 0.1  # of the smallest weight: g, and with it the Hessian, then change by some 10 % or less
-EASY_STEP = 2.0  # of the smallest weight: Newton's method itself arrives in two or three passes
-SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-3  # the latter of the residual at the start
+SHORT_STEP = 0.3  # of the smallest weight: g, and with it the Hessian, then change by some 30 % or less
+EASY_STEP = 1.0  # of the smallest weight: Newton's method itself arrives in two or three passes
+SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-4  # the latter of the residual at the start
 _EPS = np.finfo(np.float64).eps
 
 
@@ -86,7 +87,7 @@ def _descend(
     problem: Problem, point: Point, tolerance: float, max_iterations: int, trajectory: list[float]
 ) -> tuple[Status, int]:
     """Moves the point until it converges or cannot go on: why it stopped, and the number of accepted steps."""
-    iterations = 0
+    iterations, growth = 0, GROWTH
     model = point.model
     if not model.ready and point.here.residual > tolerance:
         point.here = problem.dual(point.alpha_C, curvature=True)
@@ -104,7 +105,8 @@ def _descend(
         trajectory.append(there.residual)
         ratio = decrease(point.here, there, step_C) / predicted
         slopes = float(gradient_C @ step_C), float(there.gradient_C @ step_C)
-        point.radius = next_radius(point.radius, length, ratio, slopes=slopes)
+        point.radius = next_radius(point.radius, length, ratio, growth=growth, slopes=slopes)
+        growth = GROWTH_AFTER_FAILURE if ratio < POOR else GROWTH
         if there.finite and (there.curvature is None or ratio <= ACCEPT or not problem.dense):
             model.learn(step_C, _without_gauge(there.gradient_C) - gradient_C)
         if ratio > ACCEPT:
@@ -134,14 +136,14 @@ def decrease(here: Dual, there: Dual, step_C: Vector) -> float:
     return -0.5 * float((here.gradient_C + there.gradient_C) @ step_C)
 
 
-def next_radius(radius: float, length: float, ratio: float, *, slopes: tuple[float, float]) -> float:
+def next_radius(radius: float, length: float, ratio: float, *, growth: float, slopes: tuple[float, float]) -> float:
     """After a step that the model misjudged, up to where D's slope along it crosses 0 between its two ends, by linear
-    interpolation, but a tenth to a half of it; four times the radius where the model was right up to the edge."""
+    interpolation, but a tenth to a half of it; `growth` times the radius where the model was right up to the edge."""
     if ratio < POOR:
         before, after = slopes
         crossing = -before / (after - before) if math.isfinite(after) and after > 0 else 0.5
         return min(max(crossing, 0.1), 0.5) * length
-    return min(4.0 * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius
+    return min(growth * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius
 
 
 def _without_gauge(gradient_C: Vector) -> Vector:

@@ -3,11 +3,13 @@
 Where networks are confident most steps of any solver are spent on finding out how far α must go; a sixteenth of the rows
 knows that almost as well as all of them. Row n is kept with probability
 
-    π_n = min(1, m/N · ⅓ (1 + (1/w_n) / mean(1/w) + q_n / mean(q))),   q_n = Σ_k r_nk |M_k − Σ r_k| / Σ r_k
+    π_n = min(1, m/N · ⅓ (1 + u_n / mean(u) + q_n / mean(q))),
+    u_n = 1 / (share of the rows with weights up to about w_n),   q_n = Σ_k r_nk |M_k − Σ r_k| / Σ r_k
 
-and then stands for 1/π_n rows: a third of the sample is drawn evenly, a third for rows that bend the dual most, a third
-for rows of classes that have far to go (the four of them that have farthest). The fractional parts of n/φ, φ the golden
-ratio, replace random numbers: evenly spread, the same every time, and no period of the data set can fall in with them.
+and then stands for 1/π_n rows. A third of the sample is drawn evenly; a third for rows with small weights, which move
+first and may be few (the forget rows, for λ > 1); a third for rows of classes that have far to go. The fractional parts of
+n/φ, φ the golden ratio, replace random numbers: evenly spread, the same every time, and no period of the data set can fall
+in with them.
 
 Axes: N rows, B rows of one chunk, C classes whose total is above 0, F the few of them with the largest gap.
 """
@@ -25,6 +27,7 @@ from adaprob_ray.projection.source import Source
 
 SHARE = 16
 SMALLEST = 1024  # rows; fewer are hardly faster
+STEPS = 256  # a quarter of an octave each
 FAR_CLASSES, FAR = 4, 0.3  # at most so many, and a gap of at least so much of the largest
 GOLDEN = 0.6180339887498949
 LEAST_TOTAL = 0.5  # of what a class would hold if the sample shrank it as the totals shrink the whole
@@ -42,7 +45,9 @@ def sample_size(problem: Problem) -> int:
 def draw(problem: Problem, here: Dual) -> tuple[Problem, Dual]:
     """A smaller Problem like `problem`, whose dual at α = 0 is `here`, and its own dual there. Reads the rows once."""
     mass_C = problem.totals_C - here.gradient_C
-    chosen = [part for rows, log_BC in problem.chunks() if len((part := _choose(problem, rows, log_BC, mass_C))[0])]
+    rarity_N = rarity(problem)
+    parts = (_choose(problem, rows, log_BC, mass_C, rarity_N) for rows, log_BC in problem.chunks())
+    chosen = [part for part in parts if len(part[0])]
     log_SC, rows_S, counts_S = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     counts_S = _stand_for_all(counts_S, problem.size)
     smaller = dataclasses.replace(
@@ -64,7 +69,17 @@ def draw(problem: Problem, here: Dual) -> tuple[Problem, Dual]:
     return smaller, dataclasses.replace(start, gradient_C=gradient_C, residual=residual)
 
 
-def _choose(problem: Problem, rows: slice, log_BC: Tensor, mass_C: Vector) -> tuple[Tensor, Tensor, Tensor]:
+def rarity(problem: Problem) -> Tensor:
+    """u_n / mean(u), by weights in steps of a quarter octave."""
+    steps_N = problem.weights_N.log2().mul_(-4.0).clamp_(max=STEPS - 1.0).to(torch.int64)
+    rows_S = torch.bincount(steps_N, weights=problem.counts_N, minlength=STEPS).to(torch.float64)
+    share_S = rows_S.flip(0).cumsum(0).flip(0).clamp_(min=1.0) / problem.size
+    return ((1 / share_S) / float((rows_S / share_S).sum() / problem.size))[steps_N]
+
+
+def _choose(
+    problem: Problem, rows: slice, log_BC: Tensor, mass_C: Vector, rarity_N: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The kept rows of a chunk, their positions, and how many rows each of them stands for."""
     gap_C = np.abs(problem.totals_C - mass_C) / np.maximum(mass_C, 1e-300)
     far_F = np.argsort(gap_C)[-FAR_CLASSES:]
@@ -74,8 +89,7 @@ def _choose(problem: Problem, rows: slice, log_BC: Tensor, mass_C: Vector) -> tu
     nearness_B = torch.zeros_like(log_mass_B)
     for k in far_F.tolist():
         nearness_B += (log_BC[:, k].to(torch.float64) - log_mass_B).exp_() * gap_C[k]
-    inverse_B = problem.constants(rows).inverse_B1[:, 0]
-    score_B = 1 + inverse_B / problem.mean_inverse + nearness_B / max(mean, 1e-300)
+    score_B = 1 + rarity_N[rows] + nearness_B / max(mean, 1e-300)
     counts_B = torch.ones_like(score_B) if problem.counts_N is None else problem.counts_N[rows]
     kept_B = counts_B * score_B * (sample_size(problem) / (3 * problem.size))
     position_B = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=score_B.device)
