@@ -84,7 +84,7 @@ class AdaProb(Unlearning):
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=(self.epochs + 1) * sizes.train, backward=self.epochs * sizes.train)
 
-    def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution, Tensor]:
+    def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution[Tensor], Tensor]:
         """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
 
         `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten. Raises

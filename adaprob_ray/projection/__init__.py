@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -21,16 +21,36 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.projection import dual_ascent, newton, scaling
-from adaprob_ray.projection.validation import check
 from adaprob_ray.projection.feasibility import Violation
 from adaprob_ray.projection.problem import Dual, Problem
 from adaprob_ray.projection.solution import Outcome, Solution, message
 from adaprob_ray.projection.source import RowBlocks
+from adaprob_ray.projection.validation import check
 
 __all__ = ["RowBlocks", "Solution", "project"]
 
 SOLVERS = ("newton", "dual_ascent", "scaling")
 MOST_CLASSES = 10  # named in a message
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `project`."""
+
+    solver: str
+    tolerance: float
+    max_iterations: int
+    step_size: float | None
+    normalise: bool
+
+
+@overload
+def project(log_reference: Tensor, weights: Any, totals: Any, **options: Unpack[Options]) -> Solution[Tensor]: ...
+
+
+@overload
+def project(
+    log_reference: Iterable[Any], weights: Any, totals: Any, **options: Unpack[Options]
+) -> Solution[Iterable[Tensor]]: ...
 
 
 def project(
@@ -43,7 +63,7 @@ def project(
     max_iterations: int = 100,
     step_size: float | None = None,
     normalise: bool = True,
-) -> Solution:
+) -> Solution[Any]:
     """g* = argmin Σ_n w_n KL(g_n ‖ r_n) under the paper's Eq. (2)-(4).
 
     log_reference: log r [N, K], float16, bfloat16, float32 or float64, on any device; or blocks of its rows that can be
@@ -65,23 +85,22 @@ def project(
     "max_iterations" and "diverged".
     """
     _check_options(solver, tolerance, max_iterations, step_size, normalise)
-    problem, start, note = check(
-        log_reference, weights, totals, curvature=solver == "newton", normalise=normalise
-    )
+    problem, start, note = check(log_reference, weights, totals, curvature=solver == "newton", normalise=normalise)
     violation = problem.support.violation(problem.totals_C) if normalise else None
     if violation is not None:
         return _infeasible(log_reference, problem, totals, violation, note)
-    limits = {"tolerance": tolerance, "max_iterations": max_iterations}
     if solver == "newton":
-        outcome = newton.minimise(problem, start, **limits)
+        outcome = newton.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     elif solver == "scaling":
-        outcome = scaling.minimise(problem, start, **limits)
+        outcome = scaling.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     else:
-        outcome = dual_ascent.minimise(problem, start, **limits, step_size=step_size)
+        outcome = dual_ascent.minimise(
+            problem, start, tolerance=tolerance, max_iterations=max_iterations, step_size=step_size
+        )
     return _solution(problem, outcome, message(outcome, tolerance, note))
 
 
-def _solution(problem: Problem, outcome: Outcome, text: str) -> Solution:
+def _solution(problem: Problem, outcome: Outcome, text: str) -> Solution[Any]:
     targets = problem.targets(outcome.alpha_C)
     written = 0 if problem.source.whole else problem.rows  # blocks are computed when they are read
     return Solution(
@@ -98,7 +117,7 @@ def _solution(problem: Problem, outcome: Outcome, text: str) -> Solution:
     )
 
 
-def _infeasible(log_reference: Any, problem: Problem, totals: Any, violation: Violation, note: str) -> Solution:
+def _infeasible(log_reference: Any, problem: Problem, totals: Any, violation: Violation, note: str) -> Solution[Any]:
     """The reference itself, over all classes, and which classes ask for more rows than they can have."""
     kept_C = np.arange(problem.source.classes) if problem.kept_C is None else problem.kept_C.cpu().numpy()
     names = ", ".join(map(str, kept_C[violation.among][:MOST_CLASSES]))

@@ -22,7 +22,7 @@ from adaprob_ray.projection.problem import Problem, Vector
 SECULAR_STEPS = 50  # 2 to 4 are usual
 SECULAR_SLACK = 0.1  # of the radius: the length of a step need not be exact
 FEW = 64  # classes up to which NumPy uses one thread
-PAIRS = 20  # changes of the gradient that a DiagonalModel remembers
+PAIRS = 5  # changes of the gradient that a DiagonalModel remembers: older ones are of another curvature
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -61,7 +61,7 @@ class DenseModel:
         bent = float(step_C @ image_C)
         if not (along > 0 and bent > 0):
             return
-        change = np.outer(change_C, change_C / along) - np.outer(image_C, image_C / bent)
+        change = change_C[:, None] * (change_C / along) - image_C[:, None] * (image_C / bent)
         if np.isfinite(change.sum()):
             self._hessian_CC, self._eigen = self._hessian_CC + change, None
 
@@ -72,9 +72,14 @@ class DenseModel:
         eigenvalue_C, vector_CC = self._eigen
         part_C = secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius)
         step_C = product(vector_CC, part_C)
-        step_C = step_C - step_C.mean()
+        step_C = without_gauge(step_C)
         # Along eigenvectors the quadratic term needs no product, and is not rounded below 0.
         return step_C, -float(gradient_C @ step_C) - 0.5 * float(eigenvalue_C @ (part_C * part_C))
+
+
+def without_gauge(vector_C: Vector) -> Vector:
+    """The vector without its part along 1: all rows sum to 1, so that adding a number to all α changes nothing."""
+    return vector_C - vector_C.sum() / len(vector_C)
 
 
 def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
@@ -87,10 +92,7 @@ def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
 
 def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
     """Eigenvalues, those below 0 by rounding raised to it, and eigenvectors in columns."""
-    if len(matrix_CC) <= FEW:
-        eigenvalue_C, vector_CC = np.linalg.eigh(matrix_CC)
-    else:
-        eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
+    eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
     return np.maximum(eigenvalue_C, 0.0), vector_CC
 
 
@@ -122,7 +124,7 @@ class DiagonalModel:
         part_C = part_C * self._scale_C
         for (step_C, change_C, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             part_C = part_C + (factor - inverse * float(change_C @ part_C)) * step_C
-        whole_C = part_C.mean() - part_C
+        whole_C = without_gauge(-part_C)
         length = math.sqrt(float(whole_C @ whole_C))
         share = min(1.0, radius / length) if length > 0 else 1.0
         return share * whole_C, -float(gradient_C @ whole_C) * share * (1 - share / 2)

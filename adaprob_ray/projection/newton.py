@@ -23,14 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaprob_ray.projection import sample
-from adaprob_ray.projection.models import Model, model_for
+from adaprob_ray.projection.models import Model, model_for, without_gauge
 from adaprob_ray.projection.problem import Dual, Problem, Vector
 from adaprob_ray.projection.solution import Outcome, Status
 
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
 GROWTH, GROWTH_AFTER_FAILURE = 4.0, 2.0  # of the radius; whoever has just overshot is near
 LONGEST = 1e100  # a radius whose square still fits in float64
-SHORT_STEP = 0.3  # of the smallest weight: g, and with it the Hessian, then change by some 30 % or less
+SHORT_STEP = 0.03  # of the smallest weight: g, and with it the Hessian, then change by some 3 % or less
 EASY_STEP = 1.0  # of the smallest weight: Newton's method itself arrives in two or three passes
 SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-4  # the latter of the residual at the start
 _EPS = np.finfo(np.float64).eps
@@ -67,10 +67,12 @@ def _first_point(problem: Problem, start: Dual, tolerance: float, trajectory: li
     goal = max(SAMPLE_TOLERANCE * start.residual, tolerance)
     point = _first_point(smaller, small_start, goal, [])
     _descend(smaller, point, goal, SAMPLE_ITERATIONS, [])
-    there = problem.dual(point.alpha_C, curvature=True)
+    there = problem.dual(point.alpha_C, curvature=not problem.dense)
     trajectory.append(there.residual)
     if not (there.finite and there.value < start.value):
         return origin
+    if problem.dense:  # the sample's Hessian will do: its error is mended by what the next passes show
+        return Point(point.alpha_C, there, point.radius, point.model)
     origin.model.renew(there.curvature)
     return Point(point.alpha_C, there, point.radius, origin.model)
 
@@ -79,7 +81,7 @@ def _is_easy(problem: Problem, origin: Point) -> bool:
     """Whether Newton's step from α = 0 stays where its model holds."""
     if not (problem.dense and origin.model.ready):
         return False
-    step_C, _ = origin.model.step(_without_gauge(origin.here.gradient_C), LONGEST)
+    step_C, _ = origin.model.step(without_gauge(origin.here.gradient_C), LONGEST)
     return float(np.abs(step_C).max()) <= EASY_STEP * problem.smallest_weight
 
 
@@ -95,10 +97,12 @@ def _descend(
     while (status := verdict(point.here, tolerance)) is None:
         if iterations >= max_iterations:
             return "max_iterations", iterations
-        gradient_C = _without_gauge(point.here.gradient_C)
+        gradient_C = without_gauge(point.here.gradient_C)
         step_C, predicted = model.step(gradient_C, point.radius)
         length = math.sqrt(float(step_C @ step_C))
-        if not predicted > 0 or length <= _EPS * max(float(np.linalg.norm(point.alpha_C)), problem.smallest_weight):
+        if not predicted > 0 or length <= _EPS * max(
+            math.sqrt(float(point.alpha_C @ point.alpha_C)), problem.smallest_weight
+        ):
             return "stalled", iterations
         far = not problem.dense or float(np.abs(step_C).max()) > SHORT_STEP * problem.smallest_weight
         there = problem.dual(point.alpha_C + step_C, curvature=far)
@@ -108,7 +112,7 @@ def _descend(
         point.radius = next_radius(point.radius, length, ratio, growth=growth, slopes=slopes)
         growth = GROWTH_AFTER_FAILURE if ratio < POOR else GROWTH
         if there.finite and (there.curvature is None or ratio <= ACCEPT or not problem.dense):
-            model.learn(step_C, _without_gauge(there.gradient_C) - gradient_C)
+            model.learn(step_C, without_gauge(there.gradient_C) - gradient_C)
         if ratio > ACCEPT:
             point.alpha_C, point.here, iterations = point.alpha_C + step_C, there, iterations + 1
             model.renew(there.curvature)
@@ -144,8 +148,3 @@ def next_radius(radius: float, length: float, ratio: float, *, growth: float, sl
         crossing = -before / (after - before) if math.isfinite(after) and after > 0 else 0.5
         return min(max(crossing, 0.1), 0.5) * length
     return min(growth * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius
-
-
-def _without_gauge(gradient_C: Vector) -> Vector:
-    """Σ_k ∂D/∂α_k is 0 but for rounding: all rows sum to 1."""
-    return gradient_C - gradient_C.mean()

@@ -18,6 +18,7 @@ are 0 in every feasible solution, and their multipliers +∞).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,7 +62,7 @@ class Dual:
     @property
     def finite(self) -> bool:
         """False where α / w or w log r overflowed."""
-        return bool(np.isfinite(self.value) and np.isfinite(self.gradient_C).all())
+        return math.isfinite(self.value) and math.isfinite(self.residual)
 
 
 class Constants(NamedTuple):
@@ -115,7 +116,7 @@ class Problem:
     work: Work
     normalise: bool = True
     scratch: dict[tuple[str, int], Tensor] = field(default_factory=dict)
-    cached: dict[int, Constants] = field(default_factory=dict)
+    cached: dict[tuple[int, int], Constants] = field(default_factory=dict)
 
     @cached_property
     def magnitude(self) -> float:
@@ -135,18 +136,19 @@ class Problem:
 
     def constants(self, rows: slice) -> Constants:
         """Computed once for each chunk."""
-        if rows.start not in self.cached:
+        key = rows.start, rows.stop
+        if key not in self.cached:
             weights_B = self.weights_N[rows]
             counts_B = None if self.counts_N is None else self.counts_N[rows]
             inverse_B = weights_B.reciprocal()
-            self.cached[rows.start] = Constants(
+            self.cached[key] = Constants(
                 inverse_B1=inverse_B[:, None],
                 log_mass_B1=self.log_mass_N[rows, None],
                 mass_B=weights_B if counts_B is None else weights_B * counts_B,
                 root_B=(inverse_B if counts_B is None else inverse_B * counts_B).sqrt(),
                 counts_B=counts_B,
             )
-        return self.cached[rows.start]
+        return self.cached[key]
 
     @property
     def classes(self) -> int:
@@ -164,24 +166,26 @@ class Problem:
             yield from split(block, at, self.kept_C)
             at += len(block)
 
-    def tilted(self, alpha_C: Vector) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
-        """Eq. (6): each block and its chunks, each of which overwrites the one before; one pass over the rows."""
+    def tilted(self, alpha_C: Vector, reach: float) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
+        """Eq. (6) at α with max |α_k| = `reach`: each block and its chunks, each of which overwrites the one before; one
+        pass over the rows."""
         self.work.rows += self.rows
-        tilt = Tilt(self, alpha_C)
+        tilt = Tilt(self, alpha_C, safe=reach <= SAFE_EXPONENT * self.smallest_weight)
         at = 0
         for block in self.source.blocks():
-            yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, at, self.kept_C))
+            if at + len(block) <= self.rows:
+                yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, at, self.kept_C))
             at += len(block)
         if at != self.rows:
             raise InputError(f"log_reference yielded {self.rows} rows when it was first read, and {at} later")
 
     def dual(self, alpha_C: Vector, *, curvature: bool = False) -> Dual:
         """D(α) and its gradient, and its curvature if asked for, in one pass over the rows."""
-        sums = Sums(self, curvature=curvature)
-        for _, chunks in self.tilted(alpha_C):
+        sums, reach = Sums(self, curvature=curvature), float(np.abs(alpha_C).max())
+        for _, chunks in self.tilted(alpha_C, reach):
             for chunk in chunks:
                 sums.add(chunk)
-        return sums.dual(alpha_C)
+        return sums.dual(alpha_C, reach)
 
     def targets(self, alpha_C: Vector) -> Tensor | TargetBlocks:
         """g_NK of Eq. (6) in the dtype of the reference, with exact zeros in the dropped classes."""
@@ -189,8 +193,10 @@ class Problem:
         return next(iter(blocks)) if self.source.whole else blocks
 
     def multipliers(self, alpha_C: Vector) -> Tensor:
-        """α_K for the weights as given, in the gauge Σ_C α = 0, +∞ in the dropped classes."""
-        alpha = torch.from_numpy((alpha_C - alpha_C.mean()) * self.largest_weight)
+        """α_K for the weights as given, +∞ in the dropped classes; Σ_C α = 0 where rows are normalised, which leaves that
+        free."""
+        gauge = alpha_C.mean() if self.normalise else 0.0
+        alpha = torch.from_numpy((alpha_C - gauge) * self.largest_weight)
         if self.kept_C is None:
             return alpha
         alpha_K = torch.full((self.source.classes,), torch.inf, dtype=torch.float64)
@@ -210,12 +216,11 @@ class Problem:
 
 
 class Tilt:
-    """One α, applied to chunk after chunk. Rows are shifted by their maximum only where exp could overflow."""
+    """One α, applied to chunk after chunk. Rows are shifted by their maximum only where exp is not `safe` from overflow."""
 
-    def __init__(self, problem: Problem, alpha_C: Vector) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, alpha_C: Vector, *, safe: bool) -> None:
+        self.problem, self.safe = problem, safe
         self.alpha_C = torch.from_numpy(alpha_C).to(problem.source.device)
-        self.safe = float(np.abs(alpha_C).max()) <= SAFE_EXPONENT * problem.smallest_weight
 
     def __call__(self, rows: slice, log_BC: Tensor) -> Tilted:
         constants = self.problem.constants(rows)
@@ -237,47 +242,47 @@ class Sums:
     without the cancellation in g − g², which would lose all digits where rows are within 1e-16 of one-hot."""
 
     def __init__(self, problem: Problem, *, curvature: bool) -> None:
-        self.problem = problem
-        size, options = problem.classes, {"dtype": torch.float64, "device": problem.source.device}
-        self.value = torch.zeros((), **options)  # type: ignore[arg-type]
-        self.mass_C = torch.zeros(size, **options)  # type: ignore[arg-type]
+        self.problem, self.wanted = problem, curvature
+        self.value: Tensor | None = None
+        self.mass_C: Tensor | None = None
+        self.curvature: Tensor | None = None
         self.row_error = 0.0
-        shape = (size, size) if problem.dense else (size,)
-        self.curvature = torch.zeros(shape, **options) if curvature else None  # type: ignore[arg-type]
         # A Hessian only steers: float32 products halve its price, and long sums are still in float64.
-        self.narrow = torch.float32 if problem.rows * size > 2**15 else torch.float64
+        self.narrow = torch.float32 if problem.rows * problem.classes > 2**15 else torch.float64
 
     def add(self, chunk: Tilted) -> None:
         constants, normalise = chunk.constants, self.problem.normalise
         inverse_B = chunk.share_B(normalise=normalise)
         share_B = inverse_B if constants.counts_B is None else inverse_B * constants.counts_B
-        self.mass_C += chunk.exp_BC.T @ share_B
+        self.mass_C = _plus(self.mass_C, torch.mv(chunk.exp_BC.t(), share_B))
         if normalise:
-            self.value += constants.mass_B @ chunk.log_partition_B
+            self.value = _plus(self.value, torch.dot(constants.mass_B, chunk.log_partition_B))
         else:
             partition_B = chunk.log_partition_B.exp()
-            self.value += constants.mass_B @ partition_B
+            self.value = _plus(self.value, torch.dot(constants.mass_B, partition_B))
             self.row_error = max(self.row_error, float((partition_B - 1).abs().max()))
-        if self.curvature is None:
-            return
-        root_B = constants.root_B * inverse_B
-        if self.problem.dense:
-            scaled_BC = self.problem.room("scaled", chunk.exp_BC.shape, self.narrow)
-            torch.mul(chunk.exp_BC, root_B[:, None], out=scaled_BC)
-            self.curvature += gram(scaled_BC)
-        else:
-            self.curvature += chunk.exp_BC.T @ (share_B * constants.inverse_B1[:, 0])
-            self.curvature -= chunk.exp_BC.square_().T @ root_B.square_()
+        if self.wanted:
+            self.curvature = _plus(self.curvature, self._curvature(chunk, inverse_B, share_B))
 
-    def dual(self, alpha_C: Vector) -> Dual:
+    def _curvature(self, chunk: Tilted, inverse_B: Tensor, share_B: Tensor) -> Tensor:
+        """Of one chunk Σ_b g_b g_bᵀ / w_b, or the diagonal of its Hessian. It overwrites the chunk."""
+        root_B = chunk.constants.root_B * inverse_B
+        if not self.problem.dense:
+            diagonal_C = torch.mv(chunk.exp_BC.t(), share_B * chunk.constants.inverse_B1[:, 0])
+            return diagonal_C - torch.mv(chunk.exp_BC.square_().t(), root_B.square_())
+        scaled_BC = self.problem.room("scaled", chunk.exp_BC.shape, self.narrow)
+        return gram(torch.mul(chunk.exp_BC, root_B[:, None], out=scaled_BC)).to(torch.float64)
+
+    def dual(self, alpha_C: Vector, reach: float) -> Dual:
         problem = self.problem
+        assert self.mass_C is not None, "no rows"
+        assert self.value is not None
         gradient_C = problem.totals_C - self.mass_C.cpu().numpy()
         curvature = None if self.curvature is None else self.curvature.cpu().numpy()
         if curvature is not None and problem.dense:
             curvature = -curvature
             np.fill_diagonal(curvature, 0.0)
             np.fill_diagonal(curvature, -curvature.sum(axis=1))
-        reach = float(np.abs(alpha_C).max())
         return Dual(
             value=float(self.value) + float(alpha_C @ problem.totals_C),
             rounding=_EPS * (problem.magnitude + 3 * reach * problem.size),
@@ -295,7 +300,8 @@ class TargetBlocks:
         self._problem, self._alpha_C = problem, alpha_C
 
     def __iter__(self) -> Iterator[Tensor]:
-        for block, chunks in self._problem.tilted(self._alpha_C):
+        reach = float(np.abs(self._alpha_C).max())
+        for block, chunks in self._problem.tilted(self._alpha_C, reach):
             yield self._write(block, chunks)
 
     def _write(self, block: Tensor, chunks: Iterator[Tilted]) -> Tensor:
@@ -311,6 +317,10 @@ class TargetBlocks:
                 part.index_copy_(1, kept_C, chunk.exp_BC.mul_(share_B1).to(part.dtype))
             done += len(share_B1)
         return targets_BK
+
+
+def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total.add_(part)
 
 
 def gram(rows_BC: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from adaprob_ray.projection.problem import Dual, Problem
-from adaprob_ray.projection.solution import Outcome
+from adaprob_ray.projection.solution import Outcome, Status
 
 
 def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> Outcome:
@@ -33,5 +33,5 @@ def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations:
         if not there.finite:
             return Outcome(alpha_C, here, "stalled", iterations, trajectory)
         alpha_C, here, iterations = ahead_C - ahead_C.mean(), there, iterations + 1
-    status = "converged" if here.residual <= tolerance else "max_iterations"
+    status: Status = "converged" if here.residual <= tolerance else "max_iterations"
     return Outcome(alpha_C, here, status, iterations, trajectory)

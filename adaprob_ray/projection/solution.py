@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from torch import Tensor
 
 from adaprob_ray.projection.problem import Dual, Vector
 
+Targets = TypeVar("Targets", Tensor, Iterable[Tensor])
 Status = Literal["converged", "stalled", "infeasible", "max_iterations", "diverged"]
 
 
@@ -29,16 +30,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Solution:
+class Solution(Generic[Targets]):
     """g_nk ∝ r_nk exp(−α_k / w_n), the optimum of the paper's Eq. (1)-(4) where `status` is "converged".
 
     `message` says in words what the status means here and what can be done. No field ever holds NaN.
     """
 
-    targets: Tensor | Iterable[Tensor]
+    targets: Targets
     """g [N, K] in the dtype of log_reference, blocks where that was given in blocks; rows sum to 1 whatever the status."""
     multipliers: Tensor
-    """α [K] float64 on the CPU, summing to 0 over the finite ones; +inf where the total is 0."""
+    """α [K] float64 on the CPU, summing to 0 over the finite ones (but for `normalise=False`); +inf where the total is 0."""
     status: Status
     residual: float
     """max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast."""

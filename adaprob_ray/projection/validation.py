@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection.feasibility import Support
-from adaprob_ray.projection.problem import CHEAP, Dual, Problem, Sums, Tilted, Vector, Work, split
+from adaprob_ray.projection.problem import CHEAP, Dual, Problem, Sums, Tilted, Work, split
 from adaprob_ray.projection.source import Source, open_source
 
 TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
@@ -34,10 +34,11 @@ def check(
     rows = len(source.given) if isinstance(source.given, Tensor) else None
     weights_N, weight_fault = _vector("weights", weights, rows, "a number above 0 for each row")
     totals_K, total_fault = _vector("totals", totals, source.classes, "a number of at least 0 for each class")
-    rows = len(weights_N)
+    rows = rows if weight_fault else len(weights_N)
     faults = [weight_fault or _weights_fault(weights_N), total_fault or _totals_fault(totals_K, rows)]
     if any(faults):
         raise InputError(*filter(None, faults))
+    rows = len(weights_N)
     totals_K, note = _rescale(totals_K, rows)
     problem = _problem(source, weights_N, totals_K, normalise)
     return problem, _Scan(problem, curvature=curvature and problem.classes <= CHEAP).run(), note
@@ -90,7 +91,7 @@ class _Scan:
                 "log_reference must hold finite numbers or -inf, with a finite one in each row; "
                 f"given {found} in row {row} ({len(self.wrong)} such rows)"
             )
-        return self.sums.dual(np.zeros(problem.classes))
+        return self.sums.dual(np.zeros(problem.classes), 0.0)
 
     def _add(self, rows: slice, log_BK: Tensor) -> None:
         problem = self.problem
@@ -141,12 +142,12 @@ def _weights_fault(weights_N: Tensor) -> str | None:
     return f"weights must be finite and above 0; given {given!r} in row {row} ({int(wrong_N.sum())} such rows)"
 
 
-def _totals_fault(totals_K: Tensor, rows: int) -> str | None:
+def _totals_fault(totals_K: Tensor, rows: int | None) -> str | None:
     wrong_K = ~((totals_K >= 0) & totals_K.isfinite())
     if wrong_K.any():
         k = int(wrong_K.nonzero()[0])
         return f"totals must be finite and at least 0; given {float(totals_K[k])!r} for class {k}"
     total = float(totals_K.sum())
-    if abs(total - rows) > TOTALS_GAP * rows:
+    if rows is not None and abs(total - rows) > TOTALS_GAP * rows:
         return f"totals must sum to the number of rows, {rows}, to within {TOTALS_GAP} of it; given a sum of {total!r}"
     return None

@@ -1,0 +1,145 @@
+"""A reference in blocks: the same solution as of the whole, and targets in blocks.
+
+Axes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from problems import INF, forgetting, instance, logits, solved
+from torch import Tensor
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.projection import RowBlocks, project, sample
+
+
+class Counted:
+    """Blocks that count how often they are read."""
+
+    def __init__(self, matrix: Tensor, rows: int) -> None:
+        self.matrix, self.rows, self.read = matrix, rows, 0
+
+    def __iter__(self):
+        self.read += 1
+        return iter(self.matrix.split(self.rows))
+
+
+@pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
+@pytest.mark.parametrize("rows", [1, 5, 12, 100])
+def test_blocks_equal_the_whole(rows, solver):
+    log_r_NK, weights_N, totals_K = instance()
+    limits = {"solver": solver, "tolerance": 1e-12, "max_iterations": 3000}
+    whole = project(log_r_NK, weights_N, totals_K, **limits)
+    blocks = project(log_r_NK.split(rows), weights_N, totals_K, **limits)
+    parts = list(blocks.targets)
+    assert [len(part) for part in parts] == [len(part) for part in log_r_NK.split(rows)]
+    assert (torch.cat(parts) - whole.targets).abs().max() < 1e-12
+    assert (blocks.multipliers - whole.multipliers).abs().max() < 1e-10
+    assert blocks.passes == whole.passes
+    assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(parts))  # they can be read again
+
+
+def test_a_zero_total_and_infinite_entries_in_blocks():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[:4, 0] = -INF
+    totals_K = torch.tensor([3.0, 0.0, 5.0, 4.0])
+    whole = solved(log_r_NK, weights_N, totals_K).targets
+    parts = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
+    assert (parts - whole).abs().max() < 1e-12
+    assert (parts[:, 1] == 0).all()
+
+
+def test_infeasible_totals_in_blocks():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[2:, 0] = -INF
+    solution = project(log_r_NK.split(5), weights_N, [3.0] * 4)
+    assert solution.status == "infeasible"
+    assert (torch.cat(list(solution.targets)) - log_r_NK.softmax(1)).abs().max() < 1e-15
+
+
+def test_a_memory_mapped_file_of_half_precision_logits(tmp_path):
+    """Large enough for a start on a sample, which is then drawn from the file."""
+    log_r_NK, weights_N, totals_K = forgetting(9000, 6, torch.arange(1, 9000, 6), margin=12.0, lam=2.0)
+    half = log_r_NK.half()
+    half.numpy().tofile(tmp_path / "logits")
+    file = np.memmap(tmp_path / "logits", dtype=np.float16, mode="r", shape=(9000, 6))
+    totals_K = totals_K * (9000 / totals_K.sum())
+    mapped = project(RowBlocks(file, rows=700), weights_N, totals_K)
+    whole = project(half, weights_N, totals_K)
+    parts = list(mapped.targets)
+    assert mapped.status == whole.status == "converged"
+    assert {part.dtype for part in parts} == {torch.float16} == {whole.targets.dtype}
+    assert (torch.cat(parts).double() - whole.targets.double()).abs().max() < 1e-3  # half a unit of float16 at 1
+    assert (mapped.multipliers - whole.multipliers).abs().max() < 1e-5
+    sums_K = torch.cat(parts).double().sum(0)
+    assert (sums_K - totals_K).abs().max() < 9000 * 1e-9 + 9000 * 2**-11
+
+
+def test_passes_count_every_reading(monkeypatch):
+    """On blocks: one reading to check the input and one for each α tried. Solution.passes adds one for the targets."""
+    blocks = Counted(instance(200)[0], 32)
+    _, weights_N, totals_K = instance(200)
+    solution = project(blocks, weights_N, totals_K)
+    assert blocks.read == len(solution.trajectory) + 1  # and a look at the first block
+    assert solution.passes == len(solution.trajectory) + 1
+    list(solution.targets)
+    assert blocks.read == len(solution.trajectory) + 2
+
+
+def test_a_sample_counts_by_its_rows(monkeypatch):
+    monkeypatch.setattr(sample, "SMALLEST", 100)
+    given = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
+    with_sample = project(*given)
+    assert with_sample.status == "converged"
+    whole_passes = len(with_sample.trajectory) + 1
+    assert whole_passes < with_sample.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
+
+
+def test_what_is_not_a_matrix_in_blocks_is_named():
+    log_r_NK, weights_N, totals_K = instance()
+    good = list(log_r_NK.split(5))
+    cases = {
+        "can be read only once": iter(good),
+        "given no block at all": [],
+        "block 1 of log_reference must have 4 classes": [good[0], good[1][:, :3], good[2]],
+        "block 2 of log_reference must have 4 classes, torch.float64": [good[0], good[1], good[2].float()],
+        "block 0 of log_reference must be a torch tensor": ["rows"],
+        "block 1 of log_reference must be a torch tensor": [good[0], None, good[2]],
+        "so have shape [10]; given shape [12]": good[:2],
+        "take torch.from_numpy or RowBlocks": log_r_NK.numpy(),
+    }
+    for words, given in cases.items():
+        with pytest.raises(InputError) as caught:
+            project(given, weights_N, totals_K)
+        assert words in str(caught.value)
+    with pytest.raises(InputError, match=r"block 1 .* at least one of each"):
+        project([good[0], torch.zeros(0, 4).double()], weights_N, totals_K)
+    with pytest.raises(InputError, match=r"NaN or \+inf in row 7 \(5 such rows\)"):
+        project([log_r_NK[:7], torch.full((5, 4), float("nan"), dtype=torch.float64)], weights_N, totals_K)
+
+
+@pytest.mark.parametrize("later", [10, 14])
+def test_rows_that_come_and_go_are_noticed(later):
+    more_NK, weights_N, totals_K = logits(14, 4), *instance()[1:]
+
+    class Changing:
+        def __init__(self) -> None:
+            self.read = 0
+
+        def __iter__(self):
+            self.read += 1
+            return iter(more_NK[: 12 if self.read <= 2 else later].split(5))
+
+    with pytest.raises(InputError, match=f"yielded 12 rows when it was first read, and {later} later"):
+        project(Changing(), weights_N, totals_K)
+
+
+def test_row_blocks_say_what_they_need():
+    with pytest.raises(InputError, match=r"shape \[rows, classes\]; given ndarray of shape \[3\]"):
+        RowBlocks(np.zeros(3))
+    with pytest.raises(InputError, match="rows must be a whole number of at least 1; given 0"):
+        RowBlocks(np.zeros((3, 2)), rows=0)
+    assert [block.shape for block in RowBlocks(np.zeros((5, 2)), rows=2)] == [(2, 2), (2, 2), (1, 2)]
+    assert [len(block) for block in RowBlocks(torch.zeros(5, 2), rows=3)] == [3, 2]

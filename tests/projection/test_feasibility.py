@@ -1,0 +1,185 @@
+"""Which totals −inf entries allow: the verdict against linear programming, and the set of classes that it names.
+
+Axes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import INF, assert_sane, instance, logits
+from scipy import optimize
+from torch import Tensor
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.projection import project
+from adaprob_ray.projection.feasibility import Support
+
+
+def sparse(seed: int, rows: int = 10, classes: int = 4, missing: float = 0.6) -> tuple[Tensor, Tensor]:
+    """A reference with many −inf entries, no row of them only, and totals of at least N / (6 K)."""
+    generator = torch.Generator().manual_seed(seed)
+    log_r_NK = logits(rows, classes, seed=seed)
+    log_r_NK = log_r_NK.masked_fill(torch.rand(rows, classes, generator=generator) < missing, -INF)
+    log_r_NK[log_r_NK.isinf().all(1), 0] = 0.0
+    totals_K = torch.rand(classes, generator=generator, dtype=torch.float64) + 0.2
+    return log_r_NK, totals_K * (rows / totals_K.sum())
+
+
+def can_be_met(log_r_NK: Tensor, totals_K: Tensor) -> bool:
+    """By linear programming over all g with the reference's support."""
+    rows, classes = log_r_NK.shape
+    row_sums, column_sums = np.kron(np.eye(rows), np.ones(classes)), np.kron(np.ones(rows), np.eye(classes))
+    upper = (~log_r_NK.isinf()).double().numpy().ravel()
+    flow = optimize.linprog(
+        np.zeros(rows * classes),
+        A_eq=np.vstack([row_sums, column_sums[:-1]]),
+        b_eq=np.concatenate([np.ones(rows), totals_K.numpy()[:-1]]),
+        bounds=list(zip(np.zeros(rows * classes), upper, strict=True)),
+    )
+    return {0: True, 2: False}[flow.status]
+
+
+def named(message: str) -> tuple[list[int], float, int]:
+    """The classes, the total that they ask for and the rows that could give it, as the message has them."""
+    found = re.search(r"classes ([\d, ]+?) ask for ([\d.]+) rows together, and only (\d+) of", message)
+    assert found, message
+    return [int(k) for k in found[1].split(", ")], float(found[2]), int(found[3])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_verdict_on_sparse_references_agrees_with_linear_programming(seed):
+    log_r_NK, totals_K = sparse(seed)
+    solution = project(log_r_NK, torch.ones(10), totals_K)
+    assert_sane(solution)
+    assert solution.status == ("converged" if can_be_met(log_r_NK, totals_K) else "infeasible")
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 10), st.integers(2, 5), st.floats(0.2, 0.9), st.integers(0, 10_000))
+def test_the_named_classes_prove_it(rows, classes, missing, seed):
+    """Whatever is infeasible names a set of classes whose total exceeds the rows that have a finite entry among them;
+    whatever is not has no such set."""
+    log_r_NK, totals_K = sparse(seed, rows, classes, missing)
+    solution = project(log_r_NK, torch.ones(rows), totals_K, max_iterations=300)
+    support_NK = ~log_r_NK.isinf()
+    excess = {
+        subset: float(totals_K[list(subset)].sum()) - int(support_NK[:, list(subset)].any(1).sum())
+        for size in range(1, classes + 1)
+        for subset in combinations(range(classes), size)
+    }
+    if solution.status == "infeasible":
+        among, asked, possible = named(solution.message)
+        assert asked == pytest.approx(float(totals_K[among].sum()), rel=1e-9)
+        assert possible == int(support_NK[:, among].any(1).sum())
+        assert asked > possible
+    else:
+        assert max(excess.values()) < 1e-6
+        assert solution.status == "converged", solution.message
+
+
+def test_totals_that_nothing_meets_are_proved_infeasible():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[2:, 0] = -INF  # two rows cannot give three
+    solution = project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0])
+    assert solution.status == "infeasible"
+    assert "No targets meet the totals" in solution.message
+    assert named(solution.message) == ([0], 3.0, 2)
+    assert solution.residual >= 1 / 12
+    assert (solution.targets - log_r_NK.softmax(1)).abs().max() < 1e-15
+    assert solution.residual == pytest.approx(float((solution.targets.sum(0) - 3).abs().max()) / 12)
+    assert_sane(solution)
+
+
+def test_a_row_without_any_class_left_is_infeasible_and_not_nan():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[3, 1:] = -INF
+    solution = project(log_r_NK, weights_N, [0.0, 4.0, 4.0, 4.0])
+    assert solution.status == "infeasible"
+    assert named(solution.message) == ([1, 2, 3], 12.0, 11)
+    assert_sane(solution)
+
+
+def test_rows_tied_to_a_class_that_has_too_little_room():
+    """The other side of a cut: seven rows can only be of class 2, whose total is five."""
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[:7, [0, 1, 3]] = -INF
+    solution = project(log_r_NK, weights_N, [3.0, 2.0, 5.0, 2.0])
+    assert named(solution.message) == ([0, 1, 3], 7.0, 5)
+
+
+def test_totals_at_the_edge_are_feasible_and_a_millionth_beyond_is_not():
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[3:, 0] = -INF
+    assert project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0]).status == "converged"
+    beyond = project(log_r_NK, weights_N, [3.0 + 3e-6, 3.0, 3.0, 3.0 - 3e-6])
+    assert beyond.status == "infeasible"
+    assert named(beyond.message)[0] == [0]
+
+
+def test_many_classes_are_not_all_listed():
+    support = torch.zeros(40, 30, dtype=torch.bool)
+    support[:, :10] = True
+    support[:5] = True
+    log_r_NK = torch.zeros(40, 30, dtype=torch.float64).masked_fill(~support, -INF)
+    solution = project(log_r_NK, torch.ones(40), torch.full((30,), 40 / 30))
+    assert "10, 11, 12, 13, 14, 15, 16, 17, 18, 19 and 10 more" in solution.message
+
+
+@pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
+def test_every_solver_refuses_what_cannot_be(solver):
+    log_r_NK, weights_N, _ = instance()
+    log_r_NK[2:, 0] = -INF
+    assert project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0], solver=solver).status == "infeasible"
+
+
+def test_patterns_are_counted_alike_whole_and_in_parts():
+    finite = torch.rand(50, 12, generator=torch.Generator().manual_seed(0)) < 0.7
+    whole, parts = Support(12), Support(12)
+    whole.add(finite)
+    for part in finite.split(7):
+        parts.add(part)
+    totals_C = np.full(12, 50 / 12)
+    assert whole.violation(totals_C) == parts.violation(totals_C) is None
+    parts.add_full(3)
+    assert not parts.full
+    full = Support(12)
+    full.add_full(50)
+    full.add(torch.ones(5, 12, dtype=torch.bool))
+    assert full.full
+
+
+def test_bad_input_and_infeasible_totals_are_told_at_once():
+    """Bar: 100 ms at 500x5. The best of five, so that a busy machine does not fail it."""
+    log_r_NK, weights_N, totals_K = instance(500, 5)
+    blocked_NK = log_r_NK.clone()
+    blocked_NK[2:, 0] = -INF
+    spoiled_NK = log_r_NK.clone()
+    spoiled_NK[3, 2] = float("nan")
+    asked_K = torch.full((5,), 100.0)
+
+    def told(*given: object) -> float:
+        start = time.perf_counter()
+        try:
+            status = project(*given).status
+        except InputError:
+            status = "malformed"
+        assert status in ("malformed", "infeasible")
+        return time.perf_counter() - start
+
+    for given_ in [
+        (blocked_NK, weights_N, asked_K),
+        (spoiled_NK, weights_N, totals_K),
+        (log_r_NK, weights_N[:3], totals_K),
+        (log_r_NK, weights_N, totals_K * 2),
+        (log_r_NK, -weights_N, totals_K),
+        (log_r_NK.long(), weights_N, totals_K),
+    ]:
+        assert min(told(*given_) for _ in range(5)) < 0.1
