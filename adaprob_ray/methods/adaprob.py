@@ -21,6 +21,8 @@ Differences from the paper:
 3. The paper gives no hyper-parameters for (9): defaults are ours. The recipe's weight decay holds in both its forms: the
    optimiser's, and at small scale (wd/2)·‖w − w_original‖², as Finetune has it.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
+5. The targets are solved for to 1e-9 of the rows by Newton's method; `solver: dual_ascent` with `eta` is the paper's Eq. (7),
+   taken as far as `solver_iterations` go: the Record says how far that was (projection_residual).
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class AdaProb(Unlearning):
     """Targets by projection, then soft-label training on all training rows."""
 
     name = "adaprob"
+    revision = 2
     needs = frozenset({"retain", "forget", "recipe"})
     space: ClassVar = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
 
@@ -68,6 +71,9 @@ class AdaProb(Unlearning):
     totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
     source: str = hyper("original", choices=("original",), about="the model whose outputs f are")
     pseudo: str = hyper("uniform", choices=("uniform", "random"))
+    solver: str = hyper("newton", choices=("newton", "dual_ascent", "scaling"), about="of the projection")
+    eta: float | None = hyper(None, above=0, about="η of Eq. (7), for dual_ascent; by default one that cannot diverge")
+    solver_iterations: int = hyper(100, low=1)
     lam: float = hyper(1.0, above=0, about="λ")
     lam_in: str = hyper("targets", choices=("targets", "loss", "both"))
     epochs: int = hyper(5, unit="passes over train", low=1)
@@ -80,6 +86,8 @@ class AdaProb(Unlearning):
             raise ValueError(
                 "reference: original with totals: original asks for no change at all; take pseudo for one of them"
             )
+        if self.eta is not None and self.solver != "dual_ascent":
+            raise ValueError(f"eta: {self.eta:g} is the step size of solver: dual_ascent; given with {self.solver}")
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=(self.epochs + 1) * sizes.train, backward=self.epochs * sizes.train)
@@ -88,7 +96,8 @@ class AdaProb(Unlearning):
         """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
 
         `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten. Raises
-        ProjectionFailed if the column sums cannot be met to the solver's tolerance.
+        ProjectionFailed if the column sums are not met to the solver's tolerance, but for the slow solvers where they
+        stopped after their iterations.
         """
         log_f_NK = log_f_NK.double()
         pseudo_NK = log_f_NK.clone()
@@ -99,8 +108,16 @@ class AdaProb(Unlearning):
         weights_N = torch.full((len(log_f_NK),), self.lam if self.lam_in != "loss" else 1.0, dtype=torch.float64)
         weights_N = weights_N.to(log_f_NK.device)
         weights_N[forget] = 1.0
-        solution = project(reference_NK, weights_N, totals_K)
-        if solution.status != "converged":
+        solution = project(
+            reference_NK,
+            weights_N,
+            totals_K,
+            solver=self.solver,
+            step_size=self.eta,
+            max_iterations=self.solver_iterations,
+        )
+        enough = ("converged",) if self.solver == "newton" else ("converged", "max_iterations")
+        if solution.status not in enough:
             raise ProjectionFailed(f"the projection is {solution.status}: {solution.message}")
         return solution, reference_NK
 

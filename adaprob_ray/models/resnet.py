@@ -16,6 +16,9 @@ STEM_WIDTH = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 BLOCKS_PER_STAGE = 2
+# The CPU kernel for the weight gradient of a strided 1×1 convolution in channels-last memory writes past its workspace where
+# there are fewer input channels than its block of 8 or 16 (https://github.com/uxlfoundation/oneDNN/issues/6035).
+NARROW = 16
 
 
 class PreActivationBlock(nn.Module):
@@ -28,12 +31,15 @@ class PreActivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width_out)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         self.projection: nn.Conv2d | None = None
+        self.skip = stride if width_in < NARROW else 1  # pixels left out before the projection, to the same effect
         if stride != 1 or width_in != width_out:
-            self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False)
+            self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride // self.skip, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         active = torch.relu(self.bn1(x_BCHW))
-        shortcut = x_BCHW if self.projection is None else self.projection(active)
+        shortcut = x_BCHW
+        if self.projection is not None:
+            shortcut = self.projection(active[:, :, :: self.skip, :: self.skip])
         return self.conv2(torch.relu(self.bn2(self.conv1(active)))) + shortcut
 
 

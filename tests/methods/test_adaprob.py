@@ -195,6 +195,30 @@ def test_lam_in_loss_leaves_the_targets_of_lam_1(reading: str) -> None:
     assert torch.allclose(in_targets, plain, atol=1e-6) is (reading == "script")
 
 
+# -- the paper's solver ---------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_ascent_arrives_at_the_same_targets_and_says_how_far_it_came() -> None:
+    given = {**READINGS["eq1"], "solver": "dual_ascent"}
+    solutions = [
+        AdaProb(**given, solver_iterations=steps).targets(outputs(), FORGET, generator())[0] for steps in (3, 5000)
+    ]
+    early, late = solutions
+    assert (early.status, late.status) == ("max_iterations", "converged")
+    assert early.residual > 1e-4 > 1e-9 >= late.residual
+    torch.testing.assert_close(late.targets, targets(outputs(), **READINGS["eq1"]), rtol=0, atol=1e-6)
+
+
+def test_a_step_size_that_diverges_is_a_failure() -> None:
+    with pytest.raises(ProjectionFailed, match="lower step_size"):
+        targets(outputs(), solver="dual_ascent", eta=1e3)
+
+
+def test_a_step_size_without_the_papers_ascent_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"eta: 0\.1 is the step size of solver: dual_ascent; given with newton"):
+        AdaProb(eta=0.1)
+
+
 # -- pseudo-probabilities -----------------------------------------------------------------------------------------------------
 
 
@@ -218,9 +242,9 @@ def captured(**given: Any) -> Tensor:
     case, seen = Case("adaprob", json.dumps({"pseudo": "random", "epochs": 1})), []
     real = adaprob.project
 
-    def keep(reference: Tensor, weights: Tensor, totals: Tensor) -> Any:
+    def keep(reference: Tensor, weights: Tensor, totals: Tensor, **options: Any) -> Any:
         seen.append(totals.clone())
-        return real(reference, weights, totals)
+        return real(reference, weights, totals, **options)
 
     with mock.patch.object(adaprob, "project", keep):
         contract.attempt(case, **given)

@@ -87,7 +87,7 @@ def test_resnet_biases_are_where_the_protocol_has_them() -> None:
     assert model.classifier.bias is not None
 
 
-@pytest.mark.parametrize(("width_in", "width_out", "stride"), [(6, 6, 1), (6, 9, 1), (6, 6, 2), (6, 9, 2)])
+@pytest.mark.parametrize(("width_in", "width_out", "stride"), [(6, 6, 1), (6, 9, 1), (6, 6, 2), (6, 9, 2), (16, 20, 2)])
 def test_a_block_equals_the_protocols_formula(width_in: int, width_out: int, stride: int) -> None:
     """The projection starts from the activated input, the identity shortcut from the input itself; nothing follows the sum."""
     block = unsettle(PreActivationBlock(width_in, width_out, stride))
@@ -100,6 +100,14 @@ def test_a_block_equals_the_protocols_formula(width_in: int, width_out: int, str
     else:
         out = out + functional.conv2d(active, block.projection.weight, None, stride)
     torch.testing.assert_close(block(x_BCHW), out)
+
+
+@pytest.mark.parametrize(("width_in", "strides"), [(5, (1, 1)), (15, (1, 1)), (16, (2, 2)), (25, (2, 2))])
+def test_narrow_projections_have_no_stride(width_in: int, strides: tuple[int, int]) -> None:
+    """In channels-last memory the gradient of a strided one corrupts the heap (oneDNN issue 6035)."""
+    projection = PreActivationBlock(width_in, 2 * width_in, 2).projection
+    assert projection is not None
+    assert projection.stride == strides
 
 
 def test_resnet_ends_without_batch_norm_or_relu_in_a_4x4_average_pool_at_32() -> None:
