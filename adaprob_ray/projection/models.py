@@ -44,7 +44,8 @@ def model_for(problem: Problem) -> Model:
 
 
 class DenseModel:
-    """The whole Hessian, by its eigenvalues (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983)."""
+    """The whole Hessian: by its Cholesky factor where Newton's step is short enough, by its eigenvalues where it is not
+    (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983)."""
 
     def __init__(self) -> None:
         self.ready = False
@@ -62,24 +63,35 @@ class DenseModel:
         if not (along > 0 and bent > 0):
             return
         change = change_C[:, None] * (change_C / along) - image_C[:, None] * (image_C / bent)
-        if np.isfinite(change.sum()):
+        if math.isfinite(change.sum()):
             self._hessian_CC, self._eigen = self._hessian_CC + change, None
 
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
         """H maps the gauge direction 1 to 0; curvature is added along it, so that it is no smallest eigenvector."""
-        if self._eigen is None:
-            self._eigen = eigen(self._hessian_CC + self._hessian_CC.trace() / len(gradient_C))
-        eigenvalue_C, vector_CC = self._eigen
-        part_C = secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius)
-        step_C = product(vector_CC, part_C)
+        lifted_CC = self._hessian_CC + self._hessian_CC.trace() / len(gradient_C)
+        step_C = newton_step(lifted_CC, gradient_C)
+        if step_C is None or float(step_C @ step_C) > radius * radius:
+            self._eigen = self._eigen or eigen(lifted_CC)
+            eigenvalue_C, vector_CC = self._eigen
+            step_C = product(vector_CC, secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius))
         step_C = without_gauge(step_C)
-        # Along eigenvectors the quadratic term needs no product, and is not rounded below 0.
-        return step_C, -float(gradient_C @ step_C) - 0.5 * float(eigenvalue_C @ (part_C * part_C))
+        bent = float(step_C @ product(self._hessian_CC, step_C))
+        return step_C, -float(gradient_C @ step_C) - 0.5 * max(bent, 0.0)
 
 
-def without_gauge(vector_C: Vector) -> Vector:
-    """The vector without its part along 1: all rows sum to 1, so that adding a number to all α changes nothing."""
-    return vector_C - vector_C.sum() / len(vector_C)
+def newton_step(hessian_CC: Vector, gradient_C: Vector) -> Vector | None:
+    """−H⁻¹ g, None where H is not positive definite to rounding."""
+    factor_CC, failed = torch.linalg.cholesky_ex(torch.from_numpy(hessian_CC))
+    if failed:
+        return None
+    step: Vector = torch.cholesky_solve(torch.from_numpy(-gradient_C[:, None]), factor_CC)[:, 0].numpy()
+    return step
+
+
+def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
+    """Eigenvalues, those below 0 by rounding raised to it, and eigenvectors in columns."""
+    eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
+    return np.maximum(eigenvalue_C, 0.0), vector_CC
 
 
 def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
@@ -90,10 +102,9 @@ def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
     return image
 
 
-def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
-    """Eigenvalues, those below 0 by rounding raised to it, and eigenvectors in columns."""
-    eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
-    return np.maximum(eigenvalue_C, 0.0), vector_CC
+def without_gauge(vector_C: Vector) -> Vector:
+    """The vector without its part along 1: all rows sum to 1, so that adding a number to all α changes nothing."""
+    return vector_C - vector_C.sum() / len(vector_C)
 
 
 class DiagonalModel:

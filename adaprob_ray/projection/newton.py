@@ -4,7 +4,7 @@ The paper's Eq. (7) is a step along −∇D for the same D. Here each step minim
 
 The radius counts in units of α, not of column mass. Where rows are nearly one-hot the Hessian is nearly 0 and the gradient
 is not, until α has crossed the rows' log-odds. Damping in proportion to the mass of a column stands still there as soon as
-that column empties; steps of a given length, fourfold longer each time that the model proves right, cross in a few passes.
+that column empties; steps of a given length, twice as long each time that the model proves right, cross in a few passes.
 Most of these passes are spent on a sample of the rows (sample.py); the whole is then a few steps from its solution.
 
 A Hessian costs a product on top of a pass. It is formed where a step is long enough to change it much; after shorter ones
@@ -28,8 +28,9 @@ from adaprob_ray.projection.problem import Dual, Problem, Vector
 from adaprob_ray.projection.solution import Outcome, Status
 
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
-GROWTH, GROWTH_AFTER_FAILURE = 4.0, 2.0  # of the radius; whoever has just overshot is near
+GROWTH = 2.0  # of the radius
 LONGEST = 1e100  # a radius whose square still fits in float64
+FIRST = 0.75  # of the mean log-odds
 SHORT_STEP = 0.03  # of the smallest weight: g, and with it the Hessian, then change by some 3 % or less
 EASY_STEP = 1.0  # of the smallest weight: Newton's method itself arrives in two or three passes
 SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-4  # the latter of the residual at the start
@@ -57,9 +58,11 @@ def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations:
 def _first_point(problem: Problem, start: Dual, tolerance: float, trajectory: list[float]) -> Point:
     """α = 0, or where a sample of the rows has its solution if D is lower there.
 
-    The first radius is the smallest weight: α / w then changes by at most 1 in every row, where the model holds.
+    The first radius is the smallest weight: α / w then changes by at most 1 in every row, where the model holds; but where
+    rows are confident, most of the way to their log-odds, as D is all but linear until there.
     """
-    origin = Point(np.zeros(problem.classes), start, problem.smallest_weight, model_for(problem))
+    radius = problem.smallest_weight * max(1.0, FIRST * problem.log_odds)
+    origin = Point(np.zeros(problem.classes), start, radius, model_for(problem))
     origin.model.renew(start.curvature)
     if start.residual <= tolerance or not sample.worth_sampling(problem) or _is_easy(problem, origin):
         return origin
@@ -89,7 +92,7 @@ def _descend(
     problem: Problem, point: Point, tolerance: float, max_iterations: int, trajectory: list[float]
 ) -> tuple[Status, int]:
     """Moves the point until it converges or cannot go on: why it stopped, and the number of accepted steps."""
-    iterations, growth = 0, GROWTH
+    iterations = 0
     model = point.model
     if not model.ready and point.here.residual > tolerance:
         point.here = problem.dual(point.alpha_C, curvature=True)
@@ -109,8 +112,7 @@ def _descend(
         trajectory.append(there.residual)
         ratio = decrease(point.here, there, step_C) / predicted
         slopes = float(gradient_C @ step_C), float(there.gradient_C @ step_C)
-        point.radius = next_radius(point.radius, length, ratio, growth=growth, slopes=slopes)
-        growth = GROWTH_AFTER_FAILURE if ratio < POOR else GROWTH
+        point.radius = next_radius(point.radius, length, ratio, slopes=slopes)
         if there.finite and (there.curvature is None or ratio <= ACCEPT or not problem.dense):
             model.learn(step_C, without_gauge(there.gradient_C) - gradient_C)
         if ratio > ACCEPT:
@@ -140,11 +142,11 @@ def decrease(here: Dual, there: Dual, step_C: Vector) -> float:
     return -0.5 * float((here.gradient_C + there.gradient_C) @ step_C)
 
 
-def next_radius(radius: float, length: float, ratio: float, *, growth: float, slopes: tuple[float, float]) -> float:
+def next_radius(radius: float, length: float, ratio: float, *, slopes: tuple[float, float]) -> float:
     """After a step that the model misjudged, up to where D's slope along it crosses 0 between its two ends, by linear
-    interpolation, but a tenth to a half of it; `growth` times the radius where the model was right up to the edge."""
+    interpolation, but a tenth to a half of it; twice the radius where the model was right up to the edge."""
     if ratio < POOR:
         before, after = slopes
         crossing = -before / (after - before) if math.isfinite(after) and after > 0 else 0.5
         return min(max(crossing, 0.1), 0.5) * length
-    return min(growth * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius
+    return min(GROWTH * radius, LONGEST) if ratio > GOOD and length > 0.9 * radius else radius

@@ -99,7 +99,8 @@ class Work:
 class Problem:
     """One projection over `rows` rows that stand for `size` (they differ for a sample, whose `counts_N` are not None).
 
-    `log_mass_N` is each row's log-sum-exp over the kept classes; `kept_C` is None where no class is dropped. Without
+    `log_mass_N` is each row's log-sum-exp over the kept classes; `kept_C` is None where no class is dropped; `log_odds` is
+    the mean over rows of log p / (1 − p) of the likeliest class. Without
     `normalise` it is Eq. (6) as printed, g_nk = r_nk exp(−α_k / w_n), and D has Σ_k r_nk exp(−α_k / w_n) without its log.
     """
 
@@ -115,6 +116,7 @@ class Problem:
     support: Support
     work: Work
     normalise: bool = True
+    log_odds: float = 0.0
     scratch: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     cached: dict[tuple[int, int], Constants] = field(default_factory=dict)
 

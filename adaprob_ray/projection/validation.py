@@ -5,6 +5,7 @@ Axes: N rows, B rows of one chunk, K classes, C classes whose total is above 0.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from adaprob_ray.projection.problem import CHEAP, Dual, Problem, Sums, Tilted, W
 from adaprob_ray.projection.source import Source, open_source
 
 TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
-_TINY = torch.finfo(torch.float64).tiny
+_EPS, _TINY = torch.finfo(torch.float64).eps, torch.finfo(torch.float64).tiny
 
 
 def check(
@@ -41,7 +42,9 @@ def check(
     rows = len(weights_N)
     totals_K, note = _rescale(totals_K, rows)
     problem = _problem(source, weights_N, totals_K, normalise)
-    return problem, _Scan(problem, curvature=curvature and problem.classes <= CHEAP).run(), note
+    scan = _Scan(problem, curvature=curvature and problem.classes <= CHEAP)
+    start = scan.run()
+    return dataclasses.replace(problem, log_odds=scan.log_odds / rows), start, note
 
 
 def _problem(source: Source, given_N: Tensor, totals_K: Tensor, normalise: bool) -> Problem:
@@ -71,6 +74,7 @@ class _Scan:
     def __init__(self, problem: Problem, *, curvature: bool) -> None:
         self.problem, self.sums = problem, Sums(problem, curvature=curvature)
         self.wrong: list[tuple[int, str]] = []
+        self.log_odds = 0.0  # of each row's likeliest class against all others, summed
 
     def run(self) -> Dual:
         problem = self.problem
@@ -111,6 +115,7 @@ class _Scan:
         exp_BC = problem.room("tilt", log_BC.shape, torch.float64).copy_(log_BC).sub_(top_B[:, None]).exp_()
         sum_B = exp_BC.sum(dim=1)
         problem.log_mass_N[rows] = sum_B.log().add_(top_B)
+        self.log_odds -= float((sum_B - 1).clamp_(min=_EPS).log_().sum())
         self.sums.add(Tilted(problem.constants(rows), exp_BC, sum_B, torch.zeros_like(sum_B)))
 
 
