@@ -88,7 +88,7 @@ def project(
     problem, start, note = check(log_reference, weights, totals, curvature=solver == "newton", normalise=normalise)
     violation = problem.support.violation(problem.totals_C) if normalise else None
     if violation is not None:
-        return _infeasible(log_reference, problem, totals, violation, note)
+        return _infeasible(log_reference, problem, violation, note)
     if solver == "newton":
         outcome = newton.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     elif solver == "scaling":
@@ -117,7 +117,7 @@ def _solution(problem: Problem, outcome: Outcome, text: str) -> Solution[Any]:
     )
 
 
-def _infeasible(log_reference: Any, problem: Problem, totals: Any, violation: Violation, note: str) -> Solution[Any]:
+def _infeasible(log_reference: Any, problem: Problem, violation: Violation, note: str) -> Solution[Any]:
     """The reference itself, over all classes, and which classes ask for more rows than they can have."""
     kept_C = np.arange(problem.source.classes) if problem.kept_C is None else problem.kept_C.cpu().numpy()
     names = ", ".join(map(str, kept_C[violation.among][:MOST_CLASSES]))
@@ -129,7 +129,10 @@ def _infeasible(log_reference: Any, problem: Problem, totals: Any, violation: Vi
     )
     even = np.full(problem.source.classes, problem.rows / problem.source.classes)
     whole, start, _ = check(log_reference, np.ones(problem.rows), even)
-    gradient_K = start.gradient_C - even + np.asarray(torch.as_tensor(totals, dtype=torch.float64))
+    whole.work.rows += problem.work.rows
+    totals_K = np.zeros_like(even)
+    totals_K[kept_C] = problem.totals_C
+    gradient_K = start.gradient_C - even + totals_K
     residual = float(np.abs(gradient_K).max()) / problem.rows
     start = Dual(**{**vars(start), "gradient_C": gradient_K, "residual": residual})
     outcome = Outcome(np.zeros_like(even), start, "infeasible", 0, [residual])
@@ -142,11 +145,12 @@ def _check_options(
     faults = []
     if solver not in SOLVERS:
         faults.append(unknown_name("solver", solver, SOLVERS))
-    if not 0 < tolerance < math.inf:
+    if not _positive(tolerance):
         faults.append(f"tolerance must be a finite number above 0; given {tolerance!r}")
-    if not (isinstance(max_iterations, int) and max_iterations >= 1):
+    whole = isinstance(max_iterations, (int, np.integer)) and not isinstance(max_iterations, bool)
+    if not (whole and max_iterations >= 1):
         faults.append(f"max_iterations must be a whole number of at least 1; given {max_iterations!r}")
-    if step_size is not None and not 0 < step_size < math.inf:
+    if step_size is not None and not _positive(step_size):
         faults.append(f"step_size must be a finite number above 0; given {step_size!r}")
     if step_size is not None and solver in SOLVERS and solver != "dual_ascent":
         faults.append(f"step_size is η of solver='dual_ascent'; given {step_size!r} with solver={solver!r}")
@@ -154,3 +158,7 @@ def _check_options(
         faults.append(f"normalise=False is for solver='dual_ascent' only; given with solver={solver!r}")
     if faults:
         raise InputError(*faults)
+
+
+def _positive(given: Any) -> bool:
+    return isinstance(given, (int, float, np.number)) and bool(0 < given < math.inf)

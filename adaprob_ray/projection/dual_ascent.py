@@ -21,8 +21,6 @@ Axes: N rows, B rows of one chunk, C classes whose total is above 0.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from adaprob_ray.projection.problem import Dual, Problem
@@ -44,7 +42,7 @@ def minimise(
     while here.residual > tolerance and iterations < max_iterations:
         ahead_C = alpha_C - (eta / problem.largest_weight) * here.gradient_C
         there = problem.dual(ahead_C)
-        trajectory.append(there.residual if there.finite else math.inf)
+        trajectory.append(there.residual)
         if not there.finite or there.value > start.value + 100 * (there.rounding + start.rounding):
             status = "diverged"
             break

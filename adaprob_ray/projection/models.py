@@ -53,7 +53,7 @@ class DenseModel:
         self._eigen: tuple[Vector, Vector] | None = None
 
     def renew(self, curvature: Vector | None) -> None:
-        if curvature is not None:
+        if curvature is not None and math.isfinite(curvature.sum()):
             self._hessian_CC, self._eigen, self.ready = curvature, None, True
 
     def learn(self, step_C: Vector, change_C: Vector) -> None:
@@ -69,8 +69,8 @@ class DenseModel:
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
         """H maps the gauge direction 1 to 0; curvature is added along it, so that it is no smallest eigenvector."""
         lifted_CC = self._hessian_CC + self._hessian_CC.trace() / len(gradient_C)
-        step_C = newton_step(lifted_CC, gradient_C)
-        if step_C is None or float(step_C @ step_C) > radius * radius:
+        step_C = newton_step(lifted_CC, gradient_C, radius)
+        if step_C is None:
             self._eigen = self._eigen or eigen(lifted_CC)
             eigenvalue_C, vector_CC = self._eigen
             step_C = product(vector_CC, secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius))
@@ -79,13 +79,16 @@ class DenseModel:
         return step_C, -float(gradient_C @ step_C) - 0.5 * max(bent, 0.0)
 
 
-def newton_step(hessian_CC: Vector, gradient_C: Vector) -> Vector | None:
-    """−H⁻¹ g, None where H is not positive definite to rounding."""
+def newton_step(hessian_CC: Vector, gradient_C: Vector, radius: float) -> Vector | None:
+    """−H⁻¹ g, None where it is longer than the radius or H is not positive definite to rounding."""
     factor_CC, failed = torch.linalg.cholesky_ex(torch.from_numpy(hessian_CC))
     if failed:
         return None
-    step: Vector = torch.cholesky_solve(torch.from_numpy(-gradient_C[:, None]), factor_CC)[:, 0].numpy()
-    return step
+    step = torch.cholesky_solve(torch.from_numpy(-gradient_C[:, None]), factor_CC)[:, 0]
+    if not float(torch.linalg.vector_norm(step)) <= radius:  # NaN where H is subnormal
+        return None
+    inside: Vector = step.numpy()
+    return inside
 
 
 def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
@@ -110,35 +113,44 @@ def without_gauge(vector_C: Vector) -> Vector:
 class DiagonalModel:
     """The diagonal of the Hessian, and the two-loop recursion (Nocedal, Mathematics of Computation 35, 1980) on top.
 
-    A step that is too long is shortened, not bent.
+    A step that is too long is shortened; only where classes have next to no curvature is it bent as well.
     """
 
     def __init__(self) -> None:
         self.ready = False
-        self._scale_C = np.ones(0)
+        self._diagonal_C = np.ones(0)
         self._pairs: list[tuple[Vector, Vector, float]] = []
 
     def renew(self, curvature: Vector | None) -> None:
         if curvature is not None:
-            self._scale_C, self.ready = 1 / np.maximum(curvature, _TINY), True
+            self._diagonal_C, self.ready = curvature, True
 
     def learn(self, step_C: Vector, change_C: Vector) -> None:
         along = float(step_C @ change_C)
-        if along > 1e-14 * math.sqrt(float(step_C @ step_C) * float(change_C @ change_C)):
+        if along > max(1e-14 * math.sqrt(float(step_C @ step_C) * float(change_C @ change_C)), _TINY):
             self._pairs = [*self._pairs[1 - PAIRS :], (step_C, change_C, 1 / along)]
 
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
+        whole_C = self._whole_step(gradient_C, radius)
+        slope = float(gradient_C @ whole_C)
+        if not (math.isfinite(slope) and slope < 0):
+            self._pairs = []  # they are of another curvature
+            whole_C = self._whole_step(gradient_C, radius)
+            slope = float(gradient_C @ whole_C)
+        length = math.sqrt(float(whole_C @ whole_C))
+        share = min(1.0, radius / length) if length > 0 else 1.0
+        return share * whole_C, -slope * share * (1 - share / 2)
+
+    def _whole_step(self, gradient_C: Vector, radius: float) -> Vector:
         part_C, factors = gradient_C, []
         for step_C, change_C, inverse in reversed(self._pairs):
             factors.append(inverse * float(step_C @ part_C))
             part_C = part_C - factors[-1] * change_C
-        part_C = part_C * self._scale_C
+        # Where a class has no curvature to speak of, as much of it as keeps its part of the step within the radius.
+        part_C = part_C / np.maximum(self._diagonal_C, max(float(np.abs(part_C).max()) / radius, _TINY))
         for (step_C, change_C, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             part_C = part_C + (factor - inverse * float(change_C @ part_C)) * step_C
-        whole_C = without_gauge(-part_C)
-        length = math.sqrt(float(whole_C @ whole_C))
-        share = min(1.0, radius / length) if length > 0 else 1.0
-        return share * whole_C, -float(gradient_C @ whole_C) * share * (1 - share / 2)
+        return without_gauge(-part_C)
 
 
 def secular(slope_C: Vector, eigenvalue_C: Vector, radius: float) -> Vector:
@@ -154,7 +166,8 @@ def secular(slope_C: Vector, eigenvalue_C: Vector, radius: float) -> Vector:
         part_C = -slope_C / stiffness_C
         square = float(part_C @ part_C)
         excess = math.sqrt(square) / radius - 1
-        if not excess > SECULAR_SLACK:
+        slope = float((part_C * part_C / stiffness_C).sum())
+        if not (excess > SECULAR_SLACK and slope > 0):
             break
-        shift += excess * square / float((part_C * part_C / stiffness_C).sum())
+        shift += excess * square / slope
     return part_C

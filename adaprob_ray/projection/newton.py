@@ -97,6 +97,8 @@ def _descend(
     if not model.ready and point.here.residual > tolerance:
         point.here = problem.dual(point.alpha_C, curvature=True)
         model.renew(point.here.curvature)
+        if not model.ready:
+            return "stalled", 0
     while (status := verdict(point.here, tolerance)) is None:
         if iterations >= max_iterations:
             return "max_iterations", iterations

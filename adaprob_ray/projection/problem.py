@@ -39,6 +39,8 @@ CHEAP = 32  # classes up to which a Hessian costs less than half a pass
 DENSE = 256  # classes up to which the curvature is the whole Hessian, beyond it its diagonal
 CHUNK = {"cpu": 2**17}  # entries of a chunk, 1 MiB in float64: it stays in the cache through all operations of a pass
 CHUNK_ELSEWHERE = 2**24
+MANY_ENTRIES, LEAST_IN_FLOAT32 = 2**15, 1e-30  # products in float32 are worth it, and Σ 1/w does not overflow
+WORTH_KEEPING = 64  # rows
 WIDE, MANY = 24, 4096  # columns that make the product of so many rows with themselves efficient
 SAFE_EXPONENT = 600.0  # exp(±600) is far inside float64, so that rows need no maximum taken out
 _EPS = torch.finfo(torch.float64).eps
@@ -137,20 +139,23 @@ class Problem:
         return float(inverse_N.sum() if self.counts_N is None else inverse_N @ self.counts_N) / self.size
 
     def constants(self, rows: slice) -> Constants:
-        """Computed once for each chunk."""
+        """Computed once for each chunk, unless chunks are so short that keeping them costs more than their rows."""
         key = rows.start, rows.stop
-        if key not in self.cached:
-            weights_B = self.weights_N[rows]
-            counts_B = None if self.counts_N is None else self.counts_N[rows]
-            inverse_B = weights_B.reciprocal()
-            self.cached[key] = Constants(
-                inverse_B1=inverse_B[:, None],
-                log_mass_B1=self.log_mass_N[rows, None],
-                mass_B=weights_B if counts_B is None else weights_B * counts_B,
-                root_B=(inverse_B if counts_B is None else inverse_B * counts_B).sqrt(),
-                counts_B=counts_B,
-            )
-        return self.cached[key]
+        if key in self.cached:
+            return self.cached[key]
+        weights_B = self.weights_N[rows]
+        counts_B = None if self.counts_N is None else self.counts_N[rows]
+        inverse_B = weights_B.reciprocal()
+        constants = Constants(
+            inverse_B1=inverse_B[:, None],
+            log_mass_B1=self.log_mass_N[rows, None],
+            mass_B=weights_B if counts_B is None else weights_B * counts_B,
+            root_B=(inverse_B if counts_B is None else inverse_B * counts_B).sqrt(),
+            counts_B=counts_B,
+        )
+        if rows.stop - rows.start >= min(WORTH_KEEPING, self.rows):
+            self.cached[key] = constants
+        return constants
 
     @property
     def classes(self) -> int:
@@ -211,6 +216,8 @@ class Problem:
         if key not in self.scratch:
             longest = self.scratch.get((name, 0))
             if longest is None or len(longest) < shape[0]:
+                for old in [other for other in self.scratch if other[0] == name]:
+                    del self.scratch[old]  # views of what is too short now
                 longest = torch.empty(shape, dtype=dtype, device=self.source.device)
                 self.scratch[name, 0] = longest
             self.scratch[key] = longest[: shape[0]]
@@ -250,7 +257,8 @@ class Sums:
         self.curvature: Tensor | None = None
         self.row_error = 0.0
         # A Hessian only steers: float32 products halve its price, and long sums are still in float64.
-        self.narrow = torch.float32 if problem.rows * problem.classes > 2**15 else torch.float64
+        fits = problem.rows * problem.classes > MANY_ENTRIES and problem.smallest_weight > LEAST_IN_FLOAT32
+        self.narrow = torch.float32 if fits else torch.float64
 
     def add(self, chunk: Tilted) -> None:
         constants, normalise = chunk.constants, self.problem.normalise
@@ -264,14 +272,14 @@ class Sums:
             self.value = _plus(self.value, torch.dot(constants.mass_B, partition_B))
             self.row_error = max(self.row_error, float((partition_B - 1).abs().max()))
         if self.wanted:
-            self.curvature = _plus(self.curvature, self._curvature(chunk, inverse_B, share_B))
+            self.curvature = _plus(self.curvature, self._curvature(chunk, inverse_B))
 
-    def _curvature(self, chunk: Tilted, inverse_B: Tensor, share_B: Tensor) -> Tensor:
-        """Of one chunk Σ_b g_b g_bᵀ / w_b, or the diagonal of its Hessian. It overwrites the chunk."""
+    def _curvature(self, chunk: Tilted, inverse_B: Tensor) -> Tensor:
+        """Of one chunk Σ_b g_b g_bᵀ / w_b, or the diagonal of its Hessian."""
         root_B = chunk.constants.root_B * inverse_B
-        if not self.problem.dense:
-            diagonal_C = torch.mv(chunk.exp_BC.t(), share_B * chunk.constants.inverse_B1[:, 0])
-            return diagonal_C - torch.mv(chunk.exp_BC.square_().t(), root_B.square_())
+        if not self.problem.dense:  # Σ g (1 − g) / w: entry by entry, which no small g can drown in
+            others_BC = (chunk.sum_B[:, None] - chunk.exp_BC).clamp_(min=0.0)
+            return torch.mv(others_BC.mul_(chunk.exp_BC).t(), root_B.square_())
         scaled_BC = self.problem.room("scaled", chunk.exp_BC.shape, self.narrow)
         return gram(torch.mul(chunk.exp_BC, root_B[:, None], out=scaled_BC)).to(torch.float64)
 
@@ -285,11 +293,12 @@ class Sums:
             curvature = -curvature
             np.fill_diagonal(curvature, 0.0)
             np.fill_diagonal(curvature, -curvature.sum(axis=1))
+        residual = float(np.abs(gradient_C).max()) / problem.size
         return Dual(
             value=float(self.value) + float(alpha_C @ problem.totals_C),
             rounding=_EPS * (problem.magnitude + 3 * reach * problem.size),
             gradient_C=gradient_C,
-            residual=float(np.abs(gradient_C).max()) / problem.size,
+            residual=residual if residual < math.inf else math.inf,  # NaN is no number to report
             curvature=curvature,
             row_error=self.row_error,
         )

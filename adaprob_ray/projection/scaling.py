@@ -27,7 +27,7 @@ def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations:
     alpha_C, here, iterations, trajectory = np.zeros(problem.classes), start, 0, [start.residual]
     while here.residual > tolerance and iterations < max_iterations:
         mass_C = np.maximum(problem.totals_C - here.gradient_C, np.finfo(np.float64).tiny)
-        ahead_C = alpha_C + problem.smallest_weight * np.log(mass_C / problem.totals_C)
+        ahead_C = alpha_C + problem.smallest_weight * (np.log(mass_C) - np.log(problem.totals_C))
         there = problem.dual(ahead_C - ahead_C.mean())
         trajectory.append(there.residual)
         if not there.finite:

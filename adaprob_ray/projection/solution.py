@@ -37,9 +37,11 @@ class Solution(Generic[Targets]):
     """
 
     targets: Targets
-    """g [N, K] in the dtype of log_reference, blocks where that was given in blocks; rows sum to 1 whatever the status."""
+    """g [N, K] in the dtype of log_reference, blocks where that was given in blocks. Rows sum to 1 whatever the status, but for
+    `normalise=False`. Where the totals are infeasible this is the reference, over all classes."""
     multipliers: Tensor
-    """α [K] float64 on the CPU, summing to 0 over the finite ones (but for `normalise=False`); +inf where the total is 0."""
+    """α [K] float64 on the CPU, summing to 0 over the finite ones (but for `normalise=False`); +inf where the total is 0;
+    all 0 where the totals are infeasible."""
     status: Status
     residual: float
     """max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast."""
@@ -63,8 +65,9 @@ def message(outcome: Outcome, tolerance: float, *notes: str) -> str:
 
 
 def _advice(outcome: Outcome) -> str:
+    other = ", or take solver='newton'" if outcome.dual.row_error == 0 else ""  # which solves the normalised problem
     if outcome.status == "max_iterations":
-        faster = " or step_size, or take solver='newton'" if outcome.step_size is not None else " or the tolerance"
+        faster = f" or step_size{other}" if outcome.step_size is not None else " or the tolerance"
         return f"Stopped after {outcome.iterations} iterations; raise max_iterations{faster}."
     if outcome.status == "stalled":
         return (
@@ -73,7 +76,7 @@ def _advice(outcome: Outcome) -> str:
         )
     if outcome.status == "diverged":
         return (
-            f"A step of size {outcome.step_size:.3g} led to a dual above the one at the start; lower step_size, leave it "
-            "out for one that cannot diverge, or take solver='newton'. The targets are those before that step."
+            f"A step of size {outcome.step_size:.3g} led to a dual above the one at the start; lower step_size, or leave it "
+            f"out for one that cannot diverge{other}. The targets are those before that step."
         )
     return ""

@@ -26,16 +26,14 @@ class RowBlocks:
     """
 
     def __init__(self, array: Any, rows: int = 8192) -> None:
-        if getattr(array, "ndim", None) != 2:
-            raise InputError(f"RowBlocks needs an array of shape [rows, classes]; given {_what(array)}")
-        if not (isinstance(rows, int) and rows >= 1):
+        if not isinstance(array, (np.ndarray, Tensor)) or array.ndim != 2:
+            raise InputError(f"RowBlocks needs an array or tensor of shape [rows, classes]; given {_what(array)}")
+        if not (isinstance(rows, (int, np.integer)) and rows >= 1):
             raise InputError(f"rows must be a whole number of at least 1; given {rows!r}")
-        self.array, self.rows = array, rows
+        self.array, self.rows = array, int(rows)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, len(self.array), self.rows):
-            block = self.array[start : start + self.rows]
-            yield block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))
+    def __iter__(self) -> Iterator[Any]:
+        return (_as_tensor(self.array[start : start + self.rows]) for start in range(0, len(self.array), self.rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +70,6 @@ class Source:
             f"given {block.shape[1]}, {block.dtype} and {block.device}"
         )
 
-    def chunks(self, rows: int) -> Iterator[tuple[slice, Tensor]]:
-        """All rows, at most `rows` at a time, each with its positions."""
-        at = 0
-        for block in self.blocks():
-            for start in range(0, len(block), rows):
-                chunk = block[start : start + rows]
-                yield slice(at, at + len(chunk)), chunk
-                at += len(chunk)
-
 
 def open_source(log_reference: Any) -> Source | str:
     """The Source, or what is wrong. Of blocks only the first is read."""
@@ -93,11 +82,12 @@ def open_source(log_reference: Any) -> Source | str:
     again = f"log_reference must be {POSSIBLE}, or blocks of its rows that can be read again and again (see RowBlocks)"
     if isinstance(log_reference, (str, bytes)) or not isinstance(log_reference, Iterable):
         return f"{again}; given {_what(log_reference)}"
-    if isinstance(log_reference, Iterator):
-        return f"{again}; given {_what(log_reference)}, which can be read only once"
     if hasattr(log_reference, "ndim"):
         return f"{again}; given {_what(log_reference)}: take torch.from_numpy or RowBlocks"
-    first = next(iter(log_reference), None)
+    blocks = iter(log_reference)
+    first = next(blocks, None)
+    if blocks is iter(log_reference):
+        return f"{again}; given {_what(log_reference)}, which can be read only once"
     if first is None:
         return f"{again}; given no block at all"
     first = _as_tensor(first)
@@ -108,14 +98,21 @@ def open_source(log_reference: Any) -> Source | str:
 
 
 def _as_tensor(block: Any) -> Any:
+    """Tensors as they are, arrays as tensors of their own memory; what cannot be one as it is."""
     if isinstance(block, Tensor):
         return block.detach()
-    return torch.from_numpy(np.array(block)) if isinstance(block, np.ndarray) else block
+    if not isinstance(block, np.ndarray):
+        return block
+    try:
+        return torch.from_numpy(np.array(block, dtype=block.dtype.newbyteorder("=")))
+    except TypeError:
+        return block
 
 
 def _block_fault(block: Any) -> str | None:
-    if not isinstance(block, Tensor):
-        return f"must be {POSSIBLE}; given {_what(block)}"
+    if not isinstance(block, Tensor) or block.layout != torch.strided or block.is_meta:
+        kind = f" {block.dtype}" if isinstance(block, np.ndarray) else ""
+        return f"must be {POSSIBLE}; given {_what(block)}{kind}"
     if block.dtype not in DTYPES:
         return f"must be {POSSIBLE}; given dtype {block.dtype}"
     if block.ndim != 2 or 0 in block.shape:

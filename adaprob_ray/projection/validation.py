@@ -19,7 +19,8 @@ from adaprob_ray.projection.problem import CHEAP, Dual, Problem, Sums, Tilted, W
 from adaprob_ray.projection.source import Source, open_source
 
 TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
-_EPS, _TINY = torch.finfo(torch.float64).eps, torch.finfo(torch.float64).tiny
+LEAST_WEIGHT = 1e-200  # of the largest: sums of 1/w must not overflow
+_EPS = torch.finfo(torch.float64).eps
 
 
 def check(
@@ -51,7 +52,7 @@ def _problem(source: Source, given_N: Tensor, totals_K: Tensor, normalise: bool)
     """The Problem; its log_mass_N and its support are written by the scan."""
     largest_weight = float(given_N.max())
     kept_C = totals_K.nonzero().squeeze(1) if normalise else torch.arange(len(totals_K))
-    weights_N = (given_N / largest_weight).clamp(min=_TINY).to(source.device)
+    weights_N = (given_N / largest_weight).clamp(min=LEAST_WEIGHT).to(source.device)
     return Problem(
         source=source,
         rows=len(given_N),
@@ -129,8 +130,11 @@ def _rescale(totals_K: Tensor, rows: int) -> tuple[Tensor, str]:
 def _vector(name: str, given: Any, length: int | None, possible: str) -> tuple[Tensor, str | None]:
     """`given` as a float64 tensor on the CPU, or what is wrong with its type or shape."""
     try:
-        vector = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
-    except (TypeError, ValueError, RuntimeError):
+        if given is None:
+            raise TypeError
+        tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, dtype=np.float64))
+        vector = tensor.detach().to_dense().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return torch.empty(0), f"{name} must hold {possible}; given {type(given).__name__} {given!r:.60}"
     if vector.ndim != 1 or len(vector) != (len(vector) if length is None else length) or not len(vector):
         wanted = "rows" if length is None else length

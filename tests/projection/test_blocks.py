@@ -23,7 +23,7 @@ class Counted:
 
     def __iter__(self):
         self.read += 1
-        return iter(self.matrix.split(self.rows))
+        yield from self.matrix.split(self.rows)
 
 
 @pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
@@ -97,11 +97,23 @@ def test_a_sample_counts_by_its_rows(monkeypatch):
     assert whole_passes < with_sample.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
 
 
+class OneShot:
+    """Looks as if it could be read again."""
+
+    def __init__(self, blocks: list[Tensor]) -> None:
+        self.blocks = iter(blocks)
+
+    def __iter__(self):
+        return self.blocks
+
+
 def test_what_is_not_a_matrix_in_blocks_is_named():
     log_r_NK, weights_N, totals_K = instance()
     good = list(log_r_NK.split(5))
     cases = {
-        "can be read only once": iter(good),
+        "given list_iterator, which can be read only once": iter(good),
+        "given OneShot, which can be read only once": OneShot(good),
+        "given ndarray of shape [2, 2] <U1": [np.array([["a", "b"]] * 2)],
         "given no block at all": [],
         "block 1 of log_reference must have 4 classes": [good[0], good[1][:, :3], good[2]],
         "block 2 of log_reference must have 4 classes, torch.float64": [good[0], good[1], good[2].float()],
@@ -130,13 +142,15 @@ def test_rows_that_come_and_go_are_noticed(later):
 
         def __iter__(self):
             self.read += 1
-            return iter(more_NK[: 12 if self.read <= 2 else later].split(5))
+            yield from more_NK[: 12 if self.read <= 2 else later].split(5)
 
     with pytest.raises(InputError, match=f"yielded 12 rows when it was first read, and {later} later"):
         project(Changing(), weights_N, totals_K)
 
 
 def test_row_blocks_say_what_they_need():
+    big_endian = RowBlocks(np.arange(6.0).reshape(3, 2).astype(">f4"), rows=np.int64(2))
+    assert torch.equal(torch.cat(list(big_endian)), torch.arange(6.0).reshape(3, 2))
     with pytest.raises(InputError, match=r"shape \[rows, classes\]; given ndarray of shape \[3\]"):
         RowBlocks(np.zeros(3))
     with pytest.raises(InputError, match="rows must be a whole number of at least 1; given 0"):

@@ -341,6 +341,49 @@ def test_weights_beyond_the_reach_of_float64_stall_with_finite_targets():
     assert_sane(solution)
 
 
+@pytest.mark.parametrize("classes", [5, 300])
+@pytest.mark.parametrize("margin", [60.0, 200.0, 720.0])
+def test_rows_that_are_all_but_certain(classes, margin):
+    """Where g (1 − g) vanishes in float64: the first step must still go somewhere."""
+    solution = project(*forgetting(4 * classes, classes, torch.arange(1, 4 * classes, classes), margin=margin, lam=1.0))
+    assert_sane(solution)
+    assert solution.status == "converged", solution.message
+
+
+def test_a_certain_network_and_totals_all_in_one_class():
+    log_r_NK = torch.zeros(200, 5, dtype=torch.float64)
+    log_r_NK[torch.arange(200), torch.arange(200) % 5] = 720.0
+    solution = project(log_r_NK, torch.ones(200), [196.0, 1, 1, 1, 1])
+    assert solution.status == "converged", solution.message
+
+
+@pytest.mark.parametrize("lightest", [1e-38, 5e-324])
+def test_weights_far_below_the_reach_of_float32_are_no_error(lightest):
+    log_r_NK, weights_N, totals_K = instance(8000, 5)
+    weights_N[::8] = lightest
+    assert_sane(project(log_r_NK, weights_N, totals_K))
+    assert_sane(project(log_r_NK, torch.logspace(-80, 80, 8000, dtype=torch.float64), totals_K))
+
+
+def test_arguments_come_as_they_are():
+    log_r_NK, weights_N, totals_K = instance()
+    plain = solved(log_r_NK, weights_N, totals_K).targets
+    reversed_ = weights_N.numpy()[::-1].copy()[::-1]
+    big = totals_K.numpy().astype(">f8")
+    assert torch.equal(solved(log_r_NK, reversed_, big).targets, plain)
+    asked_K = torch.full((4,), 3.0, requires_grad=True)
+    log_r_NK[2:, 0] = -INF
+    assert project(log_r_NK, weights_N, asked_K, max_iterations=np.int64(5)).status == "infeasible"
+
+
+def test_scaling_reports_no_nan():
+    given_ = torch.zeros(100, 4).double(), torch.logspace(-300, 0, 100, dtype=torch.float64), [1e-310, 50.0, 50.0, 0.0]
+    for solver in ("scaling", "newton", "dual_ascent"):
+        solution = project(*given_, solver=solver)
+        assert not solution.trajectory.isnan().any()
+        assert_sane(solution)
+
+
 def test_a_small_gap_in_the_totals_is_scaled_away_and_said():
     log_r_NK, weights_N, totals_K = instance()
     solution = solved(log_r_NK, weights_N, totals_K * (1 + 5e-7))
@@ -383,6 +426,10 @@ def spoiled(value: float) -> Tensor:
         ({"totals": [INF, 4.0, 4.0, 4.0]}, ["totals", "finite", "inf for class 0"]),
         ({"totals": [3.0, 3.0, 3.0, 3.1]}, ["totals", "sum to the number of rows, 12", "12.1"]),
         ({"solver": "newtn"}, ["solver", "'newtn'", "did you mean 'newton'"]),
+        ({"log_reference": torch.eye(12, 4).to_sparse()}, ["log_reference", "torch tensor", "[12, 4]"]),
+        ({"weights": [10**400] + [1] * 11}, ["weights", "number above 0"]),
+        ({"tolerance": "1e-9"}, ["tolerance", "'1e-9'"]),
+        ({"max_iterations": True}, ["max_iterations", "whole", "True"]),
         ({"tolerance": 0.0}, ["tolerance", "above 0", "0.0"]),
         ({"tolerance": math.nan}, ["tolerance", "finite", "nan"]),
         ({"max_iterations": 0}, ["max_iterations", "at least 1", "0"]),

@@ -179,8 +179,27 @@ def test_a_step_within_a_radius_is_shortened_or_bent():
     long, _ = diagonal.step(gradient, 1e9)
     short, promised = diagonal.step(gradient, 0.1)
     assert np.linalg.norm(short) == pytest.approx(0.1)
-    assert short == pytest.approx(long * 0.1 / np.linalg.norm(long))
     assert promised > 0
+    assert gradient @ short < 0
+    assert short @ long > 0
+
+
+def test_a_class_without_curvature_gets_a_step_within_the_radius():
+    diagonal = models.DiagonalModel()
+    diagonal.renew(np.array([0.0, 1e-320, 5.0]))
+    step, promised = diagonal.step(np.array([3.0, -2.0, -1.0]), 0.5)
+    assert np.linalg.norm(step) == pytest.approx(0.5)
+    assert promised > 0
+
+
+def test_a_hessian_below_the_reach_of_float64_gives_a_finite_step():
+    model = models.DenseModel()
+    model.renew(np.full((3, 3), -1e-315) + 3e-315 * np.eye(3))
+    step, promised = model.step(np.array([2.0, -1.0, -1.0]), 4.0)
+    assert np.linalg.norm(step) == pytest.approx(4.0, rel=0.2)
+    assert promised > 0
+    model.renew(np.full((3, 3), np.nan))
+    assert np.isfinite(model.step(np.array([2.0, -1.0, -1.0]), 4.0)[0]).all()
 
 
 def test_many_classes_are_solved_with_a_diagonal(monkeypatch):
