@@ -42,7 +42,7 @@ CHUNK_ELSEWHERE = 2**24
 MANY_ENTRIES, LEAST_IN_FLOAT32 = 2**15, 1e-30  # products in float32 are worth it, and Σ 1/w does not overflow
 WORTH_KEEPING = 64  # rows
 WIDE, MANY = 24, 4096  # columns that make the product of so many rows with themselves efficient
-SAFE_EXPONENT = 600.0  # exp(±600) is far inside float64, so that rows need no maximum taken out
+SAFE_EXPONENT = 300.0  # exp(±300) and its square are far inside float64, so that rows need no maximum taken out
 _EPS = torch.finfo(torch.float64).eps
 
 
