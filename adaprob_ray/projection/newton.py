@@ -32,7 +32,7 @@ GROWTH = 2.0  # of the radius
 LONGEST = 1e100  # a radius whose square still fits in float64
 FIRST = 0.75  # of the mean log-odds
 SHORT_STEP = 0.03  # of the smallest weight: g, and with it the Hessian, then change by some 3 % or less
-EASY_STEP = 1.0  # of the smallest weight: Newton's method itself arrives in two or three passes
+EASY_STEP = 2.0  # of the smallest weight: Newton's method itself arrives in two or three passes
 SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-4  # the latter of the residual at the start
 _EPS = np.finfo(np.float64).eps
 

@@ -166,25 +166,23 @@ class Problem:
     def dense(self) -> bool:
         return self.classes <= DENSE
 
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """The reference as it is stored, kept classes only, in chunks that stay in the cache."""
+    def numbered_blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """The reference as it was given, all classes, each block with its rows. Raises InputError if they are others now."""
         at = 0
         for block in self.source.blocks():
-            yield from split(block, at, self.kept_C)
             at += len(block)
+            if at <= self.rows:
+                yield slice(at - len(block), at), block
+        if at != self.rows:
+            raise InputError(f"log_reference yielded {self.rows} rows when it was first read, and {at} later")
 
     def tilted(self, alpha_C: Vector, reach: float) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
         """Eq. (6) at α with max |α_k| = `reach`: each block and its chunks, each of which overwrites the one before; one
         pass over the rows."""
         self.work.rows += self.rows
         tilt = Tilt(self, alpha_C, safe=reach <= SAFE_EXPONENT * self.smallest_weight)
-        at = 0
-        for block in self.source.blocks():
-            if at + len(block) <= self.rows:
-                yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, at, self.kept_C))
-            at += len(block)
-        if at != self.rows:
-            raise InputError(f"log_reference yielded {self.rows} rows when it was first read, and {at} later")
+        for numbers, block in self.numbered_blocks():
+            yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, numbers.start, self.kept_C))
 
     def dual(self, alpha_C: Vector, *, curvature: bool = False) -> Dual:
         """D(α) and its gradient, and its curvature if asked for, in one pass over the rows."""

@@ -46,7 +46,7 @@ def draw(problem: Problem, here: Dual) -> tuple[Problem, Dual]:
     """A smaller Problem like `problem`, whose dual at α = 0 is `here`, and its own dual there. Reads the rows once."""
     mass_C = problem.totals_C - here.gradient_C
     rarity_N = rarity(problem)
-    parts = (_choose(problem, rows, log_BC, mass_C, rarity_N) for rows, log_BC in problem.chunks())
+    parts = (_choose(problem, rows, block, mass_C, rarity_N) for rows, block in problem.numbered_blocks())
     chosen = [part for part in parts if len(part[0])]
     log_SC, rows_S, counts_S = (torch.cat(parts) for parts in zip(*chosen, strict=True))
     counts_S = _stand_for_all(counts_S, problem.size)
@@ -78,24 +78,27 @@ def rarity(problem: Problem) -> Tensor:
 
 
 def _choose(
-    problem: Problem, rows: slice, log_BC: Tensor, mass_C: Vector, rarity_N: Tensor
+    problem: Problem, rows: slice, log_BK: Tensor, mass_C: Vector, rarity_N: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The kept rows of a chunk, their positions, and how many rows each of them stands for."""
+    """The rows of a block that are kept, kept classes only, their positions, and how many rows each of them stands for."""
     gap_C = np.abs(problem.totals_C - mass_C) / np.maximum(mass_C, 1e-300)
     far_F = np.argsort(gap_C)[-FAR_CLASSES:]
     far_F = far_F[gap_C[far_F] >= FAR * gap_C.max()]
     mean = float(gap_C[far_F] @ mass_C[far_F]) / problem.size
     log_mass_B = problem.log_mass_N[rows]
     nearness_B = torch.zeros_like(log_mass_B)
-    for k in far_F.tolist():
-        nearness_B += (log_BC[:, k].to(torch.float64) - log_mass_B).exp_() * gap_C[k]
+    for c in far_F.tolist():
+        k = c if problem.kept_C is None else int(problem.kept_C[c])
+        nearness_B += (log_BK[:, k].to(torch.float64) - log_mass_B).exp_().mul_(gap_C[c])
     score_B = 1 + rarity_N[rows] + nearness_B / max(mean, 1e-300)
     counts_B = torch.ones_like(score_B) if problem.counts_N is None else problem.counts_N[rows]
     kept_B = counts_B * score_B * (sample_size(problem) / (3 * problem.size))
     position_B = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=score_B.device)
     picked_S = (position_B.mul_(GOLDEN).frac_() < kept_B).nonzero().squeeze(1)
     counts_S = counts_B[picked_S] / kept_B[picked_S].clamp(max=1.0)
-    return log_BC[picked_S], picked_S + rows.start, counts_S
+    log_SK = log_BK[picked_S]
+    log_SC = log_SK if problem.kept_C is None else log_SK.index_select(1, problem.kept_C)
+    return log_SC, picked_S + rows.start, counts_S
 
 
 def _stand_for_all(counts_S: Tensor, size: int) -> Tensor:

@@ -87,7 +87,7 @@ def test_no_period_of_the_data_falls_in_with_it(period):
     whole = validation.check(torch.zeros(40_000, 2, dtype=torch.float64), torch.ones(40_000), [20_000.0] * 2)[0]
     rarity_N = sample.rarity(whole)
     positions = [
-        sample._choose(whole, rows, log_BC, np.full(2, 20_000.0), rarity_N)[1] for rows, log_BC in whole.chunks()
+        sample._choose(whole, rows, block, np.full(2, 20_000.0), rarity_N)[1] for rows, block in whole.numbered_blocks()
     ]
     counts = torch.bincount(torch.cat(positions) % period, minlength=period).double()
     assert (counts / counts.mean() - 1).abs().max() < 3 / math.sqrt(float(counts.mean()))
