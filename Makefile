@@ -28,10 +28,11 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed
+bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.orchestration
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.projection
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }

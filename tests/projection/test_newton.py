@@ -83,6 +83,28 @@ def test_agrees_with_bfgs_on_the_dual(seed):
     assert np.abs(solution.multipliers.numpy() - (oracle.x - oracle.x.mean())).max() < 1e-7
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_targets_agree_with_a_generic_convex_solver(seed):
+    """SciPy's trust-exact on the dual, the last multiplier fixed at 0, derivatives by autograd: to 1e-8."""
+    log_r_NK, weights_N, totals_K = instance(20, 5, seed)
+
+    def dual(alpha: Tensor) -> Tensor:
+        alpha_K = torch.cat([alpha, torch.zeros(1, dtype=torch.float64)])
+        return weights_N @ (log_r_NK - alpha_K / weights_N[:, None]).logsumexp(1) + alpha_K @ totals_K
+
+    oracle = optimize.minimize(
+        lambda a: float(dual(torch.tensor(a))),
+        np.zeros(4),
+        jac=lambda a: torch.func.grad(dual)(torch.tensor(a)).numpy(),
+        hess=lambda a: torch.func.hessian(dual)(torch.tensor(a)).numpy(),
+        method="trust-exact",
+        options={"gtol": 1e-10},
+    )
+    alpha_K = torch.cat([torch.tensor(oracle.x), torch.zeros(1, dtype=torch.float64)])
+    g_NK = (log_r_NK - alpha_K / weights_N[:, None]).softmax(1)
+    assert (solved(log_r_NK, weights_N, totals_K).targets - g_NK).abs().max() < 1e-8
+
+
 @pytest.mark.parametrize(("margin", "spread"), [(0.0, 1.0), (0.0, 10.0), (8.0, 4.0), (20.0, 10.0)])
 def test_recovers_an_answer_that_the_problem_was_built_from(margin, spread):
     log_r_NK = logits(200, 5, margin=margin).log_softmax(1)
