@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,13 +69,16 @@ def sinkhorn_curve(given: Given) -> Curve:
     log_r_NK, _, totals_K = given
     masses = torch.full((len(log_r_NK),), 1 / len(log_r_NK), dtype=torch.float64), totals_K / len(log_r_NK)
     curve: Curve = []
-    for power in range(10):
-        seconds, plan_NK = timed(
-            lambda power=power: ot.bregman.sinkhorn_log(
-                *masses, -log_r_NK, 1.0, numItermax=2**power, stopThr=0, warn=False
-            )
+
+    def run(iterations: int) -> torch.Tensor:
+        plan: torch.Tensor = ot.bregman.sinkhorn_log(
+            *masses, -log_r_NK, 1.0, numItermax=iterations, stopThr=0, warn=False
         )
-        curve.append((seconds, 2 * 2**power, float((plan_NK.sum(0) - masses[1]).abs().max())))
+        return plan
+
+    for iterations in (2**power for power in range(10)):
+        seconds, plan_NK = timed(functools.partial(run, iterations))
+        curve.append((seconds, 2 * iterations, float((plan_NK.sum(0) - masses[1]).abs().max())))
     return curve
 
 
