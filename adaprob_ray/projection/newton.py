@@ -105,10 +105,13 @@ def _descend(
         gradient_C = without_gauge(point.here.gradient_C)
         step_C, predicted = model.step(gradient_C, point.radius)
         length = math.sqrt(float(step_C @ step_C))
-        if not predicted > 0 or length <= _EPS * max(
-            math.sqrt(float(point.alpha_C @ point.alpha_C)), problem.smallest_weight
-        ):
-            return "stalled", iterations
+        reach = max(math.sqrt(float(point.alpha_C @ point.alpha_C)), problem.smallest_weight)
+        if not predicted > 0 or length <= _EPS * reach:
+            if point.here.curvature is not None:
+                return "stalled", iterations
+            point.here = problem.dual(point.alpha_C, curvature=True)  # the model was mended or a sample's: try D's own
+            model.renew(point.here.curvature)
+            continue
         far = not problem.dense or float(np.abs(step_C).max()) > SHORT_STEP * problem.smallest_weight
         there = problem.dual(point.alpha_C + step_C, curvature=far)
         trajectory.append(there.residual)
