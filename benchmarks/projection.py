@@ -4,9 +4,9 @@
 
 Time is to the same residual (largest column error / N) for all: 1e-6, and 1e-9. Newton and L-BFGS take turns, and the ratio is
 the median over rounds; the others run once (more often where that is brief), until they arrive or have taken CAP times
-Newton's time: "> x". NumPy's and SciPy's
-own BLAS get one thread, as their second one would compete with torch's. POT is in the extra `dev`. About 15 minutes on two
-cores; with 1,000 classes the slow solvers take as long again, so they are left out there unless --slow-classes says otherwise.
+Newton's time: "> x". NumPy's and SciPy's own BLAS get one thread, as their second one would compete with torch's. POT is in the
+extra `dev`. About 15 minutes on two cores; with 1,000 classes the slow solvers take as long again, so they are left out there
+unless --slow-classes says otherwise.
 """
 
 from __future__ import annotations
