@@ -38,7 +38,7 @@ from torch.nn import functional
 from adaprob_ray.data.batches import Batch, Part
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.projection import Solution, project
+from adaprob_ray.projection import SOLVERS, Solution, project
 from adaprob_ray.sweep.settings import hyper
 from adaprob_ray.training import Loss, Step, predict, pull_to_start, set_mode, sgd, train_epoch
 
@@ -71,7 +71,7 @@ class AdaProb(Unlearning):
     totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
     source: str = hyper("original", choices=("original",), about="the model whose outputs f are")
     pseudo: str = hyper("uniform", choices=("uniform", "random"))
-    solver: str = hyper("newton", choices=("newton", "dual_ascent", "scaling"), about="of the projection")
+    solver: str = hyper("newton", choices=SOLVERS, about="of the projection")
     eta: float | None = hyper(None, above=0, about="η of Eq. (7), for dual_ascent; by default one that cannot diverge")
     solver_iterations: int = hyper(100, low=1)
     lam: float = hyper(1.0, above=0, about="λ")

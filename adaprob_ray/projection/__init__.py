@@ -11,6 +11,7 @@ Axes: N rows, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from typing import Any, TypedDict, Unpack, overload
@@ -22,12 +23,12 @@ from torch import Tensor
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.projection import dual_ascent, newton, scaling
 from adaprob_ray.projection.feasibility import Violation
-from adaprob_ray.projection.problem import Dual, Problem
+from adaprob_ray.projection.problem import Problem
 from adaprob_ray.projection.solution import Outcome, Solution, message
 from adaprob_ray.projection.source import RowBlocks
 from adaprob_ray.projection.validation import check
 
-__all__ = ["RowBlocks", "Solution", "project"]
+__all__ = ["SOLVERS", "RowBlocks", "Solution", "project"]
 
 SOLVERS = ("newton", "dual_ascent", "scaling")
 MOST_CLASSES = 10  # named in a message
@@ -134,7 +135,7 @@ def _infeasible(log_reference: Any, problem: Problem, violation: Violation, note
     totals_K[kept_C] = problem.totals_C
     gradient_K = start.gradient_C - even + totals_K
     residual = float(np.abs(gradient_K).max()) / problem.rows
-    start = Dual(**{**vars(start), "gradient_C": gradient_K, "residual": residual})
+    start = dataclasses.replace(start, gradient_C=gradient_K, residual=residual)
     outcome = Outcome(np.zeros_like(even), start, "infeasible", 0, [residual])
     return _solution(whole, outcome, " ".join(filter(None, [text, note])))
 

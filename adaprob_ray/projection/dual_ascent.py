@@ -55,6 +55,6 @@ def minimise(
 def curvature_bound(problem: Problem, start: Dual) -> float:
     """L for weights relative to the largest."""
     if problem.normalise:
-        return 0.5 * problem.mean_inverse * problem.size
+        return 0.5 * float(problem.weights_N.reciprocal().sum())
     mass_C = problem.totals_C - start.gradient_C
     return float(np.maximum(mass_C, problem.totals_C).max()) / problem.smallest_weight

@@ -102,8 +102,8 @@ class Problem:
     """One projection over `rows` rows that stand for `size` (they differ for a sample, whose `counts_N` are not None).
 
     `log_mass_N` is each row's log-sum-exp over the kept classes; `kept_C` is None where no class is dropped; `log_odds` is
-    the mean over rows of log p / (1 − p) of the likeliest class. Without
-    `normalise` it is Eq. (6) as printed, g_nk = r_nk exp(−α_k / w_n), and D has Σ_k r_nk exp(−α_k / w_n) without its log.
+    the mean over rows of log p / (1 − p) of the likeliest class. Without `normalise` it is Eq. (6) as printed,
+    g_nk = r_nk exp(−α_k / w_n), and D has Σ_k r_nk exp(−α_k / w_n) without its log.
     """
 
     source: Source
@@ -131,12 +131,6 @@ class Problem:
     @cached_property
     def smallest_weight(self) -> float:
         return float(self.weights_N.min())
-
-    @cached_property
-    def mean_inverse(self) -> float:
-        """The mean of 1/w over all rows that are stood for."""
-        inverse_N = self.weights_N.reciprocal()
-        return float(inverse_N.sum() if self.counts_N is None else inverse_N @ self.counts_N) / self.size
 
     def constants(self, rows: slice) -> Constants:
         """Computed once for each chunk, unless chunks are so short that keeping them costs more than their rows."""

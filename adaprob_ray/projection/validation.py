@@ -105,14 +105,14 @@ class _Scan:
             for row in (~top_B.isfinite()).nonzero().squeeze(1).tolist():
                 self.wrong.append((rows.start + row, "only -inf" if top_B[row] == -torch.inf else "NaN or +inf"))
             return
-        log_BC = log_BK if problem.kept_C is None else log_BK.index_select(1, problem.kept_C)
+        log_BC = log_BK
+        if problem.kept_C is not None:  # a row may have no kept class at all
+            log_BC = log_BK.index_select(1, problem.kept_C)
+            top_B = log_BC.amax(dim=1).to(torch.float64).clamp(min=-torch.finfo(torch.float64).max)
         if bool(log_BC.amin() == -torch.inf):
             problem.support.add(log_BC > -torch.inf)
-            top_B = log_BC.amax(dim=1).to(torch.float64).clamp(min=-torch.finfo(torch.float64).max)
         else:
             problem.support.add_full(len(log_BC))
-            if problem.kept_C is not None:
-                top_B = log_BC.amax(dim=1).to(torch.float64)
         exp_BC = problem.room("tilt", log_BC.shape, torch.float64).copy_(log_BC).sub_(top_B[:, None]).exp_()
         sum_B = exp_BC.sum(dim=1)
         problem.log_mass_N[rows] = sum_B.log().add_(top_B)
