@@ -47,10 +47,10 @@ def hessians_formed(given: Given, tolerance: float) -> float:
     formed = 0.0
     real = problem.Problem.dual
 
-    def counting(self: problem.Problem, alpha_C: Any, *, curvature: bool = False) -> problem.Dual:
+    def counting(self: problem.Problem, alpha_C: Any, *, curvature: bool = False, last: bool = False) -> problem.Dual:
         nonlocal formed
         formed += curvature and self.dense and self.rows / len(given[1])
-        return real(self, alpha_C, curvature=curvature)
+        return real(self, alpha_C, curvature=curvature, last=last)
 
     problem.Problem.dual = counting  # type: ignore[method-assign]
     try:

@@ -7,8 +7,9 @@ is not, until α has crossed the rows' log-odds. Damping in proportion to the ma
 that column empties; steps of a given length, twice as long each time that the model proves right, cross in a few passes.
 Most of these passes are spent on a sample of the rows (sample.py); the whole is then a few steps from its solution.
 
-A Hessian costs a product on top of a pass. It is formed where a step is long enough to change it much; after shorter ones
-the change of the gradient mends it.
+A Hessian costs a product on top of a pass. Over all rows it is formed only where one more step without a new one would not
+arrive; otherwise the change of the gradient mends the old one. Where the next pass is likely to be the last, it writes the
+targets as well, which saves a pass.
 
 Acceptance and radius follow Nocedal and Wright, Numerical Optimization, Algorithm 4.1.
 
@@ -30,9 +31,12 @@ from adaprob_ray.projection.solution import Outcome, Status
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
 GROWTH = 2.0  # of the radius
 LONGEST = 1e100  # a radius whose square still fits in float64
-FIRST = 0.75  # of the mean log-odds
-SHORT_STEP = 0.03  # of the smallest weight: g, and with it the Hessian, then change by some 3 % or less
-EASY_STEP = 2.0  # of the smallest weight: Newton's method itself arrives in two or three passes
+FIRST = 0.9  # of the mean log-odds
+CONTRACTION = (
+    1 / 3
+)  # a step of s times the smallest weight changes g, and so the Hessian, by about s/3, and leaves as much
+NO_HESSIAN, WRITE = 0.5, 4.0  # of the tolerance: the residual expected two passes and one pass from here
+EASY_STEP = 4.0  # of the smallest weight: Newton's method itself arrives in a few passes
 SAMPLE_ITERATIONS, SAMPLE_TOLERANCE = 60, 1e-4  # the latter of the residual at the start
 _EPS = np.finfo(np.float64).eps
 
@@ -112,8 +116,13 @@ def _descend(
             point.here = problem.dual(point.alpha_C, curvature=True)  # the model was mended or a sample's: try D's own
             model.renew(point.here.curvature)
             continue
-        far = not problem.dense or float(np.abs(step_C).max()) > SHORT_STEP * problem.smallest_weight
-        there = problem.dual(point.alpha_C + step_C, curvature=far)
+        shrink = CONTRACTION * float(np.abs(step_C).max()) / problem.smallest_weight
+        ahead_C = point.alpha_C + step_C
+        there = problem.dual(
+            ahead_C,
+            curvature=not problem.dense or problem.sampled or point.here.residual * shrink**2 > NO_HESSIAN * tolerance,
+            last=point.here.residual * shrink <= WRITE * tolerance,
+        )
         trajectory.append(there.residual)
         ratio = decrease(point.here, there, step_C) / predicted
         slopes = float(gradient_C @ step_C), float(there.gradient_C @ step_C)
@@ -121,7 +130,7 @@ def _descend(
         if there.finite and (there.curvature is None or ratio <= ACCEPT or not problem.dense):
             model.learn(step_C, without_gauge(there.gradient_C) - gradient_C)
         if ratio > ACCEPT:
-            point.alpha_C, point.here, iterations = point.alpha_C + step_C, there, iterations + 1
+            point.alpha_C, point.here, iterations = ahead_C, there, iterations + 1
             model.renew(there.curvature)
     return status, iterations
 

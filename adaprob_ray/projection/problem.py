@@ -41,7 +41,7 @@ CHUNK = {"cpu": 2**17}  # entries of a chunk, 1 MiB in float64: it stays in the 
 CHUNK_ELSEWHERE = 2**24
 MANY_ENTRIES, LEAST_IN_FLOAT32 = 2**15, 1e-30  # products in float32 are worth it, and Σ 1/w does not overflow
 WORTH_KEEPING = 64  # rows
-WIDE, MANY = 24, 4096  # columns that make the product of so many rows with themselves efficient
+WIDE, MANY = 24, 1024  # columns that make the product of so many rows with themselves efficient
 SAFE_EXPONENT = 300.0  # exp(±300) and its square are far inside float64, so that rows need no maximum taken out
 _EPS = torch.finfo(torch.float64).eps
 
@@ -68,12 +68,11 @@ class Dual:
 
 
 class Constants(NamedTuple):
-    """What a chunk of rows has at every α: 1/w, log-sum-exp, what a row counts in D, √(1/w), and how often it counts."""
+    """What a chunk of rows has at every α: 1/w, log-sum-exp, what a row counts in D, and how often it counts."""
 
     inverse_B1: Tensor
-    log_mass_B1: Tensor
+    log_mass_B: Tensor
     mass_B: Tensor
-    root_B: Tensor
     counts_B: Tensor | None
 
 
@@ -85,16 +84,17 @@ class Tilted(NamedTuple):
     sum_B: Tensor
     log_partition_B: Tensor
 
-    def share_B(self, *, normalise: bool) -> Tensor:
-        """What exp_BC is multiplied by to be g."""
-        return self.sum_B.reciprocal() if normalise else self.log_partition_B.exp() / self.sum_B
+    def divisor_B(self, *, normalise: bool) -> Tensor:
+        """What exp_BC is divided by to be g."""
+        return self.sum_B if normalise else self.sum_B * (-self.log_partition_B).exp()
 
 
 @dataclass
 class Work:
-    """Rows through a softmax so far, by the problem itself and by its samples."""
+    """Rows through a softmax so far, by the problem itself and by its samples, and targets already written with their α."""
 
     rows: int = 0
+    draft: tuple[Vector, Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,6 +132,11 @@ class Problem:
     def smallest_weight(self) -> float:
         return float(self.weights_N.min())
 
+    @cached_property
+    def spread(self) -> float:
+        """How far the rows' log-sum-exp is from 0 at most, NaN or inf where a row has no entry in any kept class."""
+        return float(self.log_mass_N.abs().max())
+
     def constants(self, rows: slice) -> Constants:
         """Computed once for each chunk, unless chunks are so short that keeping them costs more than their rows."""
         key = rows.start, rows.stop
@@ -142,9 +147,8 @@ class Problem:
         inverse_B = weights_B.reciprocal()
         constants = Constants(
             inverse_B1=inverse_B[:, None],
-            log_mass_B1=self.log_mass_N[rows, None],
+            log_mass_B=self.log_mass_N[rows],
             mass_B=weights_B if counts_B is None else weights_B * counts_B,
-            root_B=(inverse_B if counts_B is None else inverse_B * counts_B).sqrt(),
             counts_B=counts_B,
         )
         if rows.stop - rows.start >= min(WORTH_KEEPING, self.rows):
@@ -155,6 +159,10 @@ class Problem:
     def classes(self) -> int:
         """C."""
         return len(self.totals_C)
+
+    @property
+    def sampled(self) -> bool:
+        return self.counts_N is not None
 
     @property
     def dense(self) -> bool:
@@ -174,20 +182,33 @@ class Problem:
         """Eq. (6) at α with max |α_k| = `reach`: each block and its chunks, each of which overwrites the one before; one
         pass over the rows."""
         self.work.rows += self.rows
-        tilt = Tilt(self, alpha_C, safe=reach <= SAFE_EXPONENT * self.smallest_weight)
+        tilt = Tilt(self, alpha_C, safe=self.spread + reach / self.smallest_weight <= SAFE_EXPONENT)
         for numbers, block in self.numbered_blocks():
             yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, numbers.start, self.kept_C))
 
-    def dual(self, alpha_C: Vector, *, curvature: bool = False) -> Dual:
-        """D(α) and its gradient, and its curvature if asked for, in one pass over the rows."""
+    def dual(self, alpha_C: Vector, *, curvature: bool = False, last: bool = False) -> Dual:
+        """D(α) and its gradient, and its curvature if asked for, in one pass over the rows.
+
+        Where it is expected to be the `last` one, the targets are written on the way, which saves the pass that `targets`
+        would take.
+        """
         sums, reach = Sums(self, curvature=curvature), float(np.abs(alpha_C).max())
-        for _, chunks in self.tilted(alpha_C, reach):
+        writes = last and self.source.whole and not self.sampled
+        for block, chunks in self.tilted(alpha_C, reach):
+            sheet = Sheet(self, block, self.work.draft) if writes else None
             for chunk in chunks:
                 sums.add(chunk)
+                if sheet is not None:
+                    sheet.write(chunk)
+            if sheet is not None:
+                self.work.draft = alpha_C, sheet.targets_BK
         return sums.dual(alpha_C, reach)
 
     def targets(self, alpha_C: Vector) -> Tensor | TargetBlocks:
         """g_NK of Eq. (6) in the dtype of the reference, with exact zeros in the dropped classes."""
+        draft, self.work.draft = self.work.draft, None
+        if draft is not None and draft[0] is alpha_C:
+            return draft[1]
         blocks = TargetBlocks(self, alpha_C)
         return next(iter(blocks)) if self.source.whole else blocks
 
@@ -217,7 +238,7 @@ class Problem:
 
 
 class Tilt:
-    """One α, applied to chunk after chunk. Rows are shifted by their maximum only where exp is not `safe` from overflow."""
+    """One α, applied to chunk after chunk. Rows are shifted by their maximum where exp is not `safe` from overflow."""
 
     def __init__(self, problem: Problem, alpha_C: Vector, *, safe: bool) -> None:
         self.problem, self.safe = problem, safe
@@ -230,12 +251,13 @@ class Tilt:
             torch.addcmul(log_BC, constants.inverse_B1, self.alpha_C, value=-1, out=tilt_BC)
         else:
             tilt_BC.copy_(log_BC).addcmul_(constants.inverse_B1, self.alpha_C, value=-1)
-        shift_B1 = constants.log_mass_B1 if self.safe else tilt_BC.amax(dim=1, keepdim=True)
-        sum_B = tilt_BC.sub_(shift_B1).exp_().sum(dim=1)
-        log_partition_B = sum_B.log()
+        log_mass_B = constants.log_mass_B
         if not self.safe:
-            log_partition_B += (shift_B1 - constants.log_mass_B1)[:, 0]
-        return Tilted(constants, tilt_BC, sum_B, log_partition_B)
+            shift_B1 = tilt_BC.amax(dim=1, keepdim=True)
+            tilt_BC.sub_(shift_B1)
+            log_mass_B = log_mass_B - shift_B1[:, 0]
+        sum_B = tilt_BC.exp_().sum(dim=1)
+        return Tilted(constants, tilt_BC, sum_B, sum_B.log().sub_(log_mass_B))
 
 
 class Sums:
@@ -254,7 +276,7 @@ class Sums:
 
     def add(self, chunk: Tilted) -> None:
         constants, normalise = chunk.constants, self.problem.normalise
-        inverse_B = chunk.share_B(normalise=normalise)
+        inverse_B = chunk.divisor_B(normalise=normalise).reciprocal()
         share_B = inverse_B if constants.counts_B is None else inverse_B * constants.counts_B
         self.mass_C = _plus(self.mass_C, torch.mv(chunk.exp_BC.t(), share_B))
         if normalise:
@@ -268,7 +290,13 @@ class Sums:
 
     def _curvature(self, chunk: Tilted, inverse_B: Tensor) -> Tensor:
         """Of one chunk Σ_b g_b g_bᵀ / w_b, or the diagonal of its Hessian."""
-        root_B = chunk.constants.root_B * inverse_B
+        constants = chunk.constants
+        root_B = (
+            constants.inverse_B1[:, 0]
+            if constants.counts_B is None
+            else constants.inverse_B1[:, 0] * constants.counts_B
+        )
+        root_B = root_B.sqrt().mul_(inverse_B)
         if not self.problem.dense:  # Σ g (1 − g) / w: entry by entry, which no small g can drown in
             others_BC = (chunk.sum_B[:, None] - chunk.exp_BC).clamp_(min=0.0)
             return torch.mv(others_BC.mul_(chunk.exp_BC).t(), root_B.square_())
@@ -305,21 +333,31 @@ class TargetBlocks:
     def __iter__(self) -> Iterator[Tensor]:
         reach = float(np.abs(self._alpha_C).max())
         for block, chunks in self._problem.tilted(self._alpha_C, reach):
-            yield self._write(block, chunks)
+            sheet = Sheet(self._problem, block)
+            for chunk in chunks:
+                sheet.write(chunk)
+            yield sheet.targets_BK
 
-    def _write(self, block: Tensor, chunks: Iterator[Tilted]) -> Tensor:
-        kept_C, normalise = self._problem.kept_C, self._problem.normalise
-        targets_BK = torch.empty_like(block) if kept_C is None else torch.zeros_like(block)
-        done = 0
-        for chunk in chunks:
-            share_B1 = chunk.share_B(normalise=normalise)[:, None]
-            part = targets_BK[done : done + len(share_B1)]
-            if kept_C is None:
-                torch.mul(chunk.exp_BC, share_B1, out=part)
-            else:
-                part.index_copy_(1, kept_C, chunk.exp_BC.mul_(share_B1).to(part.dtype))
-            done += len(share_B1)
-        return targets_BK
+
+class Sheet:
+    """g of one block, written chunk after chunk, over an older draft of the same targets if there is one."""
+
+    def __init__(self, problem: Problem, block: Tensor, draft: tuple[Vector, Tensor] | None = None) -> None:
+        self.problem, self.done = problem, 0
+        if draft is not None:
+            self.targets_BK = draft[1]
+        else:
+            self.targets_BK = torch.empty_like(block) if problem.kept_C is None else torch.zeros_like(block)
+
+    def write(self, chunk: Tilted) -> None:
+        """Leaves exp_BC undefined."""
+        kept_C, divisor_B1 = self.problem.kept_C, chunk.divisor_B(normalise=self.problem.normalise)[:, None]
+        part_BK = self.targets_BK[self.done : self.done + len(divisor_B1)]
+        if kept_C is None:
+            torch.div(chunk.exp_BC, divisor_B1, out=part_BK)
+        else:
+            part_BK.index_copy_(1, kept_C, chunk.exp_BC.div_(divisor_B1).to(part_BK.dtype))
+        self.done += len(divisor_B1)
 
 
 def _plus(total: Tensor | None, part: Tensor) -> Tensor:

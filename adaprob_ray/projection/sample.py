@@ -54,9 +54,9 @@ def draw(problem: Problem, here: Dual) -> tuple[Problem, Dual]:
         problem,
         source=Source(log_SC, problem.classes, problem.source.dtype, problem.source.device),
         rows=len(log_SC),
-        weights_N=problem.weights_N[rows_S],
+        weights_N=problem.weights_N.index_select(0, rows_S),
         counts_N=counts_S,
-        log_mass_N=problem.log_mass_N[rows_S],
+        log_mass_N=problem.log_mass_N.index_select(0, rows_S),
         kept_C=None,
         scratch={},
         cached={},
@@ -74,7 +74,7 @@ def rarity(problem: Problem) -> Tensor:
     steps_N = problem.weights_N.log2().mul_(-4.0).clamp_(max=STEPS - 1.0).to(torch.int64)
     rows_S = torch.bincount(steps_N, weights=problem.counts_N, minlength=STEPS).to(torch.float64)
     share_S = rows_S.flip(0).cumsum(0).flip(0).clamp_(min=1.0) / problem.size
-    return ((1 / share_S) / float((rows_S / share_S).sum() / problem.size))[steps_N]
+    return ((1 / share_S) / float((rows_S / share_S).sum() / problem.size)).index_select(0, steps_N)
 
 
 def _choose(
@@ -95,8 +95,8 @@ def _choose(
     kept_B = counts_B * score_B * (sample_size(problem) / (3 * problem.size))
     position_B = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=score_B.device)
     picked_S = (position_B.mul_(GOLDEN).frac_() < kept_B).nonzero().squeeze(1)
-    counts_S = counts_B[picked_S] / kept_B[picked_S].clamp(max=1.0)
-    log_SK = log_BK[picked_S]
+    counts_S = counts_B.index_select(0, picked_S) / kept_B.index_select(0, picked_S).clamp_(max=1.0)
+    log_SK = log_BK.index_select(0, picked_S)
     log_SC = log_SK if problem.kept_C is None else log_SK.index_select(1, problem.kept_C)
     return log_SC, picked_S + rows.start, counts_S
 

@@ -48,7 +48,8 @@ class Solution(Generic[Targets]):
     iterations: int
     """Accepted steps."""
     passes: int
-    """Softmaxes over all rows, rounded up: the check, each α tried, those on a sample by its rows, writing the targets."""
+    """Softmaxes over all rows, rounded up: the check, each α tried, those on a sample by its rows, and writing the targets
+    unless the last α tried did that in passing."""
     message: str
     trajectory: Tensor
     """The residual [passes over all rows] float64 at each α tried, in order."""

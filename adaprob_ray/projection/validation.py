@@ -6,7 +6,6 @@ Axes: N rows, B rows of one chunk, K classes, C classes whose total is above 0.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection.feasibility import Support
-from adaprob_ray.projection.problem import CHEAP, Dual, Problem, Sums, Tilted, Work, split
+from adaprob_ray.projection.problem import CHEAP, SAFE_EXPONENT, Dual, Problem, Sums, Tilted, Work, split
 from adaprob_ray.projection.source import Source, open_source
 
 TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
+STRIDE = 7  # one row in so many tells how confident all are; no common number of classes is a multiple of it
 LEAST_WEIGHT = 1e-200  # of the largest: sums of 1/w must not overflow
 _EPS = torch.finfo(torch.float64).eps
 
@@ -45,7 +45,7 @@ def check(
     problem = _problem(source, weights_N, totals_K, normalise)
     scan = _Scan(problem, curvature=curvature and problem.classes <= CHEAP)
     start = scan.run()
-    return dataclasses.replace(problem, log_odds=scan.log_odds / rows), start, note
+    return dataclasses.replace(problem, log_odds=scan.log_odds / scan.looked), start, note
 
 
 def _problem(source: Source, given_N: Tensor, totals_K: Tensor, normalise: bool) -> Problem:
@@ -75,7 +75,7 @@ class _Scan:
     def __init__(self, problem: Problem, *, curvature: bool) -> None:
         self.problem, self.sums = problem, Sums(problem, curvature=curvature)
         self.wrong: list[tuple[int, str]] = []
-        self.log_odds = 0.0  # of each row's likeliest class against all others, summed
+        self.log_odds, self.looked = 0.0, 0  # of the likeliest class against all others, summed over some rows
 
     def run(self) -> Dual:
         problem = self.problem
@@ -100,24 +100,41 @@ class _Scan:
 
     def _add(self, rows: slice, log_BK: Tensor) -> None:
         problem = self.problem
-        top_B = log_BK.amax(dim=1).to(torch.float64)
-        if not all(map(math.isfinite, (float(top_B.min()), float(top_B.max())))):
-            for row in (~top_B.isfinite()).nonzero().squeeze(1).tolist():
-                self.wrong.append((rows.start + row, "only -inf" if top_B[row] == -torch.inf else "NaN or +inf"))
-            return
-        log_BC = log_BK
-        if problem.kept_C is not None:  # a row may have no kept class at all
-            log_BC = log_BK.index_select(1, problem.kept_C)
-            top_B = log_BC.amax(dim=1).to(torch.float64).clamp(min=-torch.finfo(torch.float64).max)
-        if bool(log_BC.amin() == -torch.inf):
-            problem.support.add(log_BC > -torch.inf)
-        else:
+        least, most = map(float, torch.aminmax(log_BK))
+        if least >= -SAFE_EXPONENT and most <= SAFE_EXPONENT:
+            log_BC, top_B = log_BK if problem.kept_C is None else log_BK.index_select(1, problem.kept_C), None
             problem.support.add_full(len(log_BC))
-        exp_BC = problem.room("tilt", log_BC.shape, torch.float64).copy_(log_BC).sub_(top_B[:, None]).exp_()
+        else:
+            top_B = log_BK.amax(dim=1).to(torch.float64)
+            if not bool(top_B.isfinite().all()):
+                for row in (~top_B.isfinite()).nonzero().squeeze(1).tolist():
+                    self.wrong.append((rows.start + row, "only -inf" if top_B[row] == -torch.inf else "NaN or +inf"))
+                return
+            log_BC = log_BK
+            if problem.kept_C is not None:  # a row may have no kept class at all
+                log_BC = log_BK.index_select(1, problem.kept_C)
+                top_B = log_BC.amax(dim=1).to(torch.float64).clamp(min=-torch.finfo(torch.float64).max)
+            if bool(log_BC.amin() == -torch.inf):
+                problem.support.add(log_BC > -torch.inf)
+            else:
+                problem.support.add_full(len(log_BC))
+        exp_BC = problem.room("tilt", log_BC.shape, torch.float64)
+        if top_B is not None:
+            torch.exp(exp_BC.copy_(log_BC).sub_(top_B[:, None]), out=exp_BC)
+        elif log_BC.dtype == torch.float64:
+            torch.exp(log_BC, out=exp_BC)
+        else:
+            exp_BC.copy_(log_BC).exp_()
         sum_B = exp_BC.sum(dim=1)
-        problem.log_mass_N[rows] = sum_B.log().add_(top_B)
-        self.log_odds -= float((sum_B - 1).clamp_(min=_EPS).log_().sum())
+        problem.log_mass_N[rows] = sum_B.log() if top_B is None else sum_B.log().add_(top_B)
+        self._look(exp_BC[::STRIDE], sum_B[::STRIDE])
         self.sums.add(Tilted(problem.constants(rows), exp_BC, sum_B, torch.zeros_like(sum_B)))
+
+    def _look(self, exp_BC: Tensor, sum_B: Tensor) -> None:
+        """At how confident these rows are."""
+        top_B = exp_BC.contiguous().amax(dim=1)
+        self.log_odds += float((top_B / (sum_B - top_B).clamp_(min=_EPS * sum_B)).log_().sum())
+        self.looked += len(sum_B)
 
 
 def _rescale(totals_K: Tensor, rows: int) -> tuple[Tensor, str]:
