@@ -178,10 +178,10 @@ class Problem:
         if at != self.rows:
             raise InputError(f"log_reference yielded {self.rows} rows when it was first read, and {at} later")
 
-    def tilted(self, alpha_C: Vector, reach: float) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
-        """Eq. (6) at α with max |α_k| = `reach`: each block and its chunks, each of which overwrites the one before; one
-        pass over the rows."""
+    def tilted(self, alpha_C: Vector) -> Iterator[tuple[Tensor, Iterator[Tilted]]]:
+        """Eq. (6) at α: each block and its chunks, each of which overwrites the one before; one pass over the rows."""
         self.work.rows += self.rows
+        reach = float(np.abs(alpha_C).max())
         tilt = Tilt(self, alpha_C, safe=self.spread + reach / self.smallest_weight <= SAFE_EXPONENT)
         for numbers, block in self.numbered_blocks():
             yield block, (tilt(rows, log_BC) for rows, log_BC in split(block, numbers.start, self.kept_C))
@@ -192,9 +192,9 @@ class Problem:
         Where it is expected to be the `last` one, the targets are written on the way, which saves the pass that `targets`
         would take.
         """
-        sums, reach = Sums(self, curvature=curvature), float(np.abs(alpha_C).max())
+        sums, centred_C = Sums(self, curvature=curvature), self.centred(alpha_C)
         writes = last and self.source.whole and not self.sampled
-        for block, chunks in self.tilted(alpha_C, reach):
+        for block, chunks in self.tilted(centred_C):
             sheet = Sheet(self, block, self.work.draft) if writes else None
             for chunk in chunks:
                 sums.add(chunk)
@@ -202,7 +202,12 @@ class Problem:
                     sheet.write(chunk)
             if sheet is not None:
                 self.work.draft = alpha_C, sheet.targets_BK
-        return sums.dual(alpha_C, reach)
+        return sums.dual(centred_C)
+
+    def centred(self, alpha_C: Vector) -> Vector:
+        """α with its largest and smallest entry equally far from 0, which changes nothing where rows are normalised and keeps
+        exponents small."""
+        return alpha_C - (alpha_C.max() + alpha_C.min()) / 2 if self.normalise else alpha_C
 
     def targets(self, alpha_C: Vector) -> Tensor | TargetBlocks:
         """g_NK of Eq. (6) in the dtype of the reference, with exact zeros in the dropped classes."""
@@ -303,8 +308,8 @@ class Sums:
         scaled_BC = self.problem.room("scaled", chunk.exp_BC.shape, self.narrow)
         return gram(torch.mul(chunk.exp_BC, root_B[:, None], out=scaled_BC)).to(torch.float64)
 
-    def dual(self, alpha_C: Vector, reach: float) -> Dual:
-        problem = self.problem
+    def dual(self, alpha_C: Vector) -> Dual:
+        problem, reach = self.problem, float(np.abs(alpha_C).max())
         assert self.mass_C is not None, "no rows"
         assert self.value is not None
         gradient_C = problem.totals_C - self.mass_C.cpu().numpy()
@@ -331,8 +336,7 @@ class TargetBlocks:
         self._problem, self._alpha_C = problem, alpha_C
 
     def __iter__(self) -> Iterator[Tensor]:
-        reach = float(np.abs(self._alpha_C).max())
-        for block, chunks in self._problem.tilted(self._alpha_C, reach):
+        for block, chunks in self._problem.tilted(self._problem.centred(self._alpha_C)):
             sheet = Sheet(self._problem, block)
             for chunk in chunks:
                 sheet.write(chunk)

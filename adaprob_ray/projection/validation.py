@@ -96,7 +96,7 @@ class _Scan:
                 "log_reference must hold finite numbers or -inf, with a finite one in each row; "
                 f"given {found} in row {row} ({len(self.wrong)} such rows)"
             )
-        return self.sums.dual(np.zeros(problem.classes), 0.0)
+        return self.sums.dual(np.zeros(problem.classes))
 
     def _add(self, rows: slice, log_BK: Tensor) -> None:
         problem = self.problem
