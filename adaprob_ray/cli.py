@@ -99,8 +99,9 @@ def _data_root() -> Path:
 
 
 def _cells(options: argparse.Namespace) -> tuple[Sweep, dict[str, Cell]]:
-    from adaprob_ray.catalogue import VOCABULARY  # loads torch, never Ray
+    from adaprob_ray.catalogue import VOCABULARY, find_folders  # loads torch, never Ray
 
+    find_folders(_data_root())
     sweep = Sweep.load(options.sweep, VOCABULARY)
     return sweep, only(sweep.cells, options.only) if options.only is not None else sweep.cells
 
@@ -239,9 +240,11 @@ def _explain(options: argparse.Namespace) -> int:
 def _add_data_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("list", help="all data sets, and whether they are at hand").set_defaults(command=_data_list)
-    prepare = commands.add_parser("prepare", help="download into ADAPROB_DATA what may be downloaded")
+    about = "download into ADAPROB_DATA what may be downloaded; make a data set of a folder of class folders there"
+    prepare = commands.add_parser("prepare", help=about, description=about)
     prepare.set_defaults(command=_data_prepare)
-    verify = commands.add_parser("verify", help="check the files' md5")
+    prepare.add_argument("--size", type=int, default=32, help="pixels a side, of data sets made of folders (32)")
+    verify = commands.add_parser("verify", help="check the files' checksums or counts")
     verify.set_defaults(command=_data_verify)
     for command in (prepare, verify):
         command.add_argument("dataset", nargs="+")
@@ -256,8 +259,9 @@ def _add_data_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _datasets(names: Sequence[str]) -> list[Dataset]:
-    from adaprob_ray.catalogue import DATASETS
+    from adaprob_ray.catalogue import DATASETS, find_folders
 
+    find_folders(_data_root())
     faults = [unknown_name("data set", name, DATASETS) for name in names if name not in DATASETS]
     if faults:
         raise InputError(*faults)
@@ -265,25 +269,35 @@ def _datasets(names: Sequence[str]) -> list[Dataset]:
 
 
 def _data_list(options: argparse.Namespace) -> int:
-    from adaprob_ray.catalogue import DATASETS
+    from adaprob_ray.catalogue import DATASETS, find_folders
 
     root = _data_root()
+    find_folders(root)
     print(f"ADAPROB_DATA is {root}")
     for dataset in DATASETS.values():
         counts = f"{sum(dataset.train_per_class):>6} train {sum(dataset.validation_per_class):>6} validation"
         state = "absent or corrupt" if dataset.verify(root) else "at hand"
-        print(f"  {dataset.name:<9} {counts} {dataset.test_count:>6} test  {state:<18} {dataset.about}")
+        print(f"  {dataset.name:<14} {counts} {dataset.test_count:>6} test  {state:<18} {dataset.about}")
     return DONE
 
 
 def _data_prepare(options: argparse.Namespace) -> int:
-    for dataset in _datasets(options.dataset):
-        if dataset.verify(_data_root()) is not None and dataset.prepare is not None:
-            try:
-                dataset.prepare(_data_root())
-            except (OSError, RuntimeError) as error:
-                raise InputError(f"{dataset.name}: cannot be downloaded to {_data_root()}: {error}") from error
-        print(f"{dataset.name}: ready")
+    from adaprob_ray.catalogue import BUILT_IN
+    from adaprob_ray.data.folder import prepare_folder
+
+    root, names = _data_root(), options.dataset
+    try:
+        for name in names:
+            if name not in BUILT_IN and (root / name).is_dir():
+                prepare_folder(name, root, size=options.size)
+        for dataset in _datasets(names):
+            if dataset.verify(root) is not None and dataset.prepare is not None:
+                dataset.prepare(root)
+            if (fault := dataset.verify(root)) is not None:
+                raise InputError(fault)
+            print(f"{dataset.name}: ready")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{', '.join(names)}: cannot be prepared in {root}: {error}") from error
     return DONE
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
 import pandas as pd
 
-from adaprob_ray.catalogue import VOCABULARY
+from adaprob_ray.catalogue import VOCABULARY, find_folders
 from adaprob_ray.errors import CorruptArtefact, InputError
 from adaprob_ray.record import load_records
 from adaprob_ray.store import Store
@@ -15,7 +16,8 @@ from adaprob_ray.sweep.spec import Sweep
 
 
 def load_sweep(path: str | Path) -> Sweep:
-    """The sweep file, parsed and expanded. Raises InputError."""
+    """The sweep file, parsed and expanded; data sets of a user's folders are known by their manifests. Raises InputError."""
+    find_folders(Path(os.environ.get("ADAPROB_DATA", "./data")).expanduser())
     return Sweep.load(path, VOCABULARY)
 
 

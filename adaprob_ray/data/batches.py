@@ -5,7 +5,8 @@ Axes: N rows, B batch, C channels, H W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +30,27 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     rows: Tensor
+
+
+class Paired(NamedTuple):
+    """A batch of retain rows, with a batch of forget rows beside it."""
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    forget: Batch
+
+
+def paired(retain: Iterable[Batch], forget: Iterable[Batch]) -> Iterator[Paired]:
+    """One pass over retain; the forget batches are repeated as they are until it ends (protocol §5.2)."""
+    return (Paired(*kept, left) for kept, left in zip(retain, itertools.cycle(forget), strict=False))
+
+
+def paired_rows(retain_rows: int, retain_batch: int, forget_rows: int, forget_batch: int) -> int:
+    """How many forget rows one pass of `paired` holds, each as often as it comes."""
+    batches = -(-retain_rows // retain_batch)
+    rounds, rest = divmod(batches, -(-forget_rows // forget_batch))
+    return rounds * forget_rows + min(rest * forget_batch, forget_rows)
 
 
 @dataclass(frozen=True)

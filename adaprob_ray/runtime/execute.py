@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from adaprob_ray.catalogue import find_folders
 from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import seed_for
 from adaprob_ray.runtime.provenance import provenance
@@ -118,6 +119,7 @@ def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool)
     device = choose_device(gpu)
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
+    find_folders(job.data_root)
     with CellBoard(job.boards, cell) as board:
         limit = cell.resources.get("timeout_seconds")
         workspace = Workspace(
