@@ -4,6 +4,14 @@
 
 `kl_*_nats` is against the independent retraining; `kl_*_same_seed_nats`, the paper's, against the one that shares the
 model's start and order. Retrain's own `kl_*_nats` is the floor: the divergence between two honest retrainings.
+
+    row, reverse        mean over n of KL(q_n ‖ p_n)
+    centroid, reverse   KL(p̄ ‖ q̄) and KL(q̄ ‖ p̄),  p̄ = mean over n of p_n
+
+are further columns, against the independent retraining. The centroid is what the authors' second script computes. It never
+exceeds the mean over rows, and is 0 for models that differ on every row and agree on average: alone it is no evidence.
+
+N rows, K classes.
 """
 
 from __future__ import annotations
@@ -28,6 +36,12 @@ def mean_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[
     return float(rel_entr(smoothed(p_logits_NK), smoothed(q_logits_NK)).sum(1).mean())
 
 
+def centroid_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[np.float32]) -> float:
+    """KL(p̄ ‖ q̄) of the mean probabilities. Smoothing before or after the mean over rows is the same: both are linear."""
+    p_K, q_K = smoothed(p_logits_NK).mean(0), smoothed(q_logits_NK).mean(0)
+    return float(rel_entr(p_K, q_K).sum())
+
+
 def kl_to_retrain(evaluation: Evaluation) -> dict[str, float | None]:
     """On forget rows and on the test set; None where a model would be compared with itself."""
 
@@ -46,3 +60,18 @@ def kl_to_retrain(evaluation: Evaluation) -> dict[str, float | None]:
         "kl_forget_same_seed_nats": same_forget,
         "kl_test_same_seed_nats": same_test,
     }
+
+
+def kl_variants(evaluation: Evaluation) -> dict[str, float | None]:
+    """Other readings of `kl_forget_nats` and `kl_test_nats`, in nats; all None for the independent retraining itself."""
+    model, reference, rows = evaluation.model, evaluation.independent, evaluation.forget
+    parts = {
+        "forget": (model.logits["train"][rows], reference.logits["train"][rows]),
+        "test": (model.logits["test"], reference.logits["test"]),
+    }
+    values: dict[str, float | None] = {}
+    for part, (p_NK, q_NK) in parts.items():
+        values[f"kl_{part}_reverse_nats"] = mean_divergence_nats(q_NK, p_NK)
+        values[f"kl_{part}_centroid_nats"] = centroid_divergence_nats(p_NK, q_NK)
+        values[f"kl_{part}_centroid_reverse_nats"] = centroid_divergence_nats(q_NK, p_NK)
+    return dict.fromkeys(values) if model is reference else values
