@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,16 +13,27 @@ from torch import nn
 from adaprob_ray.data.cifar import CIFAR5, CIFAR10, CIFAR100
 from adaprob_ray.data.dataset import Dataset
 from adaprob_ray.data.digits import DIGITS
+from adaprob_ray.data.faces import FACES5, FACES10, FACES100
+from adaprob_ray.data.folder import prepared_folders
+from adaprob_ray.data.lacuna import LACUNAS
 from adaprob_ray.methods.adaprob import AdaProb
+from adaprob_ray.methods.bad_teacher import BadTeacher
 from adaprob_ray.methods.base import Method
+from adaprob_ray.methods.cf_k import CFk
+from adaprob_ray.methods.eu_k import EUk
 from adaprob_ray.methods.finetune import Finetune
+from adaprob_ray.methods.fisher import Fisher
+from adaprob_ray.methods.neggrad_plus import NegGradPlus
+from adaprob_ray.methods.ntk import NTK
 from adaprob_ray.methods.original import Original
 from adaprob_ray.methods.retrain import Retrain
 from adaprob_ray.methods.retrain_independent import RetrainIndependent
 from adaprob_ray.methods.scrub import Scrub
+from adaprob_ray.methods.scrub_rewind import ScrubRewind
 from adaprob_ray.metrics import Metric
+from adaprob_ray.metrics.auc import membership_auc
 from adaprob_ray.metrics.cost import from_facts
-from adaprob_ray.metrics.divergence import kl_to_retrain
+from adaprob_ray.metrics.divergence import kl_to_retrain, kl_variants
 from adaprob_ray.metrics.errors import errors
 from adaprob_ray.metrics.membership import membership
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
@@ -48,7 +60,25 @@ def parameter_count(architecture: str, classes: int, channels: int, filters: flo
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (DIGITS, CIFAR5, CIFAR10, CIFAR100)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (DIGITS, CIFAR5, CIFAR10, CIFAR100, FACES5, FACES10, FACES100, *LACUNAS)
+}
+BUILT_IN = frozenset(DATASETS)
+
+
+def find_folders(root: Path) -> None:
+    """Let DATASETS hold the data sets that were prepared of folders under `root` (ADAPROB_DATA), and those of no other root.
+
+    Only manifests are read. Every command, and every process that executes cells, calls it once it knows its root. An entry
+    that is as before stays the same object, and with it what is cached for it.
+    """
+    found = prepared_folders(root, BUILT_IN)
+    for name in DATASETS.keys() - BUILT_IN - found.keys():
+        del DATASETS[name]
+    for name, dataset in found.items():
+        if name not in DATASETS or DATASETS[name].revision != dataset.revision:
+            DATASETS[name] = dataset
+
 
 ARCHITECTURES = {
     "resnet18": Architecture(name="resnet18", narrowest=min(STAGE_WIDTHS), build=ResNet18),
@@ -56,7 +86,22 @@ ARCHITECTURES = {
 }
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Original, Retrain, RetrainIndependent, Finetune, Scrub, AdaProb)
+    method.name: method
+    for method in (
+        Original,
+        Retrain,
+        RetrainIndependent,
+        Finetune,
+        NegGradPlus,
+        Fisher,
+        NTK,
+        CFk,
+        EUk,
+        BadTeacher,
+        Scrub,
+        ScrubRewind,
+        AdaProb,
+    )
 }
 
 METRICS = {
@@ -78,6 +123,28 @@ METRICS = {
             name="kl_to_retrain",
             columns=("kl_forget_nats", "kl_test_nats", "kl_forget_same_seed_nats", "kl_test_same_seed_nats"),
             compute=kl_to_retrain,
+        ),
+        Metric(
+            name="membership_auc",
+            columns=(
+                "membership_auc_percent",
+                "membership_auc_low_percent",
+                "membership_auc_high_percent",
+                "membership_tpr_at_1_percent",
+            ),
+            compute=membership_auc,
+        ),
+        Metric(
+            name="kl_variants",
+            columns=(
+                "kl_forget_reverse_nats",
+                "kl_test_reverse_nats",
+                "kl_forget_centroid_nats",
+                "kl_test_centroid_nats",
+                "kl_forget_centroid_reverse_nats",
+                "kl_test_centroid_reverse_nats",
+            ),
+            compute=kl_variants,
         ),
         Metric(name="seconds", columns=("unlearn_seconds",), compute=from_facts),
         Metric(name="passes", columns=("forward_examples", "backward_examples"), compute=from_facts),

@@ -79,6 +79,11 @@ class PassCounter:
     def watch(self, model: nn.Module) -> Any:
         return model.register_forward_hook(self)
 
+    def watched(self, model: nn.Module) -> nn.Module:
+        """The model, watched until it is gone."""
+        self.watch(model)
+        return model
+
     def __call__(self, model: nn.Module, inputs: Any, output: Tensor) -> None:
         self.forward += len(output)
         if output.requires_grad:
@@ -97,9 +102,9 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def measured(model: nn.Module, device: torch.device) -> Iterator[dict[str, float]]:
+def measured(model: nn.Module, device: torch.device, counter: PassCounter) -> Iterator[dict[str, float]]:
     """Seconds by the wall clock, device synchronised at both ends, and passes in examples; filled in at the end."""
-    counter, facts = PassCounter(), dict[str, float]()
+    facts = dict[str, float]()
     handle = counter.watch(model)
     synchronize(device)
     start = time.perf_counter()
@@ -200,7 +205,7 @@ def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, pur
     settings = cell.settings
     start = snapshot(model)
     generator = torch.Generator().manual_seed(seed_for(settings["seed"], 0, purpose))
-    with measured(model, workspace.device) as cost:
+    with measured(model, workspace.device, PassCounter()) as cost:
         last = fit(
             model,
             part,
@@ -256,12 +261,12 @@ def _cell_of(store: Reader, key: str) -> dict[str, Any]:
     return document
 
 
-def _context(cell: Cell, workspace: Workspace, method: Unlearning) -> Context:
+def _context(cell: Cell, workspace: Workspace, method: Unlearning, counter: PassCounter) -> Context:
     settings, store = cell.settings, workspace.store
     original = _cell_of(store, cell.parents["original"])
 
     def make_model(seed: int) -> nn.Module:
-        return put_on(build_model(settings, seed), workspace.device)
+        return counter.watched(put_on(build_model(settings, seed), workspace.device))
 
     def initial_state() -> Weights:
         return put_on(start_model(original, store), workspace.device).state_dict()
@@ -296,8 +301,9 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
         "train": parts.train,
         "validation": parts.validation,
     }
-    context = _context(cell, workspace, method)
-    with measured(model, workspace.device) as cost:
+    counter = PassCounter()
+    context = _context(cell, workspace, method, counter)
+    with measured(model, workspace.device, counter) as cost:
         model = method.unlearn(model, Split(needs=method.needs, parts=chosen), context)
     files = {OUTPUTS: outputs_of(model, parts).to_bytes(), SERIES: _series_bytes(workspace)}
     weights = state_bytes(model)

@@ -9,18 +9,20 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Batch, Part
+from adaprob_ray.data.batches import Batch, Paired, Part
 from adaprob_ray.errors import Diverged
 from adaprob_ray.sweep.settings import hyper
 
 PREDICT_BATCH = 500
+AnyBatch = TypeVar("AnyBatch", Batch, Paired)
 Loss = Callable[[nn.Module, Batch], "Step"]
+PairLoss = Callable[[nn.Module, Paired], "Step"]
 Weights = dict[str, Tensor]
 
 
@@ -99,15 +101,29 @@ def snapshot(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters() if p.requires_grad]
 
 
-def pull_to_start(model: nn.Module, recipe: Recipe) -> Pull | None:
-    """The recipe's `decay_to_start`, anchored where the model is now; None where the recipe has none."""
-    return Pull(anchor=snapshot(model), strength=recipe.decay_to_start) if recipe.decay_to_start else None
+def pull_to_start(model: nn.Module, recipe: Recipe, *, share: float = 1.0) -> Pull | None:
+    """`share` of the recipe's `decay_to_start`, anchored where the model is now; None where the recipe has none."""
+    return Pull(anchor=snapshot(model), strength=share * recipe.decay_to_start) if recipe.decay_to_start else None
 
 
 def distance(weights: Iterable[Tensor], others: Iterable[Tensor]) -> float:
     """‖w − w'‖₂ over all tensors together, in float64."""
     pairs = zip(weights, others, strict=True)
     return math.sqrt(sum(float((a.detach().double() - b.detach().double()).square().sum()) for a, b in pairs))
+
+
+@contextmanager
+def only_trainable(model: nn.Module, *parts: nn.Module) -> Iterator[None]:
+    """The parameters of these parts stay trainable, all others are frozen until the end."""
+    chosen = {id(parameter) for part in parts for parameter in part.parameters()}
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in chosen]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
 
 
 def set_mode(model: nn.Module, batch_norm: str) -> None:
@@ -134,14 +150,17 @@ def sgd(model: nn.Module, *, lr: float, momentum: float, weight_decay: float = 0
 
 def train_epoch(
     model: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
+    batches: Iterable[AnyBatch],
+    loss: Callable[[nn.Module, AnyBatch], Step],
     optimizer: torch.optim.Optimizer,
     *,
     precision: str,
     pull: Pull | None = None,
 ) -> Epoch:
-    """One optimiser step for each batch. The model's mode is the caller's. Raises Diverged when the mean loss is not finite."""
+    """One optimiser step for each batch; the error is over its `labels`. The model's mode is the caller's.
+
+    Raises Diverged when the mean loss is not finite.
+    """
     parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
     totals = torch.zeros(2, dtype=torch.float64, device=parameters[0].device)
     rows = 0

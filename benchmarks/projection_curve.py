@@ -47,8 +47,8 @@ def recorded(action: Callable[[], Any]) -> Curve:
     real, scanned = problem.Sums.dual, problem.Sums
     start = time.perf_counter()
 
-    def noting(self: problem.Sums, alpha_C: Any, reach: float) -> problem.Dual:
-        here = real(self, alpha_C, reach)
+    def noting(self: problem.Sums, alpha_C: Any) -> problem.Dual:
+        here = real(self, alpha_C)
         if self.problem.counts_N is None:
             passes = -(-self.problem.work.rows // self.problem.rows)
             least = min(here.residual, curve[-1][2] if curve else here.residual)

@@ -126,11 +126,17 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What the cost of a method depends on: rows of each part, and the epochs of the original's recipe."""
+    """What the cost of a method depends on: rows of each part, the epochs of the original's recipe, and the network.
+
+    `validation` counts the validation rows whose class occurs among the forget rows.
+    """
 
     retain: int
     forget: int
+    validation: int
     recipe_epochs: int
+    classes: int
+    parameters: int
 
     @property
     def train(self) -> int:

@@ -22,6 +22,7 @@ Differences from the paper and from the code of its authors:
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -101,14 +102,15 @@ class Scrub(Unlearning):
 
         return leave, stay
 
-    def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+    def epochs_of(self, model: nn.Module, split: Split, context: Context) -> Iterator[int]:
+        """Trains the student in place and yields after each epoch; the caller may leave it in another mode."""
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         leave, stay = self._losses(teacher)
         optimizer, shuffle = self._optimizer(model), context.generator("shuffle")
         pull = Pull(anchor=snapshot(model), strength=self.smoothing, squared=False) if self.smoothing else None
-        set_mode(model, "train")
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
+            set_mode(model, "train")
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * DECAY ** sum(milestone < epoch for milestone in self.milestones)
             forgotten: Epoch | None = None
@@ -122,4 +124,9 @@ class Scrub(Unlearning):
             context.report(epoch, retain_loss=kept.loss, retain_error_percent=kept.error_percent)
             if forgotten is not None:
                 context.report(epoch, forget_divergence=-forgotten.loss, forget_error_percent=forgotten.error_percent)
+            yield epoch
+
+    def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+        for _ in self.epochs_of(model, split, context):
+            pass
         return model

@@ -40,5 +40,10 @@ class AllCNN(nn.Module):
         )
         self.classifier = nn.Linear(second, classes)
 
+    @property
+    def last_stage(self) -> nn.Module:
+        """What CF-k and EU-k train: the 1×1 convolution with its batch norm."""
+        return self.features[-1]
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.classifier(self.features(x_BCHW).mean(dim=(2, 3)))

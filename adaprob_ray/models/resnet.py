@@ -64,6 +64,11 @@ class ResNet18(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.classifier = nn.Linear(width, classes)
 
+    @property
+    def last_stage(self) -> nn.Module:
+        """What CF-k and EU-k train: both blocks of the fourth stage."""
+        return self.stages[-1]
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         hidden = torch.relu(self.stem_bn(self.stem(x_BCHW)))
         return self.classifier(self.stages(hidden).mean(dim=(2, 3)))

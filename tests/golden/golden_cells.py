@@ -5,9 +5,11 @@ The numbers are pinned to one thread: batch-norm sums, and so everything after t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import contract
 import torch
@@ -25,6 +27,11 @@ SETTINGS: dict[
     str, dict[str, Any]
 ] = {  # few steps and no tiny last batch: rounding grows with each step, most in batch norm
     "finetune": {"epochs": 2, "batch_size": 300},
+    "neggrad_plus": {"epochs": 2, "retain_batch": 300, "forget_batch": 25},
+    "cf_k": {"epochs": 2, "batch_size": 300},
+    "eu_k": {"epochs": 2, "batch_size": 300},
+    "bad_teacher": {"epochs": 2, "retain_batch": 300, "forget_batch": 25, "temperature": 1.0, "lr": 1e-4},
+    "scrub_rewind": {"epochs": 2, "retain_batch": 300, "forget_batch": 25},
     "scrub": {"epochs": 2, "retain_batch": 300, "forget_batch": 25},
     "adaprob": {"epochs": 2, "batch_size": 300},
 }
@@ -34,8 +41,10 @@ VARIANTS = {
         "script": {"reference": "pseudo", "pseudo": "random", "lam": 2.0, "lam_in": "loss"},
         "restore": {"reference": "pseudo", "totals": "original", "lam": 2.0},
     },
+    "eu_k": {"random": {"reset": "random"}},
     "retrain": {},
 }
+NTK_ROWS = 320  # training rows for the golden cell of ntk, whose cost grows with their cube
 SWEEP = """
 name: golden
 grid:
@@ -69,6 +78,7 @@ def labels() -> dict[str, Any]:
         for label, given in VARIANTS.get(name, {}).items():
             chosen[f"{name}_{label}"] = {"method": name, **chosen[name], **given}
     chosen.pop("retrain_independent")  # takes the settings of retrain, and is planned unasked
+    chosen.pop("ntk")  # see ntk_cell
     return chosen
 
 
@@ -91,6 +101,22 @@ def pretrain_cell() -> Cell:
     return Cell("pretrain", settings, {}, revisions)
 
 
+def ntk_cell(like: Cell) -> Cell:
+    """NTK with the settings and the original of another cell of the stage unlearn; run on fewer rows, and not evaluated."""
+    settings = {**like.settings, "method": "ntk", "hyper": dataclasses.asdict(METHODS["ntk"]())}
+    revisions = {name: revision for name, revision in like.revisions.items() if not name.startswith("method:")}
+    return Cell("unlearn", settings, like.parents, {**revisions, "method:ntk": METHODS["ntk"].revision})
+
+
+def run(name: str, cell: Cell, store: contract.MemoryStore) -> Product:
+    if name != "unlearn ntk":
+        return store.run(cell)
+    parts = stages.load_parts(DATASETS["digits"], Path(), cell.settings["seed"], test_pool="clean", device=contract.CPU)
+    parts = dataclasses.replace(parts, train=contract.shrunk(parts.train, NTK_ROWS))
+    with mock.patch.object(stages, "parts_of", return_value=parts):
+        return store.run(cell)
+
+
 def cells() -> dict[str, Cell]:
     """Cells by a readable name, parents first."""
     named = {"pretrain": pretrain_cell()}
@@ -102,6 +128,7 @@ def cells() -> dict[str, Cell]:
     for cell in every.values():
         label = cell.settings["label"] if cell.stage == "evaluate" else owners[cell.key]
         named[f"{cell.stage} {label}"] = cell
+    named["unlearn ntk"] = ntk_cell(named["unlearn finetune"])
     for recipe, architecture in (("small", "allcnn"), ("large", "resnet18")):
         for cell in sweep(architecture, recipe, {"original": {}}).values():
             if cell.stage == "train" and cell.settings["method"] == "original":
@@ -148,7 +175,7 @@ def compute() -> dict[str, dict[str, Any]]:
             name: {
                 "revisions": dict(sorted(cell.revisions.items())),
                 "parents": sorted({names[key] for key in cell.parents.values()}),
-                "numbers": dict(sorted(numbers(cell, store.run(cell)).items())),
+                "numbers": dict(sorted(numbers(cell, run(name, cell, store)).items())),
             }
             for name, cell in named.items()
         }

@@ -36,15 +36,17 @@ from adaprob_ray.training import Recipe, fit
 
 CPU = torch.device("cpu")
 SEED = 1
-ROWS = {"train": 160, "validation": 40, "test": 40}
+ROWS = {"train": 160, "validation": 120, "test": 40}  # validation stands class by class: enough for the forget class
 FORGET = {"kind": "selective", "class": 3, "count": 12}
 FILTERS = 0.04
 RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
 SETTINGS = {"dataset": {"name": "digits", "test_pool": "clean"}, "architecture": {"name": "allcnn", "filters": FILTERS}}
 NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
-CHANGED_BATCH_NORM: dict[
-    str, str
-] = {}  # name -> "train" or "kept", for a method that follows neither rule of `batch_norm_of`
+KEEPS_STATISTICS = ("fisher", "ntk")  # they never train: batch norm's statistics stay whatever the recipe
+ONLY_CHOOSES = {
+    ("scrub_rewind", "validation")
+}  # a part that picks one of several results need not change the picked one
+LAST_STAGE = "features.7."  # of the bench's network: all that CF-k and EU-k train, but for the classifier of `random`
 
 
 # -- cases ----------------------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ class Case:
         return self.cls(**hyper)
 
 
-EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}]}  # options that are numbers, not choices
+EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}], "cf_k": [{"momentum": 0.9}], "eu_k": [{"momentum": 0.9}]}
 
 
 def cases(stage: str) -> list[Case]:
@@ -98,10 +100,20 @@ def cases(stage: str) -> list[Case]:
 UNLEARN, TRAIN = cases("unlearn"), cases("train")
 
 
-def batch_norm_of(case: Case, recipe: Recipe) -> str:
-    """A method that asks for the recipe follows its batch norm; one that does not, trains it."""
-    default = recipe.batch_norm if "recipe" in case.cls.needs else "train"
-    return CHANGED_BATCH_NORM.get(case.method, default)
+def keeps_statistics(case: Case, recipe: Recipe, name: str) -> bool:
+    """Whether a buffer of batch norm stays as it was. Who asks for the recipe follows it, others train."""
+    if case.method == "eu_k" and "random" in case.settings and name.startswith(LAST_STAGE):
+        return False
+    frozen = "recipe" in case.cls.needs and recipe.batch_norm == "frozen"
+    return frozen or case.method in KEEPS_STATISTICS
+
+
+def trains(case: Case, name: str) -> bool:
+    """Whether a method may change this parameter."""
+    if case.method not in ("cf_k", "eu_k"):
+        return True
+    starts_anew = case.method == "eu_k"  # ALL-CNN's classifier goes back to its start and stays there
+    return name.startswith(LAST_STAGE) or (starts_anew and name.startswith("classifier."))
 
 
 # -- the split and the original -----------------------------------------------------------------------------------------------
@@ -145,8 +157,8 @@ def with_noise(parts: Parts, name: str) -> Parts:
     return dataclasses.replace(parts, train=noisy(parts.train, rows))
 
 
-def new_model() -> nn.Module:
-    return stages.put_on(stages.build_model(SETTINGS, seed_for(SEED, 0, "initial")), CPU)
+def new_model(seed: int = seed_for(SEED, 0, "initial")) -> nn.Module:
+    return stages.put_on(stages.build_model(SETTINGS, seed), CPU)
 
 
 @functools.cache
@@ -252,7 +264,7 @@ def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: 
         "seed": SEED,
         "repeat": 0,
         "recipe": RECIPE,
-        "make_model": lambda seed: stages.put_on(stages.build_model(SETTINGS, seed), CPU),
+        "make_model": new_model,
         "initial_state": lambda: state(new_model()),
         "report": lambda step, **scalars: None,
     }
@@ -281,11 +293,17 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: str = "",
     method = case.build()
     needs = method.needs if needs is None else needs
     model, passes = original(), PassCounter()
-    handle = passes.watch(model)
+    handle, make_model = passes.watch(model), lambda seed: passes.watched(new_model(seed))
     before = state(model)
     reported: list[tuple[int, dict[str, float]]] = []
     window = make_context(
-        needs, WatchedContext, **{"report": lambda step, **scalars: reported.append((step, scalars)), **context}
+        needs,
+        WatchedContext,
+        **{
+            "report": lambda step, **scalars: reported.append((step, scalars)),
+            "make_model": make_model,
+            **context,
+        },
     )
     split = make_split(parts, needs, WatchedSplit)
     with copies_noted() as made:
@@ -304,7 +322,14 @@ def trial(case: Case, precision: str = "float32", batch_norm: str = "train") -> 
 
 def sizes(parts: Parts) -> Sizes:
     forget = len(forget_rows(parts))
-    return Sizes(retain=len(parts.train) - forget, forget=forget, recipe_epochs=RECIPE.epochs)
+    return Sizes(
+        retain=len(parts.train) - forget,
+        forget=forget,
+        validation=int((parts.validation.labels == FORGET["class"]).sum()),
+        recipe_epochs=RECIPE.epochs,
+        classes=10,
+        parameters=sum(p.numel() for p in _original().parameters()),
+    )
 
 
 # -- cells through the stages, without a store on disk -------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Bad-T: a student learns from a good teacher, the original, on the retain rows and from a bad one, a random network, on the
+forget rows (Chundawat et al., "Can Bad Teaching Induce Forgetting?", 2023; protocol §5.7).
+
+    w ← Adam step on  a·KL_T(good ‖ student; retain batch) + b·KL_T(bad ‖ student; forget batch)
+
+KL_T as in SCRUB. Each step takes one retain batch and one forget batch; the forget batches are repeated until the pass over
+retain ends. There is no cross-entropy: labels play no part.
+
+Symbols: good_weight = a, bad_weight = b, temperature = T. Needs the retain and forget rows and a random network.
+Cost per epoch: forward teacher and student, backward student, over the retain rows and over the forget batches beside them.
+
+Differences from the paper:
+1. It gives no settings. The defaults are those that the authors' notebook records for CIFAR-10, ALL-CNN, a whole class; its
+   a = b = 1 were set under names that its loop does not read.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from adaprob_ray.data.batches import Batch, Paired, paired, paired_rows
+from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.methods.scrub import DECAY, distillation
+from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.training import PairLoss, Step, set_mode, train_epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadTeacher(Unlearning):
+    """The student at the end of the last epoch."""
+
+    name = "bad_teacher"
+    needs = frozenset({"retain", "forget", "fresh_model"})
+    space: ClassVar = {"lr": ("log", 1e-5, 1e-2), "epochs": ("int", 1, 10)}
+
+    lr: float = hyper(1e-3, above=0, about="of Adam, before the first milestone")
+    weight_decay: float = hyper(5e-4, low=0, about="added to the gradient")
+    epochs: int = hyper(1, unit="passes over retain", low=1)
+    milestones: tuple[int, ...] = hyper((), unit="epochs", low=1, about="each divides the rate by ten")
+    temperature: float = hyper(4.0, above=0)
+    good_weight: float = hyper(1.0, low=0, about="a")
+    bad_weight: float = hyper(1.0, low=0, about="b")
+    retain_batch: int = hyper(128, unit="rows", low=1)
+    forget_batch: int = hyper(512, unit="rows", low=1)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        beside = paired_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)
+        rows = self.epochs * (sizes.retain + beside)
+        return Cost(forward=2 * rows, backward=rows)
+
+    def _loss(self, good: nn.Module, bad: nn.Module) -> PairLoss:
+        def towards(teacher: nn.Module, model: nn.Module, batch: Batch | Paired) -> Step:
+            with torch.no_grad():
+                taught = teacher(batch.images).float()
+            logits = model(batch.images).float()
+            return Step(distillation(logits, taught, self.temperature), logits)
+
+        def loss(model: nn.Module, batch: Paired) -> Step:
+            kept, left = towards(good, model, batch), towards(bad, model, batch.forget)
+            return Step(self.good_weight * kept.loss + self.bad_weight * left.loss, kept.logits)
+
+        return loss
+
+    def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+        good, bad = copy.deepcopy(model), context.fresh_model()
+        for teacher in (good, bad):
+            teacher.eval().requires_grad_(False)
+        loss, shuffle = self._loss(good, bad), context.generator("shuffle")
+        optimizer = torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        set_mode(model, "train")
+        for epoch in range(1, self.epochs + 1):
+            context.check_deadline()
+            optimizer.param_groups[0]["lr"] = self.lr * DECAY ** sum(milestone < epoch for milestone in self.milestones)
+            left = list(split.forget.batches(self.forget_batch, shuffle))
+            batches = paired(split.retain.batches(self.retain_batch, shuffle), left)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision)
+            context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+        return model

@@ -1,0 +1,86 @@
+"""NegGrad+: descend on the retain rows and, at the same time, ascend on the forget rows (protocol §5.2).
+
+    w ← w − γ ∇_w [ α·( CE(retain batch) + (wd/2)·‖w − w_original‖² ) − (1 − α)·CE(forget batch) ]
+
+Each step takes one retain batch and one forget batch; the forget batches are repeated until the pass over retain ends.
+
+Symbols: lr = γ, alpha = α. wd is the recipe's `decay_to_start`, so that the term stands only where the original was trained
+with it (small scale). Needs the retain and forget rows and the recipe. Cost per epoch: one forward and one backward pass over
+the retain rows and over the forget batches beside them.
+
+Source: Kurmanji et al., "Towards Unbounded Machine Unlearning" (2023), which calls it NegGrad+. The paper cites Kodge et al.
+(2023), who propose another method.
+
+Differences from the paper:
+1. Its text has 500 iterations; no notebook of its authors does (40 steps at small scale, 5,625 and more at large). The
+   defaults are the small-scale notebooks'; `iterations: 500` is the text.
+2. The membership notebook takes α = 0.9999, 5 epochs, batches of 32 and 16: written out in sweeps/.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+from torch.nn import functional
+
+from adaprob_ray.data.batches import Paired, paired, paired_rows
+from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.training import PairLoss, Step, pull_to_start, set_mode, sgd, train_epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegGradPlus(Unlearning):
+    """Cross-entropy on retain rows, less that on forget rows."""
+
+    name = "neggrad_plus"
+    needs = frozenset({"retain", "forget", "recipe"})
+    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10), "alpha": ("float", 0.9, 0.9999)}
+
+    lr: float = hyper(0.01, above=0, about="γ, constant")
+    momentum: float = hyper(0.0, low=0, below=1)
+    alpha: float = hyper(0.95, above=0, high=1, about="α, the retain rows' share")
+    epochs: int = hyper(10, unit="passes over retain", low=1)
+    iterations: int | None = hyper(None, unit="steps", low=1, about="this many, whatever `epochs` says")
+    retain_batch: int = hyper(128, unit="rows", low=1)
+    forget_batch: int = hyper(32, unit="rows", low=1)
+
+    def steps(self, retain_rows: int) -> list[int]:
+        """Optimiser steps of each epoch."""
+        whole = -(-retain_rows // self.retain_batch)
+        if self.iterations is None:
+            return [whole] * self.epochs
+        full, rest = divmod(self.iterations, whole)
+        return [whole] * full + [rest] * (rest > 0)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        rows = 0
+        for steps in self.steps(sizes.retain):
+            kept = min(steps * self.retain_batch, sizes.retain)
+            rows += kept + paired_rows(kept, self.retain_batch, sizes.forget, self.forget_batch)
+        return Cost(forward=rows, backward=rows)
+
+    def _loss(self) -> PairLoss:
+        def loss(model: nn.Module, batch: Paired) -> Step:
+            logits = model(batch.images).float()
+            left = functional.cross_entropy(model(batch.forget.images).float(), batch.forget.labels)
+            return Step(self.alpha * functional.cross_entropy(logits, batch.labels) - (1 - self.alpha) * left, logits)
+
+        return loss
+
+    def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+        recipe, shuffle = context.recipe, context.generator("shuffle")
+        pull, loss = pull_to_start(model, recipe, share=self.alpha), self._loss()
+        optimizer = sgd(model, lr=self.lr, momentum=self.momentum)
+        set_mode(model, recipe.batch_norm)
+        for epoch, steps in enumerate(self.steps(len(split.retain)), 1):
+            context.check_deadline()
+            left = list(split.forget.batches(self.forget_batch, shuffle))
+            pairs = paired(split.retain.batches(self.retain_batch, shuffle), left)
+            batches = itertools.islice(pairs, steps)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, pull=pull)
+            context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+        return model

@@ -1,0 +1,118 @@
+"""Fisher forgetting: the diagonal against batches of one, the noise against the code's rule, element by element.
+
+Axes: N rows, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import contract
+import pytest
+import torch
+from contract import Case
+from torch import nn
+
+from adaprob_ray.data.batches import Batch
+from adaprob_ray.errors import InputError
+from adaprob_ray.methods.fisher import fisher_diagonal, variance, widened
+from adaprob_ray.models.allcnn import AllCNN
+from adaprob_ray.models.resnet import ResNet18
+
+
+def lived_in(model: nn.Module) -> nn.Module:
+    """Running statistics and scales that are not their defaults."""
+    generator = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low in ((module.running_var, 0.5), (module.weight.data, 0.5), (module.running_mean, -0.5)):
+                tensor.copy_(low + torch.rand(tensor.shape, generator=generator))
+    return model.eval()
+
+
+def by_ones(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Σ_n Σ_y p(y|x_n) (∂CE/∂w)², a backward pass for each row and class."""
+    parameters = dict(model.named_parameters())
+    total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+    for image in images:
+        log_p_K = model(image[None]).log_softmax(1)[0]
+        for y in range(len(log_p_K)):
+            gradients = torch.autograd.grad(-log_p_K[y], list(parameters.values()), retain_graph=True)
+            for name, gradient in zip(parameters, gradients, strict=True):
+                total[name] += float(log_p_K[y].detach().exp()) * gradient.double() ** 2
+    return total
+
+
+@pytest.mark.parametrize(
+    "model",
+    [ResNet18(classes=4, channels=3, filters=0.1), AllCNN(classes=4, channels=1, filters=0.1)],
+    ids=["resnet18", "allcnn"],
+)
+@pytest.mark.parametrize("size", [7, 3])
+def test_the_diagonal_equals_batches_of_one(model: nn.Module, size: int) -> None:
+    lived_in(model)
+    channels = next(model.parameters()).shape[1]
+    images = torch.randn(7, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    none = torch.zeros(7, dtype=torch.int64)
+    batches = [Batch(part, none[: len(part)], none[: len(part)]) for part in images.split(size)]
+    found, expected = fisher_diagonal(model, batches, precision="float32"), by_ones(model, images)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = float(value.max())
+        assert scale > 0, name
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, name=name: f"{name} {m}"
+        )
+
+
+def test_variance_is_the_codes_rule() -> None:
+    fisher = torch.tensor([[1e-9, 3.0], [1e-4, 4e-4]], dtype=torch.float64)
+    inverse = [[min(1 / (f + 1e-8), 1e3) for f in row] for row in fisher.tolist()]
+    means = [0.5 * sum(row) for row in inverse]
+    expected = torch.tensor([[1e-6 * mean] * 2 for mean in means], dtype=torch.float64)
+    torch.testing.assert_close(variance("features.0.weight", fisher, 1e-6), expected)
+    small = [[min(value, 1e2) for value in row] for row in inverse]
+    own = torch.tensor([[1e-6 * 0.5 * sum(row)] * 2 for row in small], dtype=torch.float64)
+    torch.testing.assert_close(variance("classifier.weight", fisher, 1e-6), own)
+    torch.testing.assert_close(
+        variance("bn.bias", fisher[0], 1e-6), 1e-6 * torch.tensor(inverse[0], dtype=torch.float64)
+    )
+    ones = torch.ones(2, 2)
+    assert widened("features.0.weight", ones).tolist() == [[1, 1], [1, 1]]
+    assert widened("features.0.bias", ones[0]).tolist() == [10, 10]
+    assert widened("classifier.weight", ones).tolist() == [[10, 10], [10, 10]]
+
+
+def test_the_noise_has_the_variance_of_its_weight() -> None:
+    """Over all weights, (w − w_original) / √v is standard normal."""
+    trial = contract.attempt(Case("fisher"))
+    split, model = contract.make_split(contract.make_parts(), frozenset({"retain"})), contract.original().eval()
+    total = fisher_diagonal(model, split.retain.batches(37), precision="float32")
+    scores = []
+    for name, p in model.named_parameters():
+        v = widened(name, variance(name, total[name] / len(split.retain), 1e-7))
+        scores.append(((trial.after[name].double() - p.detach().double()) / v.sqrt()).flatten())
+    z = torch.cat(scores)
+    assert abs(float(z.mean())) < 4 / math.sqrt(len(z))
+    assert float(z.std()) == pytest.approx(1, abs=4 / math.sqrt(2 * len(z)))
+
+
+def test_a_class_without_retain_rows_starts_from_zero() -> None:
+    case, parts = Case("fisher"), contract.make_parts()
+    split, gone = contract.make_split(parts, case.cls.needs), 7
+    rows = split.retain.rows[split.retain.labels != gone]
+    split.parts["retain"] = parts.train.select(rows.numpy())
+    before = contract.original()
+    weight = before.classifier.weight.detach().clone()
+    after = case.build().unlearn(before, split, contract.make_context(case.cls.needs)).classifier.weight.detach()
+    sd = math.sqrt(10 * 1e-4)
+    assert float(after[gone].std()) == pytest.approx(sd, rel=1.0)
+    assert float(after[gone].abs().max()) < 5 * sd
+    others = [k for k in range(10) if k != gone]
+    assert float((after[others] - weight[others]).abs().max()) < 5 * math.sqrt(1e-7 * 1e2 * 10)
+
+
+def test_layers_without_known_products_are_named() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(InputError, match=r"layer 0 of the network is Conv2d\(4, 4.*groups=2"):
+        fisher_diagonal(model, [], precision="float32")

@@ -1,0 +1,89 @@
+"""NegGrad+ against an ordinary loop over pairs of batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import contract
+import pytest
+import torch
+from contract import RECIPE, Case
+from torch.nn import functional
+
+from adaprob_ray.data.batches import paired_rows
+from adaprob_ray.training import Recipe, set_mode
+
+
+def shuffled(part: object, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
+    return list(part.rows[torch.randperm(len(part), generator=shuffle)].split(size))
+
+
+def plain_neggrad(method: object, recipe: Recipe, steps: int) -> dict[str, torch.Tensor]:
+    """Steps on α(CE_r + wd/2 ‖w − w₀‖²) − (1 − α) CE_f, the forget batches in a ring."""
+    model, split = contract.original(), contract.make_split(contract.make_parts(), method.needs)
+    shuffle, done = contract.make_context(frozenset()).generator("shuffle"), 0
+    parameters = list(model.parameters())
+    start, velocity = [p.detach().clone() for p in parameters], [torch.zeros_like(p) for p in parameters]
+    set_mode(model, recipe.batch_norm)
+    pixels = split.retain.pixels
+    while done < steps:
+        forget = shuffled(split.forget, method.forget_batch, shuffle)
+        for number, rows in enumerate(shuffled(split.retain, method.retain_batch, shuffle)):
+            if done == steps:
+                break
+            ring = forget[number % len(forget)]
+            kept, left = (functional.cross_entropy(model(pixels.select(r)), pixels.labels[r]) for r in (rows, ring))
+            pull = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
+            loss = method.alpha * (kept + recipe.decay_to_start / 2 * pull) - (1 - method.alpha) * left
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for p, g, v in zip(parameters, gradients, velocity, strict=True):
+                    v.mul_(method.momentum).add_(g)
+                    p -= method.lr * v
+            done += 1
+    return contract.state(model)
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "steps"),
+    [
+        ({"epochs": 2, "retain_batch": 40, "forget_batch": 5}, {}, 8),
+        (
+            {"epochs": 1, "retain_batch": 64, "forget_batch": 8, "alpha": 0.8, "momentum": 0.9},
+            {"decay_to_start": 0.1, "batch_norm": "frozen"},
+            3,
+        ),
+        ({"iterations": 6, "retain_batch": 40, "forget_batch": 5}, {}, 6),
+    ],
+    ids=["large", "small", "iterations"],
+)
+def test_neggrad_plus_equals_the_plain_loop(given: dict, changes: dict, steps: int) -> None:
+    case, recipe = Case("neggrad_plus", json.dumps(given)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
+    trial = contract.attempt(case, recipe=recipe)
+    expected = plain_neggrad(case.build(), recipe, steps)
+    for name, tensor in trial.after.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6)
+    declared = case.build().cost(contract.sizes(contract.make_parts()))
+    assert (trial.passes.forward, trial.passes.backward) == (declared.forward, declared.backward)
+    assert len({step for step, _ in trial.reported}) == len(case.build().steps(148))
+
+
+def test_iterations_override_epochs() -> None:
+    method = Case("neggrad_plus", '{"iterations": 500, "retain_batch": 32}').build()
+    assert method.steps(475) == [15] * 33 + [5]
+    assert Case("neggrad_plus").build().steps(475) == [4] * 10  # the small-scale notebooks' 40 steps
+
+
+def test_forget_rows_are_counted_as_often_as_they_come() -> None:
+    """12 forget rows in batches of 5, 5 and 2 beside 4 retain batches: 5 + 5 + 2 + 5."""
+    assert paired_rows(160, 40, 12, 5) == 17
+    assert paired_rows(475, 128, 25, 32) == 100
+    assert paired_rows(30, 40, 12, 5) == 5
+
+
+def test_alpha_1_is_finetune_without_a_step_on_forget() -> None:
+    case = Case("neggrad_plus", '{"alpha": 1.0, "epochs": 1, "retain_batch": 50}')
+    frozen = dataclasses.replace(RECIPE, batch_norm="frozen")
+    after, noisy = (contract.attempt(case, recipe=frozen, noise=noise).after for noise in ("", "forget"))
+    assert contract.digest(after) == contract.digest(noisy)

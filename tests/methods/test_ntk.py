@@ -1,0 +1,110 @@
+"""NTK forgetting against the dense formula, with a Jacobian by torch.func.
+
+Axes: N rows, K classes, P weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+
+import contract
+import pytest
+import torch
+from contract import RECIPE, Case
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.methods.ntk import MOST, check_size, pieces, slice_width, step_length
+
+
+@functools.cache
+def dense_jacobian() -> torch.Tensor:
+    """∂f/∂w [N·K, P] of the original over the training rows, in float64."""
+    train, model = contract.make_parts().train, contract.original().eval()
+    images = train.pixels.select(train.rows)
+    parameters = {name: p.detach().double() for name, p in model.named_parameters()}
+    buffers = {name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers()}
+
+    def outputs(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(model, (weights, buffers), (images.double(),)).flatten()
+
+    jacobian = torch.func.jacrev(outputs, chunk_size=100)(parameters)
+    return torch.cat([jacobian[name].flatten(1) for name in parameters], dim=1)
+
+
+def vector(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([tensors[name].double().flatten() for name, _ in contract.original().named_parameters()])
+
+
+def by_the_formula(decay: float) -> torch.Tensor:
+    """The weights [P] that NTK forgetting leaves, from the whole Jacobian."""
+    parts, model = contract.make_parts(), contract.original().eval()
+    images, labels = parts.train.pixels.select(parts.train.rows), parts.train.labels
+    jacobian = dense_jacobian()
+    with torch.no_grad():
+        residual = (model(images).double().softmax(1) - torch.nn.functional.one_hot(labels, 10)).flatten()
+    keep = torch.ones(len(labels), dtype=torch.bool)
+    keep[torch.from_numpy(contract.forget_rows(parts))] = False
+
+    def linear(rows: torch.Tensor) -> torch.Tensor:
+        g = jacobian[rows.repeat_interleave(10)]
+        ridge = int(rows.sum()) * decay * torch.eye(len(g), dtype=torch.float64)
+        return -g.T @ torch.linalg.solve(g @ g.T + ridge, residual[rows.repeat_interleave(10)])
+
+    retain, everything = linear(keep), linear(torch.ones_like(keep))
+    original, start = vector(contract.state(model)), vector(contract.state(contract.new_model()))
+    delta, e = retain - everything, original - start - retain
+    c = float(delta @ e / (delta.norm() * e.norm()))
+    if c < 0:
+        s = float(delta.norm()) + 2 * math.sin(math.acos(c) - math.pi / 2) * float(e.norm())
+    else:
+        s = float(delta.norm()) + 2 * math.cos(math.acos(c)) * float(e.norm())
+    return original + s / delta.norm() * delta
+
+
+@pytest.mark.parametrize(
+    ("memory", "changes", "decay"),
+    [(512, {"weight_decay": 0.02}, 0.02), (1, {"decay_to_start": 0.1, "weight_decay": 0.0}, 0.1)],
+    ids=["one slice, large", "slices, small"],
+)
+def test_ntk_equals_the_dense_formula(memory: int, changes: dict, decay: float) -> None:
+    recipe = dataclasses.replace(RECIPE, **changes)
+    trial = contract.attempt(Case("ntk", json.dumps({"memory": memory})), recipe=recipe)
+    expected, before = by_the_formula(decay), vector(trial.before)
+    assert float((vector(trial.after) - expected).norm()) < 2e-3 * float((expected - before).norm())
+
+
+def test_each_weight_is_in_one_slice() -> None:
+    model = contract.original()
+    total = sum(p.numel() for p in model.parameters())
+    for width in (total, 100, 7, 1):
+        seen = {name: torch.zeros(len(p), dtype=torch.int64) for name, p in model.named_parameters()}
+        for start in range(0, total, width):
+            at = 0
+            for piece in pieces(model, start, start + width):
+                name = f"{piece.layer}.{piece.parameter}"
+                seen[name][piece.outputs] += 1
+                assert piece.at == at
+                at += piece.width
+        assert all(bool((count == 1).all()) for count in seen.values())
+
+
+def test_the_step_is_the_trapeziums() -> None:
+    delta = [torch.tensor([3.0, 0.0])]
+    along = step_length(delta, [torch.tensor([2.0, 0.0])])
+    across = step_length(delta, [torch.tensor([0.0, 2.0])])
+    against = step_length(delta, [torch.tensor([-2.0, 0.0])])
+    slanted = step_length(delta, [torch.tensor([-1.0, 1.0])])
+    assert (along, across, against) == pytest.approx((7.0, 3.0, 7.0))
+    assert slanted == pytest.approx(3 + 2 * math.sin(math.pi / 4) * math.sqrt(2))
+
+
+def test_too_many_rows_and_no_decay_are_refused() -> None:
+    with pytest.raises(InputError, match=rf"at most {MOST}.*40000 rows and 10 classes"):
+        check_size(40_000, 10)
+    check_size(500, 5)
+    with pytest.raises(InputError, match="weight decay"):
+        contract.attempt(Case("ntk"), recipe=dataclasses.replace(RECIPE, weight_decay=0.0))
+    assert slice_width(2500, 512) == 53687
