@@ -36,6 +36,7 @@ from adaprob_ray.metrics.cost import from_facts
 from adaprob_ray.metrics.divergence import kl_to_retrain, kl_variants
 from adaprob_ray.metrics.errors import errors
 from adaprob_ray.metrics.membership import membership
+from adaprob_ray.metrics.relearn import RELEARNING
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
 from adaprob_ray.sweep.vocabulary import Vocabulary
@@ -146,13 +147,14 @@ METRICS = {
             ),
             compute=kl_variants,
         ),
+        Metric(name="relearn", columns=("relearn_steps",), compute=from_facts),
         Metric(name="seconds", columns=("unlearn_seconds",), compute=from_facts),
         Metric(name="passes", columns=("forward_examples", "backward_examples"), compute=from_facts),
         Metric(name="distance", columns=("parameter_distance", "start_distance"), compute=from_facts),
     )
 }
 
-STAGE_REVISIONS = {"pretrain": 1, "train": 1, "unlearn": 1, "evaluate": 1}
+STAGE_REVISIONS = {"pretrain": 1, "train": 1, "unlearn": 1, "relearn": 1, "evaluate": 1}
 
 VOCABULARY = Vocabulary(
     datasets=DATASETS,
@@ -160,5 +162,6 @@ VOCABULARY = Vocabulary(
     recipes=RECIPES,
     methods=METHODS,
     metrics=METRICS,
+    relearning=RELEARNING,
     stages=STAGE_REVISIONS,
 )

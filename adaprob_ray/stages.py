@@ -1,18 +1,16 @@
-"""The four stages: pretrain, train, unlearn, evaluate. Each takes a cell and a workspace and returns what it leaves.
+"""The five stages: pretrain, train, unlearn, relearn, evaluate. Each takes a cell and a workspace and returns what it leaves.
 
 No Ray here, no lease and no commit: a stage only reads its parents' artefacts and makes its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,20 +24,16 @@ from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
 from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_for
 from adaprob_ray.metrics.errors import error_percent
 from adaprob_ray.metrics.outputs import PARTS, Evaluation, Outputs
-from adaprob_ray.record import RECORD
-from adaprob_ray.sweep.cell import Cell, canonical, forget_words
+from adaprob_ray.metrics.relearn import SLACK, Relearning, forget_loss
+from adaprob_ray.metrics.relearn import relearn as train_on
+from adaprob_ray.passes import PassCounter, measured
+from adaprob_ray.record import RECORD, Reader, cell_of, record_settings
+from adaprob_ray.sweep.cell import Cell, canonical
+from adaprob_ray.sweep.relearn import RELEARN
 from adaprob_ray.sweep.settings import check
 from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict, snapshot
 
 WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"
-
-
-class Reader(Protocol):
-    """What a stage needs of a store: verified artefacts, facts and descriptions of other cells."""
-
-    def read(self, key: str, name: str) -> bytes: ...
-    def cell(self, key: str) -> dict[str, Any] | None: ...
-    def commit(self, key: str) -> Any: ...
 
 
 @dataclass(kw_only=True)
@@ -68,51 +62,6 @@ class Product:
 
     files: dict[str, bytes]
     facts: dict[str, Any]
-
-
-class PassCounter:
-    """Counts examples that pass forward and backward through every network made from a watched one, copies included."""
-
-    def __init__(self) -> None:
-        self.forward = self.backward = 0
-
-    def watch(self, model: nn.Module) -> Any:
-        return model.register_forward_hook(self)
-
-    def watched(self, model: nn.Module) -> nn.Module:
-        """The model, watched until it is gone."""
-        self.watch(model)
-        return model
-
-    def __call__(self, model: nn.Module, inputs: Any, output: Tensor) -> None:
-        self.forward += len(output)
-        if output.requires_grad:
-            output.register_hook(self._count_backward)
-
-    def _count_backward(self, gradient: Tensor) -> None:
-        self.backward += len(gradient)
-
-    def __deepcopy__(self, memo: Any) -> PassCounter:
-        return self  # a teacher copied from a watched student counts too
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@contextmanager
-def measured(model: nn.Module, device: torch.device, counter: PassCounter) -> Iterator[dict[str, float]]:
-    """Seconds by the wall clock, device synchronised at both ends, and passes in examples; filled in at the end."""
-    facts = dict[str, float]()
-    handle = counter.watch(model)
-    synchronize(device)
-    start = time.perf_counter()
-    yield facts
-    synchronize(device)
-    facts["seconds"] = time.perf_counter() - start
-    facts["forward_examples"], facts["backward_examples"] = counter.forward, counter.backward
-    handle.remove()
 
 
 # -- models and data of a cell ------------------------------------------------------------------------------------------
@@ -152,6 +101,13 @@ def state_bytes(model: nn.Module) -> bytes:
 
 def load_weights(store: Reader, key: str) -> Weights:
     return load(store.read(key, WEIGHTS))
+
+
+def trained_model(settings: Mapping[str, Any], key: str, workspace: Workspace) -> nn.Module:
+    """The network that cell `key` left, on the device."""
+    model = build_model(settings, seed_for(settings["seed"], 0, "initial"))
+    model.load_state_dict(load_weights(workspace.store, key))
+    return put_on(model, workspace.device)
 
 
 def start_model(cell: Mapping[str, Any], store: Reader) -> nn.Module:
@@ -253,17 +209,9 @@ def train(cell: Cell, workspace: Workspace) -> Product:
     return Product(files, facts)
 
 
-def _cell_of(store: Reader, key: str) -> dict[str, Any]:
-    """What a parent is. Raises NotDone for one that nobody began."""
-    document = store.cell(key)
-    if document is None:
-        raise NotDone(key)
-    return document
-
-
 def _context(cell: Cell, workspace: Workspace, method: Unlearning, counter: PassCounter) -> Context:
     settings, store = cell.settings, workspace.store
-    original = _cell_of(store, cell.parents["original"])
+    original = cell_of(store, cell.parents["original"])
 
     def make_model(seed: int) -> nn.Module:
         return counter.watched(put_on(build_model(settings, seed), workspace.device))
@@ -289,9 +237,7 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
     """Start from the original of the seed and unlearn; only this is timed."""
     settings, method = cell.settings, method_of(cell.settings)
     parts = parts_of(settings, workspace)
-    model = build_model(settings, seed_for(settings["seed"], 0, "initial"))
-    model.load_state_dict(load_weights(workspace.store, cell.parents["original"]))
-    model = put_on(model, workspace.device)
+    model = trained_model(settings, cell.parents["original"], workspace)
     before = snapshot(model)
     labels = parts.train.labels.cpu().numpy()
     forget = forget_positions(labels, settings["forget"], settings["seed"])
@@ -310,17 +256,40 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
     if cell.keep == "weights":
         files[WEIGHTS] = weights
     moved = distance(model.parameters(), before)
-    start = put_on(start_model(_cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device)
+    start = put_on(start_model(cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device)
     from_start = distance(model.parameters(), start.parameters())
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
     return Product(files, {**facts, **context.facts, "parameter_distance": moved, "start_distance": from_start})
 
 
+def relearn(cell: Cell, workspace: Workspace) -> Product:
+    """Train a copy of the model on until it knows the forget rows as the original does; its weights are not kept."""
+    settings = cell.settings
+    parts = parts_of(settings, workspace)
+    labels = parts.train.labels.cpu().numpy()
+    forget = parts.train.select(forget_positions(labels, settings["forget"], settings["seed"]))
+    threshold = forget_loss(trained_model(settings, cell.parents["original"], workspace), forget) + SLACK
+    done = train_on(
+        trained_model(settings, cell.parents["model"], workspace),
+        parts.train,
+        forget,
+        Relearning(**settings["relearn"]),
+        recipe_of(settings),
+        threshold=threshold,
+        generator=torch.Generator().manual_seed(seed_for(settings["seed"], settings["repeat"], "relearn")),
+        precision=settings["precision"],
+        report=workspace.record_series,
+    )
+    facts = {"steps": done.steps, "forget_nats": done.forget_loss, "threshold_nats": threshold}
+    return Product({SERIES: _series_bytes(workspace)}, {f"relearn_{name}": value for name, value in facts.items()})
+
+
 def evaluate(cell: Cell, workspace: Workspace) -> Product:
     """Metrics from the stored Outputs of the model and its references; the result is one Record."""
     store, settings = workspace.store, cell.settings
-    by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(cell.parents.values()))}
-    outputs = {role: by_key[key] for role, key in cell.parents.items()}
+    models = {role: key for role, key in cell.parents.items() if role != RELEARN}
+    by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
+    outputs = {role: by_key[key] for role, key in models.items()}
     labels = outputs["model"].labels["train"]
     forget = forget_positions(labels, settings["forget"], settings["seed"])
     evaluation = Evaluation(
@@ -342,6 +311,8 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
     }
     for name in settings["metrics"]:
         computed.update(METRICS[name].compute(evaluation))
+    if RELEARN in cell.parents:
+        computed.update({n: v for n, v in _facts(store, cell.parents[RELEARN]).items() if n.startswith("relearn_")})
     for name, value in computed.items():
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}")
@@ -353,11 +324,12 @@ STAGES: dict[str, Callable[[Cell, Workspace], Product]] = {
     "pretrain": pretrain,
     "train": train,
     "unlearn": unlearn,
+    "relearn": relearn,
     "evaluate": evaluate,
 }
 
 
-# -- the Record ---------------------------------------------------------------------------------------------------------
+# -- facts for the Record -----------------------------------------------------------------------------------------------
 
 
 def _parameters(weights: Weights) -> list[Tensor]:
@@ -366,59 +338,17 @@ def _parameters(weights: Weights) -> list[Tensor]:
     return [weights[name] for name in sorted(weights) if not name.endswith(statistics)]
 
 
+def _facts(store: Reader, key: str) -> dict[str, Any]:
+    commit = store.commit(key)
+    if commit is None:
+        raise NotDone(key)
+    return dict(commit.facts)
+
+
 def _model_facts(cell: Cell, store: Reader) -> dict[str, Any]:
     """The facts of the model's cell; for a model that keeps its weights and was not unlearned, its distance to the original."""
-    commit = store.commit(cell.parents["model"])
-    if commit is None:
-        raise NotDone(cell.parents["model"])
-    facts = dict(commit.facts)
+    facts = _facts(store, cell.parents["model"])
     if "parameter_distance" not in facts:
         model, original = (_parameters(load_weights(store, cell.parents[role])) for role in ("model", "original"))
         facts = {**facts, "parameter_distance": distance(model, original)}
     return facts
-
-
-def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
-    """The settings columns of a Record, flat."""
-    settings = cell.settings
-    model = _cell_of(store, cell.parents["model"])
-    return {
-        "key": cell.key,
-        "model_key": cell.parents["model"],
-        "lineage": lineage(cell.identity, store),
-        "stage": cell.stage,
-        "dataset": settings["dataset"]["name"],
-        "test_pool": settings["dataset"]["test_pool"],
-        "architecture": settings["architecture"]["name"],
-        "filters": settings["architecture"]["filters"],
-        "forget": forget_words(settings["forget"]),
-        "label": settings["label"],
-        "method": settings["method"],
-        "seed": settings["seed"],
-        "repeat": settings["repeat"],
-        "precision": settings["precision"],
-        **{f"method.{name}": value for name, value in settings["hyper"].items()},
-        **{f"recipe.{name}": value for name, value in model["settings"]["recipe"].items()},
-        **_pretraining(cell, store),
-    }
-
-
-def _pretraining(cell: Cell, store: Reader) -> dict[str, Any]:
-    """`pretrain.…` columns of a model that did not start at random."""
-    original = _cell_of(store, cell.parents["original"])
-    if "pretrain" not in original["parents"]:
-        return {}
-    source = _cell_of(store, original["parents"]["pretrain"])
-    columns = {"dataset": source["settings"]["dataset"]["name"], "seed": source["settings"]["seed"]}
-    return {f"pretrain.{name}": value for name, value in {**columns, **source["settings"]["recipe"]}.items()}
-
-
-def lineage(identity: Mapping[str, Any], store: Reader) -> str:
-    """A hash of a cell's settings and its ancestors', without metrics and revisions.
-
-    Records of one lineage differ only in which metrics or revisions they hold.
-    """
-    settings = {name: value for name, value in identity["settings"].items() if name != "metrics"}
-    parents = {role: lineage(_cell_of(store, key), store) for role, key in identity["parents"].items()}
-    text = canonical({"stage": identity["stage"], "settings": settings, "parents": parents})
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ _UNITS = (
     ("_nats", "nats", "nats", 2, 3),
     ("_seconds", "s", "s", 1, 2),
     ("_examples", "examples", "examples", 0, 0),
+    ("_steps", "steps", "steps", 0, 1),
 )
 _NO_UNIT = ("", "", "", 1, 3)
 
@@ -33,6 +34,7 @@ _WORDS = {  # where the column's name without its unit does not read well
     "kl_test_centroid_nats": "KL test, centroid",
     "kl_forget_centroid_reverse_nats": "KL forget, centroid, reverse",
     "kl_test_centroid_reverse_nats": "KL test, centroid, reverse",
+    "relearn_steps": "relearn time",
     "unlearn_seconds": "unlearning time",
     "forward_examples": "forward passes",
     "backward_examples": "backward passes",

@@ -20,7 +20,7 @@ from analysis.statistics import Estimate, mean_interval, paired_difference, pair
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
 FLOOR = "floor"
-_FIXED = ("method", "precision")  # besides method.…, recipe.…: what may not vary within a row
+_FIXED = ("method", "precision")  # besides method.…, recipe.…, relearn.…: what may not vary within a row
 
 Seeds = dict[int, float]  # seed → value, repeats averaged
 
@@ -96,7 +96,7 @@ def _word(value: Any) -> str:
 def _refuse_to_average(row: str, records: pd.DataFrame) -> None:
     """Raises InputError naming the column that varies within a row; seeds and repeats may."""
     for name in map(str, records):
-        values = several(records[name]) if name in _FIXED or name.startswith(("method.", "recipe.")) else []
+        values = several(records[name]) if name in _FIXED or name.startswith(("method.", "recipe.", "relearn.")) else []
         if len(values) > 1:
             raise InputError(
                 f"{row}: would average over {name} ({', '.join(values)}); only seed and repeat are averaged"

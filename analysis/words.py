@@ -154,6 +154,7 @@ def caption(table: Table) -> list[str]:
         _spread(table),
         *_counts(table.rows),
         *_divergence(table.columns),
+        *_relearning(table.columns),
         *_floor(table.rows),
         *table.provenance.lines(),
     ]
@@ -188,6 +189,15 @@ def _divergence(columns: list[Column]) -> list[str]:
     return [
         "KL: of the model's outputs from those of retrain_independent, mean over rows; same seed: from those of retrain, "
         "which shares the model's start and order"
+    ]
+
+
+def _relearning(columns: list[Column]) -> list[str]:
+    if not any(column.name == "relearn_steps" for column in columns):
+        return []
+    return [
+        "relearn time: epochs of 500 training rows until the forget rows' loss is the original's, plus one; the largest number "
+        "(100), which stands for never as well, is averaged as it is. Unless the sweep sets others under relearn"
     ]
 
 

@@ -45,6 +45,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """How a model relearns."""
+
+    lr: float = hyper(0.01, above=0)
+    epochs: int = hyper(100, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Original:
     stage: ClassVar[str] = "train"
     reads_forget: ClassVar[bool] = False
@@ -109,8 +117,9 @@ WORLD = Vocabulary(
         "scrub": Scrub,
         "adaprob": Adaprob,
     },
-    metrics={name: Versioned() for name in ("errors", "membership", "kl_to_retrain", "seconds")},
-    stages=dict.fromkeys(("pretrain", "train", "unlearn", "evaluate"), 1),
+    metrics={name: Versioned() for name in ("errors", "membership", "kl_to_retrain", "relearn", "seconds")},
+    relearning={"small": Rounds(lr=0.1), "large": Rounds()},
+    stages=dict.fromkeys(("pretrain", "train", "unlearn", "relearn", "evaluate"), 1),
 )
 
 BASE: Mapping[str, Any] = {

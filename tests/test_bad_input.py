@@ -99,12 +99,24 @@ ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "method": (changed(GOOD, "methods", {"scrubb": {}}), ("unknown method 'scrubb'", "did you mean 'scrub'?")),
     "method of a label": (
         changed(GOOD, "methods", {"mine": {"method": "magic"}}),
-        ("methods.mine", "unknown method 'magic'", "adaprob, finetune"),
+        ("methods.mine", "unknown method 'magic'", "known: adaprob, "),
     ),
     "method that is a list": (changed(GOOD, "methods", {"mine": {"method": ["scrub"]}}), ("['scrub']", "known:")),
     "data set": (changed(GOOD, "grid.dataset", "digit"), ("unknown dataset 'digit'", "did you mean 'digits'?")),
     "architecture": (changed(GOOD, "grid.architecture", "alexnet"), ("'alexnet'", "known: allcnn, resnet18")),
     "metric": (changed(GOOD, "metrics", ["error"]), ("unknown metric 'error'", "did you mean 'errors'?")),
+    "relearning of weights that are dropped": (
+        changed(GOOD, "metrics", ["errors", "relearn"]),
+        ("metrics: relearn needs the weights", "write keep: {unlearn: weights}"),
+    ),
+    "settings of relearning that nothing asks for": (
+        changed(GOOD, "relearn", {"lr": 0.1}),
+        ("relearn: is of no use where metrics does not list relearn",),
+    ),
+    "key of relearning": (
+        {**GOOD, "metrics": ["relearn"], "keep": {"unlearn": "weights"}, "relearn": {"epoch": 3}},
+        ("relearn: unknown key 'epoch'", "did you mean 'epochs'?"),
+    ),
     "metric given twice": (changed(GOOD, "metrics", ["errors", "errors"]), ("metrics: at least one, each once",)),
     "recipe": (changed(GOOD, "train.recipe", "lage"), ("unknown recipe 'lage'", "did you mean 'large'?")),
     "rate read as text": (

@@ -15,7 +15,8 @@ Symbols: lr = γ. Needs the retain rows, the recipe, the initial state (`code`) 
 one forward and one (partial) backward pass over the retain rows.
 
 Differences from the paper:
-1. It says that the layers are trained "from scratch"; its authors' code starts from the pretrained weights (`code`, the default).
+1. It says that the layers are trained "from scratch"; its authors' code starts from the pretrained weights (`code`, the
+   default).
 2. Learning rate after the first milestone: see CF-k.
 3. The recipe's pull is towards the weights that the layers were put back to, as in the code.
 """

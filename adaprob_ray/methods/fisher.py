@@ -36,7 +36,7 @@ CLAMP, CLASSIFIER_CLAMP = 1e3, 1e2
 WIDER = 10.0
 CLASS_VARIANCE = 1e-4
 CLASSIFIER = "classifier."
-ENTRIES = 2**22  # of one product at a time, 16 MiB
+ENTRIES = 2**20  # of one product at a time, 4 MiB
 
 
 def fisher_diagonal(
@@ -75,7 +75,7 @@ def squares(layer: nn.Module, given: Tensor, scaled_BKO: Tensor, parameter: str)
     for start in range(0, len(given), rows):
         part = slice(start, start + rows)
         product = gradients(layer, given[part], scaled_BKO[part], slice(None), parameter)
-        square = torch.linalg.vector_norm(product, dim=(0, 1)).square_()
+        square = product.flatten(0, 1).square().sum(0)  # far faster than a norm over the leading axes
         total = square if total is None else total.add_(square)
     assert total is not None, "a batch has rows"
     return total.double()

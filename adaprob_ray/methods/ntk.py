@@ -38,7 +38,8 @@ from adaprob_ray.sweep.settings import hyper
 from adaprob_ray.training import Recipe, autocast
 
 MOST = 16_000  # rows times classes: a Gram matrix of 2 GiB
-BATCH = 50  # rows at a time
+BATCH = 25  # rows at a time
+BLOCK = 512  # rows of the Gram matrix at a time
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ def slice_width(columns: int, memory_mib: int) -> int:
 
 
 def solved(gram: NDArray[np.float64], x_NK: Tensor, ridge: float) -> Tensor:
-    """(gram + ridge·I)⁻¹ x for x [N, K], as [N, K] float64; overwrites `gram`."""
+    """(gram + ridge·I)⁻¹ x for x [N, K], as [N, K] float64. Only gram's lower half is read, and it is overwritten."""
     gram[np.diag_indices_from(gram)] += ridge
-    factor = linalg.cho_factor(gram, overwrite_a=True)
+    factor = linalg.cho_factor(gram.T, overwrite_a=True)  # transposed it is in LAPACK's order, and no copy is made
     solution = linalg.cho_solve(factor, x_NK.double().cpu().numpy().reshape(-1))
     return torch.from_numpy(solution).view(x_NK.shape).to(x_NK.device)
 
@@ -93,7 +94,7 @@ class Linearised:
         self.width = slice_width(len(part) * classes, memory_mib)
 
     def gram(self) -> tuple[NDArray[np.float64], Tensor]:
-        """Gᵀ G [N·K, N·K], rows' classes side by side, and the logits [N, K]."""
+        """The lower half of Gᵀ G [N·K, N·K], rows' classes side by side, and the logits [N, K]."""
         size = len(self.part) * self.classes
         gram = torch.zeros(size, size, dtype=torch.float64, device=self.context.device)
         logits_NK = torch.empty(len(self.part), self.classes, device=self.context.device)
@@ -101,7 +102,9 @@ class Linearised:
             chosen = pieces(self.model, start, start + self.width)
             if chosen:  # else the slice is inside one output, which belongs to an earlier one
                 jacobian = self._jacobian(chosen, logits_NK)
-                gram += jacobian @ jacobian.T
+                for first in range(0, size, BLOCK):
+                    last = min(first + BLOCK, size)
+                    gram[first:last, :last] += jacobian[first:last] @ jacobian[:last].T
         return gram.cpu().numpy(), logits_NK
 
     def _jacobian(self, chosen: list[Piece], logits_NK: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-STAGES = ("pretrain", "train", "unlearn", "evaluate")
+STAGES = ("pretrain", "train", "unlearn", "relearn", "evaluate")
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pydantic
@@ -37,6 +37,7 @@ class StageResources(_File):
     pretrain: Resources = Resources()
     train: Resources = Resources()
     unlearn: Resources = Resources()
+    relearn: Resources = Resources()
     evaluate: Resources = Resources()
 
 
@@ -58,11 +59,18 @@ class SweepFile(_File):
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
     methods: dict[str, Any]
     metrics: list[str]
+    relearn: dict[str, Any] = pydantic.Field(default_factory=dict)
     precision: Literal["float32", "bfloat16"] = "float32"
     repeats: int = pydantic.Field(default=1, ge=1)
     resources: StageResources = StageResources()
     keep: Keep = Keep()
     expect: Expect = Expect()
+
+
+def alternatives(given: Any) -> list[Mapping[str, Any]]:
+    """The settings under a label, those of a where/with list included; malformed ones are reported where they are used."""
+    entries = [entry.get("with") for entry in given if isinstance(entry, dict)] if isinstance(given, list) else [given]
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -20,6 +20,7 @@ STAGE_WEIGHT = {
     "pretrain": 1000,
     "train": 100,
     "unlearn": 10,
+    "relearn": 10,
     "evaluate": 1,
 }  # a rough order of cost, for priorities only
 RETRIES = {"storage": 2, "preempted": 3, "out_of_memory": 1}  # further tries in one run, by failure class; others none

@@ -15,7 +15,8 @@ from typing import Any
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
-from adaprob_ray.sweep.file import SweepFile, read_file
+from adaprob_ray.sweep.file import SweepFile, alternatives, read_file
+from adaprob_ray.sweep.relearn import RELEARN, relearn_settings
 from adaprob_ray.sweep.settings import check, multiplied
 from adaprob_ray.sweep.vocabulary import ArchitectureSettings, DatasetEntry, DatasetSettings, Vocabulary
 
@@ -252,21 +253,24 @@ class Sweep:
         self._pretrain_seed = (pretrain or {}).get("seed", 1)
         if type(self._pretrain_seed) is not int or self._pretrain_seed < 1:
             self._fault(f"pretrain: seed: must be a whole number of at least 1, got {self._pretrain_seed!r}")
+        self._relearning, wrong = relearn_settings(self.file, self._vocabulary)
+        for fault in wrong:
+            self._fault(fault)
         for label, given in self.file.methods.items():
             if not _LABEL.fullmatch(label) or label == "floor":
                 self._fault(
                     f"methods: a label is up to 60 letters, digits, '_', '.', '-', and not 'floor', got {label!r}"
                 )
-            for settings in _alternatives(given):
+            for settings in alternatives(given):
                 self._checked_method(label, settings)
         for point in self._points():
             self._expand_point(point)
 
     def _add(self, stage: str, settings: dict[str, Any], parents: dict[str, str], named: dict[str, int]) -> str:
         resources = getattr(self.file.resources, stage).model_dump(exclude_none=True)
-        keep = self.file.keep.unlearn if stage == "unlearn" else "weights" if stage != "evaluate" else "outputs"
+        keeps = {"unlearn": self.file.keep.unlearn, RELEARN: "outputs", "evaluate": "outputs"}
         revisions = {f"stage:{stage}": self._vocabulary.stages[stage], **named}
-        cell = Cell(stage, settings, parents, revisions, resources, keep)
+        cell = Cell(stage, settings, parents, revisions, resources, keeps.get(stage, "weights"))
         return self.cells.setdefault(cell.key, cell).key
 
     def _revisions(self, dataset: str, architecture: str) -> dict[str, int]:
@@ -324,7 +328,16 @@ class Sweep:
             for repeat in range(1 if trained else self.file.repeats):
                 parents = pretrained if trained else {"original": references["original"]}
                 model = self._model_cell(choice, point, parents, repeat)
-                self._evaluate_cell(label, choice, point, repeat, {"model": model, **references})
+                roles = {"model": model, **references}
+                if self._relearning:
+                    roles[RELEARN] = self._relearn_cell(point, repeat, model, references["original"])
+                self._evaluate_cell(label, choice, point, repeat, roles)
+
+    def _relearn_cell(self, point: Point, repeat: int, model: str, original: str) -> str:
+        shared = ("method", "dataset", "architecture", "seed", "recipe", "precision")
+        settings = {name: self.cells[model].settings[name] for name in shared}
+        settings |= {"forget": dict(point.forget), "repeat": repeat, "relearn": self._relearning}
+        return self._add(RELEARN, settings, {"model": model, "original": original}, {})
 
     def _evaluate_cell(
         self, label: str, choice: dict[str, Any], point: Point, repeat: int, parents: dict[str, str]
@@ -354,12 +367,6 @@ def _is_where_with(entry: Any) -> bool:
     return (
         isinstance(entry, dict) and set(entry) == {"where", "with"} and all(isinstance(v, dict) for v in entry.values())
     )
-
-
-def _alternatives(given: Any) -> list[Mapping[str, Any]]:
-    """The settings under a label, those of a where/with list included; malformed ones are reported where they are used."""
-    entries = [entry.get("with") for entry in given if isinstance(entry, dict)] if isinstance(given, list) else [given]
-    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list[str]:

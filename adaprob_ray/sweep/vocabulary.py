@@ -30,6 +30,7 @@ class Vocabulary:
     recipes: Mapping[str, Any]  # name -> a dataclass instance with a revision
     methods: Mapping[str, Any]  # name -> dataclass with stage, revision, reads_forget
     metrics: Mapping[str, Any]  # name -> something with a revision
+    relearning: Mapping[str, Any]  # name of a recipe -> a dataclass instance: how models trained by it relearn
     stages: Mapping[str, int]  # name -> revision
 
 

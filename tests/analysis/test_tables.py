@@ -67,6 +67,17 @@ def test_golden_values_and_differences() -> None:
     }
 
 
+def test_relearn_time_is_shown_as_steps_and_explained() -> None:
+    labels = ("original", "retrain", "retrain_independent")
+    records = [row for label in labels for row in seeds(label, "relearn_steps", 1, 3, 100)]
+    (table,) = tables(frame(*records), [column("relearn_steps")], list(labels))
+    values = pieces(table, 200)[0]
+    assert values.head[1].replace("\N{NO-BREAK SPACE}", " ") == "relearn time (steps)"
+    assert by_name(values)["original"] == ["35 ± 141"]
+    assert sum("stands for never" in line for line in caption(table)) == 1
+    assert not any("relearn" in line for line in caption(golden()))
+
+
 def test_caption_says_what_is_shown() -> None:
     table = golden()
     assert heading(table) == "digits · allcnn, filters 0.12 · forget 25 rows of class 3"

@@ -18,6 +18,7 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import STAGES, Cell
 from adaprob_ray.sweep.spec import Sweep
 
+EVERY = set(STAGES) - {"relearn"}  # of a sweep that does not ask for relearn, see test_relearn_plan.py
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 
 TABLE2 = """
@@ -63,7 +64,7 @@ def faults(document: dict[str, Any]) -> tuple[str, ...]:
 def test_quickstart_has_93_cells() -> None:
     cells = Sweep.load(SWEEPS / "quickstart.yaml", VOCABULARY).cells
     # 3 originals, 2 x 3 x 2 retrainings; 5 labels that unlearn and 8 evaluated, for 2 requests and 3 seeds.
-    assert counts(cells) == {"pretrain": 0, "train": 3 + 12, "unlearn": 5 * 6, "evaluate": 8 * 6}
+    assert counts(cells) == {"pretrain": 0, "train": 3 + 12, "unlearn": 5 * 6, "relearn": 0, "evaluate": 8 * 6}
     assert len(cells) == 93
 
 
@@ -78,7 +79,7 @@ def test_every_sweep_of_the_repository_expands_to_what_it_expects() -> None:
 
 def test_example_of_the_design_has_122_cells() -> None:
     cells = Sweep.parse(TABLE2, WORLD).cells
-    assert counts(cells) == {"pretrain": 2, "train": 30, "unlearn": 30, "evaluate": 60}
+    assert counts(cells) == {"pretrain": 2, "train": 30, "unlearn": 30, "relearn": 0, "evaluate": 60}
 
 
 def test_where_and_with_select_by_grid_point() -> None:
@@ -120,6 +121,7 @@ def test_the_number_of_cells_is_the_formula(
         "pretrain": architectures * len(datasets - {"dots"}) * pretrain,
         "train": models * (1 + 2 * requests),
         "unlearn": unlearned,
+        "relearn": 0,
         "evaluate": models * requests * 3 + unlearned,
     }
 
@@ -297,15 +299,15 @@ def test_a_seed_added_adds_only_its_own_cells() -> None:
         ("metrics", "errors", {"evaluate"}),
         ("stages", "evaluate", {"evaluate"}),
         ("stages", "train", {"train", "unlearn", "evaluate"}),
-        ("stages", "pretrain", set(STAGES)),
-        ("datasets", "cifar100", set(STAGES)),
+        ("stages", "pretrain", EVERY),
+        ("datasets", "cifar100", EVERY),
         ("datasets", "cifar10", {"train", "unlearn", "evaluate"}),
-        ("architectures", "allcnn", set(STAGES)),
+        ("architectures", "allcnn", EVERY),
         ("architectures", "resnet18", set()),
         ("metrics", "seconds", set()),
         ("methods", "adaprob", set()),
         ("recipes", "large", {"train", "unlearn", "evaluate"}),
-        ("recipes", "pretrain", set(STAGES)),
+        ("recipes", "pretrain", EVERY),
     ],
 )
 def test_a_revision_moves_the_keys_of_what_it_makes_and_of_all_below(kind: str, name: str, moved: set[str]) -> None:
@@ -370,10 +372,10 @@ def test_keys_do_not_move_with_the_order_of_the_file() -> None:
         ("metrics", ["errors"], {"evaluate"}),
         ("train.lr", 0.5, {"train", "unlearn", "evaluate"}),
         ("train.recipe", "small", {"train", "unlearn", "evaluate"}),
-        ("pretrain", {"epochs": 3}, set(STAGES)),
-        ("pretrain", {"seed": 2}, set(STAGES)),
-        ("precision", "bfloat16", set(STAGES)),
-        ("grid.architecture", {"name": "allcnn", "filters": 0.5}, set(STAGES)),
+        ("pretrain", {"epochs": 3}, EVERY),
+        ("pretrain", {"seed": 2}, EVERY),
+        ("precision", "bfloat16", EVERY),
+        ("grid.architecture", {"name": "allcnn", "filters": 0.5}, EVERY),
         ("grid.dataset", {"name": "cifar10", "test_pool": "paper"}, {"train", "unlearn", "evaluate"}),
     ],
 )
