@@ -9,7 +9,7 @@ BIN := .venv/bin
 STORE ?= $(or $(ADAPROB_STORE),./store)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast check bench clean
+.PHONY: quickstart test test-fast check docs bench clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -27,6 +27,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed-dev
+	$(BIN)/python -m docs.generate
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plan

@@ -13,6 +13,7 @@ from adaprob_ray.errors import NotDone
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell, canonical, forget_words
 from adaprob_ray.sweep.relearn import RELEARN
+from adaprob_ray.sweep.settings import flat
 from adaprob_ray.sweep.spec import Sweep
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
         "seed": settings["seed"],
         "repeat": settings["repeat"],
         "precision": settings["precision"],
-        **{f"method.{name}": value for name, value in settings["hyper"].items()},
+        **{f"method.{name}": value for name, value in flat(settings["hyper"]).items()},
         **{f"recipe.{name}": value for name, value in model["settings"]["recipe"].items()},
         **_pretraining(cell, store),
         **_relearning(cell, store),

@@ -2,7 +2,8 @@
 
     python -m benchmarks.ntk [--rows 500] [--memory 512]
 
-Bars: 10 minutes and 3 GiB on two cores, where the Jacobian alone would take 18 GB. The images are noise: neither depends on them.
+Bars: 10 minutes and 3 GiB on two cores, where the Jacobian alone would take 18 GB. The images are noise: neither time nor
+memory depends on them.
 """
 
 from __future__ import annotations

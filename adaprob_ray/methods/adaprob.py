@@ -13,6 +13,8 @@ Readings, by name (DESIGN §7, protocol §4.4):
     reference original, totals pseudo      Eq. (1)-(4) as written; the default
     reference pseudo,   totals pseudo      the authors' script: feasible already, so that targets = pseudo-probabilities
     reference pseudo,   totals original    "aligned with the model's overall distribution" (abstract)
+    source scrub                           f are the outputs of a SCRUB student, which is made first and trained on by (9); its
+                                           settings are `scrub`, and its time and passes count
 
 Differences from the paper:
 1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) asks.
@@ -23,13 +25,16 @@ Differences from the paper:
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 5. The targets are solved for to 1e-9 of the rows by Newton's method; `solver: dual_ascent` with `eta` is the paper's Eq. (7),
    taken as far as `solver_iterations` go: the Record says how far that was (projection_residual).
+6. The text takes f from the original. What the authors' script read are a SCRUB student's logits, and Table 5's retain errors
+   fit these only: `source: scrub`. Which network (9) then trains is said nowhere; here it is the one whose outputs f are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +43,7 @@ from torch.nn import functional
 from adaprob_ray.data.batches import Batch, Part
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.projection import SOLVERS, Solution, project
 from adaprob_ray.sweep.settings import hyper
 from adaprob_ray.training import Loss, Step, predict, pull_to_start, set_mode, sgd, train_epoch
@@ -63,13 +69,14 @@ class AdaProb(Unlearning):
     """Targets by projection, then soft-label training on all training rows."""
 
     name = "adaprob"
-    revision = 2
+    revision = 3
     needs = frozenset({"retain", "forget", "recipe"})
     space: ClassVar = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
 
     reference: str = hyper("original", choices=("original", "pseudo"), about="r of the forget rows")
     totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
-    source: str = hyper("original", choices=("original",), about="the model whose outputs f are")
+    source: str = hyper("original", choices=("original", "scrub"), about="the model whose outputs f are")
+    scrub: Scrub | None = hyper(None, about="settings of SCRUB, for source: scrub; by default its defaults")  # noqa: RUF009
     pseudo: str = hyper("uniform", choices=("uniform", "random"))
     solver: str = hyper("newton", choices=SOLVERS, about="of the projection")
     eta: float | None = hyper(None, above=0, about="η of Eq. (7), for dual_ascent; by default one that cannot diverge")
@@ -86,11 +93,22 @@ class AdaProb(Unlearning):
             raise ValueError(
                 "reference: original with totals: original asks for no change at all; take pseudo for one of them"
             )
+        if self.scrub is not None and self.source != "scrub":
+            raise ValueError(f"scrub: these are the settings of source: scrub; given with {self.source}")
         if self.eta is not None and self.solver != "dual_ascent":
             raise ValueError(f"eta: {self.eta:g} is the step size of solver: dual_ascent; given with {self.solver}")
 
     def cost(self, sizes: Sizes) -> Cost:
-        return Cost(forward=(self.epochs + 1) * sizes.train, backward=self.epochs * sizes.train)
+        student = self._student().cost(sizes) if self.source == "scrub" else Cost(forward=0, backward=0)
+        return Cost(
+            forward=student.forward + (self.epochs + 1) * sizes.train,
+            backward=student.backward + self.epochs * sizes.train,
+        )
+
+    def _student(self) -> Scrub:
+        """The SCRUB that makes the source."""
+        given: Scrub | Mapping[str, Any] = self.scrub or {}
+        return given if isinstance(given, Scrub) else Scrub(**given)
 
     def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution[Tensor], Tensor]:
         """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
@@ -149,6 +167,8 @@ class AdaProb(Unlearning):
         return solution.targets.float()
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
+        if self.source == "scrub":
+            model = self._student().unlearn(model, split, context)
         forget, recipe, shuffle = split.forget.rows, context.recipe, context.generator("shuffle")
         targets_NK = self._refine(model, split.train, forget, context)
         retain_weight = self.lam if self.lam_in != "targets" else 1.0

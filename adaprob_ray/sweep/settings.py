@@ -58,6 +58,14 @@ def multiplied(cls: type, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(combination) for combination in itertools.product(*axes)]
 
 
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of nested settings under `name.inner`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= {f"{name}.{key}": v for key, v in flat(value).items()} if isinstance(value, Mapping) else {name: value}
+    return found
+
+
 def _choices(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
         return [value]
@@ -81,11 +89,16 @@ def check_value(value: Any, kind: Any, limits: Mapping[str, Any]) -> tuple[Any, 
     value, fault = _as_type(value, kind)
     if fault:
         return value, fault
-    values = value if isinstance(value, tuple) else (value,)
+    values = value if isinstance(value, tuple) else () if isinstance(value, dict) else (value,)
     return value, next((f for item in values if (f := _out_of_range(item, limits))), "")
 
 
 def _as_type(value: Any, kind: Any) -> tuple[Any, str]:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            return value, f"expected settings as {{name: value}}, got {value!r}"
+        settings, faults = check(typing.cast(type, kind), value, "")
+        return settings, "; ".join(fault.removeprefix(": ") for fault in faults)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             return value, f"expected a list, got {value!r}"

@@ -104,6 +104,8 @@ def keeps_statistics(case: Case, recipe: Recipe, name: str) -> bool:
     """Whether a buffer of batch norm stays as it was. Who asks for the recipe follows it, others train."""
     if case.method == "eu_k" and "random" in case.settings and name.startswith(LAST_STAGE):
         return False
+    if case.method == "adaprob" and "scrub" in case.settings:  # SCRUB trains them
+        return False
     frozen = "recipe" in case.cls.needs and recipe.batch_norm == "frozen"
     return frozen or case.method in KEEPS_STATISTICS
 

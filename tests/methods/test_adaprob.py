@@ -5,6 +5,7 @@ Axes: N rows, K classes. The targets are computed in float64.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from typing import Any
@@ -22,6 +23,8 @@ from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods import adaprob
 from adaprob_ray.methods.adaprob import AdaProb, mean_shift, pseudo_probabilities
+from adaprob_ray.methods.scrub import Scrub
+from adaprob_ray.sweep.settings import check, flat
 from adaprob_ray.training import set_mode
 
 READINGS = {
@@ -357,3 +360,37 @@ def test_a_projection_that_does_not_converge_is_a_failure_with_advice() -> None:
         pytest.raises(ProjectionFailed, match="raise the tol"),
     ):
         targets(outputs())
+
+
+SCRUB = {"epochs": 2, "lr": 0.01, "milestones": [1]}
+
+
+def test_source_scrub_is_adaprob_on_a_scrub_student() -> None:
+    """SCRUB first; what is projected, and trained on, is its student. Its passes count."""
+    case = Case("adaprob", json.dumps({"source": "scrub", "scrub": SCRUB, "epochs": 2}))
+    trial = contract.attempt(case)
+    student = contract.attempt(Case("scrub", json.dumps(SCRUB))).model
+    plain = Case("adaprob", '{"epochs": 2}').build()
+    context = contract.make_context(plain.needs)
+    expected = plain.unlearn(student, contract.make_split(contract.make_parts(), plain.needs), context)
+    assert contract.digest(trial.after) == contract.digest(contract.state(expected))
+    assert trial.facts == context.facts
+    declared = case.build().cost(contract.sizes(contract.make_parts()))
+    assert (trial.passes.forward, trial.passes.backward) == (declared.forward, declared.backward)
+
+
+def test_settings_of_a_source_are_checked_as_those_of_scrub() -> None:
+    settings, faults = check(AdaProb, {"source": "scrub", "scrub": {"lr": 0.1}}, "methods.a")
+    assert not faults
+    assert settings["scrub"] == {**dataclasses.asdict(Scrub()), "lr": 0.1}
+    assert flat(settings)["scrub.lr"] == 0.1
+    for wrong, phrase in [
+        ({"lrr": 0.1}, "methods.a: scrub: unknown key 'lrr'"),
+        ({"lr": -1.0}, "methods.a: scrub: lr: must be greater than 0"),
+        (3, "methods.a: scrub: expected settings as {name: value}, got 3"),
+    ]:
+        _, faults = check(AdaProb, {"source": "scrub", "scrub": wrong}, "methods.a")
+        assert len(faults) == 1
+        assert faults[0].startswith(phrase)
+    with pytest.raises(ValueError, match="settings of source: scrub; given with original"):
+        AdaProb(scrub=Scrub())

@@ -11,7 +11,7 @@ from contract import Case
 
 from adaprob_ray.methods.scrub_rewind import chosen_epoch, error_share, of_classes
 
-SETTINGS = {"epochs": 4, "forget_epochs": 4, "lr": 0.02}
+SETTINGS = {"epochs": 4, "forget_epochs": 4, "lr": 0.01}  # where the three possible references pick different epochs
 
 
 @pytest.mark.parametrize(

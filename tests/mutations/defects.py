@@ -1,0 +1,257 @@
+"""Defects that were found in published systems for unlearning, or feared in ours, as changes of our source, and for each the
+smallest test of the suite that must fail under it.
+
+A change is (module, text, text in its place). The text must stand in the module exactly once: who rewrites the code rewrites
+the defect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+METHODS, METRICS, CONTRACT = "adaprob_ray.methods", "adaprob_ray.metrics", "tests/methods/test_contract.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """`found`: what the defect is, and in what kind of system it was found."""
+
+    name: str
+    found: str
+    changes: tuple[tuple[str, str, str], ...]
+    test: str
+
+
+DEFECTS = (
+    Defect(
+        name="refinement that is no refinement",
+        found="AdaProb's published script: column sums taken from the very matrix that is refined, so that λ and η do nothing",
+        changes=(
+            (
+                f"{METHODS}.adaprob",
+                'totals_K = (pseudo_NK if self.totals == "pseudo" else log_f_NK).exp().sum(0)',
+                "totals_K = reference_NK.exp().sum(0)",
+            ),
+        ),
+        test="tests/methods/test_adaprob.py::test_the_scripts_target_shift_is_zero_and_the_others_are_not",
+    ),
+    Defect(
+        name="unseeded pseudo-probabilities",
+        found="AdaProb's published script: random targets from the global generator, another result at every run",
+        changes=(
+            (f"{METHODS}.adaprob", "torch.rand(rows, classes, generator=generator, ", "torch.rand(rows, classes, "),
+        ),
+        test="tests/methods/test_adaprob.py::test_random_pseudo_probabilities_are_seeded_by_seed_and_repeat",
+    ),
+    Defect(
+        name="optimiser of the teacher",
+        found="a benchmark's SCRUB: its optimiser held the teacher's parameters, and no weight of the student ever changed",
+        changes=(
+            (f"{METHODS}.scrub", "copy.deepcopy(model).eval().requires_grad_(False)", "copy.deepcopy(model).eval()"),
+            (
+                f"{METHODS}.scrub",
+                "optimizer, shuffle = self._optimizer(model)",
+                "optimizer, shuffle = self._optimizer(teacher)",
+            ),
+        ),
+        test=f"{CONTRACT}::test_weights_move[scrub]",
+    ),
+    Defect(
+        name="swapped arguments of a divergence",
+        found="the same benchmark: (retrained, unlearned) handed to a function of (unlearned, retrained)",
+        changes=(
+            (
+                f"{METRICS}.divergence",
+                'forget = mean_divergence_nats(model.logits["train"][rows], reference.logits["train"][rows])',
+                'forget = mean_divergence_nats(reference.logits["train"][rows], model.logits["train"][rows])',
+            ),
+        ),
+        test="tests/metrics/test_divergence.py::test_kl_to_retrain_compares_the_right_rows_with_the_right_reference",
+    ),
+    Defect(
+        name="swapped direction of distillation",
+        found="the same defect where it would train: KL(student ‖ teacher)",
+        changes=(
+            (
+                f"{METHODS}.scrub",
+                'functional.kl_div(student, teacher, reduction="batchmean", log_target=True)',
+                'functional.kl_div(teacher, student, reduction="batchmean", log_target=True)',
+            ),
+        ),
+        test="tests/methods/test_scrub.py::test_distillation_is_the_batch_mean_of_the_softened_divergence_teacher_first",
+    ),
+    Defect(
+        name="score that depends on its batch",
+        found="the modified-entropy attack of a family of saliency methods: columns indexed by the labels of all rows at once",
+        changes=(
+            (
+                f"{METRICS}.membership",
+                "-log_p_NK[np.arange(len(labels_N)), labels_N]",
+                "-log_p_NK[:, labels_N].mean(1)",
+            ),
+        ),
+        test="tests/metrics/test_membership.py::test_the_loss_of_a_row_does_not_depend_on_the_rows_beside_it",
+    ),
+    Defect(
+        name="mask of gradients alone",
+        found="a saliency method: gradients were masked, and weight decay and momentum moved the masked weights all the same",
+        changes=(
+            (
+                "adaprob_ray.training",
+                "        parameter.requires_grad_(False)\n    try:",
+                "        parameter.register_hook(torch.zeros_like)\n    try:",
+            ),
+            (
+                f"{METHODS}.cf_k",
+                "sgd(model, lr=self.lr, momentum=self.momentum)",
+                "sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)",
+            ),
+        ),
+        test="tests/methods/test_last_layers.py::test_frozen_parameters_stay_bit_identical_through_momentum_and_weight_decay[cf_k]",
+    ),
+    Defect(
+        name="divergence averaged over classes",
+        found="the metrics of a bad-teaching repository: a divergence that is ten times too small for ten classes",
+        changes=(
+            (f"{METRICS}.divergence", "smoothed(q_logits_NK)).sum(1).mean()", "smoothed(q_logits_NK)).mean(1).mean()"),
+        ),
+        test="tests/metrics/test_divergence.py::test_divergence_is_scipys_entropy_of_the_smoothed_probabilities_model_first",
+    ),
+    Defect(
+        name="distillation averaged over classes",
+        found="the same defect where it would train",
+        changes=(
+            (
+                f"{METHODS}.scrub",
+                'functional.kl_div(student, teacher, reduction="batchmean", log_target=True)',
+                'functional.kl_div(student, teacher, reduction="none", log_target=True).mean()',
+            ),
+        ),
+        test="tests/methods/test_scrub.py::test_distillation_is_the_batch_mean_of_the_softened_divergence_teacher_first",
+    ),
+    Defect(
+        name="attack scored on its own training rows",
+        found="a likelihood-ratio attack that was fitted and scored on the same models",
+        changes=(
+            (
+                f"{METRICS}.membership",
+                'scores = cross_val_score(LogisticRegression(), features, is_member, cv=splits, scoring="accuracy")',
+                "scores = [LogisticRegression().fit(features[f], is_member[f]).score(features[f], is_member[f])"
+                " for f, _ in splits.split(features, is_member)]",
+            ),
+        ),
+        test="tests/metrics/test_membership.py::test_the_attack_equals_an_independent_one[25]",
+    ),
+    Defect(
+        name="deviation of zero, not a number",
+        found="the same attack: a Gaussian of standard deviation 0 gave NaN; here a colour channel without any spread",
+        changes=(("adaprob_ray.data.folder", "np.where(variance > 0, np.sqrt(variance), 1.0)", "np.sqrt(variance)"),),
+        test="tests/data/test_folder.py::test_a_flat_channel_is_not_divided_by_zero",
+    ),
+    Defect(
+        name="deviation of zero, certainty",
+        found="tables that print ± 0.00 where three runs agree: here the interval of an AUC whose pairs all say the same",
+        changes=((f"{METRICS}.auc", "if variance == 0:", "if variance < 0:"),),
+        test="tests/metrics/test_auc.py::test_pairs_that_all_say_the_same_get_clopper_and_pearsons_bound[rows0]",
+    ),
+    Defect(
+        name="distance to the original",
+        found="an evaluation framework: distances to the original model instead of Retrain",
+        changes=((f"{METRICS}.divergence", "pair(evaluation.independent)", "pair(evaluation.original)"),),
+        test="tests/metrics/test_divergence.py::test_kl_to_retrain_compares_the_right_rows_with_the_right_reference",
+    ),
+    Defect(
+        name="selection by the test set",
+        found="a benchmark that chose epochs by test accuracy: here the test images handed out for validation",
+        changes=(("adaprob_ray.stages", '"validation": parts.validation,', '"validation": parts.test,'),),
+        test=f"{CONTRACT}::test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone[scrub_rewind]",
+    ),
+    Defect(
+        name="rewinding by the forget rows",
+        found="the same defect in a selection rule: the reference error taken of the rows that are forgotten",
+        changes=((f"{METHODS}.scrub_rewind", "error_share(model, unseen)", "error_share(model, split.forget)"),),
+        test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[closest]",
+    ),
+    Defect(
+        name="rewinding by all of validation",
+        found="feared: the reference error taken of validation images of all classes",
+        changes=((f"{METHODS}.scrub_rewind", "error_share(model, unseen)", "error_share(model, split.validation)"),),
+        test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[first_above]",
+    ),
+    Defect(
+        name="attack that is unseeded",
+        found="feared: the larger list cut to the smaller by another draw at every call",
+        changes=((f"{METRICS}.membership", "random.Random(seed)", "random.Random()"),),
+        test="tests/metrics/test_membership.py::test_the_larger_list_is_subsampled_reproducibly_by_the_seed",
+    ),
+    Defect(
+        name="attack with its labels flipped",
+        found="feared: members and others named the wrong way round",
+        changes=((f"{METRICS}.membership", "np.repeat([0, 1], count)", "np.repeat([1, 0], count)"),),
+        test="tests/metrics/test_membership.py::test_the_attack_equals_an_independent_one[25]",
+    ),
+    Defect(
+        name="members that were not forgotten",
+        found="attacks of the dampening and bad-teaching family: trained on retain rows against test rows",
+        changes=(
+            (
+                f"{METRICS}.membership",
+                'losses(model.logits["train"][evaluation.forget], model.labels["train"][evaluation.forget])',
+                'losses(model.logits["train"][evaluation.retain], model.labels["train"][evaluation.retain])',
+            ),
+        ),
+        test="tests/metrics/test_membership.py::test_members_are_forget_rows_and_others_the_tests_rows_of_that_class",
+    ),
+    Defect(
+        name="attack with its sign lost",
+        found="the same family, where forgetting too much looks perfect: here a leak below 50 % and over-forgetting above",
+        changes=((f"{METRICS}.auc", "return 1 - below_N / (2 * len(among_X))", "return below_N / (2 * len(among_X))"),),
+        test="tests/metrics/test_auc.py::test_a_leak_is_above_50_and_forgetting_too_much_below",
+    ),
+    Defect(
+        name="only the last linear layer reset",
+        found="the retraining of a dampening method: of all layers only the last linear one was reset",
+        changes=((f"{METHODS}.eu_k", "reset(stage, under(prefix, state), buffers=True)", "pass"),),
+        test="tests/methods/test_last_layers.py::test_euk_at_random_starts_from_a_fresh_network",
+    ),
+    Defect(
+        name="Retrain that sees a forget row",
+        found="feared: replacements drawn from all rows instead of the retain rows",
+        changes=(
+            (
+                "adaprob_ray.data.split",
+                "choice(retain_positions(train_count, forget), len(forget)",
+                "choice(train_count, len(forget)",
+            ),
+        ),
+        test=f"{CONTRACT}::test_retrain_takes_as_many_rows_as_the_original_or_only_retain",
+    ),
+    Defect(
+        name="ascent that descends",
+        found="feared: NegGrad+ adds the forget rows' loss where it should subtract it",
+        changes=((f"{METHODS}.neggrad_plus", "- (1 - self.alpha) * left", "+ (1 - self.alpha) * left"),),
+        test="tests/methods/test_neggrad_plus.py::test_neggrad_plus_equals_the_plain_loop[large]",
+    ),
+    Defect(
+        name="teacher that is trained",
+        found="feared: the bad teacher's parameters in the student's optimiser",
+        changes=(
+            (f"{METHODS}.bad_teacher", "teacher.eval().requires_grad_(False)", "teacher.eval()"),
+            (f"{METHODS}.bad_teacher", "with torch.no_grad():", "with torch.enable_grad():"),
+            (f"{METHODS}.bad_teacher", "Adam(model.parameters(), ", "Adam([*model.parameters(), *bad.parameters()], "),
+        ),
+        test=f"{CONTRACT}::test_teachers_stay_bit_identical[bad_teacher]",
+    ),
+    Defect(
+        name="batch norm that moves where it is frozen",
+        found="the authors' flag without effect: the training routine put all layers back to training mode",
+        changes=(("adaprob_ray.training", 'if batch_norm == "frozen":', 'if batch_norm == "none":'),),
+        test=f"{CONTRACT}::test_batch_norm_is_handled_as_declared[frozen-finetune]",
+    ),
+    Defect(
+        name="noise of the global generator",
+        found="feared: Fisher's noise without its seed",
+        changes=((f"{METHODS}.fisher", "torch.randn(v.shape, generator=noise, ", "torch.randn(v.shape, "),),
+        test=f"{CONTRACT}::test_the_same_seed_gives_the_same_weights[fisher]",
+    ),
+)
