@@ -49,8 +49,10 @@ def measured(model: nn.Module, device: torch.device, counter: PassCounter) -> It
     handle = counter.watch(model)
     synchronize(device)
     start = time.perf_counter()
-    yield facts
-    synchronize(device)
-    facts["seconds"] = time.perf_counter() - start
-    facts["forward_examples"], facts["backward_examples"] = counter.forward, counter.backward
-    handle.remove()
+    try:
+        yield facts
+        synchronize(device)
+        facts["seconds"] = time.perf_counter() - start
+        facts["forward_examples"], facts["backward_examples"] = counter.forward, counter.backward
+    finally:
+        handle.remove()

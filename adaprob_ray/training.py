@@ -44,6 +44,11 @@ class Recipe:
 
     revision = 1
 
+    @property
+    def decay(self) -> float:
+        """wd in whichever of its two forms the recipe has."""
+        return self.decay_to_start or self.weight_decay
+
 
 # The authors' pretraining also makes one pass without steps after its first epoch, which only feeds batch norm's running
 # statistics; thirty epochs of 313 batches at momentum 0.1 leave nothing of it, and it is left out.
@@ -89,8 +94,8 @@ class Pull:
     def add_to_gradients(self, parameters: list[Tensor]) -> None:
         moved = list(torch._foreach_sub(parameters, self.anchor))
         if not self.squared:
-            norms = torch._foreach_norm(moved)
-            moved = [tensor / norm if norm > 0 else tensor for tensor, norm in zip(moved, norms, strict=True)]
+            norms = torch._foreach_clamp_min(torch._foreach_norm(moved), torch.finfo(torch.float32).tiny)
+            moved = list(torch._foreach_div(moved, norms))
         gradients = [p.grad for p in parameters]
         assert all(gradient is not None for gradient in gradients)
         torch._foreach_add_(gradients, moved, alpha=self.strength)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ Differences from the paper:
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
 3. The paper gives no hyper-parameters for (9): defaults are ours. The recipe's weight decay holds in both its forms: the
-   optimiser's, and at small scale (wd/2)·‖w − w_original‖², as Finetune has it.
+   optimiser's, and at small scale (wd/2)·‖w − w_f‖², w_f the weights of the network whose outputs f are.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 5. The targets are solved for to 1e-9 of the rows by Newton's method; `solver: dual_ascent` with `eta` is the paper's Eq. (7),
    taken as far as `solver_iterations` go: the Record says how far that was (projection_residual).

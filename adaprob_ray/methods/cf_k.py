@@ -53,6 +53,7 @@ class CFk(Unlearning):
     lr_later: float = hyper(0.01, above=0, about="its base after the first milestone")
     milestones: tuple[int, ...] = hyper((10, 15, 20), unit="epochs", low=1, about="each divides the rate by ten")
     momentum: float = hyper(0.0, low=0, below=1)
+    weight_decay: float = hyper(0.0, low=0, about="the optimiser's")
     epochs: int = hyper(10, unit="passes over retain", low=1)
     batch_size: int = hyper(128, unit="rows", low=1)
 
@@ -71,7 +72,7 @@ class CFk(Unlearning):
         recipe, shuffle = context.recipe, context.generator("shuffle")
         with only_trainable(model, *parts):
             pull = pull_to_start(model, recipe)
-            optimizer = sgd(model, lr=self.lr, momentum=self.momentum)
+            optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
             set_mode(model, recipe.batch_norm)
             for part in parts if fresh else ():
                 part.train()

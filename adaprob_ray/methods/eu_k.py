@@ -17,7 +17,8 @@ one forward and one (partial) backward pass over the retain rows.
 Differences from the paper:
 1. It says that the layers are trained "from scratch"; its authors' code starts from the pretrained weights (`code`, the
    default).
-2. Learning rate after the first milestone: see CF-k.
+2. Learning rate after the first milestone: see CF-k. The default is the membership notebook's; at small scale SCRUB's rate
+   stood there. The 30 epochs are the small-scale notebooks'.
 3. The recipe's pull is towards the weights that the layers were put back to, as in the code.
 """
 

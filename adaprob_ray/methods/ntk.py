@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaprob_ray.data.batches import Part
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.methods.per_example import caught, gradients, layers_with_parameters, output_gradients
 from adaprob_ray.sweep.settings import hyper
@@ -79,7 +79,10 @@ def slice_width(columns: int, memory_mib: int) -> int:
 def solved(gram: NDArray[np.float64], x_NK: Tensor, ridge: float) -> Tensor:
     """(gram + ridge·I)⁻¹ x for x [N, K], as [N, K] float64. Only gram's lower half is read, and it is overwritten."""
     gram[np.diag_indices_from(gram)] += ridge
-    factor = linalg.cho_factor(gram.T, overwrite_a=True)  # transposed it is in LAPACK's order, and no copy is made
+    try:
+        factor = linalg.cho_factor(gram.T, overwrite_a=True)  # transposed it is in LAPACK's order, and no copy is made
+    except (ValueError, linalg.LinAlgError) as error:
+        raise Diverged(f"the Gram matrix of the Jacobian is not finite or not positive definite: {error}") from error
     solution = linalg.cho_solve(factor, x_NK.double().cpu().numpy().reshape(-1))
     return torch.from_numpy(solution).view(x_NK.shape).to(x_NK.device)
 
@@ -134,6 +137,7 @@ class Linearised:
         total = [torch.zeros_like(p, dtype=torch.float64) for p in self.model.parameters()]
         at = 0
         for batch in part.batches(BATCH):
+            self.context.check_deadline()
             with autocast(self.context.precision, batch.images.device):
                 logits_BK = self.model(batch.images).float()
             value = (x_NK[at : at + len(logits_BK)].float() * logits_BK).sum()
@@ -145,12 +149,11 @@ class Linearised:
 
 def weight_decay(recipe: Recipe) -> float:
     """wd. Raises InputError if there is none: the linearised training would have no unique end."""
-    decay = recipe.decay_to_start or recipe.weight_decay
-    if not decay:
+    if not recipe.decay:
         raise InputError(
             "ntk needs an original that was trained with weight decay, given as weight_decay or decay_to_start of its recipe"
         )
-    return decay
+    return recipe.decay
 
 
 def classes_of(model: nn.Module) -> int:
@@ -209,6 +212,7 @@ class NTK(Unlearning):
         kept = (
             (retain.rows[:, None] * classes + torch.arange(classes, device=retain.rows.device)).flatten().cpu().numpy()
         )
+        assert bool((retain.rows.diff() > 0).all()), "the lower half of a part of the Gram matrix needs ascending rows"
         x_retain = solved(gram[np.ix_(kept, kept)], residual_NK[retain.rows], len(retain) * decay)
         x_all = solved(gram, residual_NK, len(train) * decay)
         without, whole = linearised.product(retain, -x_retain), linearised.product(train, -x_all)

@@ -10,7 +10,8 @@ Symbols: those of SCRUB. Needs the retain, forget and validation rows. Cost: tha
 forget rows per epoch; and one over the validation images of their classes at the end.
 
 Differences from the paper and from the code of its authors:
-1. k = 0, the original itself, is left out: no notebook kept a file of it, so none could choose it.
+1. k = 0, the original itself, is left out. The code counts e_0 among the errors, but no notebook could load a file for it: the
+   membership one would fail, others took epoch 1 or saved with a shifted index.
 2. `rule: first_above` is the Bad-T notebook's: the first epoch whose e_k exceeds e_reference, the last one if none does.
 3. Where validation has no image of these classes SCRUB's last student is the result, and the Record says rewound_to = E.
 """
@@ -44,7 +45,7 @@ def chosen_epoch(errors: Sequence[float], reference: float, rule: str) -> int:
     """k*, from 1, of the errors after epochs 1..E."""
     if rule == "first_above":
         return next((k for k, error in enumerate(errors, 1) if error > reference), len(errors))
-    return 1 + min(range(len(errors)), key=lambda k: abs(errors[k] - reference))
+    return 1 + min(range(len(errors)), key=lambda k: round(abs(errors[k] - reference), 9))  # equal in spite of rounding
 
 
 @dataclass(frozen=True, kw_only=True)

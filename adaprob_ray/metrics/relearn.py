@@ -1,11 +1,12 @@
 """Relearn time (protocol §6.2): for how long a model must train until it knows the forget rows as well as the original does.
 
     s = 1, 2, …, epochs:   stop at s if  mean_{n in forget} CE(f(x_n; w), y_n)  ≤  the original's + 1e-5
-                           else  w ← one epoch of  CE + (decay_to_start/2)·‖w − w_model‖²  over `rows` training rows
+                           else  w ← one epoch of  CE + (wd/2)·‖w − w_model‖²  over `rows` training rows
 
 The rows are drawn anew for each epoch, with replacement, from all training rows, those to be forgotten included. Batch norm
-keeps its statistics, SGD has neither momentum nor weight decay, and the decay to the start is the recipe's. The last s is
-given whether the threshold was reached there or never. A model that never held what it should forget needs long.
+keeps its statistics, SGD has neither momentum nor weight decay; wd is the recipe's, in whichever form it has it. The last s is
+given whether the threshold was reached there or never. A model that never held what it should forget needs long. One whose
+loss stops being finite fails.
 
 The one metric that needs weights: a cell of the stage `relearn` makes the number, and the evaluate cell copies it.
 """
@@ -24,7 +25,7 @@ from torch.nn import functional
 from adaprob_ray.data.batches import Part
 from adaprob_ray.errors import Diverged
 from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Recipe, cross_entropy, predict, pull_to_start, set_mode, sgd, train_epoch
+from adaprob_ray.training import Pull, Recipe, cross_entropy, predict, set_mode, sgd, snapshot, train_epoch
 
 SLACK = 1e-5  # nats above the original's loss that still count as reached
 
@@ -76,7 +77,8 @@ def relearn(
     report: Callable[..., None],
 ) -> Relearned:
     """Train `model` in place until its mean forget loss is at most `threshold`."""
-    pull, optimizer = pull_to_start(model, recipe), sgd(model, lr=settings.lr, momentum=0.0)
+    pull = Pull(anchor=snapshot(model), strength=recipe.decay) if recipe.decay else None
+    optimizer = sgd(model, lr=settings.lr, momentum=0.0)
     for step in range(1, settings.epochs + 1):
         loss = forget_loss(model, forget)
         report(step, forget_loss=loss)

@@ -18,7 +18,7 @@ SETTINGS = {"epochs": 4, "forget_epochs": 4, "lr": 0.01}  # where the three poss
     ("errors", "reference", "rule", "epoch"),
     [
         ([0.0, 0.2, 0.5, 0.9], 0.3, "closest", 2),
-        ([0.0, 0.75, 0.25, 0.9], 0.5, "closest", 2),  # equally near: the earliest
+        ([0.0, 0.4, 0.2, 0.9], 0.3, "closest", 2),  # equally near: the earliest
         ([0.5, 0.5, 0.5], 0.5, "closest", 1),
         ([0.0, 0.3, 0.4, 0.9], 0.3, "first_above", 3),
         ([0.0, 0.1], 0.3, "first_above", 2),

@@ -81,7 +81,7 @@ def plain_losses(settings: Relearning, decay: float) -> list[float]:
 
 
 def ours(
-    threshold: float, settings: Relearning = SETTINGS, decay: float = 0.0, **more: Any
+    threshold: float, settings: Relearning = SETTINGS, decay: dict[str, float] | None = None, **more: Any
 ) -> tuple[Relearned, list[float], nn.Module]:
     """The result, the reported forget losses, and the model as it was left."""
     model, losses = make_model(), list[float]()
@@ -92,15 +92,17 @@ def ours(
             assert step == len(losses)
 
     given = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
-    recipe = Recipe(decay_to_start=decay, momentum=0.9, weight_decay=0.5, batch_norm="train")
+    recipe = Recipe(momentum=0.9, batch_norm="train", **(decay or {}))
     done = relearn(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **given)
     return done, losses, model
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "decay", [{}, {"decay_to_start": 0.2, "weight_decay": 0.5}, {"weight_decay": 0.2}], ids=["none", "small", "large"]
+)
 @pytest.mark.parametrize("stop", [2, 6, 12])
-def test_a_plain_loop_gives_the_same_losses_and_stops_at_the_same_step(decay: float, stop: int) -> None:
-    expected = plain_losses(SETTINGS, decay)
+def test_a_plain_loop_gives_the_same_losses_and_stops_at_the_same_step(decay: dict[str, float], stop: int) -> None:
+    expected = plain_losses(SETTINGS, 0.2 if decay else 0.0)
     assert all(a > b for a, b in itertools.pairwise(expected)), "each threshold below is met once"
     done, losses, _ = ours((expected[stop - 1] + expected[stop - 2]) / 2, decay=decay)
     assert done.steps == len(losses) == stop

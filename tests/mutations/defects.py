@@ -103,8 +103,8 @@ DEFECTS = (
             ),
             (
                 f"{METHODS}.cf_k",
-                "sgd(model, lr=self.lr, momentum=self.momentum)",
-                "sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)",
+                "momentum=self.momentum, weight_decay=self.weight_decay)",
+                "momentum=self.momentum, weight_decay=recipe.weight_decay)",
             ),
         ),
         test="tests/methods/test_last_layers.py::test_frozen_parameters_stay_bit_identical_through_momentum_and_weight_decay[cf_k]",
