@@ -36,6 +36,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.orchestration
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.projection
+	$(BIN)/python -m benchmarks.fisher
+	$(BIN)/python -m benchmarks.ntk
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }
