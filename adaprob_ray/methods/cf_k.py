@@ -24,10 +24,9 @@ from torch import nn
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.methods.scrub import DECAY
 from adaprob_ray.sweep.settings import hyper
 from adaprob_ray.training import cross_entropy, only_trainable, pull_to_start, set_mode, sgd, train_epoch
-
-DECAY = 0.1  # of the learning rate, at each milestone
 
 
 def last_stage(model: nn.Module) -> nn.Module:

@@ -44,7 +44,7 @@ BLOCK = 512  # rows of the Gram matrix at a time
 
 @dataclass(frozen=True)
 class Piece:
-    """Outputs `rows` of one parameter, M weights each, at columns from `at` of a slice."""
+    """Some `outputs` of one parameter, M weights each, at columns from `at` of a slice."""
 
     layer: str
     parameter: str
