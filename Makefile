@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p > /dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STORE ?= $(or $(ADAPROB_STORE),./store)
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: quickstart test test-fast check docs bench clean
@@ -17,10 +18,10 @@ quickstart: .venv/installed
 	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart)"
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow and not ray"
+	$(PYTEST) -m "not slow and not ray and not data"
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

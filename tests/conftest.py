@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Test processes side by side share the cores: threads that wait for one another by spinning make each other slow.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))  # before torch is loaded
+
 # One machine is fast, another is busy: no property of ours is about seconds, and every run tries the same examples.
 settings.register_profile(
     "laws", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -23,3 +28,19 @@ def cifar() -> Path:
         if not (root / folder).is_dir():
             pytest.skip(f"no {folder} under ADAPROB_DATA ({root})")
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is costly to make go to one process, those of Ray, of a method's contract or of a file; the
+    groups that take longest begin, so that the processes end together."""
+    slow: set[str] = set()
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        path = item.nodeid.split("::")[0]
+        group = "ray" if item.get_closest_marker("ray") else getattr(case, "method", None) or path
+        groups[item] = group
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("slow"):
+            slow.add(group)
+    items.sort(key=lambda item: (groups[item] != "ray", groups[item] not in slow))

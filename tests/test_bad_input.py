@@ -368,6 +368,7 @@ def test_unknown_commands_and_options_exit_with_2(arguments: list[str], capsys: 
     assert "usage: adaprob-ray" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(changed(GOOD, "methods", {"scrubb": {}})))
     command = [sys.executable, "-m", "adaprob_ray", "run", "sweep.yaml", "--store", "store"]

@@ -404,6 +404,7 @@ def all_digests() -> dict[str, str]:
     return {precision: trained_digest(precision) for precision in ("float32", "bfloat16")}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_here_and_in_another_process() -> None:
     here = all_digests()
     assert all_digests() == here

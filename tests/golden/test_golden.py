@@ -56,11 +56,13 @@ def now() -> Entries:
     return golden_cells.compute()
 
 
+@pytest.mark.slow
 def test_no_number_moved_without_a_revision(now: Entries) -> None:
     found = faults(golden_cells.stored(), now)
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.slow
 def test_every_stage_method_and_metric_has_a_golden_cell(now: Entries) -> None:
     named = {revision for entry in now.values() for revision in entry["revisions"]}
     assert {f"stage:{stage}" for stage in golden_cells.STAGE_REVISIONS} <= named

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +43,7 @@ RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
 SETTINGS = {"dataset": {"name": "digits", "test_pool": "clean"}, "architecture": {"name": "allcnn", "filters": FILTERS}}
 NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
 KEEPS_STATISTICS = ("fisher", "ntk")  # they never train: batch norm's statistics stay whatever the recipe
+PIXELS = ("forget", "retain", "validation", "test")  # what can be replaced by noise
 ONLY_CHOOSES = {
     ("scrub_rewind", "validation")
 }  # a part that picks one of several results need not change the picked one
@@ -149,14 +150,17 @@ def noisy(part: Part, rows: Any) -> Part:
     return Part(dataclasses.replace(part.pixels, images_NHWC=images), part.rows)
 
 
-def with_noise(parts: Parts, name: str) -> Parts:
-    """The parts with noise for all pixels of `forget`, `retain`, `validation` or `test`."""
-    if name in ("validation", "test"):
-        part = getattr(parts, name)
-        return dataclasses.replace(parts, **{name: noisy(part, part.rows)})
+def with_noise(parts: Parts, names: Sequence[str]) -> Parts:
+    """The parts with noise for all pixels of some of PIXELS."""
     forget = forget_rows(parts)
-    rows = forget if name == "forget" else retain_positions(len(parts.train), forget)
-    return dataclasses.replace(parts, train=noisy(parts.train, rows))
+    rows = {"forget": forget, "retain": retain_positions(len(parts.train), forget)}
+    for name in names:
+        if name in rows:
+            parts = dataclasses.replace(parts, train=noisy(parts.train, rows[name]))
+        else:
+            part = getattr(parts, name)
+            parts = dataclasses.replace(parts, **{name: noisy(part, part.rows)})
+    return parts
 
 
 def new_model(seed: int = seed_for(SEED, 0, "initial")) -> nn.Module:
@@ -289,9 +293,9 @@ def copies_noted() -> Iterator[list[tuple[nn.Module, str]]]:
         yield made
 
 
-def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: str = "", **context: Any) -> Trial:
-    """Run a method of the stage unlearn on the bench; `noise` names a part whose pixels are replaced."""
-    parts = with_noise(make_parts(), noise) if noise else make_parts()
+def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[str] = (), **context: Any) -> Trial:
+    """Run a method of the stage unlearn on the bench; `noise` names parts whose pixels are replaced."""
+    parts = with_noise(make_parts(), noise)
     method = case.build()
     needs = method.needs if needs is None else needs
     model, passes = original(), PassCounter()
@@ -389,10 +393,10 @@ def train_cell(case: Case, precision: str = "float32") -> Cell:
     return Cell("train", settings)
 
 
-def trained(case: Case, *, precision: str = "float32", noise: str = "") -> Product:
+def trained(case: Case, *, precision: str = "float32", noise: Sequence[str] = ()) -> Product:
     """Run a method of the stage train on the bench, through the stage."""
     assert issubclass(case.cls, Trained)
-    parts = with_noise(make_parts(), noise) if noise else make_parts()
+    parts = with_noise(make_parts(), noise)
     with mock.patch.object(stages, "parts_of", return_value=parts):
         return MemoryStore().run(train_cell(case, precision))
 

@@ -32,9 +32,16 @@ from adaprob_ray.training import distance
 ROOT = Path(__file__).resolve().parents[2]
 ALL = TRAIN + UNLEARN
 
-unlearning = pytest.mark.parametrize("case", UNLEARN, ids=lambda case: case.name)
-training = pytest.mark.parametrize("case", TRAIN, ids=lambda case: case.name)
-anything = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+
+def every_case(cases: list[Case]) -> pytest.MarkDecorator:
+    """Once for each case; those that are not `{}` are left to the whole suite."""
+    marks = {True: [], False: [pytest.mark.slow]}
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, id=case.name, marks=marks[case.settings == "{}"]) for case in cases]
+    )
+
+
+unlearning, training, anything = every_case(UNLEARN), every_case(TRAIN), every_case(ALL)
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -80,23 +87,19 @@ def test_training_moves_weights(case: Case) -> None:
     assert facts["last_epoch_error_percent"] < 80  # of ten classes: it learns
 
 
-@unlearning
-def test_the_same_seed_gives_the_same_weights(case: Case) -> None:
-    assert contract.digest(contract.attempt(case).after) == digest_of(case)
-
-
 @training
 def test_training_again_gives_the_same_weights(case: Case) -> None:
     assert contract.weights_digest(contract.trained(case)) == digest_of(case)
 
 
 @anything
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_in_another_process(case: Case, elsewhere: dict[str, str]) -> None:
     assert elsewhere[case.name] == digest_of(case)
 
 
 @unlearning
-def test_the_global_generator_plays_no_part_and_is_left_alone(case: Case) -> None:
+def test_the_same_seed_gives_the_same_weights_and_the_global_generator_is_left_alone(case: Case) -> None:
     torch.manual_seed(123)
     before = torch.random.get_rng_state()
     after = contract.attempt(case).after
@@ -217,12 +220,14 @@ def test_undeclared_needs_raise_when_touched(name: str) -> None:
 
 
 @unlearning
-@pytest.mark.parametrize("part", ["forget", "retain", "validation", "test"])
-def test_pixels_of_parts_that_it_does_not_need_play_no_part(case: Case, part: str) -> None:
+def test_pixels_of_parts_that_it_does_not_need_play_no_part(case: Case) -> None:
     """Noise in their place leaves every weight bit-identical; noise in the place of a part that it needs does not."""
-    same = contract.digest(contract.attempt(case, noise=part).after) == digest_of(case)
-    if (case.method, part) not in contract.ONLY_CHOOSES:
-        assert same is (part not in contract.trial(case).touched)
+    touched = contract.trial(case).touched
+    others = [part for part in contract.PIXELS if part not in touched]
+    assert contract.digest(contract.attempt(case, noise=others).after) == digest_of(case)
+    for part in contract.PIXELS:
+        if part in touched and (case.method, part) not in contract.ONLY_CHOOSES:
+            assert contract.digest(contract.attempt(case, noise=[part]).after) != digest_of(case), part
 
 
 def reachable(start: Any) -> list[Any]:
@@ -364,14 +369,13 @@ def test_unlearn_is_short_enough_to_read(name: str) -> None:
 @training
 def test_a_retrained_model_never_sees_a_forget_row(case: Case) -> None:
     """Noise in place of the forget rows' pixels leaves its weights bit-identical; the original's move."""
-    same = contract.weights_digest(contract.trained(case, noise="forget")) == digest_of(case)
+    same = contract.weights_digest(contract.trained(case, noise=["forget"])) == digest_of(case)
     assert same is case.cls.reads_forget
 
 
 @training
 def test_no_trained_model_sees_validation_or_test(case: Case) -> None:
-    for part in ("validation", "test"):
-        assert contract.weights_digest(contract.trained(case, noise=part)) == digest_of(case)
+    assert contract.weights_digest(contract.trained(case, noise=["validation", "test"])) == digest_of(case)
 
 
 def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:

@@ -64,6 +64,7 @@ def by_the_formula(decay: float) -> torch.Tensor:
     return original + s / delta.norm() * delta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "changes", "decay"),
     [(512, {"weight_decay": 0.02}, 0.02), (1, {"decay_to_start": 0.1, "weight_decay": 0.0}, 0.1)],

@@ -252,6 +252,6 @@ DEFECTS = (
         name="noise of the global generator",
         found="feared: Fisher's noise without its seed",
         changes=((f"{METHODS}.fisher", "torch.randn(v.shape, generator=noise, ", "torch.randn(v.shape, "),),
-        test=f"{CONTRACT}::test_the_same_seed_gives_the_same_weights[fisher]",
+        test=f"{CONTRACT}::test_the_same_seed_gives_the_same_weights_and_the_global_generator_is_left_alone[fisher]",
     ),
 )

@@ -25,6 +25,8 @@ from adaprob_ray.stages import SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan
 
+pytestmark = pytest.mark.slow  # sweeps from one end to the other
+
 RELEARN = {
     **TINY,
     "metrics": [*TINY["metrics"], "relearn"],

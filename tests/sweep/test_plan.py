@@ -348,6 +348,7 @@ def test_only_refuses_what_it_does_not_know(text: str, words: str) -> None:
     assert len(caught.value.faults) == 1
 
 
+@pytest.mark.slow
 def test_the_plan_command_never_loads_ray(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "adaprob_ray", "plan", str(ROOT / "sweeps/quickstart.yaml")]
     done = subprocess.run([*command, "--store", str(tmp_path / "store")], capture_output=True, text=True, cwd=ROOT)
