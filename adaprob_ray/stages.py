@@ -23,7 +23,7 @@ from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
 from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_for
 from adaprob_ray.metrics.errors import error_percent
-from adaprob_ray.metrics.outputs import PARTS, Evaluation, Outputs
+from adaprob_ray.metrics.outputs import PARTS, Outputs, evaluation_of
 from adaprob_ray.metrics.relearn import SLACK, Relearning, forget_loss
 from adaprob_ray.metrics.relearn import relearn as train_on
 from adaprob_ray.passes import PassCounter, measured
@@ -290,23 +290,12 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
     models = {role: key for role, key in cell.parents.items() if role != RELEARN}
     by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
     outputs = {role: by_key[key] for role, key in models.items()}
-    labels = outputs["model"].labels["train"]
-    forget = forget_positions(labels, settings["forget"], settings["seed"])
-    evaluation = Evaluation(
-        model=outputs["model"],
-        original=outputs["original"],
-        retrain=outputs["retrain"],
-        independent=outputs["retrain_independent"],
-        forget=forget,
-        retain=retain_positions(len(labels), forget),
-        forget_class=settings["forget"]["class"],
-        seed=settings["seed"],
-    )
+    evaluation = evaluation_of(outputs, settings["forget"], settings["seed"])
     test_labels = outputs["model"].labels["test"]
     computed: dict[str, float | None] = {
         "test_other_classes_rows": int((test_labels != settings["forget"]["class"]).sum()),
-        "forget_rows": len(forget),
-        "retain_rows": len(labels) - len(forget),
+        "forget_rows": len(evaluation.forget),
+        "retain_rows": len(evaluation.retain),
         **{f"{part}_rows": len(outputs["model"].labels[part]) for part in ("validation", "test")},
     }
     for name in settings["metrics"]:

@@ -1,7 +1,7 @@
-"""`python -m analysis compare --store STORE --sweep SWEEP.yaml`: labels against metrics, for any sweep.
+"""`python -m analysis ARTEFACT`: tables, figures and documents from Records alone.
 
-Exit codes: 0 tables printed and written; 1 the store could not be read; 2 bad input, a missing or a corrupt Record among
-it: then nothing is printed or written but one line for each fault.
+Exit codes: 0 printed and written; 1 the store could not be read; 2 bad input, a missing or a corrupt Record among it: then
+nothing is printed or written but one line for each fault.
 """
 
 from __future__ import annotations
@@ -12,23 +12,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from adaprob_ray.errors import AdaprobError, InputError, unknown_name
-from analysis.columns import Column, column, metric_columns
-from analysis.load import complete_records, load_sweep
-from analysis.render import terminal, write
-from analysis.tables import tables
+from adaprob_ray.errors import AdaprobError, InputError
+from analysis.artefacts import ARTEFACTS
+from analysis.request import Artefact, Request
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
-PIPE_WIDTH = 120  # characters, where there is no terminal to ask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors into exit codes."""
     options = _parser().parse_args(arguments)
+    artefact = ARTEFACTS[options.artefact]
     try:
-        _compare(options)
+        artefact.make(_request(options), artefact)
     except InputError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
@@ -42,41 +38,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables from the Records of a sweep.")
-    commands = parser.add_subparsers(required=True, metavar="ARTEFACT")
-    about = "label x metric tables of any sweep, printed and written as Markdown and CSV"
-    compare = commands.add_parser("compare", help=about, description=about)
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description="Tables, figures and documents, from Records alone."
+    )
+    commands = parser.add_subparsers(required=True, metavar="ARTEFACT", dest="artefact")
     store = os.environ.get("ADAPROB_STORE", "./store")
-    compare.add_argument("--store", default=store, help=f"folder or s3://, gs://, az:// URI (ADAPROB_STORE; {store})")
-    compare.add_argument("--sweep", required=True, help="the sweep file (YAML) whose Records are wanted")
-    compare.add_argument("--out", default="out", help="folder for compare-SWEEP.md and .csv (./out); made if absent")
-    compare.add_argument("--metrics", metavar="COLUMN,COLUMN", help="only these columns, in this order")
+    for name, artefact in ARTEFACTS.items():
+        command = commands.add_parser(name, help=artefact.about, description=artefact.about)
+        if name == "rescore":
+            command.add_argument("file", help="a Python file with one function of an Evaluation")
+            command.add_argument("--outputs", metavar="ARCHIVE", help="results/NAME.zip; without it those of the store")
+        if name == "verify":
+            command.add_argument("--write", action="store_true", help="write tables that differ anew")
+            continue
+        command.add_argument(
+            "--store",
+            default=store,
+            help=f"folder or s3://, gs://, az:// URI, or a .jsonl file of Records (ADAPROB_STORE; {store})",
+        )
+        command.add_argument("--out", default="out", help="folder for the files (./out); made if absent")
+        if name != "rescore":
+            _add_sweep_arguments(command, name, artefact)
     return parser
 
 
-def _compare(options: argparse.Namespace) -> None:
-    sweep = load_sweep(options.sweep)
-    columns = _chosen(metric_columns(sweep.file.metrics), options.metrics)
-    records = complete_records(options.store, sweep, options.sweep)
-    found = tables(records, columns, sweep.file.methods)
-    paths = write(found, sweep.name, Path(options.out).expanduser())
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    console.print(terminal(found, console.width))
-    print("written: " + ", ".join(map(str, paths)))
+def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: Artefact) -> None:
+    files = ", ".join(f"sweeps/{sweep}.yaml" for sweep in artefact.sweeps)
+    one = name in ("compare", "archive")
+    about = f"the sweep file (YAML) whose Records are wanted{f' ({files})' if files else ''}"
+    command.add_argument("--sweep", nargs=1 if one else "+", required=one, default=(), help=about)
+    command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
+    command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")
+    if name == "compare":
+        command.add_argument("--metrics", metavar="COLUMN,COLUMN", help="only these columns, in this order")
 
 
-def _chosen(columns: list[Column], wanted: str | None) -> list[Column]:
-    """The columns of the sweep, or those of them that were asked for."""
-    if wanted is None:
-        return columns
-    known = [column.name for column in columns]
-    names = [name.strip() for name in wanted.split(",")]
-    faults = [f"--metrics: {unknown_name('column', name, known)}" for name in names if name not in known]
-    if faults:
-        raise InputError(*faults)
-    return [column(name) for name in dict.fromkeys(names)]
+def _request(options: argparse.Namespace) -> Request:
+    given = {name: value for name, value in vars(options).items() if name != "artefact"}
+    out, sweeps = Path(given.pop("out", "out")).expanduser(), tuple(given.pop("sweep", ()))
+    return Request(**{"store": "", **given, "out": out, "sweeps": sweeps})
 
 
 if __name__ == "__main__":

@@ -1,18 +1,34 @@
-"""The Records of one sweep: all of them, whole, or an error that names each one that is not there."""
+"""The Records that a table needs, from a store or from a file of Records: all of them, or an error that names each hole."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from adaprob_ray.catalogue import VOCABULARY, find_folders
-from adaprob_ray.errors import CorruptArtefact, InputError
+from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
 from adaprob_ray.record import load_records
 from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell, forget_words
+from adaprob_ray.sweep.plan import only
 from adaprob_ray.sweep.spec import Sweep
+
+LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Records in the order of their sweep files, and the evaluate cells that have none."""
+
+    records: pd.DataFrame
+    holes: list[Cell]
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -21,36 +37,99 @@ def load_sweep(path: str | Path) -> Sweep:
     return Sweep.load(path, VOCABULARY)
 
 
-def complete_records(location: str, sweep: Sweep, path: str) -> pd.DataFrame:
-    """The Records of every evaluate cell of `sweep`, in the order of its file.
+def gather(
+    location: str,
+    sweeps: Mapping[str, Sweep],
+    *,
+    conditions: str | None = None,
+    wanted: Callable[[Cell], bool] = lambda cell: True,
+    partial: bool = False,
+) -> Gathered:
+    """The Records of the evaluate cells of `sweeps` (by path) that `conditions` and `wanted` let through.
 
-    Raises InputError if any is missing or corrupt: a line for each, then the command that makes them. A corrupt Record's
-    attempt is revoked on reading, so that this command makes it again.
+    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that make them. A
+    corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
     """
-    store = Store.open(location, create=False)
-    records, corrupt = _readable(store, sweep)
-    found = set(records["key"]) if len(records) else set()
-    missing = [cell for key, cell in sweep.cells.items() if cell.stage == "evaluate" and key not in found]
-    if missing:
-        command = shlex.join(["adaprob-ray", "run", path, "--store", location])
-        lines = [f"missing: {cell.title}{_why(corrupt.get(cell.key))}" for cell in missing]
-        total = len(missing) + len(found)
-        raise InputError(*lines, f"{len(missing)} of {total} Records are missing; make them with:  {command}")
-    return records
+    frames, holes, lines = [], [], []
+    for path, sweep in sweeps.items():
+        cells = sweep.cells if conditions is None else only(sweep.cells, conditions)
+        chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
+        records, corrupt = _readable(location, sweep, chosen)
+        found = set(records["key"]) if len(records) else set()
+        missing = [cell for key, cell in chosen.items() if key not in found]
+        frames.append(records)
+        holes += missing
+        lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
+    if lines and not partial:
+        raise InputError(*lines)
+    frames = [frame for frame in frames if len(frame)]
+    records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return Gathered(records.drop_duplicates("key") if frames else records, holes)
 
 
-def _readable(store: Store, sweep: Sweep) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
-    """The Records that can be read, and the faults that were met, by key.
+def _missing_lines(
+    missing: Sequence[Cell], corrupt: Mapping[str, CorruptArtefact], total: int, command: str
+) -> list[str]:
+    if not missing:
+        return []
+    lines = [f"missing: {cell.title}{_why(corrupt.get(cell.key))}" for cell in missing]
+    return [*lines, f"{len(missing)} of {total} Records are missing; make them with:  {command}"]
+
+
+def _command(path: str, location: str, conditions: str | None) -> str:
+    part = ["--only", conditions] if conditions is not None else []
+    store = "./store" if location.endswith(LINES) else location
+    return shlex.join(["adaprob-ray", "run", path, "--store", store, *part])
+
+
+def _readable(
+    location: str, sweep: Sweep, cells: Mapping[str, Cell]
+) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
+    """The Records of these cells that can be read, in their order, and the faults that were met, by key.
 
     Each fault has revoked an attempt, which is then read no more; several readers at once may revoke more than they report.
     """
+    if location.endswith(LINES):
+        return _ordered(read_lines(Path(location)), cells), {}
     corrupt: dict[str, CorruptArtefact] = {}
+    try:
+        store = Store.open(location, create=False)
+    except NoStore:
+        return pd.DataFrame(), corrupt
     while True:
         try:
-            return load_records(store, sweep), corrupt
+            return _ordered(load_records(store, sweep), cells), corrupt
         except CorruptArtefact as error:
             corrupt[error.key] = error
 
 
+def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
+    if not len(records):
+        return records
+    places = {key: place for place, key in enumerate(cells)}
+    own = records[records["key"].isin(places)]
+    return own.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
+
+
+def read_lines(path: Path) -> pd.DataFrame:
+    """Records from a file of them, a JSON object a line. Raises InputError where it cannot be read."""
+    try:
+        return pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
+
+
 def _why(error: CorruptArtefact | None) -> str:
     return f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
+
+
+def group_of(cell: Cell) -> dict[str, Any]:
+    """What a table groups by, of an evaluate cell, as its Record has it."""
+    settings = cell.settings
+    return {
+        "dataset": settings["dataset"]["name"],
+        "test_pool": settings["dataset"]["test_pool"],
+        "architecture": settings["architecture"]["name"],
+        "filters": settings["architecture"]["filters"],
+        "forget": forget_words(settings["forget"]),
+    }

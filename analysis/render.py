@@ -1,4 +1,4 @@
-"""Drawing: the same tables for a terminal (rich), as Markdown and as CSV."""
+"""Drawing: the same pages for a terminal (rich), as Markdown and as LaTeX; the numbers of tables as CSV."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from analysis.latex import latex
 from analysis.statistics import Estimate
-from analysis.tables import FLOOR, GROUP, Row, Table
-from analysis.words import GAP, Piece, caption, heading, pieces
+from analysis.tables import FLOOR, GROUP, NO_SIGNAL, Row, Table
+from analysis.words import GAP, Page, Piece
 
 MARKDOWN_WIDTH = 120  # characters: about what a page of GitHub shows without a scroll bar
 
@@ -26,13 +27,13 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def terminal(tables: Sequence[Table], width: int) -> RenderableType:
-    """All tables, each under its heading and over its caption, cut to `width` characters."""
+def terminal(pages: Sequence[Page]) -> RenderableType:
+    """All pages, each piece between heading and caption."""
     parts: list[RenderableType] = []
-    for table in tables:
-        parts.append(Text(heading(table), style="bold"))
-        parts += [_drawn(piece) for piece in pieces(table, width)]
-        parts += [Text(f"· {line}", style="dim") for line in caption(table)]
+    for page in pages:
+        parts.append(Text(page.heading, style="bold"))
+        parts += [_drawn(piece) for piece in page.pieces]
+        parts += [Text(f"· {line}", style="dim") for line in page.caption]
         parts.append(Text(""))
     return Group(*parts)
 
@@ -46,23 +47,24 @@ def _drawn(piece: Piece) -> RenderableType:
         words = Text("\n".join(textwrap.wrap(head, width)))
         drawn.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
     for line in piece.lines:
-        drawn.add_row(*map(Text, line), style="italic" if line[0] == FLOOR else "")
+        drawn.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
     return Group(*([Text(piece.title, style="bold")] if piece.title else []), drawn, Text(""))
 
 
-def markdown(tables: Sequence[Table], sweep: str) -> str:
+def markdown(pages: Sequence[Page], title: str) -> str:
     """What the terminal shows, at a width of its own, so that the file does not depend on a window."""
-    parts = [f"# {sweep}"]
-    for table in tables:
-        parts.append(f"## {heading(table)}")
-        for piece in pieces(table, MARKDOWN_WIDTH):
+    parts = [f"# {title}"]
+    for page in pages:
+        parts.append(f"## {page.heading}")
+        for piece in page.pieces:
             parts += [f"**{piece.title}**"] if piece.title else []
-            parts.append(_grid(piece))
-        parts.append("\n".join(f"- {line}" for line in caption(table)))
+            parts.append(grid(piece))
+        parts.append("\n".join(f"- {line}" for line in page.caption))
     return "\n\n".join(parts) + "\n"
 
 
-def _grid(piece: Piece) -> str:
+def grid(piece: Piece) -> str:
+    """One piece as a Markdown table."""
     rule = [":--", *("--:" for _ in piece.head[1:])]
     lines = [piece.head, rule, *piece.lines]
     return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines)
@@ -105,11 +107,16 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
     return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
 
 
-def write(tables: Sequence[Table], sweep: str, folder: Path) -> list[Path]:
-    """compare-SWEEP.md and .csv in `folder`, which is made if need be."""
+def write(pages: Sequence[Page], numbers: str, name: str, folder: Path) -> list[Path]:
+    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"md": markdown(tables, sweep), "csv": comma_separated(tables, sweep)}
-    paths = [folder / f"compare-{sweep}.{ending}" for ending in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
-    return paths
+    texts = {"md": markdown(pages, name), "tex": latex(pages, name), "csv": numbers}
+    return [write_whole(folder / f"{name}.{ending}", text) for ending, text in texts.items()]
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write beside the path and rename: nothing half written is ever read."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path

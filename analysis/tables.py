@@ -7,7 +7,7 @@ within it (DESIGN §6). Only seeds and repeats are averaged: repeats within a se
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,11 +15,13 @@ import pandas as pd
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.spec import REFERENCES
 from analysis.columns import Column
+from analysis.comparison import Family, family, no_signal_percent
 from analysis.provenance import Provenance, provenance, several
 from analysis.statistics import Estimate, mean_interval, paired_difference, paired_distance, share_interval
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
-FLOOR = "floor"
+FLOOR, NO_SIGNAL = "floor", "no signal"
+ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
 _FIXED = ("method", "precision")  # besides method.…, recipe.…, relearn.…: what may not vary within a row
 
 Seeds = dict[int, float]  # seed → value, repeats averaged
@@ -27,12 +29,18 @@ Seeds = dict[int, float]  # seed → value, repeats averaged
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column."""
+    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column.
+
+    `seeds` are the values behind them: column → seed → mean over repeats. `chosen` holds the `method.*` settings, by name.
+    """
 
     label: str
     settings: str
     values: dict[str, Estimate]
     differences: dict[str, Estimate]
+    method: str = ""
+    seeds: dict[str, Seeds] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -41,29 +49,35 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of one group. `columns` are those that hold a value in some row."""
+    """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each."""
 
     group: dict[str, Any]
     columns: list[Column]
     rows: list[Row]
+    families: dict[str, Family]
     seeds: list[int]
     repeats: int
     provenance: Provenance
 
 
-def tables(records: pd.DataFrame, columns: Sequence[Column], labels: Iterable[str]) -> list[Table]:
+def tables(
+    records: pd.DataFrame, columns: Sequence[Column], labels: Iterable[str], reading: str | None = None
+) -> list[Table]:
     """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
 
-    Raises InputError where a row would average over anything but seed and repeat.
+    `reading`: of the labels that share its method the only one that is tested against Retrain. Raises InputError where a row
+    would average over anything but seed and repeat.
     """
     order = list(dict.fromkeys([*REFERENCES, *labels]))
     return [
-        _table(dict(zip(GROUP, group, strict=True)), part, columns, order)
+        _table(dict(zip(GROUP, group, strict=True)), part, columns, order, reading)
         for group, part in records.groupby(list(GROUP), sort=False)
     ]
 
 
-def _table(group: dict[str, Any], records: pd.DataFrame, columns: Sequence[Column], order: list[str]) -> Table:
+def _table(
+    group: dict[str, Any], records: pd.DataFrame, columns: Sequence[Column], order: list[str], reading: str | None
+) -> Table:
     columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
     parts = [
         (label, settings, part)
@@ -75,8 +89,44 @@ def _table(group: dict[str, Any], records: pd.DataFrame, columns: Sequence[Colum
     retrain = _seeds(records[records["label"] == "retrain"], columns)
     rows = [_row(label, settings, part, columns, retrain) for label, settings, part in parts]
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
+    rows += _no_signal(records, columns)
     seeds = sorted({int(seed) for seed in records["seed"]})
-    return Table(group, columns, rows, seeds, int(records["repeat"].nunique()), provenance(records))
+    tested = [
+        row for row in rows if row.label not in {*REFERENCES, FLOOR, NO_SIGNAL, *_other_readings(records, reading)}
+    ]
+    families = _families(tested, columns, retrain)
+    return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
+
+
+def _other_readings(records: pd.DataFrame, reading: str | None) -> set[str]:
+    """Labels of the same method as the one that is compared."""
+    methods = set(records.loc[records["label"] == reading, "method"])
+    return set(records.loc[records["method"].isin(methods), "label"]) - {reading}
+
+
+def _families(rows: Sequence[Row], columns: Sequence[Column], retrain: dict[str, Seeds]) -> dict[str, Family]:
+    """For each column the tests of these rows against Retrain."""
+    found = {}
+    for column in columns:
+        reference = retrain[column.name]
+        pairs = {row.name: (row.seeds[column.name], sorted(row.seeds[column.name].keys() & reference)) for row in rows}
+        differences = {
+            name: [own[seed] - reference[seed] for seed in both] for name, (own, both) in pairs.items() if both
+        }
+        if differences:
+            found[column.name] = family(differences)
+    return found
+
+
+def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
+    """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
+    names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
+    values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
+    if ATTACK in names and set(sizes) <= set(records):
+        forget, test, others = (records[size].min() for size in sizes)
+        expected = no_signal_percent(int(min(forget, test - others)))
+        values |= {ATTACK: Estimate(expected, None, 0)} if expected is not None else {}
+    return [Row(NO_SIGNAL, "", values, {})] if values else []
 
 
 def _split_by_settings(records: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -127,7 +177,14 @@ def _row(label: str, settings: str, records: pd.DataFrame, columns: Sequence[Col
         difference = paired_difference(own, retrain[column.name]) if label != "retrain" else None
         if difference:
             differences[column.name] = difference
-    return Row(label, settings, values, differences)
+    return Row(label, settings, values, differences, str(records.iloc[0]["method"]), seeds, _chosen(records))
+
+
+def _chosen(records: pd.DataFrame) -> dict[str, Any]:
+    """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
+    first = records.iloc[0]
+    names = [name for name in map(str, records) if name.startswith("method.") and several(records[name]) != ["none"]]
+    return {name.removeprefix("method."): first[name] for name in names}
 
 
 def _estimate(own: Seeds, column: Column, records: pd.DataFrame) -> Estimate:

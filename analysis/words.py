@@ -8,10 +8,11 @@ import statistics
 from dataclasses import dataclass
 
 from analysis.columns import Column
+from analysis.comparison import FEWEST_SEEDS, Family
 from analysis.statistics import LEVEL, Count, Estimate
-from analysis.tables import FLOOR, Row, Table
+from analysis.tables import FLOOR, NO_SIGNAL, Row, Table
 
-NOTHING, MINUS = "–", "−"
+NOTHING, MINUS, FOUND = "–", "−", " *"
 GAP = 2  # blanks between columns
 WIDEST_NAME = 36  # a longer row name is folded
 NARROWEST = 11  # characters of a column: heads of two or three words are then broken over few lines
@@ -27,12 +28,28 @@ class Piece:
     lines: list[list[str]]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A heading, the pieces of a table under it, and the lines below: what every way of drawing is given."""
+
+    heading: str
+    pieces: list[Piece]
+    caption: list[str]
+
+
+def page(table: Table, width: int) -> Page:
+    """A table in words, cut to `width` characters."""
+    return Page(heading(table), pieces(table, width), caption(table))
+
+
 def entry(
     estimate: Estimate | None, column: Column, decimals: int, *, signed: bool = False, n: int | None = None
 ) -> str:
     """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
     if estimate is None:
         return NOTHING
+    if estimate.n == 0:
+        return _number(estimate.mean, decimals)
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
     if estimate.count is not None:
         return _count(estimate.count) + less
@@ -80,16 +97,24 @@ def _number(value: float, decimals: int, signed: bool = False) -> str:
 
 def pieces(table: Table, width: int) -> list[Piece]:
     """Values, then differences to Retrain, each whole if `width` characters hold it, else errors, then the rest."""
+    return [*_pieces(table, "", width), *difference_pieces(table, width)]
+
+
+def difference_pieces(table: Table, width: int) -> list[Piece]:
+    """Differences to Retrain alone, seed by seed, with what is significant marked, and their floor."""
+    return _pieces(table, "difference to retrain, same seed", width)
+
+
+def _pieces(table: Table, title: str, width: int) -> list[Piece]:
     n = len(table.seeds)
-    return [*_pieces(table, "", width, n), *_pieces(table, "difference to retrain, same seed", width, n)]
-
-
-def _pieces(table: Table, title: str, width: int, n: int) -> list[Piece]:
     found = {row.name: row.differences if title else row.values for row in table.rows}
     names = list(found)
     columns = [column for column in table.columns if any(column.name in entries for entries in found.values())]
     heads = {column.name: column.header(difference=bool(title)) for column in columns}
-    texts = {column.name: _texts(column, found, signed=bool(title), n=n) for column in columns}
+    families = table.families if title else {}
+    texts = {
+        column.name: _texts(column, found, families.get(column.name), signed=bool(title), n=n) for column in columns
+    }
     widths = {name: max(NARROWEST, *map(len, [*heads[name].split(" "), *texts[name]])) for name in texts}
     first = min(max(map(len, names)), WIDEST_NAME)
     found_pieces = []
@@ -102,11 +127,24 @@ def _pieces(table: Table, title: str, width: int, n: int) -> list[Piece]:
     return found_pieces
 
 
-def _texts(column: Column, found: dict[str, dict[str, Estimate]], *, signed: bool, n: int) -> list[str]:
+def row_names(table: Table) -> list[str]:
+    """The first column of a table."""
+    return [row.name for row in table.rows]
+
+
+def texts_of(table: Table, column: Column) -> list[str]:
+    """The values of one column in words, row by row."""
+    return _texts(column, {row.name: row.values for row in table.rows}, None, signed=False, n=len(table.seeds))
+
+
+def _texts(
+    column: Column, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+) -> list[str]:
     """The entries of one column, row by row. A floor is a distance and has no sign."""
     decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
     return [
         entry(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
+        + (FOUND if tests is not None and tests.found(name) else "")
         for name, entries in found.items()
     ]
 
@@ -156,6 +194,8 @@ def caption(table: Table) -> list[str]:
         *_divergence(table.columns),
         *_relearning(table.columns),
         *_floor(table.rows),
+        *_without_signal(table.rows),
+        *_significance(table),
         *table.provenance.lines(),
     ]
 
@@ -202,10 +242,46 @@ def _relearning(columns: list[Column]) -> list[str]:
 
 
 def _floor(rows: list[Row]) -> list[str]:
-    floor = rows[-1]
-    if not (floor.values or floor.differences):
+    if not any(row.values or row.differences for row in rows if row.label == FLOOR):
         return []
     return [
         "floor: how far apart two honest retrainings are: mean |retrain_independent − retrain| of a seed; for KL, the "
         "divergence of retrain from retrain_independent. What is below it cannot be told from retraining"
     ]
+
+
+def _without_signal(rows: list[Row]) -> list[str]:
+    if all(row.label != NO_SIGNAL for row in rows):
+        return []
+    return [
+        "no signal: what an attack says in the mean where there is nothing to find, simulated at its number of rows "
+        "(python -m benchmarks.no_signal); an area under the curve is then 50 %"
+    ]
+
+
+def _significance(table: Table) -> list[str]:
+    """What a mark means, and how large a difference had to be for one to be expected."""
+    tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
+    known = [(column, tests) for column, tests in tested if tests.detectable is not None]
+    if not known:
+        return []
+    seeds, size = known[0][1].seeds, max(tests.size for _, tests in known)
+    found = "; ".join(
+        f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
+        for column, tests in known
+    )
+    claim = (
+        f"n = {seeds} seeds are too few to call any difference to retrain significant ({FEWEST_SEEDS} are needed)"
+        if seeds < FEWEST_SEEDS
+        else f"*: differs from retrain at 5 % over all {size} rows that are tested, by paired t over seeds and Holm's "
+        "procedure within a metric; an interval has 95 % by itself"
+    )
+    return [
+        claim,
+        f"smallest difference to retrain that would be found with 80 % power (two-sided, Holm's first step of {size}): {found}",
+    ]
+
+
+def _rounded(value: float) -> str:
+    """Two significant digits, without an exponent."""
+    return f"{value:.{max(0, _first_digit(value) + 1)}f}" if value else "0"

@@ -178,8 +178,9 @@ class Family:
 
     cells: dict[str, Cell] = field(default_factory=dict)
 
-    def add(self, *parents: Cell, stage: str = "train") -> Cell:
+    def add(self, *parents: Cell, stage: str = "train", exclusive: bool = False) -> Cell:
         names = {"dataset": {"name": "none"}, "architecture": {"name": "none"}, "seed": len(self.cells)}
-        cell = Cell(stage, names, {f"p{i}": parent.key for i, parent in enumerate(parents)})
+        roles = {f"p{i}": parent.key for i, parent in enumerate(parents)}
+        cell = Cell(stage, names, roles, resources={"exclusive": exclusive})
         self.cells[cell.key] = cell
         return cell

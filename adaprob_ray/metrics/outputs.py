@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from adaprob_ray.data.dataset import Integers
+from adaprob_ray.data.split import forget_positions, retain_positions
 
 PARTS = ("train", "validation", "test")
 
@@ -58,3 +59,22 @@ class Evaluation:
     retain: Integers
     forget_class: int
     seed: int
+
+
+def evaluation_of(models: Mapping[str, Outputs], forget: Mapping[str, Any], seed: int) -> Evaluation:
+    """What a metric reads, from Outputs by role: model, original, retrain, retrain_independent.
+
+    `forget` is {kind: selective, class, count} or {kind: class, class}; the rows follow from it and the seed.
+    """
+    labels = models["model"].labels["train"]
+    rows = forget_positions(labels, forget, seed)
+    return Evaluation(
+        model=models["model"],
+        original=models["original"],
+        retrain=models["retrain"],
+        independent=models["retrain_independent"],
+        forget=rows,
+        retain=retain_positions(len(labels), rows),
+        forget_class=forget["class"],
+        seed=seed,
+    )

@@ -56,19 +56,16 @@ class CellSearcher(Searcher):
             "cell": cell.document(),
             "job": self._job,
             "gpu": cell.resources.get("gpu", 0) if self._gpus else 0,
-            "exclusive": self._slots == 1 or _wants_to_be_alone(cell),
+            "exclusive": self._slots == 1 or cell.exclusive,
             "dead": self._leases.dead.get(cell.key),
         }
 
     def _choose(self) -> Cell | None:
-        """The first ready cell that may start now; cells that want to be alone come when nothing else can start."""
-        if any(_wants_to_be_alone(cell) for cell in self._running.values()):
+        """The first ready cell, if it may start now. Exclusive cells stand last: they come when nothing else can start."""
+        if any(cell.exclusive for cell in self._running.values()):
             return None
-        ready = self._plan.ready()
-        together = next((cell for cell in ready if not _wants_to_be_alone(cell)), None)
-        if together is not None:
-            return together
-        return ready[0] if ready and not self._running else None
+        cell = next(iter(self._plan.ready()), None)
+        return None if cell is not None and cell.exclusive and self._running else cell
 
     def _look_elsewhere(self) -> None:
         now = time.monotonic()
@@ -83,7 +80,3 @@ class CellSearcher(Searcher):
         outcome = None if error else (result or {}).get("outcome")
         self._plan.finished(cell, LOST if outcome is None else outcome)
         self._progress.update(cell)
-
-
-def _wants_to_be_alone(cell: Cell) -> bool:
-    return bool(cell.resources.get("exclusive"))

@@ -50,6 +50,11 @@ class Cell:
         return hashlib.sha256(canonical(self.identity).encode()).hexdigest()[:KEY_LENGTH]
 
     @property
+    def exclusive(self) -> bool:
+        """Whether it asks that no other cell of the run runs beside it."""
+        return bool(self.resources.get("exclusive"))
+
+    @property
     def label(self) -> str:
         """The label of an evaluate cell, the method of a model's cell, else the stage."""
         return str(self.settings.get("label") or self.settings.get("method") or self.stage)
@@ -82,3 +87,13 @@ class Cell:
 def forget_words(forget: Mapping[str, Any]) -> str:
     """`class5` for a whole class, `25of0` for 25 rows of class 0."""
     return f"class{forget['class']}" if forget["kind"] == "class" else f"{forget['count']}of{forget['class']}"
+
+
+def forget_request(words: str) -> dict[str, Any]:
+    """The forget request of `forget_words`. Raises ValueError for other words."""
+    count, _, label = words.partition("of")
+    if label.isdecimal() and count.isdecimal():
+        return {"kind": "selective", "class": int(label), "count": int(count)}
+    if words.startswith("class") and words[5:].isdecimal():
+        return {"kind": "class", "class": int(words[5:])}
+    raise ValueError(f"{words!r} is no forget request: expected class5 or 25of0")

@@ -58,6 +58,7 @@ class SweepFile(_File):
     train: dict[str, Any] = pydantic.Field(default_factory=dict)
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
     methods: dict[str, Any]
+    reading: str | None = None  # of the labels that share a method the one that tables compare with Retrain
     metrics: list[str]
     relearn: dict[str, Any] = pydantic.Field(default_factory=dict)
     precision: Literal["float32", "bfloat16"] = "float32"

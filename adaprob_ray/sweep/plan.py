@@ -123,8 +123,19 @@ class Plan:
     # -- what executors use ------------------------------------------------------------------------------------------
 
     def ready(self) -> list[Cell]:
-        """Cells that can start now, longest remaining path first, then in the order of the file."""
-        return [self.cells[key] for key in sorted(self._members["ready"], key=lambda key: -self._path[key])]
+        """Cells that can start now, longest remaining path first, then in the order of the file.
+
+        Exclusive ones come last and seed by seed, all methods of one before the next, so that what a machine does to times
+        in the course of a run it does to all methods alike.
+        """
+        return sorted((self.cells[key] for key in self._members["ready"]), key=self._turn)
+
+    def _turn(self, cell: Cell) -> tuple[bool, int, int, int]:
+        """What `ready` sorts by: exclusive or not, seed and repeat of an exclusive cell, the path that remains."""
+        path = -self._path[cell.key]
+        if not cell.exclusive:
+            return False, 0, 0, path
+        return True, cell.settings["seed"], cell.settings.get("repeat", 0), path
 
     def started(self, cell: Cell) -> None:
         assert self._state[cell.key] == "ready", (cell.title, self._state[cell.key])

@@ -263,6 +263,8 @@ class Sweep:
                 )
             for settings in alternatives(given):
                 self._checked_method(label, settings)
+        if self.file.reading is not None and self.file.reading not in self.file.methods:
+            self._fault(f"reading: {unknown_name('label', self.file.reading, self.file.methods)}")
         for point in self._points():
             self._expand_point(point)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+
+from adaprob_ray.sweep.spec import Sweep
+from analysis.load import group_of
 
 COMMON = {
     "dataset": "digits",
@@ -37,3 +42,30 @@ def frame(*records: dict[str, Any]) -> pd.DataFrame:
 def seeds(label: str, column: str, *values: float, **others: Any) -> list[dict[str, Any]]:
     """Records of seeds 1, 2, … that hold these values of one column."""
     return [record(label, seed, **{column: value}, **others) for seed, value in enumerate(values, 1)]
+
+
+def of_cells(sweep: Sweep, columns: Iterable[str], *, without: Iterable[str] = ()) -> pd.DataFrame:
+    """A made-up Record for every evaluate cell of a sweep but those whose title holds one of `without`.
+
+    Values follow from the title alone: 10 to 30, nearly the same for all seeds of a label.
+    """
+    rows = []
+    for key, cell in sweep.cells.items():
+        if cell.stage != "evaluate" or any(words in cell.title for words in without):
+            continue
+        settings = cell.settings
+        digest = hashlib.sha256(f"{settings['label']}{settings['forget']}".encode()).digest()
+        values = {name: 10 + digest[at] / 13 + 0.1 * settings["seed"] for at, name in enumerate(columns)}
+        hyper = {f"method.{name}": value for name, value in settings["hyper"].items()}
+        rows.append(
+            {
+                **COMMON,
+                **group_of(cell),
+                **hyper,
+                **values,
+                "key": key,
+                "model_key": cell.parents["model"],
+                **{name: settings[name] for name in ("label", "method", "seed", "repeat", "precision")},
+            }
+        )
+    return pd.DataFrame(rows)

@@ -11,10 +11,12 @@ from scipy.stats import beta, binom, t
 from analysis.statistics import (
     Count,
     Estimate,
+    bootstrap_interval,
     clopper_pearson,
     mean_interval,
     paired_difference,
     paired_distance,
+    prediction_interval,
     share_interval,
 )
 
@@ -95,3 +97,43 @@ def test_seeds_that_agree_are_counted_but_one_seed_is_a_value() -> None:
 def _percent(events: int, rows: int) -> tuple[float, float]:
     low, high = clopper_pearson(events, rows)
     return 100 * low, 100 * high
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("draw", ["normal", "binomial"])
+def test_the_t_interval_covers_95_times_in_100(n: int, draw: str) -> None:
+    """2,000 draws each; the standard error of a share of 0.95 is 0.005."""
+    generator = np.random.default_rng(n)
+    draws = (
+        generator.normal(25, 3, (2000, n))
+        if draw == "normal"
+        else generator.binomial(100, 0.25, (2000, n)).astype(float)
+    )
+    estimates = [mean_interval(values) for values in draws.tolist()]
+    covered = [abs(e.mean - 25) <= (e.half_width or 0) for e in estimates]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("n", "runs"), [(3, 1), (5, 1), (5, 3), (10, 1)])
+def test_the_prediction_interval_holds_the_mean_of_further_runs_95_times_in_100(n: int, runs: int) -> None:
+    generator = np.random.default_rng(n + runs)
+    own, theirs = generator.normal(size=(4000, n)), generator.normal(size=(4000, runs)).mean(1)
+    predictions = [prediction_interval(values, runs) for values in own.tolist()]
+    inside = [abs(p.mean - value) <= (p.half_width or 0) for p, value in zip(predictions, theirs, strict=True)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=4 * 0.0035)
+
+
+def test_a_prediction_from_one_seed_has_no_width_and_from_equal_ones_none() -> None:
+    assert prediction_interval([3.0], 1) == Estimate(3.0, None, 1)
+    assert prediction_interval([3.0, 3.0], 1) == Estimate(3.0, 0.0, 2)
+
+
+def test_the_bootstrap_is_scipys_and_refuses_few_examples() -> None:
+    values = np.random.default_rng(0).exponential(size=400)
+    low, high = bootstrap_interval(list(values))
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.2 * half)  # skewed: bounds move by less than that
+    assert high == pytest.approx(values.mean() + half, abs=0.2 * half)
+    assert bootstrap_interval([2.0] * 20) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="over 19 values: at least 20"):
+        bootstrap_interval([1.0] * 19)

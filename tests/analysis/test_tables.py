@@ -10,9 +10,10 @@ from synthetic_records import frame, record, seeds
 
 from adaprob_ray.errors import InputError
 from analysis.columns import column, metric_columns
+from analysis.latex import latex
 from analysis.render import comma_separated, markdown, write
 from analysis.tables import Table, tables
-from analysis.words import Piece, caption, entry, heading, pieces
+from analysis.words import Piece, caption, entry, heading, page, pieces
 
 ERROR, FORGET, KL, SAME, TIME = (
     column(name)
@@ -213,11 +214,14 @@ def test_head_words_and_units() -> None:
 
 
 def test_files_are_written(tmp_path: Path) -> None:
-    paths = write([golden()], "tiny", tmp_path / "a" / "b")
-    assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.csv"]
-    assert paths[0].read_text() == markdown([golden()], "tiny")
+    pages = [page(golden(), 120)]
+    paths = write(pages, comma_separated([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
+    assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.tex", "compare-tiny.csv"]
+    assert [path.name for path in sorted(paths[0].parent.iterdir())] == sorted(path.name for path in paths)
+    assert paths[0].read_text() == markdown(pages, "compare-tiny")
     assert "| original | 150/3000 (4.2–5.8) | 0/75 (≤ 3.9) |" in paths[0].read_text()
-    assert paths[1].read_text() == comma_separated([golden()], "tiny")
+    assert paths[1].read_text() == latex(pages, "compare-tiny")
+    assert paths[2].read_text() == comma_separated([golden()], "tiny")
 
 
 def test_csv_has_a_line_for_each_entry() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 from rich.console import Console
+from small_world import changed
 from tiny_sweep import TINY, cells_of
 
 from adaprob_ray.runtime.execute import Job
@@ -63,6 +64,27 @@ def test_a_cell_that_wants_to_be_alone_is(tmp_path: Path) -> None:
         alone = [cell for cell, exclusive in moment if exclusive]
         assert not alone or len(moment) == 1
     assert {cell.stage for moment in moments for cell, exclusive in moment if exclusive} == {"unlearn"}
+
+
+def test_exclusive_cells_are_handed_out_seed_by_seed_so_that_methods_interleave(tmp_path: Path) -> None:
+    everything = {stage: {"exclusive": True} for stage in ("train", "unlearn", "evaluate")}
+    document = changed({**TINY, "resources": everything}, "grid.seed", [3, 1, 2])
+    searcher, plan = searcher_over(tmp_path, document)
+    order = [moment[-1][0] for moment in drive(searcher)]
+    assert sorted(cell.key for cell in order) == sorted(plan.cells)
+    assert [cell.settings["seed"] for cell in order] == sorted(cell.settings["seed"] for cell in order)
+    unlearned = [cell.settings["method"] for cell in order if cell.stage == "unlearn"]
+    assert unlearned == ["adaprob", "finetune"] * 3
+
+
+def test_times_are_taken_seed_by_seed_after_all_that_need_not_be_alone(tmp_path: Path) -> None:
+    document = changed({**TINY, "resources": {"unlearn": {"exclusive": True}}}, "grid.seed", [2, 1])
+    searcher, _ = searcher_over(tmp_path, changed(document, "repeats", 2))
+    order = [moment[-1][0] for moment in drive(searcher)]
+    turns = [(c.settings["seed"], c.settings["repeat"], c.settings["method"]) for c in order if c.stage == "unlearn"]
+    assert turns == [(s, r, m) for s in (1, 2) for r in (0, 1) for m in ("adaprob", "finetune")]
+    first = next(number for number, cell in enumerate(order) if cell.stage == "unlearn")
+    assert {cell.stage for cell in order[first:]} == {"unlearn", "evaluate"}
 
 
 def test_with_one_slot_every_cell_is_exclusive(tmp_path: Path) -> None:

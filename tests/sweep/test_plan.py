@@ -27,12 +27,13 @@ def failed(kind: str) -> Outcome:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, Cell]:
-    """Up to twelve cells, each with up to three earlier ones as parents."""
+    """Up to twelve cells, each with up to three earlier ones as parents; some ask to be alone."""
     family = Family()
     for number in range(draw(st.integers(1, 12))):
         earlier = list(family.cells.values())
         chosen = draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True)) if number else []
-        family.add(*chosen, stage=draw(st.sampled_from(["pretrain", "train", "unlearn", "evaluate"])))
+        stage = draw(st.sampled_from(["pretrain", "train", "unlearn", "evaluate"]))
+        family.add(*chosen, stage=stage, exclusive=draw(st.booleans()))
     return family.cells
 
 
@@ -224,6 +225,31 @@ def test_the_longest_remaining_path_goes_first_then_the_order_of_the_file() -> N
     middle = family.add(long, stage="unlearn")
     family.add(middle, stage="evaluate")
     assert Plan(family.cells).ready() == [long, first, short]
+
+
+@pytest.mark.parametrize("stages", [["train", "unlearn", "evaluate"], ["train", "unlearn"], ["unlearn"]])
+def test_exclusive_cells_go_seed_by_seed_and_methods_interleave(stages: list[str]) -> None:
+    """One at a time, as the local executor works: of each stage all seeds in order, and within a seed all methods."""
+    document = changed(changed(BASE, "grid.seed", [3, 1, 2]), "methods", {"scrub": {}, "adaprob": {}})
+    document = changed(document, "grid.architecture", ["resnet18", "allcnn"])
+    plan, order = Plan(expand({**document, "resources": {stage: {"exclusive": True} for stage in stages}})), []
+    while not plan.exhausted():
+        cell = plan.ready()[0]
+        plan.started(cell)
+        plan.finished(cell, DONE)
+        order.append(cell)
+    alone = [cell for cell in order if cell.stage in stages]
+    assert [cell.settings["seed"] for cell in alone] == sorted(cell.settings["seed"] for cell in alone)
+    unlearned = [(cell.settings["seed"], cell.label) for cell in order if cell.stage == "unlearn"]
+    assert unlearned == [(seed, label) for seed in (1, 2, 3) for label in ("scrub", "adaprob") * 2]
+
+
+def test_exclusive_cells_stand_after_the_others_whatever_their_path() -> None:
+    family = Family()
+    alone = family.add(stage="train", exclusive=True)
+    family.add(alone, stage="unlearn")
+    short, long = family.add(stage="evaluate"), family.add(stage="pretrain")
+    assert Plan(family.cells).ready() == [long, short, alone]
 
 
 def test_a_cell_elsewhere_holds_its_children_until_it_ends_or_comes_free() -> None:

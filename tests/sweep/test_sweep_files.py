@@ -17,6 +17,7 @@ from adaprob_ray.sweep.spec import Sweep
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 
 PLANNED = [file for file in sorted(SWEEPS.glob("*.yaml")) if not file.name.startswith("search_")]
+UNCOSTED = ("quickstart", "cifar5")  # the README has theirs
 
 # Protocol §5.8: optimiser, lr, weight decay, E, msteps, γ, α, T, milestones, p, forget batch, retain batch.
 NOTEBOOKS = {
@@ -45,20 +46,54 @@ MEMBERSHIP = {  # the bad-teacher notebook's and the membership notebook's, for 
 SMALL = {key: NOTEBOOKS[key] for key in NOTEBOOKS if key[0] in ("cifar5", "faces5")}
 LARGE = {key: NOTEBOOKS[key] for key in NOTEBOOKS if key[0] in ("cifar10", "faces10")}
 HUNDRED = {key: NOTEBOOKS[key] for key in NOTEBOOKS if key[0] == "cifar100"}
-FILES = {
+Settings = dict[tuple[str, str, str], tuple[Any, ...]]
+
+
+def among(settings: Settings, *words: str) -> Settings:
+    """Those whose key has all these words."""
+    return {key: given for key, given in settings.items() if set(words) <= set(key)}
+
+
+FACES10_ALLCNN = ("faces10", "allcnn", "selective")
+FILES: dict[str, Settings] = {
     "notebook_small": SMALL,
-    "small_all": {key: SMALL[key] for key in SMALL if key[1] == "resnet18"},
+    "small_all": among(SMALL, "resnet18"),
     "notebook_large": LARGE,
     "notebook_membership": MEMBERSHIP,
     "notebook_cifar100": HUNDRED,
+    "table1_large": among(LARGE, "resnet18"),
+    "table2": among(MEMBERSHIP, "allcnn", "selective") | among(LARGE, *FACES10_ALLCNN),
+    "table3_large": among(LARGE, "faces10", "allcnn"),
+    "table5": {},
+    "figure2": among(SMALL, "faces5", "allcnn"),
+    "figure4_class": among(LARGE, "cifar10", "resnet18", "class"),
+    "figure4_selective": among(LARGE, "cifar10", "allcnn", "selective"),
+    "ablation_lambda": {},
+    "ablation_eta": {},
 }
-# pretrainings, originals, grid points, labels that unlearn: small has ntk and both SCRUBs, large neither, the others no ntk.
+SCRUBS = {  # where not all three stand
+    "notebook_large": ("scrub_notebook", "scrub_rewind_notebook"),
+    "table2": ("scrub_notebook", "scrub_rewind_notebook"),
+    **dict.fromkeys(
+        ("table1_large", "table3_large", "figure2", "figure4_class", "figure4_selective"), ("scrub_notebook",)
+    ),
+}
+# pretrainings, originals, grid points, networks unlearned at each; small has ntk and both SCRUBs, large neither, others no ntk.
 SHAPES = {
     "notebook_small": (4, 12, 12, 13),
     "small_all": (2, 6, 6, 13),
     "notebook_large": (4, 12, 24, 11),
-    "notebook_membership": (2, 6, 12, 11),
+    "notebook_membership": (2, 10, 20, 11),
     "notebook_cifar100": (0, 3, 3, 12),
+    "table1_large": (2, 10, 20, 4),
+    "table2": (2, 10, 10, 10),
+    "table3_large": (1, 5, 10, 4),
+    "table5": (1, 3, 3, 2 * (16 + 8 + 16)),
+    "figure2": (1, 3, 3, 4),
+    "figure4_class": (1, 6, 6, 2),
+    "figure4_selective": (1, 6, 6, 2),
+    "ablation_lambda": (1, 3, 3, 6 + 4 + 6),
+    "ablation_eta": (1, 3, 3, 2 * (1 + 5)),
 }
 FIELDS = (
     *("optimizer", "lr", "weight_decay", "epochs", "forget_epochs", "gamma", "alpha", "temperature", "milestones"),
@@ -92,8 +127,7 @@ def test_scrub_has_the_settings_of_the_notebooks(name: str) -> None:
         assert hyper["momentum"] == 0.9
         assert hyper["smoothing_start"] == 10
         seen.add((label, setting))
-    labels = {"scrub_notebook", "scrub_unsmoothed_notebook", "scrub_rewind_notebook"}
-    wanted = labels if name != "notebook_large" else labels - {"scrub_unsmoothed_notebook"}
+    wanted = SCRUBS.get(name, ("scrub_notebook", "scrub_unsmoothed_notebook", "scrub_rewind_notebook"))
     assert seen == {(label, setting) for label in wanted for setting in FILES[name]}
 
 
@@ -132,14 +166,136 @@ def test_all_thirteen_settings_and_all_twelve_methods_are_there() -> None:
     assert methods == set(VOCABULARY.methods)
 
 
-@pytest.mark.parametrize(("name", "other"), [("small_all", "cifar5"), ("notebook_large", "notebook_membership")])
-def test_files_share_what_they_say_they_share(name: str, other: str) -> None:
-    shared = {key for key, cell in sweep(other).cells.items() if cell.stage in ("pretrain", "train")}
+# -- no drift between copies ----------------------------------------------------------------------------------------------
+
+TWINS = {  # a file that has a part of what a notebook file has, perhaps with more seeds
+    "small_all": "notebook_small",
+    "figure2": "notebook_small",
+    "table1_large": "notebook_large",
+    "table3_large": "notebook_large",
+    "figure4_class": "notebook_large",
+    "figure4_selective": "notebook_large",
+    "table2": "notebook_membership",
+}
+ABLATIONS = ("table5", "ablation_lambda", "ablation_eta")
+SHARED = [
+    *((twin, name) for name, twin in TWINS.items() if name != "table2"),
+    *(("small_all", name) for name in ABLATIONS),
+    *(("notebook_large", name) for name in ("notebook_membership", "table2")),
+    *(("table2", "figure4_selective"), ("table1_large", "figure4_class")),
+]
+
+
+def seeds(name: str) -> set[int]:
+    given = sweep(name).file.grid.seed
+    return set(given if isinstance(given, list) else [given])
+
+
+def settings_of(name: str) -> dict[tuple[str, tuple[str, str, str]], dict[str, Any]]:
+    """Hyper-parameters by label and setting, of the labels that have one choice of them."""
+    return {
+        (s["label"], (s["dataset"]["name"], s["architecture"]["name"], s["forget"]["kind"])): s["hyper"]
+        for s in (cell.settings for cell in sweep(name).cells.values() if cell.stage == "evaluate")
+    }
+
+
+def original_of(name: str, label: str, setting: tuple[str, str, str]) -> dict[str, Any]:
+    """The hyper-parameters that a copy must have. The membership notebook has no Lacuna-10; SCRUB has a notebook there."""
+    if (name, setting) != ("table2", FACES10_ALLCNN):
+        return settings_of(TWINS[name])[label, setting]
+    if label.startswith("scrub"):
+        return settings_of("notebook_large")[label, setting]
+    return settings_of("notebook_membership")[label, ("cifar10", *setting[1:])]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_settings_are_those_of_the_same_label_in_the_notebook_file(name: str) -> None:
+    for (label, setting), hyper in settings_of(name).items():
+        assert hyper == original_of(name, label, setting), f"{label} at {setting}"
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_no_cell_of_a_notebook_file_is_another_one_elsewhere(name: str) -> None:
+    """Recipes, precision, metrics and hyper-parameters are the same, so that nothing is run twice."""
+    twin = sweep(TWINS[name])
+    datasets = {cell.settings["dataset"]["name"] for cell in twin.cells.values()}
+    cells = {
+        key
+        for key, cell in sweep(name).cells.items()
+        if cell.settings["seed"] in seeds(twin.name) and cell.settings["dataset"]["name"] in datasets
+    }
+    assert cells
+    assert cells < set(twin.cells)
+
+
+@pytest.mark.parametrize(("name", "other"), SHARED)
+def test_files_share_pretraining_and_training(name: str, other: str) -> None:
+    trained = {key: cell for key, cell in sweep(other).cells.items() if cell.stage in ("pretrain", "train")}
+    shared = {key for key, cell in trained.items() if cell.settings["seed"] in seeds(name)}
+    assert shared
     assert shared <= set(sweep(name).cells)
 
 
-def test_small_all_is_a_part_of_notebook_small() -> None:
-    assert set(sweep("small_all").cells) < set(sweep("notebook_small").cells)
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_go_through_the_settings_of_the_tables(name: str) -> None:
+    """The networks that AdaProb left with λ in the targets, λ = 1 and Newton's method are those of small_all.yaml."""
+    unlearned = {
+        key
+        for key, cell in sweep("small_all").cells.items()
+        if cell.stage == "unlearn"
+        and cell.settings["method"] == "adaprob"
+        and cell.settings["dataset"]["name"] == "cifar5"
+    }
+    assert len(unlearned & set(sweep(name).cells)) >= 2 * len(seeds("small_all"))
+
+
+def test_the_student_that_table_5_starts_from_is_that_of_the_notebook() -> None:
+    notebook = settings_of("notebook_small")["scrub_notebook", ("cifar5", "resnet18", "selective")]
+    cells = [cell.settings["hyper"] for cell in sweep("table5").cells.values() if cell.stage == "unlearn"]
+    students = [hyper["scrub"] for hyper in cells if hyper["source"] == "scrub"]
+    assert len(students) == len(cells) / 2
+    assert all(student == notebook for student in students)
+
+
+def test_table_5_has_every_reading_with_the_papers_lams() -> None:
+    """Reference x totals, but for the pair that asks for nothing; both sources; λ wherever it can stand."""
+    hyper = [cell.settings["hyper"] for cell in sweep("table5").cells.values() if cell.stage == "unlearn"]
+    readings = {(h["reference"], h["totals"]) for h in hyper}
+    assert readings == {("original", "pseudo"), ("pseudo", "pseudo"), ("pseudo", "original")}
+    for source in ("original", "scrub"):
+        for reading in readings:
+            own = [h for h in hyper if (h["source"], h["reference"], h["totals"]) == (source, *reading)]
+            assert {h["lam"] for h in own} == {1.0, 2.0, 3.0, 4.0}
+            assert {h["pseudo"] for h in own} == {"uniform", "random"}
+            assert {"loss"} <= {h["lam_in"] for h in own} <= {"targets", "loss"}
+
+
+@pytest.mark.parametrize(
+    "name", ["notebook_membership", "notebook_cifar100", *sorted(set(TWINS) - {"small_all"}), *ABLATIONS]
+)
+def test_one_reading_of_adaprob_is_compared_and_it_is_the_same_in_all_files(name: str) -> None:
+    assert sweep(name).file.reading == "adaprob_eq1_default"
+
+
+@pytest.mark.parametrize("name", ["figure4_class", "figure4_selective"])
+def test_times_are_taken_alone_on_a_whole_device(name: str) -> None:
+    for cell in sweep(name).cells.values():
+        if cell.stage in ("train", "unlearn"):
+            assert cell.exclusive
+            assert cell.resources["gpu"] == 1
+    assert seeds(name) == {1, 2, 3, 4, 5, 6}
+
+
+# -- every file -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", PLANNED, ids=lambda file: file.stem)
+def test_a_file_says_what_it_asks_its_command_and_its_cost(file: Path) -> None:
+    header = "".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("#"))
+    assert "# Asks: " in header
+    assert f"adaprob-ray run sweeps/{file.name}\n" in header
+    if file.stem not in UNCOSTED:
+        assert "\n# Cost: " in header
 
 
 @pytest.mark.parametrize("file", PLANNED, ids=lambda file: file.stem)

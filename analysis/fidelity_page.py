@@ -1,0 +1,133 @@
+"""docs/fidelity.md: every number of the paper, ours where Records in results/ have one, and the verdict; generated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.columns import column
+from analysis.fidelity import (
+    MARGIN_ATTACK,
+    MARGIN_DIVERGENCE,
+    MARGIN_ERROR,
+    NOT_MEASURED,
+    VERDICTS,
+    Judgement,
+    judgements,
+)
+from analysis.published import Published, published
+from analysis.render import grid
+from analysis.tables import Table
+from analysis.words import NOTHING, Piece, entry
+
+TITLES = {
+    "1": "Table 1: KL to Retrain on forget rows",
+    "2": "Table 2: errors, ALL-CNN, 100 images of a class forgotten",
+    "3": "Table 3: KL to Retrain on test rows",
+    "4": "Table 4: membership attack",
+    "5": "Table 5: AdaProb over λ",
+    "sec5.6": "Section 5.6: CIFAR-100, a class forgotten",
+}
+HEAD = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A judgement, the group that it is about, and the file of Records that it comes from."""
+
+    judgement: Judgement
+    table: Table
+    source: str
+
+
+def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
+    """What the tables of each file of Records say about one table of the paper."""
+    entries = published(name)
+    return [
+        Measured(judgement, table, source)
+        for source, tables in found.items()
+        for table in tables
+        for judgement in judgements(entries, table)
+    ]
+
+
+def fidelity_text(found: Mapping[str, Mapping[str, Sequence[Table]]]) -> str:
+    """The whole page. `found`: table of the paper → file of Records → tables."""
+    judged = {name: measured(name, found.get(name, {})) for name in TITLES}
+    parts = [_INTRODUCTION, _summary(judged)]
+    for name, title in TITLES.items():
+        parts += [f"## {title}", _section(name, judged[name])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(judged: Mapping[str, Sequence[Measured]]) -> str:
+    """How many numbers have which verdict; a number with several rows of ours counts once for each verdict that it gets."""
+    lines = []
+    for name, title in TITLES.items():
+        counts = Counter(verdict for entry in published(name) for verdict in _verdicts(entry, judged[name]))
+        lines.append([title, str(len(published(name))), *(str(counts[verdict] or NOTHING) for verdict in VERDICTS)])
+    head = ["", "numbers", *VERDICTS]
+    return grid(Piece("", head, [0] * len(head), lines))
+
+
+def _verdicts(entry: Published, judged: Sequence[Measured]) -> set[str]:
+    return {item.judgement.verdict for item in judged if item.judgement.published is entry} or {NOT_MEASURED}
+
+
+def _section(name: str, judged: Sequence[Measured]) -> str:
+    lines = []
+    for number in published(name):
+        own = [item for item in judged if item.judgement.published is number]
+        lines += [_line(item) for item in own] or [
+            [*_of(number), NOTHING, NOTHING, NOTHING, NOTHING, _unmeasured(number)]
+        ]
+    reasons = dict.fromkeys(number.contradiction for number in published(name) if number.contradiction)
+    notes = [f"- contradicts itself: {reason}" for reason in reasons]
+    return "\n\n".join(filter(None, [grid(Piece("", HEAD, [0] * len(HEAD), lines)), "\n".join(notes)]))
+
+
+def _of(number: Published) -> list[str]:
+    forget = " or ".join(number.forgets)
+    lam = "" if number.lam is None else f", λ = {number.lam:g}"
+    where = f"{number.paper_dataset}, {number.architecture}, {forget}: {number.method}{lam}"
+    return [where, column(number.column).header(), number.text]
+
+
+def _unmeasured(number: Published) -> str:
+    return f"{NOT_MEASURED} (contradicts itself)" if number.contradiction else NOT_MEASURED
+
+
+def _line(item: Measured) -> list[str]:
+    judgement = item.judgement
+    shown = column(judgement.column)
+    words = "" if judgement.column == judgement.published.column else ", targets"
+    return [
+        *_of(judgement.published),
+        entry(judgement.ours, shown, shown.fewest),
+        str(judgement.ours.n),
+        f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}",
+        item.source,
+        judgement.verdict,
+    ]
+
+
+def _reading(judgement: Judgement) -> str:
+    """Which AdaProb: its reference, totals, pseudo-probabilities and source."""
+    chosen = judgement.row.chosen
+    if judgement.row.method != "adaprob":
+        return ""
+    return f" ({chosen['reference']}/{chosen['totals']}, {chosen['pseudo']}, source {chosen.get('source', 'original')})"
+
+
+_INTRODUCTION = f"""# Fidelity
+
+Every number of the paper's tables, ours beside it where Records in [`results/`](../results) have one, and the verdict.
+Generated: `python -m analysis verify` says when this page is stale, `verify --write` writes it.
+
+Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
+x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
+{MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, {100 * MARGIN_DIVERGENCE:g} % of a divergence, margins
+that were written before any run, else *undetermined*. *Other data*: a stand-in replaces Lacuna, whose source is gone.
+*Contradicts itself*: the number cannot be what the paper says it is. A row of AdaProb names its reading: reference/totals,
+pseudo-probabilities, and whose outputs it starts from."""

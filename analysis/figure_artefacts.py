@@ -1,0 +1,135 @@
+"""Figures from Records, and from Outputs where they are stored: the paper's 2, 3 and 4, ablations, trade-off and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.record import load_records
+from adaprob_ray.store import Store
+from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off
+from analysis.embedding import embedding
+from analysis.figures import ablation, ranks, time_bars, trade_off
+from analysis.lines import facts
+from analysis.published import published
+from analysis.report import write_report
+from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, sweeps_of
+from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, evaluation_in
+from analysis.style import save
+
+WARM_UP = 1  # the seed of figure 4 that only warms the machine up
+SHOWN_SEED = 3  # of figures 2 and 3: the notebooks' seed of small scale
+
+
+def _complete(request: Request, artefact: Artefact) -> pd.DataFrame:
+    """The Records of an artefact. Raises InputError if none is there, even of a partial request."""
+    gathered = records_of(request, sweeps_of(request, artefact))
+    if not len(gathered.records):
+        raise InputError(f"{request.store}: holds no Record of {artefact.name}")
+    show(holes_page(gathered.holes), [])
+    return gathered.records
+
+
+def _saved(figure: Figure, request: Request, artefact: Artefact) -> list[Path]:
+    request.out.mkdir(parents=True, exist_ok=True)
+    paths = save(figure, request.out / artefact.name)
+    show([], paths)
+    return paths
+
+
+def times(request: Request, artefact: Artefact) -> list[Path]:
+    """Figure 4: time bars with standard errors, from exclusive cells on one kind of hardware, the first seed left out."""
+    return _saved(draw_time_bars(time_bars(_complete(request, artefact), warm_up=WARM_UP)), request, artefact)
+
+
+def ablation_of(over: str) -> Callable[[Request, Artefact], list[Path]]:
+    """Curves over a setting: λ with the paper's Table 5 in it, or η."""
+
+    def make(request: Request, artefact: Artefact) -> list[Path]:
+        curves = ablation(_complete(request, artefact), over, artefact.columns)
+        return _saved(draw_ablation(curves, _table_5() if over == "method.lam" else None), request, artefact)
+
+    return make
+
+
+def _table_5() -> dict[str, dict[float, float]]:
+    """Column → λ → the paper's number."""
+    found: dict[str, dict[float, float]] = {}
+    for entry in published("5"):
+        found.setdefault(entry.column, {})[entry.lam or 0.0] = entry.value
+    return found
+
+
+def trade(request: Request, artefact: Artefact) -> list[Path]:
+    """Forget error against retain error, label by label."""
+    return _saved(draw_trade_off(trade_off(_complete(request, artefact))), request, artefact)
+
+
+def ranked(request: Request, artefact: Artefact) -> list[Path]:
+    """Mean ranks by distance to Retrain."""
+    return _saved(draw_ranks(ranks(_complete(request, artefact), artefact.columns)), request, artefact)
+
+
+# -- Outputs ---------------------------------------------------------------------------------------------------------------
+
+
+def maps(part: str) -> Callable[[Request, Artefact], list[Path]]:
+    """Figures 2 and 3: t-SNE of the outputs of AdaProb, SCRUB and Retrain on the test set, or on the forget rows."""
+
+    def make(request: Request, artefact: Artefact) -> list[Path]:
+        records, source = _with_outputs(request, artefact)
+        reading = reading_of(sweeps_of(request, artefact))
+        chosen = _shown_records(records, {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}, reading)
+        first = next(iter(chosen.values()))
+        outputs: dict[str, Outputs] = {name: source.outputs(str(own["model_key"])) for name, own in chosen.items()}
+        own = records[records["seed"] == first["seed"]]
+        evaluation = evaluation_in({str(name): value for name, value in first.items()}, own, source)
+        found = embedding(outputs, "test" if part == "test" else "forget", evaluation.forget)
+        title = f"{first['dataset']} ({first['architecture']})"
+        labels = ", ".join(f"{name}: {own['label']}" for name, own in chosen.items())
+        figure = draw_embedding(found, title, [labels, *facts(pd.DataFrame(chosen.values()))])
+        return _saved(figure, request, artefact)
+
+    return make
+
+
+def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, Source]:
+    """From the archive that a request names, else from its store."""
+    if request.store.endswith(ARCHIVE):
+        archive = Archive(Path(request.store))
+        return archive.records, archive
+    records = _complete(request, artefact)
+    return records, StoredOutputs(Store.open(request.store, create=False))
+
+
+def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: str | None) -> dict[str, pd.Series]:
+    """A Record of each method at the notebooks' seed, or at the first that is there: of the compared reading, or the first."""
+    seeds = sorted(set(records["seed"]))
+    seed = SHOWN_SEED if SHOWN_SEED in seeds else seeds[0]
+    found = {}
+    for name, method in methods.items():
+        own = records[(records["method"] == method) & (records["seed"] == seed)]
+        read = own[own["label"] == reading]
+        if not len(own):
+            raise InputError(f"{name}: no Record of method {method} and seed {seed}")
+        found[name] = (read if len(read) else own).iloc[0]
+    return found
+
+
+def reported(request: Request, artefact: Artefact) -> list[Path]:
+    """One HTML file of every Record of a sweep, or of the whole store; holes are marked, nothing is refused."""
+    if request.sweeps:
+        marked = Request(**{**vars(request), "partial": True})
+        gathered = records_of(marked, sweeps_of(request, artefact))
+        records, holes = gathered.records, [cell.title for cell in gathered.holes]
+    else:
+        records, holes = load_records(request.store), []
+    title = ", ".join(Path(path).stem for path in request.sweeps) or Path(request.store).name
+    paths = [write_report(records, holes=holes, title=title, folder=request.out)]
+    show([], paths)
+    return paths

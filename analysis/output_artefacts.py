@@ -1,0 +1,57 @@
+"""Stored Outputs: archived, scored by a stranger's metric, and README, docs and results/ verified against them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.record import load_records
+from adaprob_ray.store import Store
+from analysis.load import LINES
+from analysis.render import write_whole
+from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of
+from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, load_metric, record_lines, rescore, write_archive
+from analysis.verify import verify
+
+
+def archive(request: Request, artefact: Artefact) -> list[Path]:
+    """Records and Outputs of one sweep in one file: NAME.jsonl and NAME.zip."""
+    ((_, sweep),) = sweeps_of(request, artefact).items()
+    gathered = records_of(request, {request.sweeps[0]: sweep})
+    if not len(gathered.records):
+        raise InputError(f"{request.store}: holds no Record of {sweep.name}")
+    request.out.mkdir(parents=True, exist_ok=True)
+    lines = write_whole(request.out / f"{sweep.name}{LINES}", record_lines(gathered.records))
+    source = StoredOutputs(Store.open(request.store, create=False))
+    paths = [lines, write_archive(gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}")]
+    show(holes_page(gathered.holes), paths)
+    return paths
+
+
+def rescored(request: Request, artefact: Artefact) -> list[Path]:
+    """A stranger's metric over all Outputs of an archive, or of the Records in a store."""
+    metric = load_metric(Path(request.file or ""))
+    if request.outputs is not None:
+        source: Source = (known := Archive(Path(request.outputs)))
+        records = known.records
+    else:
+        store = Store.open(request.store, create=False)
+        source, records = StoredOutputs(store), load_records(store)
+    scored = rescore(metric, records, source)
+    request.out.mkdir(parents=True, exist_ok=True)
+    path = write_whole(request.out / f"rescore-{metric.__name__}.csv", scored.to_csv(index=False))
+    console = console_of()
+    console.print(scored.drop(columns=["key"]).to_string(index=False), markup=False, soft_wrap=True)
+    show([], [path])
+    return [path]
+
+
+def verified(request: Request, artefact: Artefact) -> list[Path]:
+    """README, docs and results/ against the Records and Outputs in results/."""
+    checked = verify(rewrite=request.write)
+    if checked.faults:
+        raise InputError(*checked.faults)
+    console_of().print(
+        f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    )
+    return []

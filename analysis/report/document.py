@@ -1,0 +1,129 @@
+"""The whole page: head, holes, a section for each part, all cells, put into the template and written at once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+
+from analysis.report.data import Part, embedded, parts
+from analysis.report.dots import dots
+from analysis.report.facts import facts, warnings
+from analysis.report.grids import bullets, cell_list, part_tables
+from analysis.report.html import Html, element, join
+from analysis.report.marks import Mark, marks
+from analysis.report.trade_off import trade_off
+from analysis.words import caption
+
+FILE = "report.html"
+LONG = 50  # characters, from which a fact takes two columns
+PAGE = Path(__file__).with_name("page")
+
+
+def write_report(records: pd.DataFrame, *, holes: Sequence[str], title: str, folder: Path) -> Path:
+    """`report.html` in `folder`, which is made if absent; the file appears whole or not at all. Raises OSError.
+
+    `records`: one row for each Record, as `load_records` gives them, possibly none. `holes`: titles of cells without one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    unfinished = path.with_name(f".{FILE}.part")
+    unfinished.write_text(page(records, holes=holes, title=title), encoding="utf-8")
+    return unfinished.replace(path)
+
+
+def page(records: pd.DataFrame, *, holes: Sequence[str], title: str) -> str:
+    """The report as text: the same Records give the same text."""
+    records = records.reset_index(drop=True)
+    found = parts(records)
+    known = marks(map(str, records["label"])) if "label" in records else {}
+    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    return Template((PAGE / "page.html").read_text(encoding="utf-8")).substitute(
+        title=join(title),
+        policy=join(f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"),
+        style=style,
+        script=script,
+        head=_head(records, found),
+        holes=_holes(holes, len(records)),
+        contents=_contents(found),
+        parts=join(*(_section(number, part, records, known) for number, part in enumerate(found, 1))),
+        cells=_cells(records, known),
+        data=_json(embedded(records, found)),
+    )
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy calls this text by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: object) -> str:
+    """JSON that ends no script element: ASCII only, no `<`."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _head(records: pd.DataFrame, found: Sequence[Part]) -> Html:
+    lines = [_fact(words, ", ".join(values)) for words, values in facts(records)]
+    counts = f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"
+    return join(
+        element("p", {"class": "counts"}, counts),
+        element("dl", {"class": "facts"}, *lines) if lines else "",
+        bullets("warnings", warnings(records)),
+    )
+
+
+def _fact(words: str, values: str) -> Html:
+    wide = {"class": "wide" if len(values) > LONG else None}
+    return element("div", wide, element("dt", {}, words), element("dd", {}, values))
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def _holes(holes: Sequence[str], records: int) -> Html:
+    if not holes:
+        return join()
+    words = f"{_many(len(holes), 'hole')}: {len(holes):,} of {len(holes) + records:,} Records are missing"
+    explained = "These cells of the sweep have no Record yet. What is below is made of the others."
+    return element(
+        "section",
+        {"id": "holes", "class": "holes"},
+        element("h2", {}, words),
+        element("p", {}, explained),
+        bullets("titles", list(holes)),
+    )
+
+
+def _contents(found: Sequence[Part]) -> Html:
+    items = [
+        element("li", {}, element("a", {"href": f"#part-{number}"}, part.heading))
+        for number, part in enumerate(found, 1)
+    ]
+    cells = element("li", {}, element("a", {"href": "#cells"}, "All cells"))
+    return element("ol", {}, *items, cells)
+
+
+def _section(number: int, part: Part, records: pd.DataFrame, known: Mapping[str, Mark]) -> Html:
+    """Notes, tables, what the numbers are, figures."""
+    rows = {name: known[str(records["label"][at[0]])] for name, at in part.positions.items()}
+    figures = [trade_off(part.table, rows), *(dots(part.table, column, rows) for column in part.table.columns)]
+    return element(
+        "section",
+        {"id": f"part-{number}", "class": "part"},
+        element("h2", {}, part.heading),
+        bullets("notes", part.notes),
+        *part_tables(part, rows),
+        bullets("caption", caption(part.table)),
+        element("div", {"class": "figures"}, *filter(None, figures)),
+    )
+
+
+def _cells(records: pd.DataFrame, known: Mapping[str, Mark]) -> Html:
+    listed = cell_list(records, known) if len(records) else element("p", {}, "There are no Records yet.")
+    return element("section", {"id": "cells"}, element("h2", {}, "All cells"), listed)

@@ -1,0 +1,100 @@
+"""What every artefact is given and shares: the request of the command line, its Records, and how pages are shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.spec import Sweep
+from analysis.columns import Column
+from analysis.load import Gathered, gather, load_sweep
+from analysis.render import terminal
+from analysis.tables import Table, tables
+from analysis.words import Page
+
+SWEEPS = Path(__file__).resolve().parents[1] / "sweeps"
+PIPE_WIDTH = 120  # characters, where there is no terminal to ask
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line gives an artefact: where Records are, where files go, and what is asked for."""
+
+    store: str
+    out: Path
+    sweeps: tuple[str, ...] = ()
+    only: str | None = None
+    partial: bool = False
+    metrics: str | None = None
+    file: str | None = None  # of rescore: a Python file
+    outputs: str | None = None  # of rescore: an archive of Outputs
+    write: bool = False  # of verify: tables that differ are written anew
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """`sweeps`: files under sweeps/ that hold its cells, unless the request names others. `make` returns the files written."""
+
+    name: str
+    about: str
+    make: Callable[[Request, Artefact], list[Path]]
+    sweeps: tuple[str, ...] = ()
+    published: str = ""  # the table of the paper
+    columns: tuple[str, ...] = ()  # Record columns, those of the paper first
+
+
+def sweeps_of(request: Request, artefact: Artefact) -> dict[str, Sweep]:
+    """The sweep files of an artefact, by the path that a command can be given."""
+    paths = request.sweeps or tuple(_shown(SWEEPS / f"{name}.yaml") for name in artefact.sweeps)
+    return {path: load_sweep(path) for path in paths}
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def records_of(
+    request: Request, sweeps: Mapping[str, Sweep], wanted: Callable[[Cell], bool] = lambda cell: True
+) -> Gathered:
+    return gather(request.store, sweeps, conditions=request.only, wanted=wanted, partial=request.partial)
+
+
+def labels_of(sweeps: Mapping[str, Sweep]) -> list[str]:
+    return list(dict.fromkeys(label for sweep in sweeps.values() for label in sweep.file.methods))
+
+
+def reading_of(sweeps: Mapping[str, Sweep]) -> str | None:
+    return next((sweep.file.reading for sweep in sweeps.values() if sweep.file.reading), None)
+
+
+def tables_in(gathered: Gathered, sweeps: Mapping[str, Sweep], columns: Sequence[Column]) -> list[Table]:
+    if not len(gathered.records):
+        return []
+    return tables(gathered.records, columns, labels_of(sweeps), reading_of(sweeps))
+
+
+def holes_page(holes: Sequence[Cell]) -> list[Page]:
+    """What is missing, where a table is printed all the same."""
+    if not holes:
+        return []
+    return [Page(f"partial: {len(holes)} Records are missing", [], [cell.title for cell in holes])]
+
+
+def show(pages: Sequence[Page], paths: Sequence[Path]) -> None:
+    console = console_of()
+    console.print(terminal(pages))
+    console.print("written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False)
+
+
+def console_of() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console

@@ -1,0 +1,175 @@
+"""A stranger's metric over stored Outputs, without training: a Python file with one function of an Evaluation.
+
+    def margin(evaluation):                 # Outputs of the model and of its references; forget, retain, forget_class, seed
+        logits = evaluation.model.logits["train"][evaluation.forget]
+        return float(logits.max(1).mean())  # a number, or a dict of names and numbers; None where it does not apply
+
+Outputs come from a store, or from an archive of them in results/ (`python -m analysis archive`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.metrics.outputs import Evaluation, Outputs, evaluation_of
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import forget_request
+
+ARCHIVE = ".zip"
+OUTPUTS, RECORDS = "outputs.safetensors", "records.jsonl"
+REFERENCES = ("original", "retrain", "retrain_independent")
+GROUP = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
+Metric = Callable[[Evaluation], Any]
+
+
+class Source(Protocol):
+    """Where Outputs are, by the key of the model's cell."""
+
+    def outputs(self, key: str) -> Outputs: ...
+
+
+class StoredOutputs:
+    """Those of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[str, Outputs] = {}
+
+    def outputs(self, key: str) -> Outputs:
+        if key not in self._read:
+            self._read[key] = Outputs.from_bytes(self._store.read(key, OUTPUTS))
+        return self._read[key]
+
+
+class Archive:
+    """A zip file of Records and their models' Outputs, as `write_archive` makes it. Raises InputError for any other file."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = zipfile.ZipFile(path)
+            lines = self._file.read(RECORDS).decode().splitlines()
+            self.records = pd.DataFrame([json.loads(line) for line in lines])
+            self._read: dict[str, Outputs] = {}
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: is no archive of Outputs: {error}") from error
+
+    def outputs(self, key: str) -> Outputs:
+        if key not in self._read:
+            self._read[key] = Outputs.from_bytes(self._file.read(f"{key}.safetensors"))
+        return self._read[key]
+
+
+def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
+    """Records and Outputs in one compressed file, the same bytes for the same content; it appears whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        file.writestr(_member(RECORDS), record_lines(records))
+        for key in sorted(set(records["model_key"])):
+            file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes())
+    return part.replace(path)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """With a fixed date."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return member
+
+
+def record_lines(records: pd.DataFrame) -> str:
+    """A JSON object a line, keys in order; what does not apply is left out."""
+    text = io.StringIO()
+    for record in rows_of(records.sort_values("key")):
+        known = {name: value for name, value in record.items() if not _is_empty(value)}
+        text.write(json.dumps(known, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
+    return text.getvalue()
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _plain(value: Any) -> Any:
+    return value.item()  # NumPy's numbers and truth values
+
+
+def load_metric(path: Path) -> Metric:
+    """The one public function of a file. Raises InputError where there is none, or more than one."""
+    spec = importlib.util.spec_from_file_location("stranger", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"{path}: is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    found = _functions(module)
+    if len(found) != 1:
+        raise InputError(f"{path}: one public function is expected, got {', '.join(found) or 'none'}")
+    return next(iter(found.values()))
+
+
+def _functions(module: ModuleType) -> dict[str, Metric]:
+    """What the file itself defines, without a leading underscore."""
+    members = inspect.getmembers(module, inspect.isfunction)
+    return {name: own for name, own in members if own.__module__ == module.__name__ and not name.startswith("_")}
+
+
+def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """A line for each Record: what it is of, and what the metric says.
+
+    Raises InputError that names the cell where the metric fails or says anything but numbers.
+    """
+    lines = []
+    for _, own in records.groupby(list(GROUP), sort=False):
+        for record in rows_of(own):
+            scores = _scores(metric, evaluation_in(record, own, source), record)
+            lines.append({name: record[name] for name in ("key", *GROUP, "label", "repeat")} | scores)
+    return pd.DataFrame(lines)
+
+
+def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Each Record as a mapping."""
+    for record in records.to_dict("records"):
+        yield {str(name): value for name, value in record.items()}
+
+
+def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
+    """What a metric reads of one Record, whose references are among the Records of its group and seed."""
+    keys = {"model": str(record["model_key"]), **_references(record, group)}
+    outputs = {role: source.outputs(key) for role, key in keys.items()}
+    return evaluation_of(outputs, forget_request(record["forget"]), int(record["seed"]))
+
+
+def _references(group: Mapping[str, Any], records: pd.DataFrame) -> dict[str, str]:
+    found = {label: str(key) for label, key in zip(records["label"], records["model_key"], strict=True)}
+    missing = [label for label in REFERENCES if label not in found]
+    if missing:
+        where = ", ".join(str(group[name]) for name in GROUP)
+        raise InputError(f"{where}: no Record of {', '.join(missing)}, which a metric may compare with")
+    return {label: found[label] for label in REFERENCES}
+
+
+def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -> dict[str, float | None]:
+    where = f"{record['label']} of seed {record['seed']}"
+    try:
+        value = metric(evaluation)
+    except Exception as error:
+        raise InputError(f"{where}: the metric fails: {type(error).__name__}: {error}") from error
+    scores = value if isinstance(value, Mapping) else {metric.__name__: value}
+    for name, score in scores.items():
+        if score is not None and not isinstance(score, (int, float)):
+            raise InputError(f"{where}: {name}: expected a number, got {type(score).__name__} {score!r}")
+    return dict(scores)

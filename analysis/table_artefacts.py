@@ -1,0 +1,90 @@
+"""Tables: any sweep's, the paper's, its recipes and its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.sweep.cell import Cell
+from analysis.claims import FORGET, SECONDS, claim_numbers, claims, claims_page
+from analysis.columns import Column, column, metric_columns
+from analysis.fidelity import judgements
+from analysis.load import group_of
+from analysis.paper_tables import judged_numbers, paper_page
+from analysis.published import Published, published
+from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
+from analysis.render import MARKDOWN_WIDTH, comma_separated, write
+from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
+from analysis.words import page
+
+
+def compare(request: Request, artefact: Artefact) -> list[Path]:
+    """Labels against metrics, for any sweep."""
+    sweeps = sweeps_of(request, artefact)
+    ((_, sweep),) = sweeps.items()
+    columns = _chosen(metric_columns(sweep.file.metrics), request.metrics)
+    gathered = records_of(request, sweeps)
+    found = tables_in(gathered, sweeps, columns)
+    holes = holes_page(gathered.holes)
+    pages = [*(page(table, MARKDOWN_WIDTH) for table in found), *holes]
+    paths = write(pages, comma_separated(found, sweep.name), f"compare-{sweep.name}", request.out)
+    show([*(page(table, console_of().width) for table in found), *holes], paths)
+    return paths
+
+
+def _chosen(columns: list[Column], wanted: str | None) -> list[Column]:
+    """The columns of the sweep, or those of them that were asked for."""
+    if wanted is None:
+        return columns
+    known = [column.name for column in columns]
+    names = [name.strip() for name in wanted.split(",")]
+    faults = [f"--metrics: {unknown_name('column', name, known)}" for name in names if name not in known]
+    if faults:
+        raise InputError(*faults)
+    return [column(name) for name in dict.fromkeys(names)]
+
+
+def paper_table(request: Request, artefact: Artefact) -> list[Path]:
+    """A table of the paper: its numbers, ours, and the verdict."""
+    entries = published(artefact.published)
+    sweeps = sweeps_of(request, artefact)
+    gathered = records_of(request, sweeps, lambda cell: _concerned(cell, entries))
+    found = tables_in(gathered, sweeps, [column(name) for name in artefact.columns])
+    judged = [(table, judgement) for table in found for judgement in judgements(entries, table)]
+    holes = holes_page(gathered.holes)
+    pages = [*(paper_page(table, entries, MARKDOWN_WIDTH) for table in found), *holes]
+    paths = write(pages, judged_numbers(judged), artefact.name, request.out)
+    show([*(paper_page(table, entries, console_of().width) for table in found), *holes], paths)
+    return paths
+
+
+def _concerned(cell: Cell, entries: Sequence[Published]) -> bool:
+    """Whether the paper has a number about this cell's data set, network and forget request."""
+    group = group_of(cell)
+    return any(
+        (entry.dataset, entry.architecture) == (group["dataset"], group["architecture"])
+        and group["forget"] in entry.forgets
+        for entry in entries
+    )
+
+
+def recipes(request: Request, artefact: Artefact) -> list[Path]:
+    """Tables 6 and 7, from sweep files alone."""
+    lines = recipe_lines(artefact.published, sweeps_of(request, artefact).values())
+    pages = [recipe_page(artefact.published, lines)]
+    paths = write(pages, recipe_numbers(artefact.published, lines), artefact.name, request.out)
+    show(pages, paths)
+    return paths
+
+
+def claimed(request: Request, artefact: Artefact) -> list[Path]:
+    """The abstract's two claims."""
+    sweeps = sweeps_of(request, artefact)
+    gathered = records_of(request, sweeps)
+    found = [table for table in tables_in(gathered, sweeps, [column(FORGET), column(SECONDS)]) if claims(table)]
+    numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
+    pages = [*(claims_page(table, claims(table)) for table in found), *holes_page(gathered.holes)]
+    paths = write(pages, numbers, "claims", request.out)
+    show(pages, paths)
+    return paths

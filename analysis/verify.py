@@ -1,0 +1,200 @@
+"""Every number of README and docs against `results/`: tables made again from Records, Records again from Outputs.
+
+A table in a page stands between marks that say what it is made of, and is made again from there:
+
+    <!-- from results/cifar5.jsonl, forget 25of0: test_error_percent, retain_error_percent -->
+    | … |
+    <!-- end -->
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.catalogue import METRICS
+from adaprob_ray.errors import InputError
+from adaprob_ray.metrics.outputs import Evaluation
+from adaprob_ray.sweep.spec import Sweep
+from analysis.columns import Column, column, metric_columns
+from analysis.fidelity import scored_by
+from analysis.fidelity_page import TITLES, fidelity_text
+from analysis.latex import latex
+from analysis.load import load_sweep, read_lines
+from analysis.published import published
+from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
+from analysis.rescore import GROUP, Archive, evaluation_in, rows_of
+from analysis.tables import Table, tables
+from analysis.words import page, pieces
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(
+    r"(<!-- from (?P<file>results/\S+?\.jsonl)(?:, forget (?P<forget>\S+?))?: (?P<columns>[\w, ]+?) -->\n)"
+    r"(?P<body>.*?)(<!-- end -->)",
+    re.S,
+)
+FIDELITY = "fidelity.md"
+WIDE = 10_000  # characters: a page's table is one piece
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How much was compared, and each thing that differs, in words."""
+
+    tables: int
+    numbers: int
+    faults: list[str]
+
+
+class Results:
+    """The files of results/ with the sweep files that they are Records of, each read once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[Path, tuple[Sweep, pd.DataFrame]] = {}
+
+    def files(self, ending: str) -> list[Path]:
+        return sorted((self.root / "results").glob(f"*.{ending}"))
+
+    def sweep(self, path: Path) -> Sweep:
+        return self._read(path)[0]
+
+    def tables(self, path: Path, columns: Sequence[Column]) -> list[Table]:
+        """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
+        sweep, records = self._read(path)
+        return tables(records, columns, sweep.file.methods, sweep.file.reading)
+
+    def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
+        if path not in self._known:
+            self._known[path] = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml"), read_lines(path)
+        return self._known[path]
+
+
+def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
+    """Compare all; with `rewrite` tables that differ are written anew, Records never."""
+    results = Results(root)
+    pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
+    checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
+    checked += [_blocks(path, results, rewrite) for path in pages]
+    checked.append(_fidelity(results, rewrite))
+    checked += [_archive(path) for path in results.files("zip")]
+    return Checked(
+        sum(part.tables for part in checked),
+        sum(part.numbers for part in checked),
+        [fault for part in checked for fault in part.faults],
+    )
+
+
+# -- tables in results/ ----------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path, results: Results, rewrite: bool) -> Checked:
+    """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
+    name = f"compare-{path.stem}"
+    found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
+    pages = [page(table, MARKDOWN_WIDTH) for table in found]
+    texts = {"md": markdown(pages, name), "tex": latex(pages, name), "csv": comma_separated(found, path.stem)}
+    files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
+    faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
+    return Checked(len(files), texts["csv"].count("\n") - 1, faults)
+
+
+def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return []
+    if rewrite:
+        write_whole(path, text)
+        return []
+    return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
+
+
+# -- tables in pages -------------------------------------------------------------------------------------------------------
+
+
+def _blocks(path: Path, results: Results, rewrite: bool) -> Checked:
+    text = path.read_text(encoding="utf-8")
+    found = [(match, _block(match, results)) for match in BLOCK.finditer(text)]
+    stale = [match for match, body in found if match["body"] != body]
+    if rewrite and stale:
+        bodies = iter(body for _, body in found)
+        write_whole(path, BLOCK.sub(lambda match: f"{match[1]}{next(bodies)}{match[6]}", text))
+        stale = []
+    faults = [f"{path.name}: the table {match[1].strip()} differs from its Records" for match in stale]
+    unmarked = _unmarked(BLOCK.sub("", text))
+    faults += [
+        f"{path.name}: a table with intervals is not marked with what it is made from: {line}" for line in unmarked
+    ]
+    return Checked(len(found), sum(body.count(" ± ") for _, body in found), faults)
+
+
+def _unmarked(text: str) -> Iterator[str]:
+    """The head line of each table that holds an interval and stands between no marks."""
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        if " ± " in table:
+            yield table.splitlines()[0]
+
+
+def _block(match: re.Match[str], results: Results) -> str:
+    columns = [column(name.strip()) for name in match["columns"].split(",")]
+    found = results.tables(results.root / match["file"], columns)
+    chosen = [table for table in found if match["forget"] in (None, table.group["forget"])]
+    if len(chosen) != 1:
+        raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant; exactly one must be")
+    return grid(pieces(chosen[0], WIDE)[0]) + "\n"
+
+
+def _fidelity(results: Results, rewrite: bool) -> Checked:
+    """docs/fidelity.md as the Records say it."""
+    found: dict[str, dict[str, list[Table]]] = {}
+    for name in TITLES:
+        scored = dict.fromkeys(own for entry in published(name) for own in scored_by(entry.column))
+        found[name] = {path.stem: results.tables(path, list(map(column, scored))) for path in results.files("jsonl")}
+    text = fidelity_text(found)
+    return Checked(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
+
+
+# -- Records from Outputs --------------------------------------------------------------------------------------------------
+
+
+def _archive(path: Path) -> Checked:
+    """Every metric of every Record, computed again from the Outputs in the archive."""
+    archive = Archive(path)
+    numbers, faults = 0, []
+    for record, evaluation in evaluations(archive):
+        for name, value in _computed(record, evaluation).items():
+            numbers += 1
+            if not _same(value, record.get(name)):
+                where = f"{record['label']} of seed {record['seed']}"
+                faults.append(
+                    f"{path.name}: {where}: {name} is {record.get(name)} in its Record, {value} from its Outputs"
+                )
+    return Checked(0, numbers, faults)
+
+
+def evaluations(archive: Archive) -> Iterator[tuple[dict[str, Any], Evaluation]]:
+    """Each Record of an archive with what its metrics read."""
+    for _, own in archive.records.groupby(list(GROUP), sort=False):
+        for record in rows_of(own):
+            yield record, evaluation_in(record, own, archive)
+
+
+def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
+    """The columns that the Record has, of every metric that reads Outputs alone."""
+    found: dict[str, float | None] = {}
+    for metric in METRICS.values():
+        if set(metric.columns) & set(record):
+            found.update(metric.compute(evaluation))
+    return {name: value for name, value in found.items() if name in record}
+
+
+def _same(value: float | None, stored: Any) -> bool:
+    """Records are canonical JSON: ten decimals."""
+    if value is None or pd.isna(stored):
+        return value is None and bool(pd.isna(stored))
+    return math.isclose(value, stored, rel_tol=1e-9, abs_tol=1e-9)

@@ -1,0 +1,49 @@
+"""Tables 6 and 7: the paper's lines, the notebooks', and what our own sweep files resolve to."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+
+import pytest
+
+from analysis.artefacts import NOTEBOOKS
+from analysis.load import load_sweep
+from analysis.recipes import Line, recipe_lines, recipe_numbers, recipe_page
+from analysis.request import SWEEPS
+
+
+@pytest.fixture(scope="module")
+def lines() -> dict[str, list[Line]]:
+    sweeps = [load_sweep(SWEEPS / f"{name}.yaml") for name in NOTEBOOKS]
+    return {table: recipe_lines(table, sweeps) for table in ("6", "7")}
+
+
+def test_our_training_is_the_papers_and_the_notebooks(lines: dict[str, list[Line]]) -> None:
+    assert len(lines["7"]) == 8 * 6
+    for line in lines["7"]:
+        theirs, ours = (text.partition(" (") for text in (line.notebooks, line.ours))
+        assert float(line.paper) in {float(value) for value in ours[0].split(", ")}, line
+        assert float(line.paper) == float(theirs[0]), line
+        if line.setting == "weight_decay":
+            assert theirs[2] == ours[2] != ""
+
+
+def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: dict[str, list[Line]]) -> None:
+    found = defaultdict(dict)
+    for line in lines["6"]:
+        found[line.name][line.setting] = line
+    assert (found["ALLCNN"]["filter"].paper, found["ALLCNN"]["filter"].notebooks) == ("0.4", "1")
+    assert found["ALLCNN"]["filter"].ours == "1"
+    assert found["ResNet"]["filter"].ours == found["ResNet"]["filter"].notebooks == "0.4, 1"
+    assert {line.ours for line in lines["6"] if line.setting == "learning_rate"} == {"0.1"}
+
+
+@pytest.mark.parametrize("table", ["6", "7"])
+def test_page_and_csv_hold_every_line(lines: dict[str, list[Line]], table: str) -> None:
+    (piece,) = recipe_page(table, lines[table]).pieces
+    assert len(piece.lines) == 3 * len({line.name for line in lines[table]})
+    rows = list(csv.DictReader(recipe_numbers(table, lines[table]).splitlines()))
+    assert [(row["name"], row["setting"], row["ours"]) for row in rows] == [
+        (line.name, line.setting, line.ours) for line in lines[table]
+    ]

@@ -1,0 +1,143 @@
+"""README, docs and results/ of a made-up checkout: what is right passes, and each number that is moved is noticed."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_records import of_cells
+from test_rescore import Memory
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.metrics.divergence import kl_to_retrain
+from adaprob_ray.metrics.errors import errors
+from adaprob_ray.metrics.outputs import Outputs
+from analysis.load import load_sweep
+from analysis.rescore import record_lines, rescore, rows_of, write_archive
+from analysis.verify import ROOT, verify
+
+SWEEP = """
+name: tiny
+grid:
+  dataset: digits
+  architecture: {name: allcnn, filters: 0.02}
+  forget: {kind: selective, class: 3, count: 25}
+  seed: [1, 2]
+train: {recipe: large, epochs: 1}
+methods:
+  finetune: {epochs: 1}
+metrics: [errors, kl_to_retrain]
+"""
+PAGE = """# A page
+
+<!-- from results/tiny.jsonl: test_error_percent, kl_forget_nats -->
+<!-- end -->
+
+| a table | without intervals |
+| -- | -- |
+| 1 | 2 |
+"""
+
+
+def outputs_of(seed: int) -> Outputs:
+    generator = np.random.default_rng(seed)
+    counts = {"train": 400, "validation": 100, "test": 100}
+    labels = {part: np.arange(count) % 10 for part, count in counts.items()}
+    logits = {part: generator.normal(size=(count, 10)).astype("float32") for part, count in counts.items()}
+    return Outputs(logits=logits, labels=labels)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A README, a page of docs, a sweep, and results/ with Records that Outputs bear out."""
+    for folder in ("results", "docs", "sweeps"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "sweeps" / "tiny.yaml").write_text(SWEEP)
+    records = of_cells(load_sweep(tmp_path / "sweeps" / "tiny.yaml"), [])
+    source = Memory({key: outputs_of(at) for at, key in enumerate(sorted(set(records["model_key"])))})
+    for metric in (errors, kl_to_retrain):
+        scored = rescore(metric, records, source).set_index("key")
+        names = [name for name in scored if name not in records]
+        records = records.join(scored[names], on="key")
+    (tmp_path / "results" / "tiny.jsonl").write_text(record_lines(records))
+    write_archive(records, source, tmp_path / "results" / "tiny.zip")
+    (tmp_path / "README.md").write_text(PAGE)
+    (tmp_path / "docs" / "page.md").write_text("no table here\n")
+    verify(tmp_path, rewrite=True)
+    return tmp_path
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_what_is_written_is_right(checkout: Path) -> None:
+    checked = verify(checkout)
+    assert checked.faults == []
+    assert checked.tables == 5  # three files of compare-tiny, one in the README, docs/fidelity.md
+    assert checked.numbers > 40
+    text = (checkout / "README.md").read_text()
+    assert text.count("| retrain |") == 1
+    assert "| 1 | 2 |" in text
+    assert sorted(path.name for path in (checkout / "results").iterdir()) == [
+        "compare-tiny.csv", "compare-tiny.md", "compare-tiny.tex", "tiny.jsonl", "tiny.zip",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("README.md", "README.md: the table <!-- from results/tiny.jsonl"),
+        ("results/compare-tiny.md", "results/compare-tiny.md: differs from its Records"),
+        ("results/compare-tiny.tex", "results/compare-tiny.tex: differs from its Records"),
+        ("docs/fidelity.md", "docs/fidelity.md: differs from its Records"),
+    ],
+)
+def test_a_moved_number_is_noticed_and_written_back(checkout: Path, file: str, words: str) -> None:
+    right = (checkout / file).read_text()
+    digit = next(sign for sign in "123456789" if f".{sign}" in right)
+    replace(checkout / file, f".{digit}", ".0")
+    (fault,) = verify(checkout).faults
+    assert fault.startswith(words)
+    verify(checkout, rewrite=True)
+    assert (checkout / file).read_text() == right
+
+
+def test_a_record_that_its_outputs_do_not_bear_out_is_noticed(checkout: Path) -> None:
+    path = checkout / "results" / "tiny.zip"
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    lines = members["records.jsonl"].decode().splitlines()
+    value = next(row for row in rows_of(pd.read_json((checkout / "results" / "tiny.jsonl"), lines=True)))[
+        "test_error_percent"
+    ]
+    lines[0] = lines[0].replace(f'"test_error_percent":{value:g}', f'"test_error_percent":{value + 1:g}')
+    members["records.jsonl"] = "\n".join(lines).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    (fault,) = verify(checkout, rewrite=True).faults  # Records are never rewritten
+    assert "test_error_percent is" in fault
+    assert "from its Outputs" in fault
+
+
+def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Path) -> None:
+    with (checkout / "README.md").open("a") as file:
+        file.write("\n| method | error |\n| -- | -- |\n| mine | 1.0 ± 0.1 |\n")
+    (fault,) = verify(checkout).faults
+    assert "is not marked with what it is made from: | method | error |" in fault
+
+
+def test_a_mark_must_mean_one_table(checkout: Path) -> None:
+    replace(checkout / "README.md", "tiny.jsonl:", "tiny.jsonl, forget class5:")
+    with pytest.raises(InputError, match="0 tables are meant"):
+        verify(checkout)
+
+
+def test_this_checkout_is_right() -> None:
+    assert verify(ROOT).faults == []
