@@ -52,9 +52,9 @@ def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
     ]
 
 
-def fidelity_text(found: Mapping[str, Mapping[str, Sequence[Table]]]) -> str:
-    """The whole page. `found`: table of the paper → file of Records → tables."""
-    judged = {name: measured(name, found.get(name, {})) for name in TITLES}
+def fidelity_text(found: Mapping[str, Sequence[Table]]) -> str:
+    """The whole page. `found`: file of Records → its tables, with every column that a number of the paper is about."""
+    judged = {name: measured(name, found) for name in TITLES}
     parts = [_INTRODUCTION, _summary(judged)]
     for name, title in TITLES.items():
         parts += [f"## {title}", _section(name, judged[name])]

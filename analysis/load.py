@@ -133,3 +133,14 @@ def group_of(cell: Cell) -> dict[str, Any]:
         "filters": settings["architecture"]["filters"],
         "forget": forget_words(settings["forget"]),
     }
+
+
+def in_order_of_groups(records: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """Records with their groups in the order of the sweep file, of whatever revision they are; unknown groups last."""
+    cells = (cell for cell in sweep.cells.values() if cell.stage == "evaluate")
+    places = {
+        group: place for place, group in enumerate(dict.fromkeys(tuple(group_of(cell).values()) for cell in cells))
+    }
+    names = ["dataset", "test_pool", "architecture", "filters", "forget"]
+    order = [places.get(tuple(row), len(places)) for row in records[names].itertuples(index=False)]
+    return records.iloc[sorted(range(len(records)), key=order.__getitem__)].reset_index(drop=True)

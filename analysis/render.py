@@ -110,7 +110,8 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
 def write(pages: Sequence[Page], numbers: str, name: str, folder: Path) -> list[Path]:
     """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"md": markdown(pages, name), "tex": latex(pages, name), "csv": numbers}
+    title = name.removeprefix("compare-")
+    texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}
     return [write_whole(folder / f"{name}.{ending}", text) for ending, text in texts.items()]
 
 

@@ -26,7 +26,7 @@ from analysis.columns import Column, column, metric_columns
 from analysis.fidelity import scored_by
 from analysis.fidelity_page import TITLES, fidelity_text
 from analysis.latex import latex
-from analysis.load import load_sweep, read_lines
+from analysis.load import in_order_of_groups, load_sweep, read_lines
 from analysis.published import published
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.rescore import GROUP, Archive, evaluation_in, rows_of
@@ -72,7 +72,8 @@ class Results:
 
     def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
         if path not in self._known:
-            self._known[path] = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml"), read_lines(path)
+            sweep = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml")
+            self._known[path] = sweep, in_order_of_groups(read_lines(path), sweep)
         return self._known[path]
 
 
@@ -99,7 +100,7 @@ def _files(path: Path, results: Results, rewrite: bool) -> Checked:
     name = f"compare-{path.stem}"
     found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
     pages = [page(table, MARKDOWN_WIDTH) for table in found]
-    texts = {"md": markdown(pages, name), "tex": latex(pages, name), "csv": comma_separated(found, path.stem)}
+    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": comma_separated(found, path.stem)}
     files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
     faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
     return Checked(len(files), texts["csv"].count("\n") - 1, faults)
@@ -151,10 +152,8 @@ def _block(match: re.Match[str], results: Results) -> str:
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
-    found: dict[str, dict[str, list[Table]]] = {}
-    for name in TITLES:
-        scored = dict.fromkeys(own for entry in published(name) for own in scored_by(entry.column))
-        found[name] = {path.stem: results.tables(path, list(map(column, scored))) for path in results.files("jsonl")}
+    scored = dict.fromkeys(own for name in TITLES for entry in published(name) for own in scored_by(entry.column))
+    found = {path.stem: results.tables(path, list(map(column, scored))) for path in results.files("jsonl")}
     text = fidelity_text(found)
     return Checked(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
 

@@ -218,9 +218,9 @@ def test_files_are_written(tmp_path: Path) -> None:
     paths = write(pages, comma_separated([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
     assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.tex", "compare-tiny.csv"]
     assert [path.name for path in sorted(paths[0].parent.iterdir())] == sorted(path.name for path in paths)
-    assert paths[0].read_text() == markdown(pages, "compare-tiny")
+    assert paths[0].read_text() == markdown(pages, "tiny")
     assert "| original | 150/3000 (4.2–5.8) | 0/75 (≤ 3.9) |" in paths[0].read_text()
-    assert paths[1].read_text() == latex(pages, "compare-tiny")
+    assert paths[1].read_text() == latex(pages, "tiny")
     assert paths[2].read_text() == comma_separated([golden()], "tiny")
 
 
