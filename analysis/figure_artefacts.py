@@ -51,8 +51,10 @@ def ablation_of(over: str) -> Callable[[Request, Artefact], list[Path]]:
     """Curves over a setting: λ with the paper's Table 5 in it, or η."""
 
     def make(request: Request, artefact: Artefact) -> list[Path]:
-        curves = ablation(_complete(request, artefact), over, artefact.columns)
-        return _saved(draw_ablation(curves, _table_5() if over == "method.lam" else None), request, artefact)
+        records = _complete(request, artefact)
+        of_table_5 = over == "method.lam" and set(records["dataset"]) == {"cifar5"}
+        curves = ablation(records, over, artefact.columns)
+        return _saved(draw_ablation(curves, _table_5() if of_table_5 else None), request, artefact)
 
     return make
 

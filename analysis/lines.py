@@ -14,10 +14,9 @@ import pandas as pd
 
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError, unknown_name
-from analysis.provenance import provenance, several
-from analysis.tables import GROUP
+from analysis.grouping import GROUP, refuse_to_average, split_by_settings
+from analysis.provenance import provenance
 
-_FIXED = ("method", "precision")  # besides recipe.… and relearn.…: what may not vary within a line
 _CATALOGUE = list(METHODS)
 
 
@@ -53,47 +52,15 @@ def groups(records: pd.DataFrame, *, along: str = "") -> list[Group]:
 def _lines(records: pd.DataFrame, along: str, title: str) -> list[Line]:
     found = []
     for label in dict.fromkeys(records["label"]):
-        for settings, part in _by_settings(records[records["label"] == label], along):
+        for settings, part in split_by_settings(records[records["label"] == label], along):
             name = f"{label} {settings}".strip()
-            _refuse_to_average(f"{title}: {name}", part, along)
+            refuse_to_average(f"{title}: {name}", part, along)
             found.append(Line(name, label, str(part["method"].iloc[0]), part))
     return sorted(found, key=lambda line: (_place(line.method), line.label))
 
 
 def _place(method: str) -> int:
     return _CATALOGUE.index(method) if method in _CATALOGUE else len(_CATALOGUE)
-
-
-def _by_settings(records: pd.DataFrame, along: str) -> list[tuple[str, pd.DataFrame]]:
-    """The Records of one label, apart for each value of the `method.*` columns that vary within it."""
-    names = [
-        name
-        for name in map(str, records)
-        if name.startswith("method.") and name != along and len(several(records[name])) > 1
-    ]
-    words = [
-        " ".join(f"{name.removeprefix('method.')}={_word(row[name])}" for name in names)
-        for _, row in records.iterrows()
-    ]
-    return [(settings, records[[word == settings for word in words]]) for settings in dict.fromkeys(words)]
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _refuse_to_average(line: str, records: pd.DataFrame, along: str) -> None:
-    fixed = [name for name in map(str, records) if name in _FIXED or name.startswith(("recipe.", "relearn."))]
-    faults = [
-        f"{line}: would average over {name} ({', '.join(values)}); only seed and repeat are averaged"
-        for name in fixed
-        if len(values := several(records[name])) > 1
-    ]
-    key = ["seed", "repeat", *([along] if along in records else [])]
-    for _, record in records[records.duplicated(key)].iterrows():
-        faults.append(f"{line}: two Records of seed {record['seed']}, repeat {record['repeat']}")
-    if faults:
-        raise InputError(*faults)
 
 
 def _title(group: Mapping[str, Any]) -> str:

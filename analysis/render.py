@@ -14,9 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from analysis.grouping import GROUP
 from analysis.latex import latex
 from analysis.statistics import Estimate
-from analysis.tables import FLOOR, GROUP, NO_SIGNAL, Row, Table
+from analysis.tables import FLOOR, NO_SIGNAL, Row, Table
 from analysis.words import GAP, Page, Piece
 
 MARKDOWN_WIDTH = 120  # characters: about what a page of GitHub shows without a scroll bar

@@ -12,17 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.spec import REFERENCES
 from analysis.columns import Column
 from analysis.comparison import Family, family, no_signal_percent
+from analysis.grouping import GROUP, refuse_to_average, split_by_settings
 from analysis.provenance import Provenance, provenance, several
 from analysis.statistics import Estimate, mean_interval, paired_difference, paired_distance, share_interval
 
-GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
 FLOOR, NO_SIGNAL = "floor", "no signal"
 ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
-_FIXED = ("method", "precision")  # besides method.…, recipe.…, relearn.…: what may not vary within a row
 
 Seeds = dict[int, float]  # seed → value, repeats averaged
 
@@ -82,10 +80,10 @@ def _table(
     parts = [
         (label, settings, part)
         for label in order
-        for settings, part in _split_by_settings(records[records["label"] == label])
+        for settings, part in split_by_settings(records[records["label"] == label])
     ]
     for label, settings, part in parts:
-        _refuse_to_average(f"{group['dataset']}, {group['forget']}: {label} {settings}".strip(), part)
+        refuse_to_average(f"{group['dataset']}, {group['forget']}: {label} {settings}".strip(), part)
     retrain = _seeds(records[records["label"] == "retrain"], columns)
     rows = [_row(label, settings, part, columns, retrain) for label, settings, part in parts]
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
@@ -127,35 +125,6 @@ def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
         expected = no_signal_percent(int(min(forget, test - others)))
         values |= {ATTACK: Estimate(expected, None, 0)} if expected is not None else {}
     return [Row(NO_SIGNAL, "", values, {})] if values else []
-
-
-def _split_by_settings(records: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The Records of one label, apart for each value of the `method.*` columns that vary, in their own order."""
-    names = [name for name in map(str, records) if name.startswith("method.") and len(several(records[name])) > 1]
-    words = [
-        " ".join(f"{name.removeprefix('method.')}={_word(row[name])}" for name in names)
-        for _, row in records.iterrows()
-    ]
-    return [(settings, records[[word == settings for word in words]]) for settings in dict.fromkeys(words)]
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _refuse_to_average(row: str, records: pd.DataFrame) -> None:
-    """Raises InputError naming the column that varies within a row; seeds and repeats may."""
-    for name in map(str, records):
-        values = several(records[name]) if name in _FIXED or name.startswith(("method.", "recipe.", "relearn.")) else []
-        if len(values) > 1:
-            raise InputError(
-                f"{row}: would average over {name} ({', '.join(values)}); only seed and repeat are averaged"
-            )
-    twice = records[records.duplicated(["seed", "repeat"])]
-    for _, record in twice.iterrows():
-        raise InputError(
-            f"{row}: would average over key: two Records of seed {record['seed']}, repeat {record['repeat']}"
-        )
 
 
 def _seeds(records: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Seeds]:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from adaprob_ray.catalogue import METRICS
 from analysis.columns import metric_columns
+from analysis.grouping import GROUP
 from analysis.provenance import COMMIT_DIGITS, several
 from analysis.statistics import Estimate
-from analysis.tables import GROUP, Table, tables
+from analysis.tables import Table, tables
 from analysis.words import heading
 
 KEY_DIGITS = 8

@@ -68,19 +68,19 @@ def _of(name: str, values: np.ndarray) -> list[dict]:
 
 def test_an_independent_retraining_is_called_different_in_at_most_1_table_of_20() -> None:
     generator = np.random.default_rng(0)
-    flagged = [any(map(family(simulated_differences(generator, 5)).found, NAMES)) for _ in range(2000)]
+    flagged = [any(map(family(simulated_differences(generator, 5)).found, NAMES)) for _ in range(1000)]
     assert 0 < np.mean(flagged) <= 0.05
 
 
 def test_a_difference_of_five_standard_deviations_is_found_at_five_seeds() -> None:
     generator = np.random.default_rng(3)
-    found = [family(simulated_differences(generator, 5, 5.0)).found("m7") for _ in range(1000)]
+    found = [family(simulated_differences(generator, 5, 5.0)).found("m7") for _ in range(300)]
     assert np.mean(found) >= 0.95
 
 
 def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:
     for n in (3, 4):
-        table = simulated_table(np.random.default_rng(5), n, 500.0)
+        table = simulated_table(np.random.default_rng(5), n, 40.0)
         assert not table.families[ERROR].found("m7")
         assert any(f"{n} seeds are too few" in line for line in caption(table))
         assert not any(FOUND in text for piece in pieces(table, 200) for line in piece.lines for text in line)
@@ -88,7 +88,7 @@ def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:
 
 
 def test_what_is_found_is_marked_among_the_differences_alone() -> None:
-    table = simulated_table(np.random.default_rng(5), 5, 100.0)
+    table = simulated_table(np.random.default_rng(5), 5, 20.0)
     values, differences = pieces(table, 200)
     marked = {line[0] for line in differences.lines if line[1].endswith(FOUND)}
     assert marked == {"m7"}
@@ -121,8 +121,8 @@ def test_the_line_without_signal_is_simulated_at_the_tables_size() -> None:
 
 
 def test_stored_lines_without_signal_are_what_a_simulation_gives() -> None:
-    scores = simulated_attacks(25, 150)
+    scores = simulated_attacks(25, 60)
     known = no_signal_percent(25)
-    assert known == pytest.approx(scores.mean(), abs=4 * scores.std() / np.sqrt(150))
+    assert known == pytest.approx(scores.mean(), abs=4 * scores.std() / np.sqrt(60))
     assert known == pytest.approx(47, abs=1)
     assert no_signal_percent(5) is None
