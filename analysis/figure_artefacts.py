@@ -10,18 +10,20 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.record import load_records
 from adaprob_ray.store import Store
-from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off
+from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
 from analysis.embedding import embedding
 from analysis.figures import ablation, ranks, time_bars, trade_off
 from analysis.lines import facts
+from analysis.load import all_records
 from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, sweeps_of
 from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, evaluation_in
 from analysis.style import save
+from analysis.trajectory import solver_trajectory
 
+CURVE = Path(__file__).resolve().parents[1] / "results" / "projection_curve.csv"
 WARM_UP = 1  # the seed of figure 4 that only warms the machine up
 SHOWN_SEED = 3  # of figures 2 and 3: the notebooks' seed of small scale
 
@@ -65,6 +67,11 @@ def _table_5() -> dict[str, dict[float, float]]:
     for entry in published("5"):
         found.setdefault(entry.column, {})[entry.lam or 0.0] = entry.value
     return found
+
+
+def solvers(request: Request, artefact: Artefact) -> list[Path]:
+    """Residual against passes of every solver of the projection, from results/projection_curve.csv."""
+    return _saved(draw_trajectory(solver_trajectory(pd.read_csv(CURVE))), request, artefact)
 
 
 def trade(request: Request, artefact: Artefact) -> list[Path]:
@@ -130,7 +137,7 @@ def reported(request: Request, artefact: Artefact) -> list[Path]:
         gathered = records_of(marked, sweeps_of(request, artefact))
         records, holes = gathered.records, [cell.title for cell in gathered.holes]
     else:
-        records, holes = load_records(request.store), []
+        records, holes = all_records(request.store), []
     title = ", ".join(Path(path).stem for path in request.sweeps) or Path(request.store).name
     paths = [write_report(records, holes=holes, title=title, folder=request.out)]
     show([], paths)

@@ -119,6 +119,11 @@ def read_lines(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
 
 
+def all_records(location: str) -> pd.DataFrame:
+    """Every Record of a store or of a file of them. Raises InputError or StoreError where it cannot be read."""
+    return read_lines(Path(location)) if location.endswith(LINES) else load_records(location)
+
+
 def _why(error: CorruptArtefact | None) -> str:
     return f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
 

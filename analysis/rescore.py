@@ -89,9 +89,9 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def record_lines(records: pd.DataFrame) -> str:
-    """A JSON object a line, keys in order; what does not apply is left out."""
+    """A JSON object a line, in the order given, names sorted; what does not apply is left out."""
     text = io.StringIO()
-    for record in rows_of(records.sort_values("key")):
+    for record in rows_of(records):
         known = {name: value for name, value in record.items() if not _is_empty(value)}
         text.write(json.dumps(known, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
     return text.getvalue()
