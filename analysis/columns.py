@@ -71,8 +71,8 @@ class Column:
 
     @property
     def rows(self) -> str:
-        """The Record column that holds of how many rows an error is a share."""
-        return self.name.removesuffix("_error_percent") + "_rows" if self.is_error else ""
+        """The Record column that holds of how many rows an error, of the model or of targets, is a share."""
+        return self.name.removesuffix("_error_percent").removeprefix("target_") + "_rows" if self.is_error else ""
 
     def header(self, *, difference: bool = False) -> str:
         """Words and unit; the unit is never broken over two lines."""

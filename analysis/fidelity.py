@@ -1,17 +1,22 @@
 """Whether a published number is reproduced: judged by a prediction interval, with margins that stand here before any run.
 
 Our n seeds predict the mean of the paper's k runs: x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is `not reproduced`; inside
-is `reproduced` where the half-width is within the margin, and `undetermined` where it is wider, so that n was too small.
+is `reproduced` where the half-width is within the margin, and `undetermined` where it is wider, so that n was too small. Where
+rows are counted, because few events or none leave a spread nothing to say, Fisher's exact test takes the interval's place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import fisher_exact
 
 from analysis.columns import Column
-from analysis.published import Published
-from analysis.statistics import Estimate, prediction_interval
+from analysis.published import STAND_INS, Published
+from analysis.statistics import LEVEL, Count, Estimate, prediction_interval
 from analysis.tables import Row, Table
 
 REPRODUCED, NOT_REPRODUCED, UNDETERMINED = "reproduced", "not reproduced", "undetermined"
@@ -40,14 +45,18 @@ class Judgement:
     why: str
 
 
-def judge(entry: Published, row: Row, column: Column) -> Judgement | None:
-    """The verdict on one number from one row; None where the row has no value in the column."""
+def judge(entry: Published, row: Row, column: Column, dataset: str) -> Judgement | None:
+    """The verdict on one number from one row of a data set; None where the row has no value in the column."""
     ours = row.values.get(column.name)
     if ours is None:
         return None
     prediction = prediction_interval(list(row.seeds[column.name].values()), entry.runs)
     margin = margin_of(entry, column)
-    verdict, why = _verdict(entry, prediction, margin)
+    verdict, why = _verdict(entry, prediction, margin, ours.count)
+    if entry.contradiction:
+        verdict, why = CONTRADICTS, f"{entry.contradiction}; as it stands: {verdict}"
+    if dataset in STAND_INS.values():
+        verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
 
@@ -58,14 +67,13 @@ def margin_of(entry: Published, column: Column) -> float:
     return MARGIN_ERROR if column.is_error else MARGIN_ATTACK
 
 
-def _verdict(entry: Published, prediction: Estimate, margin: float) -> tuple[str, str]:
-    if entry.is_stand_in:
-        return OTHER_DATA, f"{entry.dataset} stands in for {entry.paper_dataset}"
-    if entry.contradiction:
-        return CONTRADICTS, entry.contradiction
-    half = prediction.half_width
-    if half is None:
+def _verdict(entry: Published, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:
+    """Of a number that could be right, from our seeds: by counts where a t interval would not hold, else by prediction."""
+    if prediction.n == 1:
         return UNDETERMINED, "one seed has no spread"
+    if count is not None:
+        return _by_counts(entry, count, prediction.n, margin)
+    half = prediction.half_width or 0.0
     distance = abs(entry.value - prediction.mean)
     words = f"{distance:.3g} from our mean, predicted within {half:.3g}, margin {margin:.3g}"
     if distance > half + entry.rounding:
@@ -73,34 +81,41 @@ def _verdict(entry: Published, prediction: Estimate, margin: float) -> tuple[str
     return (REPRODUCED if half <= margin else UNDETERMINED), words
 
 
+def _by_counts(entry: Published, count: Count, seeds: int, margin: float) -> tuple[str, str]:
+    """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
+    rows = round(count.rows / seeds) * entry.runs
+    events = min(rows, round(entry.value / 100 * rows))
+    own = round(count.events)
+    p = float(fisher_exact(np.array([[own, count.rows - own], [events, rows - events]])).pvalue)
+    half = (count.high_percent - count.low_percent) / 2
+    words = f"{events} of {rows} rows, ours {own} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
+    if p < 1 - LEVEL:
+        return NOT_REPRODUCED, words
+    return (REPRODUCED if half <= margin else UNDETERMINED), words
+
+
 def judgements(entries: Sequence[Published], table: Table) -> Iterator[Judgement]:
     """Every number of the paper that is about this table's group, with each row of its method: all readings of AdaProb."""
     for entry in entries:
-        if not concerns(entry, table):
+        if not concerns(entry, table.group):
             continue
         for row in table.rows:
             for column in table.columns:
-                if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry.column):
-                    found = judge(entry, row, column)
+                if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry):
+                    found = judge(entry, row, column, table.group["dataset"])
                     if found is not None:
                         yield found
 
 
-def concerns(entry: Published, table: Table) -> bool:
+def concerns(entry: Published, group: Mapping[str, Any]) -> bool:
     """Whether a number of the paper is, or may be, about this data set, network and forget request."""
-    group = table.group
-    return (entry.dataset, entry.architecture) == (group["dataset"], group["architecture"]) and group[
-        "forget"
-    ] in entry.forgets
+    network = (group["architecture"], group["filters"]) == (entry.architecture, entry.filters)
+    return network and group["dataset"] in entry.datasets and group["forget"] in entry.forgets
 
 
-def scored_by(column: str) -> tuple[str, ...]:
-    """Our columns that a published column is compared with: errors of the trained model, and of AdaProb's targets."""
-    targets = {
-        "forget_error_percent": "target_forget_error_percent",
-        "retain_error_percent": "target_retain_error_percent",
-    }
-    return (column, targets[column]) if column in targets else (column,)
+def scored_by(entry: Published) -> tuple[str, ...]:
+    """Our columns that a number is compared with: the trained model's, and for Table 5 those of AdaProb's targets too."""
+    return (entry.column, f"target_{entry.column}") if entry.table == "5" else (entry.column,)
 
 
 def _same_lam(entry: Published, row: Row) -> bool:

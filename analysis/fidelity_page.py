@@ -29,6 +29,17 @@ TITLES = {
     "5": "Table 5: AdaProb over λ",
     "sec5.6": "Section 5.6: CIFAR-100, a class forgotten",
 }
+NOTES = {  # protocol §9, 24, 25 and 32; §6.4
+    "1": (
+        "the notebook of Lacuna-5's two numbers is about ALL-CNN, and gives 3.65 to AdaProb and 1.35 to SCRUB",
+        "compared under one formula, the mean over rows of KL(model ‖ retrain of the same seed); the centroid's and the other "
+        "direction are columns of `python -m analysis table1`",
+    ),
+    "3": (
+        "compared under one formula, as Table 1",
+        "our test rows of CIFAR-5 share none with training (pool `clean`); some of the paper's are its model's training rows",
+    ),
+}
 HEAD = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]
 
 
@@ -68,7 +79,7 @@ def _summary(judged: Mapping[str, Sequence[Measured]]) -> str:
         counts = Counter(verdict for entry in published(name) for verdict in _verdicts(entry, judged[name]))
         lines.append([title, str(len(published(name))), *(str(counts[verdict] or NOTHING) for verdict in VERDICTS)])
     head = ["", "numbers", *VERDICTS]
-    return grid(Piece("", head, [0] * len(head), lines))
+    return grid(Piece("", head, [0] * len(head), lines)) + "\n\n" + _SEVERAL
 
 
 def _verdicts(entry: Published, judged: Sequence[Measured]) -> set[str]:
@@ -83,7 +94,7 @@ def _section(name: str, judged: Sequence[Measured]) -> str:
             [*_of(number), NOTHING, NOTHING, NOTHING, NOTHING, _unmeasured(number)]
         ]
     reasons = dict.fromkeys(number.contradiction for number in published(name) if number.contradiction)
-    notes = [f"- contradicts itself: {reason}" for reason in reasons]
+    notes = [f"- contradicts itself: {reason}" for reason in reasons] + [f"- {note}" for note in NOTES.get(name, ())]
     return "\n\n".join(filter(None, [grid(Piece("", HEAD, [0] * len(HEAD), lines)), "\n".join(notes)]))
 
 
@@ -95,7 +106,7 @@ def _of(number: Published) -> list[str]:
 
 
 def _unmeasured(number: Published) -> str:
-    return f"{NOT_MEASURED} (contradicts itself)" if number.contradiction else NOT_MEASURED
+    return f"{NOT_MEASURED}; contradicts itself" if number.contradiction else NOT_MEASURED
 
 
 def _line(item: Measured) -> list[str]:
@@ -106,7 +117,7 @@ def _line(item: Measured) -> list[str]:
         *_of(judgement.published),
         entry(judgement.ours, shown, shown.fewest),
         str(judgement.ours.n),
-        f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}",
+        f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}, {item.table.group['test_pool']}",
         item.source,
         judgement.verdict,
     ]
@@ -120,6 +131,9 @@ def _reading(judgement: Judgement) -> str:
     return f" ({chosen['reference']}/{chosen['totals']}, {chosen['pseudo']}, source {chosen.get('source', 'original')})"
 
 
+_SEVERAL = (
+    "A number that several rows of ours are about, as AdaProb's readings, counts once under each verdict that it gets."
+)
 _INTRODUCTION = f"""# Fidelity
 
 Every number of the paper's tables, ours beside it where Records in [`results/`](../results) have one, and the verdict.
@@ -128,6 +142,7 @@ Generated: `python -m analysis verify` says when this page is stale, `verify --w
 Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
 x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
 {MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, {100 * MARGIN_DIVERGENCE:g} % of a divergence, margins
-that were written before any run, else *undetermined*. *Other data*: a stand-in replaces Lacuna, whose source is gone.
+that were written before any run, else *undetermined*. Where few rows are wrong, or right, Fisher's exact test of the counts
+takes the interval's place. *Other data*: a stand-in replaces Lacuna, whose source is gone.
 *Contradicts itself*: the number cannot be what the paper says it is. A row of AdaProb names its reading: reference/totals,
 pseudo-probabilities, and whose outputs it starts from."""

@@ -21,6 +21,7 @@ from analysis.provenance import several
 from analysis.statistics import Estimate, mean_interval, share_interval
 
 HARDWARE = ("device", "threads", "precision")  # times are compared on one kind of it
+WARM_UP = 1  # the seed of figure 4 that only warms the machine up
 RETAIN, FORGET, SHIFT = "retain_error_percent", "forget_error_percent", "target_shift"
 REFERENCE, INDEPENDENT = "retrain", "retrain_independent"
 INTERVAL = "intervals: 95 % Student t over seeds"
@@ -48,6 +49,12 @@ class TimeBars:
     caption: list[str]
 
 
+def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
+    """Records with a time that no other cell disturbed, without the warm-up seed."""
+    kept = records["unlearn_seconds"].notna() & (records["seed"] != warm_up) & records["exclusive"].eq(True)
+    return records[kept]
+
+
 def time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
     """`unlearn_seconds` of models that were made with no other cell beside them (protocol §6.6).
 
@@ -59,8 +66,8 @@ def time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
     if warm_up is not None and (len(seeds) < 2 or warm_up != seeds[0]):
         raise InputError(f"warm_up: {warm_up} is not the first of several seeds (found: {seeds})")
     asked = timed[timed["seed"] != warm_up]
-    kept = asked[asked["exclusive"] == True]  # noqa: E712  (may hold None)
-    faults = [*_without_time(timed, kept), *_mixed_hardware(kept)]
+    kept = timed_alone(timed, warm_up)
+    faults = [*_without_time(timed, kept), *mixed_hardware(kept)]
     if faults or not len(kept):
         raise InputError(*(faults or ["no Record holds unlearn_seconds"]))
     panels = {group.title: [_bar(line) for line in group.lines] for group in groups(kept)}
@@ -69,7 +76,7 @@ def time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
 
 def _time_words(warm_up: int | None, beside: int) -> str:
     words = ["mean ± standard error (s/√n); every model was made with no other cell beside it"]
-    words += [] if warm_up is None else [f"seed {warm_up} ran first as a warm-up and is left out"]
+    words += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
     words += [f"{beside} models were made beside other cells and are left out"] if beside else []
     return "; ".join(words)
 
@@ -84,7 +91,8 @@ def _without_time(timed: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mixed_hardware(records: pd.DataFrame) -> list[str]:
+def mixed_hardware(records: pd.DataFrame) -> list[str]:
+    """A fault for each of device, threads and precision that is not the same everywhere."""
     return [
         f"times are compared on one kind of hardware only; found {name}: {', '.join(values)}"
         for name in HARDWARE
@@ -167,8 +175,16 @@ def _curve(line: Line, over: str, columns: Sequence[str]) -> Curve:
 
 def _level(line: Line, columns: Sequence[str], rows: pd.Series[bool] | slice = slice(None)) -> Level:
     """Over the chosen rows; a column without a value is left out, as where it is AdaProb's alone."""
-    values = {name: list(seed_means(line.records[rows], name).values()) for name in columns}
-    return Level(line.name, line.method, {name: mean_interval(found) for name, found in values.items() if found})
+    part = Line(line.name, line.label, line.method, line.records[rows])
+    known = [name for name in columns if part.records[name].notna().any()]
+    return Level(line.name, line.method, {name: _estimate(part, name) for name in known})
+
+
+def _estimate(line: Line, name: str) -> Estimate:
+    """Errors of a known number of rows may be counted; all else has a t interval."""
+    if column(name).rows in line.records:
+        return _share(line, name)
+    return mean_interval(list(seed_means(line.records, name).values()))
 
 
 # -- trade-off ---------------------------------------------------------------------------------------------------------
@@ -204,7 +220,7 @@ def _point(line: Line) -> Point:
 
 
 def _share(line: Line, name: str) -> Estimate:
-    percents, rows = seed_means(line.records, name), seed_means(line.records, name.replace("_error_percent", "_rows"))
+    percents, rows = seed_means(line.records, name), seed_means(line.records, column(name).rows)
     if not percents:
         raise InputError(f"{line.name} has no {name}")
     return share_interval(percents, {seed: int(count) for seed, count in rows.items()})

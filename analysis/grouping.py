@@ -10,7 +10,7 @@ from adaprob_ray.errors import InputError
 from analysis.provenance import several
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
-_FIXED = ("method", "precision")  # besides method.…, recipe.…, relearn.…: what may not vary within a row
+_FIXED = ("method", "precision")  # besides method.…, recipe.…, pretrain.…, relearn.…: what may not vary within a row
 
 
 def split_by_settings(records: pd.DataFrame, along: str = "") -> list[tuple[str, pd.DataFrame]]:
@@ -36,7 +36,9 @@ def _word(value: Any) -> str:
 
 def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
     """Raises InputError naming the column that varies within a row; seeds and repeats may, and what a figure runs along."""
-    others = [name for name in map(str, records) if name in _FIXED or name.startswith(("recipe.", "relearn."))]
+    others = [
+        name for name in map(str, records) if name in _FIXED or name.startswith(("recipe.", "pretrain.", "relearn."))
+    ]
     for name in [*others, *_settings(records, along)]:
         values = several(records[name])
         if len(values) > 1:

@@ -61,7 +61,4 @@ def _line(entries: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Text as LaTeX: its own signs escaped, ours as mathematics; what plain LaTeX has no sign for is named by its number."""
-    return "".join(
-        _SIGNS.get(sign) or (sign if sign.isprintable() and ord(sign) < 256 else f"[U+{ord(sign):04X}]")
-        for sign in text
-    )
+    return "".join(_SIGNS.get(sign) or (sign if ord(sign) in LATIN else f"[U+{ord(sign):04X}]") for sign in text)

@@ -50,7 +50,8 @@ def gather(
     Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that make them. A
     corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
     """
-    frames, holes, lines = [], [], []
+    frames, lines = [], []
+    holes: dict[str, Cell] = {}
     for path, sweep in sweeps.items():
         cells = sweep.cells if conditions is None else only(sweep.cells, conditions)
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
@@ -58,13 +59,13 @@ def gather(
         found = set(records["key"]) if len(records) else set()
         missing = [cell for key, cell in chosen.items() if key not in found]
         frames.append(records)
-        holes += missing
+        holes.update({cell.key: cell for cell in missing})
         lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
     if lines and not partial:
         raise InputError(*lines)
     frames = [frame for frame in frames if len(frame)]
     records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return Gathered(records.drop_duplicates("key") if frames else records, holes)
+    return Gathered(records.drop_duplicates("key") if frames else records, list(holes.values()))
 
 
 def _missing_lines(
@@ -114,14 +115,25 @@ def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
 def read_lines(path: Path) -> pd.DataFrame:
     """Records from a file of them, a JSON object a line. Raises InputError where it cannot be read."""
     try:
-        return pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
+    wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
+    if wrong:
+        raise InputError(f"{path}: line {wrong[0]} is no Record: an object with a key is expected")
+    return pd.DataFrame(rows)
 
 
 def all_records(location: str) -> pd.DataFrame:
-    """Every Record of a store or of a file of them. Raises InputError or StoreError where it cannot be read."""
-    return read_lines(Path(location)) if location.endswith(LINES) else load_records(location)
+    """Every Record of a store or of a file of them; a corrupt one is revoked on reading and left out."""
+    if location.endswith(LINES):
+        return read_lines(Path(location))
+    store = Store.open(location, create=False)
+    while True:
+        try:
+            return load_records(store)
+        except CorruptArtefact:
+            continue
 
 
 def _why(error: CorruptArtefact | None) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.record import load_records
 from adaprob_ray.store import Store
-from analysis.load import LINES
+from analysis.load import LINES, all_records
 from analysis.render import write_whole
 from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of
 from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, load_metric, record_lines, rescore, write_archive
@@ -34,9 +33,12 @@ def rescored(request: Request, artefact: Artefact) -> list[Path]:
     if request.outputs is not None:
         source: Source = (known := Archive(Path(request.outputs)))
         records = known.records
+    elif request.store.endswith(LINES):
+        raise InputError(f"{request.store}: holds Records without Outputs; name an archive of them with --outputs")
     else:
-        store = Store.open(request.store, create=False)
-        source, records = StoredOutputs(store), load_records(store)
+        source, records = StoredOutputs(Store.open(request.store, create=False)), all_records(request.store)
+    if not len(records):
+        raise InputError(f"{request.outputs or request.store}: holds no Record")
     scored = rescore(metric, records, source)
     request.out.mkdir(parents=True, exist_ok=True)
     path = write_whole(request.out / f"rescore-{metric.__name__}.csv", scored.to_csv(index=False))
@@ -51,7 +53,6 @@ def verified(request: Request, artefact: Artefact) -> list[Path]:
     checked = verify(rewrite=request.write)
     if checked.faults:
         raise InputError(*checked.faults)
-    console_of().print(
-        f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
-    )
+    words = f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    console_of().print("\n".join([words, *(f"note: {note}" for note in checked.notes)]), markup=False, soft_wrap=True)
     return []

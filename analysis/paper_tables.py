@@ -109,7 +109,7 @@ def _reasons(found: Sequence[Judgement]) -> list[str]:
 def _unmatched(entries: Sequence[Published], table: Table, found: Sequence[Judgement]) -> list[str]:
     """Numbers of the paper about this group for which there is no row."""
     matched = {id(judgement.published) for judgement in found}
-    missing = [entry for entry in entries if concerns(entry, table) and id(entry) not in matched]
+    missing = [entry for entry in entries if concerns(entry, table.group) and id(entry) not in matched]
     words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
     return [f"not measured: {'; '.join(words)}"] if words else []
 

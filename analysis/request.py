@@ -90,7 +90,8 @@ def holes_page(holes: Sequence[Cell]) -> list[Page]:
 def show(pages: Sequence[Page], paths: Sequence[Path]) -> None:
     console = console_of()
     console.print(terminal(pages))
-    console.print("written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False)
+    if paths:
+        console.print("written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False)
 
 
 def console_of() -> Console:

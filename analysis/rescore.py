@@ -2,7 +2,7 @@
 
     def margin(evaluation):                 # Outputs of the model and of its references; forget, retain, forget_class, seed
         logits = evaluation.model.logits["train"][evaluation.forget]
-        return float(logits.max(1).mean())  # a number, or a dict of names and numbers; None where it does not apply
+        return logits.max(1)  # one number for each row, a number, or a dict of names and either; None where it does not apply
 
 Outputs come from a store, or from an archive of them in results/ (`python -m analysis archive`).
 """
@@ -13,23 +13,35 @@ import importlib.util
 import inspect
 import io
 import json
+import math
+import numbers
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs, evaluation_of
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import forget_request
+from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
 
 ARCHIVE = ".zip"
 OUTPUTS, RECORDS = "outputs.safetensors", "records.jsonl"
 REFERENCES = ("original", "retrain", "retrain_independent")
-GROUP = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
+SHARED = (
+    "dataset",
+    "test_pool",
+    "architecture",
+    "filters",
+    "forget",
+    "precision",
+    "seed",
+)  # by a model and its references
 Metric = Callable[[Evaluation], Any]
 
 
@@ -74,10 +86,10 @@ def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
     """Records and Outputs in one compressed file, the same bytes for the same content; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-        file.writestr(_member(RECORDS), record_lines(records))
+    with zipfile.ZipFile(part, "w") as file:
+        file.writestr(_member(RECORDS), record_lines(records), compresslevel=9)
         for key in sorted(set(records["model_key"])):
-            file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes())
+            file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes(), compresslevel=9)
     return part.replace(path)
 
 
@@ -133,10 +145,10 @@ def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFra
     Raises InputError that names the cell where the metric fails or says anything but numbers.
     """
     lines = []
-    for _, own in records.groupby(list(GROUP), sort=False):
+    for own in with_references(records):
         for record in rows_of(own):
             scores = _scores(metric, evaluation_in(record, own, source), record)
-            lines.append({name: record[name] for name in ("key", *GROUP, "label", "repeat")} | scores)
+            lines.append({name: record[name] for name in ("key", *SHARED, "label", "repeat")} | scores)
     return pd.DataFrame(lines)
 
 
@@ -146,6 +158,13 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {str(name): value for name, value in record.items()}
 
 
+def with_references(records: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Records apart that share their references: one split and seed, one recipe and pretraining."""
+    recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
+    for _, own in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
+        yield own
+
+
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
     """What a metric reads of one Record, whose references are among the Records of its group and seed."""
     keys = {"model": str(record["model_key"]), **_references(record, group)}
@@ -153,13 +172,16 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
     return evaluation_of(outputs, forget_request(record["forget"]), int(record["seed"]))
 
 
-def _references(group: Mapping[str, Any], records: pd.DataFrame) -> dict[str, str]:
-    found = {label: str(key) for label, key in zip(records["label"], records["model_key"], strict=True)}
-    missing = [label for label in REFERENCES if label not in found]
+def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
+    where = ", ".join(str(record[name]) for name in SHARED)
+    found = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
+    missing = [label for label, keys in found.items() if not keys]
     if missing:
-        where = ", ".join(str(group[name]) for name in GROUP)
         raise InputError(f"{where}: no Record of {', '.join(missing)}, which a metric may compare with")
-    return {label: found[label] for label in REFERENCES}
+    several = [label for label, keys in found.items() if len(keys) > 1]
+    if several:
+        raise InputError(f"{where}: several models of {', '.join(several)}; a metric needs one to compare with")
+    return {label: keys.pop() for label, keys in found.items()}
 
 
 def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -> dict[str, float | None]:
@@ -169,7 +191,22 @@ def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -
     except Exception as error:
         raise InputError(f"{where}: the metric fails: {type(error).__name__}: {error}") from error
     scores = value if isinstance(value, Mapping) else {metric.__name__: value}
+    found: dict[str, float | None] = {}
     for name, score in scores.items():
-        if score is not None and not isinstance(score, (int, float)):
-            raise InputError(f"{where}: {name}: expected a number, got {type(score).__name__} {score!r}")
-    return dict(scores)
+        found |= _numbers(str(name), score, where)
+    return found
+
+
+def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
+    """A number as it is; one for each row as their mean, with a bootstrap interval where there are enough of them."""
+    if score is None:
+        return {name: None}
+    if isinstance(score, np.ndarray) and score.ndim == 1 and len(score) and np.isfinite(score).all():
+        rows = [float(value) for value in score]
+        bounds = bootstrap_interval(rows) if len(rows) >= FEWEST_RESAMPLED else (None, None)
+        return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
+    if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
+        raise InputError(
+            f"{where}: {name}: expected a finite number, or one for each row, got {type(score).__name__} {score!r}"
+        )
+    return {name: float(score)}

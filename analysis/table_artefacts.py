@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.sweep.cell import Cell
 from analysis.claims import FORGET, SECONDS, claim_numbers, claims, claims_page
 from analysis.columns import Column, column, metric_columns
-from analysis.fidelity import judgements
-from analysis.load import group_of
+from analysis.fidelity import concerns, judgements
+from analysis.figures import WARM_UP, mixed_hardware, timed_alone
+from analysis.load import Gathered, group_of
 from analysis.paper_tables import judged_numbers, paper_page
-from analysis.published import Published, published
+from analysis.published import published
 from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
 from analysis.render import MARKDOWN_WIDTH, comma_separated, write
 from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
@@ -49,7 +48,7 @@ def paper_table(request: Request, artefact: Artefact) -> list[Path]:
     """A table of the paper: its numbers, ours, and the verdict."""
     entries = published(artefact.published)
     sweeps = sweeps_of(request, artefact)
-    gathered = records_of(request, sweeps, lambda cell: _concerned(cell, entries))
+    gathered = records_of(request, sweeps, lambda cell: any(concerns(entry, group_of(cell)) for entry in entries))
     found = tables_in(gathered, sweeps, [column(name) for name in artefact.columns])
     judged = [(table, judgement) for table in found for judgement in judgements(entries, table)]
     holes = holes_page(gathered.holes)
@@ -57,16 +56,6 @@ def paper_table(request: Request, artefact: Artefact) -> list[Path]:
     paths = write(pages, judged_numbers(judged), artefact.name, request.out)
     show([*(paper_page(table, entries, console_of().width) for table in found), *holes], paths)
     return paths
-
-
-def _concerned(cell: Cell, entries: Sequence[Published]) -> bool:
-    """Whether the paper has a number about this cell's data set, network and forget request."""
-    group = group_of(cell)
-    return any(
-        (entry.dataset, entry.architecture) == (group["dataset"], group["architecture"])
-        and group["forget"] in entry.forgets
-        for entry in entries
-    )
 
 
 def recipes(request: Request, artefact: Artefact) -> list[Path]:
@@ -82,7 +71,15 @@ def claimed(request: Request, artefact: Artefact) -> list[Path]:
     """The abstract's two claims."""
     sweeps = sweeps_of(request, artefact)
     gathered = records_of(request, sweeps)
-    found = [table for table in tables_in(gathered, sweeps, [column(FORGET), column(SECONDS)]) if claims(table)]
+    alone = timed_alone(gathered.records, WARM_UP) if len(gathered.records) else gathered.records
+    if faults := mixed_hardware(alone):
+        raise InputError(*faults)
+    found = [
+        table
+        for records, name in ((gathered.records, FORGET), (alone, SECONDS))
+        for table in tables_in(Gathered(records, []), sweeps, [column(name)])
+        if claims(table)
+    ]
     numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
     pages = [*(claims_page(table, claims(table)) for table in found), *holes_page(gathered.holes)]
     paths = write(pages, numbers, "claims", request.out)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
 from analysis.published import published
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
-from analysis.rescore import GROUP, Archive, evaluation_in, rows_of
+from analysis.rescore import Archive, evaluation_in, record_lines, rows_of, with_references
 from analysis.tables import Table, tables
 from analysis.words import page, pieces
 
@@ -45,11 +45,12 @@ WIDE = 10_000  # characters: a page's table is one piece
 
 @dataclass(frozen=True)
 class Checked:
-    """How much was compared, and each thing that differs, in words."""
+    """How much was compared, each thing that differs, and what could not be compared, in words."""
 
     tables: int
     numbers: int
     faults: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 class Results:
@@ -64,6 +65,9 @@ class Results:
 
     def sweep(self, path: Path) -> Sweep:
         return self._read(path)[0]
+
+    def records(self, path: Path) -> pd.DataFrame:
+        return self._read(path)[1]
 
     def tables(self, path: Path, columns: Sequence[Column]) -> list[Table]:
         """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
@@ -89,7 +93,18 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
         sum(part.tables for part in checked),
         sum(part.numbers for part in checked),
         [fault for part in checked for fault in part.faults],
+        [note for path in results.files("jsonl") for note in _notes(path, results)],
     )
+
+
+def _notes(path: Path, results: Results) -> list[str]:
+    """What a file of Records cannot vouch for: rows that no Outputs stand behind, or that today's sweep would make anew."""
+    records, cells = results.records(path), results.sweep(path).cells
+    earlier = sum(key not in cells for key in records["key"])
+    notes = (
+        [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] if earlier else []
+    )
+    return notes if path.with_suffix(".zip").is_file() else [*notes, f"no Outputs stand behind {path.name}"]
 
 
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
@@ -152,7 +167,7 @@ def _block(match: re.Match[str], results: Results) -> str:
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
-    scored = dict.fromkeys(own for name in TITLES for entry in published(name) for own in scored_by(entry.column))
+    scored = dict.fromkeys(own for name in TITLES for entry in published(name) for own in scored_by(entry))
     found = {path.stem: results.tables(path, list(map(column, scored))) for path in results.files("jsonl")}
     text = fidelity_text(found)
     return Checked(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
@@ -164,7 +179,7 @@ def _fidelity(results: Results, rewrite: bool) -> Checked:
 def _archive(path: Path) -> Checked:
     """Every metric of every Record, computed again from the Outputs in the archive."""
     archive = Archive(path)
-    numbers, faults = 0, []
+    numbers, faults = 0, _other_lines(path, archive)
     for record, evaluation in evaluations(archive):
         for name, value in _computed(record, evaluation).items():
             numbers += 1
@@ -176,9 +191,17 @@ def _archive(path: Path) -> Checked:
     return Checked(0, numbers, faults)
 
 
+def _other_lines(path: Path, archive: Archive) -> list[str]:
+    """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
+    beside = path.with_suffix(".jsonl")
+    if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
+        return [f"{path.name}: its Records are not those of {beside.name}"]
+    return []
+
+
 def evaluations(archive: Archive) -> Iterator[tuple[dict[str, Any], Evaluation]]:
     """Each Record of an archive with what its metrics read."""
-    for _, own in archive.records.groupby(list(GROUP), sort=False):
+    for own in with_references(archive.records):
         for record in rows_of(own):
             yield record, evaluation_in(record, own, archive)
 

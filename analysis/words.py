@@ -265,15 +265,17 @@ def _significance(table: Table) -> list[str]:
     known = [(column, tests) for column, tests in tested if tests.detectable is not None]
     if not known:
         return []
-    seeds, size = known[0][1].seeds, max(tests.size for _, tests in known)
+    seeds, sizes = min(tests.seeds for _, tests in known), {tests.size for _, tests in known}
+    size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
     found = "; ".join(
         f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
+        + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
         for column, tests in known
     )
     claim = (
         f"n = {seeds} seeds are too few to call any difference to retrain significant ({FEWEST_SEEDS} are needed)"
         if seeds < FEWEST_SEEDS
-        else f"*: differs from retrain at 5 % over all {size} rows that are tested, by paired t over seeds and Holm's "
+        else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
         "procedure within a metric; an interval has 95 % by itself"
     )
     return [

@@ -51,6 +51,8 @@ def test_a_table_of_the_paper_is_made_of_complete_records(
     judged = {(line["paper_dataset"], line["architecture"], line["metric"], float(line["paper"])) for line in lines}
     for entry in entries:
         assert (entry.paper_dataset, entry.architecture, entry.column, entry.value) in judged, entry
+    methods = {method for sweep in ARTEFACTS[name].sweeps for method in _methods(sweeps[sweep])}
+    assert {entry.method for entry in entries} <= methods
     assert {line["verdict"] for line in lines} <= set(VERDICTS)
     shown = capsys.readouterr().out
     assert "not measured" not in shown
@@ -71,7 +73,7 @@ def test_a_hole_is_refused_and_named_with_the_command_that_fills_it(
     assert captured.out == ""
     assert "error: missing: evaluate-retrain_independent-" in captured.err
     for sweep in ARTEFACTS[name].sweeps:
-        assert f"adaprob-ray run sweeps/{sweep}.yaml --store ./store" in captured.err or name in ("table1", "table3")
+        assert f"adaprob-ray run sweeps/{sweep}.yaml --store ./store" in captured.err
 
 
 def test_a_store_that_is_not_there_misses_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,10 +106,17 @@ def test_a_part_is_asked_for_with_conditions(sweeps: dict[str, Sweep], tmp_path:
     assert {line["dataset"] for line in csv.DictReader((tmp_path / "table2.csv").open())} == {"faces10"}
 
 
+def _methods(sweep: Sweep) -> set[str]:
+    return {cell.settings["method"] for cell in sweep.cells.values() if cell.stage == "evaluate"}
+
+
 def test_a_file_that_holds_no_records_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.jsonl").write_text("{broken\n")
     assert main(["table5", "--store", str(tmp_path / "x.jsonl")]) == BAD_INPUT
     assert "x.jsonl: cannot be read as Records" in capsys.readouterr().err
+    (tmp_path / "x.jsonl").write_text('{"key": "a"}\n{"label": "scrub"}\n')
+    assert main(["table5", "--store", str(tmp_path / "x.jsonl")]) == BAD_INPUT
+    assert "x.jsonl: line 2 is no Record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["table6", "table7"])

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.metrics.outputs import Evaluation, Outputs
 from analysis.load import read_lines
 from analysis.rescore import Archive, load_metric, record_lines, rescore, write_archive
+from analysis.statistics import bootstrap_interval
 
 LABELS = ("original", "retrain", "retrain_independent", "scrub")
 ROWS, CLASSES = 40, 4
@@ -117,7 +118,7 @@ def test_what_is_imported_or_begins_with_an_underscore_is_no_metric(tmp_path: Pa
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("return 'high'", "scrub|original.*expected a number, got str 'high'"),
+        ("return 'high'", "original of seed 1: f: expected a finite number, or one for each row, got str 'high'"),
         ("return 1 / 0", "the metric fails: ZeroDivisionError"),
     ],
 )
@@ -126,6 +127,38 @@ def test_a_metric_that_fails_names_the_cell(
 ) -> None:
     with pytest.raises(InputError, match=words):
         rescore(load_metric(metric_file(tmp_path, f"def f(e):\n    {body}\n")), *world)
+
+
+def test_one_number_for_each_row_gives_their_mean_and_its_bootstrap(world: tuple[pd.DataFrame, Memory]) -> None:
+    def largest(evaluation: Evaluation) -> np.ndarray:
+        return evaluation.model.logits["test"].max(1)
+
+    records, source = world
+    scored = rescore(largest, records, source).set_index("key")
+    values = source.outputs("mscrub1").logits["test"].max(1).astype(float)
+    assert scored.loc["scrub1", "largest"] == pytest.approx(values.mean())
+    low, high = bootstrap_interval(list(values))
+    assert (scored.loc["scrub1", "largest_low"], scored.loc["scrub1", "largest_high"]) == (low, high)
+    few = rescore(lambda e: e.model.logits["train"][e.forget].max(1), records, source)  # four rows
+    assert few["<lambda>_low"].isna().all()
+    assert rescore(lambda e: np.float32(1.5), records, source)["<lambda>"].eq(1.5).all()
+
+
+def test_models_of_another_recipe_are_no_references(world: tuple[pd.DataFrame, Memory]) -> None:
+    records, source = world
+    records["recipe.lr"] = 0.1
+    other = records.assign(
+        key=records["key"] + "b", **{"recipe.lr": 0.2, "model_key": records["model_key"].iloc[::-1].to_numpy()}
+    )
+    both = pd.concat([records, other], ignore_index=True)
+
+    def gap(evaluation: Evaluation) -> float:
+        return float(abs(evaluation.model.logits["test"] - evaluation.retrain.logits["test"]).sum())
+
+    scored = rescore(gap, both, source).set_index("key")["gap"]
+    assert scored["retrain1"] == scored["retrain2b"] == 0
+    with pytest.raises(InputError, match="several models of original, retrain, retrain_independent"):
+        rescore(gap, pd.concat([records, other.assign(**{"recipe.lr": 0.1})], ignore_index=True), source)
 
 
 def test_a_missing_reference_is_named(world: tuple[pd.DataFrame, Memory]) -> None:

@@ -121,9 +121,25 @@ def test_a_record_that_its_outputs_do_not_bear_out_is_noticed(checkout: Path) ->
     with zipfile.ZipFile(path, "w") as file:
         for name, content in members.items():
             file.writestr(name, content)
-    (fault,) = verify(checkout, rewrite=True).faults  # Records are never rewritten
+    other, fault = verify(checkout, rewrite=True).faults  # Records are never rewritten
+    assert other == "tiny.zip: its Records are not those of tiny.jsonl"
     assert "test_error_percent is" in fault
     assert "from its Outputs" in fault
+
+
+def test_lines_that_are_not_the_archives_are_noticed(checkout: Path) -> None:
+    replace(checkout / "results" / "tiny.jsonl", '"retain_error_percent":', '"retain_error_percent":1')
+    assert "tiny.zip: its Records are not those of tiny.jsonl" in verify(checkout, rewrite=True).faults
+
+
+def test_what_nothing_vouches_for_is_said(checkout: Path) -> None:
+    assert verify(checkout).notes == []
+    (checkout / "results" / "tiny.zip").unlink()
+    (checkout / "sweeps" / "tiny.yaml").write_text(SWEEP.replace("finetune: {epochs: 1}", "finetune: {epochs: 2}"))
+    assert verify(checkout, rewrite=True).notes == [
+        "2 of 8 Records of tiny.jsonl are of earlier revisions of the code",
+        "no Outputs stand behind tiny.jsonl",
+    ]
 
 
 def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Path) -> None:
