@@ -54,6 +54,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.fisher
 	$(BIN)/python -m benchmarks.ntk
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.report
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }
