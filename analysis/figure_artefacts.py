@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_tim
 from analysis.embedding import embedding
 from analysis.figures import WARM_UP, ablation, ranks, time_bars, trade_off
 from analysis.lines import facts
-from analysis.load import all_records
+from analysis.load import Gathered, all_records
 from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, sweeps_of
@@ -27,17 +28,21 @@ CURVE = Path(__file__).resolve().parents[1] / "results" / "projection_curve.csv"
 SHOWN_SEED = 3  # of figures 2 and 3: the notebooks' seed of small scale
 
 
-def _complete(request: Request, artefact: Artefact) -> pd.DataFrame:
+def _complete(request: Request, artefact: Artefact) -> Gathered:
     """The Records of an artefact. Raises InputError if none is there, even of a partial request."""
     gathered = records_of(request, sweeps_of(request, artefact))
     if not len(gathered.records):
         raise InputError(f"{request.store}: holds no Record of {artefact.name}")
     show(holes_page(gathered.holes), [])
-    return gathered.records
+    return gathered
 
 
-def _saved(figure: Figure, request: Request, artefact: Artefact) -> list[Path]:
-    request.out.mkdir(parents=True, exist_ok=True)
+def _saved(figure: Figure, request: Request, artefact: Artefact, gathered: Gathered | None = None) -> list[Path]:
+    """The figure's files; one that lacks Records says so in itself."""
+    if gathered is not None and gathered.holes:
+        figure.suptitle(
+            f"partial: {len(gathered.holes)} Records are missing", x=0.99, ha="right", size="small", style="italic"
+        )
     paths = save(figure, request.out / artefact.name)
     show([], paths)
     return paths
@@ -45,17 +50,18 @@ def _saved(figure: Figure, request: Request, artefact: Artefact) -> list[Path]:
 
 def times(request: Request, artefact: Artefact) -> list[Path]:
     """Figure 4: time bars with standard errors, from exclusive cells on one kind of hardware, the first seed left out."""
-    return _saved(draw_time_bars(time_bars(_complete(request, artefact), warm_up=WARM_UP)), request, artefact)
+    gathered = _complete(request, artefact)
+    return _saved(draw_time_bars(time_bars(gathered.records, warm_up=WARM_UP)), request, artefact, gathered)
 
 
 def ablation_of(over: str) -> Callable[[Request, Artefact], list[Path]]:
     """Curves over a setting: λ with the paper's Table 5 in it, or η."""
 
     def make(request: Request, artefact: Artefact) -> list[Path]:
-        records = _complete(request, artefact)
-        of_table_5 = over == "method.lam" and set(records["dataset"]) == {"cifar5"}
-        curves = ablation(records, over, artefact.columns)
-        return _saved(draw_ablation(curves, _table_5() if of_table_5 else None), request, artefact)
+        gathered = _complete(request, artefact)
+        of_table_5 = over == "method.lam" and set(gathered.records["dataset"]) == {"cifar5"}
+        curves = ablation(gathered.records, over, artefact.columns)
+        return _saved(draw_ablation(curves, _table_5() if of_table_5 else None), request, artefact, gathered)
 
     return make
 
@@ -75,12 +81,14 @@ def solvers(request: Request, artefact: Artefact) -> list[Path]:
 
 def trade(request: Request, artefact: Artefact) -> list[Path]:
     """Forget error against retain error, label by label."""
-    return _saved(draw_trade_off(trade_off(_complete(request, artefact))), request, artefact)
+    gathered = _complete(request, artefact)
+    return _saved(draw_trade_off(trade_off(gathered.records)), request, artefact, gathered)
 
 
 def ranked(request: Request, artefact: Artefact) -> list[Path]:
     """Mean ranks by distance to Retrain."""
-    return _saved(draw_ranks(ranks(_complete(request, artefact), artefact.columns)), request, artefact)
+    gathered = _complete(request, artefact)
+    return _saved(draw_ranks(ranks(gathered.records, artefact.columns)), request, artefact, gathered)
 
 
 # -- Outputs ---------------------------------------------------------------------------------------------------------------
@@ -111,7 +119,7 @@ def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, S
     if request.store.endswith(ARCHIVE):
         archive = Archive(Path(request.store))
         return archive.records, archive
-    records = _complete(request, artefact)
+    records = _complete(request, artefact).records
     return records, StoredOutputs(Store.open(request.store, create=False))
 
 
@@ -131,13 +139,12 @@ def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: s
 
 def reported(request: Request, artefact: Artefact) -> list[Path]:
     """One HTML file of every Record of a sweep, or of the whole store; holes are marked, nothing is refused."""
-    if request.sweeps:
-        marked = Request(**{**vars(request), "partial": True})
-        gathered = records_of(marked, sweeps_of(request, artefact))
-        records, holes = gathered.records, [cell.title for cell in gathered.holes]
-    else:
-        records, holes = all_records(request.store), []
-    title = ", ".join(Path(path).stem for path in request.sweeps) or Path(request.store).name
-    paths = [write_report(records, holes=holes, title=title, folder=request.out)]
+    sweeps = sweeps_of(request, artefact)
+    gathered = (
+        records_of(replace(request, partial=True), sweeps) if sweeps else Gathered(all_records(request.store), [])
+    )
+    title = ", ".join(sweep.name for sweep in sweeps.values()) or Path(request.store).name
+    holes, reading = [cell.title for cell in gathered.holes], reading_of(sweeps)
+    paths = [write_report(gathered.records, holes=holes, title=title, folder=request.out, reading=reading)]
     show([], paths)
     return paths

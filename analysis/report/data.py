@@ -47,7 +47,7 @@ class Part:
 # -- Records apart ---------------------------------------------------------------------------------------------------------
 
 
-def parts(records: pd.DataFrame) -> list[Part]:
+def parts(records: pd.DataFrame, reading: str | None = None) -> list[Part]:
     """The Records of each data set, architecture and forget request, apart until only seeds and repeats are averaged."""
     found: list[Part] = []
     if records.empty:
@@ -55,7 +55,7 @@ def parts(records: pd.DataFrame) -> list[Part]:
     records = records.reset_index(drop=True)
     for _, group in records.groupby(list(GROUP), sort=False):
         named = group.assign(label=_row_names(group))
-        found += [_part(part, apart) for apart, part in _split(named)]
+        found += [_part(part, apart, reading) for apart, part in _split(named)]
     return found
 
 
@@ -80,7 +80,7 @@ def _split(named: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield apart, named[[each == apart for each in words]]
 
 
-def _part(records: pd.DataFrame, apart: str) -> Part:
+def _part(records: pd.DataFrame, apart: str, reading: str | None) -> Part:
     """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
@@ -90,7 +90,7 @@ def _part(records: pd.DataFrame, apart: str) -> Part:
         for label, key in zip(records["label"], records["key"], strict=True)
     ]
     records = records.assign(label=names)
-    (table,) = tables(records, METRIC_COLUMNS, dict.fromkeys(names))
+    (table,) = tables(records, METRIC_COLUMNS, dict.fromkeys(names), reading)
     positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
     return Part(table, apart, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 

@@ -25,22 +25,25 @@ LONG = 50  # characters, from which a fact takes two columns
 PAGE = Path(__file__).with_name("page")
 
 
-def write_report(records: pd.DataFrame, *, holes: Sequence[str], title: str, folder: Path) -> Path:
+def write_report(
+    records: pd.DataFrame, *, holes: Sequence[str], title: str, folder: Path, reading: str | None = None
+) -> Path:
     """`report.html` in `folder`, which is made if absent; the file appears whole or not at all. Raises OSError.
 
     `records`: one row for each Record, as `load_records` gives them, possibly none. `holes`: titles of cells without one.
+    `reading`: of the labels that share its method the only one that is tested against Retrain.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     unfinished = path.with_name(f".{FILE}.part")
-    unfinished.write_text(page(records, holes=holes, title=title), encoding="utf-8")
+    unfinished.write_text(page(records, holes=holes, title=title, reading=reading), encoding="utf-8")
     return unfinished.replace(path)
 
 
-def page(records: pd.DataFrame, *, holes: Sequence[str], title: str) -> str:
+def page(records: pd.DataFrame, *, holes: Sequence[str], title: str, reading: str | None = None) -> str:
     """The report as text: the same Records give the same text."""
     records = records.reset_index(drop=True)
-    found = parts(records)
+    found = parts(records, reading)
     known = marks(map(str, records["label"])) if "label" in records else {}
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     return Template((PAGE / "page.html").read_text(encoding="utf-8")).substitute(
