@@ -18,6 +18,8 @@ from analysis.load import load_sweep
 from analysis.published import published
 from analysis.rescore import record_lines
 
+pytestmark = pytest.mark.slow  # plans every sweep of the paper
+
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.columns and artefact.published]
 
 

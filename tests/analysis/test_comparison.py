@@ -66,12 +66,14 @@ def _of(name: str, values: np.ndarray) -> list[dict]:
     return seeds(name, ERROR, *values.tolist(), method="retrain" if name == "retrain" else name)
 
 
+@pytest.mark.slow
 def test_an_independent_retraining_is_called_different_in_at_most_1_table_of_20() -> None:
     generator = np.random.default_rng(0)
     flagged = [any(map(family(simulated_differences(generator, 5)).found, NAMES)) for _ in range(1000)]
     assert 0 < np.mean(flagged) <= 0.05
 
 
+@pytest.mark.slow
 def test_a_difference_of_five_standard_deviations_is_found_at_five_seeds() -> None:
     generator = np.random.default_rng(3)
     found = [family(simulated_differences(generator, 5, 5.0)).found("m7") for _ in range(300)]
@@ -120,6 +122,7 @@ def test_the_line_without_signal_is_simulated_at_the_tables_size() -> None:
     assert any(line.startswith("no signal:") for line in caption(table))
 
 
+@pytest.mark.slow
 def test_stored_lines_without_signal_are_what_a_simulation_gives() -> None:
     scores = simulated_attacks(25, 60)
     known = no_signal_percent(25)

@@ -36,6 +36,8 @@ from analysis.statistics import mean_interval
 from analysis.style import looks, save
 from analysis.trajectory import solver_trajectory, trajectory
 
+pytestmark = pytest.mark.slow  # Matplotlib and t-SNE: 20 s of one core
+
 TITLE = "digits (allcnn × 0.12)\nforget 25 of class 3"
 ERRORS = ("retain_error_percent", "forget_error_percent")
 

@@ -20,6 +20,8 @@ from analysis.report.grids import PAGE
 from analysis.tables import tables
 from analysis.words import caption, pieces
 
+pytestmark = pytest.mark.slow  # builds dozens of reports: 20 s of one core
+
 VOID = {"meta", "input", "link", "br"}
 NASTY = """<script>alert("x")</script> 'q' & \u2028 </SCRIPT>"""
 

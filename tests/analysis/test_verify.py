@@ -19,6 +19,8 @@ from analysis.load import load_sweep
 from analysis.rescore import record_lines, rescore, rows_of, write_archive
 from analysis.verify import ROOT, verify
 
+pytestmark = pytest.mark.slow  # whole checkouts, ours among them
+
 SWEEP = """
 name: tiny
 grid:
