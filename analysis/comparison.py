@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Family:
     """Tests of one metric: p by row, adjusted by Holm; `size` tests in all, those without spread included.
 
     `detectable` is the mean difference, in the metric's unit, that a test of this family would find with 80 % power at Holm's
-    first step; None where no row has spread.
+    first step in a row whose spread is the median of the rows', as rows differ in it; None where no row has spread.
     """
 
     p: dict[str, float]
@@ -54,10 +55,10 @@ def family(differences: Mapping[str, Sequence[float]]) -> Family:
     """
     tested = {row: values for row, values in differences.items() if len(values) > 1 and not alike(values)}
     p = {row: float(ttest_1samp(values, 0.0).pvalue) for row, values in tested.items()}
-    deviations = [np.std(values, ddof=1) for values in tested.values()]
+    deviations = [float(np.std(values, ddof=1)) for values in tested.values()]
     seeds = min(map(len, differences.values()))
-    pooled = math.sqrt(float(np.mean(np.square(deviations)))) if deviations else 0.0
-    detectable = detectable_difference(pooled, seeds, len(differences)) if deviations and seeds > 1 else None
+    found = deviations and seeds > 1
+    detectable = detectable_difference(statistics.median(deviations), seeds, len(differences)) if found else None
     return Family(holm(p, len(differences)), len(differences), seeds, detectable)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analysis.columns import Column
 from analysis.comparison import FEWEST_SEEDS, Family
-from analysis.statistics import LEVEL, Count, Estimate
+from analysis.statistics import ALIKE, LEVEL, Count, Estimate
 from analysis.tables import FLOOR, NO_SIGNAL, Row, Table
 
 NOTHING, MINUS, FOUND = "–", "−", " *"
@@ -83,8 +83,8 @@ def _first_digit(value: float) -> int:
 
 
 def _exact(value: float, decimals: int, signed: bool) -> str:
-    """A value without spread, of which rounding may not make a zero."""
-    if value and abs(value) < 0.5 * 10**-decimals:
+    """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
+    if abs(value) > ALIKE and abs(value) < 0.5 * 10**-decimals:
         return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS)
     return _number(value, decimals, signed)
 
@@ -280,7 +280,8 @@ def _significance(table: Table) -> list[str]:
     )
     return [
         claim,
-        f"smallest difference to retrain that would be found with 80 % power (two-sided, Holm's first step of {size}): {found}",
+        "smallest difference to retrain that would be found with 80 % power in a row of median spread (two-sided, Holm's first "
+        f"step of {size}): {found}",
     ]
 
 

@@ -95,7 +95,7 @@ def test_what_is_found_is_marked_among_the_differences_alone() -> None:
     marked = {line[0] for line in differences.lines if line[1].endswith(FOUND)}
     assert marked == {"m7"}
     assert not any(text.endswith(FOUND) for line in values.lines for text in line)
-    assert any("80 % power" in line and "Holm's first step of 8" in line for line in caption(table))
+    assert any("80 % power" in line and "Holm's first step of 8)" in line for line in caption(table))
 
 
 def test_of_adaprobs_readings_only_the_compared_one_is_in_the_family() -> None:
