@@ -62,10 +62,21 @@ def gather(
         holes.update({cell.key: cell for cell in missing})
         lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
     if lines and not partial:
-        raise InputError(*lines)
+        raise InputError(*_no_store(location), *lines)
     frames = [frame for frame in frames if len(frame)]
     records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return Gathered(records.drop_duplicates("key") if frames else records, list(holes.values()))
+
+
+def _no_store(location: str) -> list[str]:
+    """A line where nothing is found because there is no store: the path may be mistyped."""
+    if location.endswith(LINES):
+        return []
+    try:
+        Store.open(location, create=False)
+    except NoStore as error:
+        return list(error.faults)
+    return []
 
 
 def _missing_lines(

@@ -107,6 +107,8 @@ def test_a_corrupt_record_is_a_missing_one(folder: Path, tmp_path: Path, capsys:
 
 def test_bad_input_and_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--store", str(tmp_path / "none"), "--sweep", str(ROOT / "sweeps/quickstart.yaml")]) == 2
-    assert capsys.readouterr().err.startswith("error: store ")
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: store ")
+    assert "48 of 48 Records are missing; make them with:  adaprob-ray run" in errors
     assert main(["compare", "--sweep", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read" in capsys.readouterr().err
