@@ -48,7 +48,7 @@ def provenance(records: pd.DataFrame) -> Provenance:
         return several(records[name]) if name in records else []
 
     exclusive = int((records["exclusive"] == True).sum()) if "exclusive" in records else 0  # noqa: E712  (may hold None)
-    commits = [_commit(row) for _, row in records.iterrows()] if "commit" in records else []
+    commits = [commit_words(row) for _, row in records.iterrows()] if "commit" in records else []
     return Provenance(
         precisions=values("precision"),
         devices=values("device"),
@@ -59,15 +59,17 @@ def provenance(records: pd.DataFrame) -> Provenance:
     )
 
 
-def _commit(record: pd.Series[Any]) -> str:
-    short = str(record["commit"])[:COMMIT_DIGITS]
+def commit_words(record: pd.Series[Any]) -> str:
+    """A short commit; `+dirty` where the checkout held changes."""
+    short = str(record.get("commit", "unknown"))[:COMMIT_DIGITS]
     return f"{short}+dirty" if record.get("run_dirty") is True else short
 
 
 def several(column: pd.Series[Any]) -> list[str]:
     """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
-    return list(dict.fromkeys("none" if _is_empty(value) else str(value) for value in column))
+    return list(dict.fromkeys("none" if is_empty(value) else str(value) for value in column))
 
 
-def _is_empty(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
+    """Whether a column does not apply to a Record: None, or what pandas makes of it."""
     return value is None or (isinstance(value, float) and value != value)

@@ -28,6 +28,7 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs, evaluation_of
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import forget_request
+from analysis.provenance import is_empty
 from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
 
 ARCHIVE = ".zip"
@@ -104,13 +105,9 @@ def record_lines(records: pd.DataFrame) -> str:
     """A JSON object a line, in the order given, names sorted; what does not apply is left out."""
     text = io.StringIO()
     for record in rows_of(records):
-        known = {name: value for name, value in record.items() if not _is_empty(value)}
+        known = {name: value for name, value in record.items() if not is_empty(value)}
         text.write(json.dumps(known, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
     return text.getvalue()
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import pandas as pd
 from adaprob_ray.catalogue import METRICS
 from analysis.columns import metric_columns
 from analysis.grouping import GROUP
-from analysis.provenance import COMMIT_DIGITS, several
+from analysis.provenance import several
 from analysis.statistics import Estimate
 from analysis.tables import Table, tables
 from analysis.words import heading
@@ -136,11 +136,6 @@ def exact(estimate: Estimate, unit: str) -> str:
 
 
 # -- cells -----------------------------------------------------------------------------------------------------------------
-
-
-def commit_words(record: pd.Series[Any]) -> str:
-    """A short commit; `+dirty` where the checkout held changes."""
-    return str(record.get("commit", "unknown"))[:COMMIT_DIGITS] + ("+dirty" if record.get("run_dirty") is True else "")
 
 
 def embedded(records: pd.DataFrame, found: list[Part]) -> dict[str, Any]:

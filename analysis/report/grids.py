@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import Column, column
-from analysis.provenance import several
-from analysis.report.data import KEY_DIGITS, Part, commit_words, exact, plain
+from analysis.provenance import commit_words, several
+from analysis.report.data import KEY_DIGITS, Part, exact, plain
 from analysis.report.html import Html, element, join
 from analysis.report.marks import Mark
 from analysis.statistics import Estimate
