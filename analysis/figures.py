@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 
 from adaprob_ray.errors import InputError, unknown_name
 from analysis.columns import Column, column
-from analysis.lines import Group, Line, facts, groups, seed_means
+from analysis.grouping import seed_means
+from analysis.lines import Group, Line, facts, groups
 from analysis.provenance import several
 from analysis.statistics import Estimate, mean_interval, share_interval
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, unknown_name
 from analysis.provenance import several
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
@@ -49,3 +49,11 @@ def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
         raise InputError(
             f"{row}: would average over key: two Records of seed {record['seed']}, repeat {record['repeat']}"
         )
+
+
+def seed_means(records: pd.DataFrame, column: str) -> dict[int, float]:
+    """seed → mean over its repeats; a seed without a value is left out. Raises InputError for an unknown column."""
+    if column not in records:
+        raise InputError(unknown_name("column", column, map(str, records)))
+    values = records[column].astype(float).groupby(records["seed"]).mean().dropna()
+    return {int(str(seed)): float(value) for seed, value in values.items()}

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.catalogue import METHODS
-from adaprob_ray.errors import InputError, unknown_name
 from analysis.grouping import GROUP, refuse_to_average, split_by_settings
 from analysis.provenance import provenance
 
@@ -70,14 +69,6 @@ def _title(group: Mapping[str, Any]) -> str:
     match = re.fullmatch(r"(\d+)of(\d+)", group["forget"])
     request = f"{match[1]} of class {match[2]}" if match else re.sub(r"^class(\d+)$", r"class \1", group["forget"])
     return f"{group['dataset']} ({group['architecture']}{filters}{pool})\nforget {request}"
-
-
-def seed_means(records: pd.DataFrame, column: str) -> dict[int, float]:
-    """seed → mean over its repeats; a seed without a value is left out. Raises InputError for an unknown column."""
-    if column not in records:
-        raise InputError(unknown_name("column", column, map(str, records)))
-    values = records[column].astype(float).groupby(records["seed"]).mean().dropna()
-    return {int(str(seed)): float(value) for seed, value in values.items()}
 
 
 def facts(records: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell, forget_words
 from adaprob_ray.sweep.plan import only
 from adaprob_ray.sweep.spec import Sweep
+from analysis.grouping import GROUP
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
 
@@ -169,6 +170,5 @@ def in_order_of_groups(records: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
     places = {
         group: place for place, group in enumerate(dict.fromkeys(tuple(group_of(cell).values()) for cell in cells))
     }
-    names = ["dataset", "test_pool", "architecture", "filters", "forget"]
-    order = [places.get(tuple(row), len(places)) for row in records[names].itertuples(index=False)]
+    order = [places.get(tuple(row), len(places)) for row in records[list(GROUP)].itertuples(index=False)]
     return records.iloc[sorted(range(len(records)), key=order.__getitem__)].reset_index(drop=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from adaprob_ray.sweep.cell import Cell
@@ -74,10 +75,11 @@ def reading_of(sweeps: Mapping[str, Sweep]) -> str | None:
     return next((sweep.file.reading for sweep in sweeps.values() if sweep.file.reading), None)
 
 
-def tables_in(gathered: Gathered, sweeps: Mapping[str, Sweep], columns: Sequence[Column]) -> list[Table]:
-    if not len(gathered.records):
+def tables_in(records: pd.DataFrame, sweeps: Mapping[str, Sweep], columns: Sequence[Column]) -> list[Table]:
+    """A table for each group; none where there is no Record, which has no columns either."""
+    if not len(records):
         return []
-    return tables(gathered.records, columns, labels_of(sweeps), reading_of(sweeps))
+    return tables(records, columns, labels_of(sweeps), reading_of(sweeps))
 
 
 def holes_page(holes: Sequence[Cell]) -> list[Page]:

@@ -34,15 +34,8 @@ from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
 ARCHIVE = ".zip"
 OUTPUTS, RECORDS = "outputs.safetensors", "records.jsonl"
 REFERENCES = ("original", "retrain", "retrain_independent")
-SHARED = (
-    "dataset",
-    "test_pool",
-    "architecture",
-    "filters",
-    "forget",
-    "precision",
-    "seed",
-)  # by a model and its references
+# What a model shares with its references.
+SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
 Metric = Callable[[Evaluation], Any]
 
 
@@ -141,12 +134,10 @@ def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFra
 
     Raises InputError that names the cell where the metric fails or says anything but numbers.
     """
-    lines = []
-    for own in with_references(records):
-        for record in rows_of(own):
-            scores = _scores(metric, evaluation_in(record, own, source), record)
-            lines.append({name: record[name] for name in ("key", *SHARED, "label", "repeat")} | scores)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(
+        {name: record[name] for name in ("key", *SHARED, "label", "repeat")} | _scores(metric, evaluation, record)
+        for record, evaluation in evaluations(records, source)
+    )
 
 
 def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -155,11 +146,12 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {str(name): value for name, value in record.items()}
 
 
-def with_references(records: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Records apart that share their references: one split and seed, one recipe and pretraining."""
+def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
+    """Each Record with what a metric reads, by the references of its split and seed, recipe and pretraining."""
     recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
     for _, own in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
-        yield own
+        for record in rows_of(own):
+            yield record, evaluation_in(record, own, source)
 
 
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:

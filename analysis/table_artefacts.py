@@ -9,7 +9,7 @@ from analysis.claims import FORGET, SECONDS, claim_numbers, claims, claims_page
 from analysis.columns import Column, column, metric_columns
 from analysis.fidelity import concerns, judgements
 from analysis.figures import WARM_UP, mixed_hardware, timed_alone
-from analysis.load import Gathered, group_of
+from analysis.load import group_of
 from analysis.paper_tables import judged_numbers, paper_page
 from analysis.published import published
 from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
@@ -24,7 +24,7 @@ def compare(request: Request, artefact: Artefact) -> list[Path]:
     ((_, sweep),) = sweeps.items()
     columns = _chosen(metric_columns(sweep.file.metrics), request.metrics)
     gathered = records_of(request, sweeps)
-    found = tables_in(gathered, sweeps, columns)
+    found = tables_in(gathered.records, sweeps, columns)
     holes = holes_page(gathered.holes)
     pages = [*(page(table, MARKDOWN_WIDTH) for table in found), *holes]
     paths = write(pages, comma_separated(found, sweep.name), f"compare-{sweep.name}", request.out)
@@ -49,7 +49,7 @@ def paper_table(request: Request, artefact: Artefact) -> list[Path]:
     entries = published(artefact.published)
     sweeps = sweeps_of(request, artefact)
     gathered = records_of(request, sweeps, lambda cell: any(concerns(entry, group_of(cell)) for entry in entries))
-    found = tables_in(gathered, sweeps, [column(name) for name in artefact.columns])
+    found = tables_in(gathered.records, sweeps, [column(name) for name in artefact.columns])
     judged = [(table, judgement) for table in found for judgement in judgements(entries, table)]
     holes = holes_page(gathered.holes)
     pages = [*(paper_page(table, entries, MARKDOWN_WIDTH) for table in found), *holes]
@@ -77,7 +77,7 @@ def claimed(request: Request, artefact: Artefact) -> list[Path]:
     found = [
         table
         for records, name in ((gathered.records, FORGET), (alone, SECONDS))
-        for table in tables_in(Gathered(records, []), sweeps, [column(name)])
+        for table in tables_in(records, sweeps, [column(name)])
         if claims(table)
     ]
     numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])

@@ -15,7 +15,7 @@ import pandas as pd
 from adaprob_ray.sweep.spec import REFERENCES
 from analysis.columns import Column
 from analysis.comparison import Family, family, no_signal_percent
-from analysis.grouping import GROUP, refuse_to_average, split_by_settings
+from analysis.grouping import GROUP, refuse_to_average, seed_means, split_by_settings
 from analysis.provenance import Provenance, provenance, several
 from analysis.statistics import Estimate, mean_interval, paired_difference, paired_distance, share_interval
 
@@ -129,11 +129,7 @@ def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
 
 def _seeds(records: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Seeds]:
     """Column → seed → mean over repeats; seeds without a value are left out."""
-    found = {}
-    for column in columns:
-        values = records[column.name].astype(float).groupby(records["seed"]).mean().dropna()
-        found[column.name] = {int(str(seed)): float(value) for seed, value in values.items()}
-    return found
+    return {column.name: seed_means(records, column.name) for column in columns}
 
 
 def _row(label: str, settings: str, records: pd.DataFrame, columns: Sequence[Column], retrain: dict[str, Seeds]) -> Row:

@@ -29,7 +29,7 @@ from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
 from analysis.published import published
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
-from analysis.rescore import Archive, evaluation_in, record_lines, rows_of, with_references
+from analysis.rescore import Archive, evaluations, record_lines
 from analysis.tables import Table, tables
 from analysis.words import page, pieces
 
@@ -180,7 +180,7 @@ def _archive(path: Path) -> Checked:
     """Every metric of every Record, computed again from the Outputs in the archive."""
     archive = Archive(path)
     numbers, faults = 0, _other_lines(path, archive)
-    for record, evaluation in evaluations(archive):
+    for record, evaluation in evaluations(archive.records, archive):
         for name, value in _computed(record, evaluation).items():
             numbers += 1
             if not _same(value, record.get(name)):
@@ -197,13 +197,6 @@ def _other_lines(path: Path, archive: Archive) -> list[str]:
     if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
         return [f"{path.name}: its Records are not those of {beside.name}"]
     return []
-
-
-def evaluations(archive: Archive) -> Iterator[tuple[dict[str, Any], Evaluation]]:
-    """Each Record of an archive with what its metrics read."""
-    for own in with_references(archive.records):
-        for record in rows_of(own):
-            yield record, evaluation_in(record, own, archive)
 
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from string import Template
 
 import pandas as pd
 
+from analysis.render import write_whole
 from analysis.report.data import Part, embedded, parts
 from analysis.report.dots import dots
 from analysis.report.facts import facts, warnings
@@ -34,10 +35,7 @@ def write_report(
     `reading`: of the labels that share its method the only one that is tested against Retrain.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    unfinished = path.with_name(f".{FILE}.part")
-    unfinished.write_text(page(records, holes=holes, title=title, reading=reading), encoding="utf-8")
-    return unfinished.replace(path)
+    return write_whole(folder / FILE, page(records, holes=holes, title=title, reading=reading))
 
 
 def page(records: pd.DataFrame, *, holes: Sequence[str], title: str, reading: str | None = None) -> str:
