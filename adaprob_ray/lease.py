@@ -244,6 +244,11 @@ class Attempt:
         self._store._put(f"attempts/{self.key}/{self.number}/{name}", data)
         self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
+    def keep(self, checkpoint: bytes) -> None:
+        """Put or replace what this attempt leaves to the next one, should it not end itself: no artefact, see the store."""
+        self._require_open()
+        self._store._put(f"checkpoints/{self.key}/{self.number}", _sealed(checkpoint))
+
     def commit(self, facts: Mapping[str, Any]) -> None:
         """Make the cell done with the files written so far and `facts` (JSON).
 
@@ -343,6 +348,16 @@ class LeaseWatcher:
             return False
         # A listing may be old: NFS caches folders for longer than a lease lasts. Opening the object itself does not.
         return not self._heard(sight, store.beat_token(key, sight.number))
+
+
+def _sealed(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode() + data
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """What was sealed; None if it is not whole."""
+    content = data[64:]
+    return content if _sealed(content) == data else None
 
 
 def require(pattern: re.Pattern[str], text: str, what: str) -> str:

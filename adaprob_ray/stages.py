@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS
+from adaprob_ray.checkpoint import Checkpoint, Checkpoints, TrainingState
 from adaprob_ray.data.batches import Part, Parts, load_parts
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
@@ -38,13 +39,17 @@ WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series
 
 @dataclass(kw_only=True)
 class Workspace:
-    """Where a cell runs. `report(step, **scalars)` is told every scalar of a series; `deadline` is on the monotonic clock."""
+    """Where a cell runs. `report(step, **scalars)` is told every scalar of a series; `deadline` is on the monotonic clock.
+
+    `checkpoints`: where a training goes on from if an earlier attempt did not end; None to begin anew each time.
+    """
 
     store: Reader
     data_root: Path
     device: torch.device
     report: Callable[..., None]
     deadline: float | None = None
+    checkpoints: Checkpoints | None = None
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def record_series(self, step: int, **scalars: float) -> None:
@@ -54,6 +59,13 @@ class Workspace:
         for name, value in scalars.items():
             self.series.setdefault(name, []).append((step, float(value)))
         self.report(step, **scalars)
+
+    def continue_series(self, series: Mapping[str, list[tuple[int, float]]]) -> None:
+        """Take over what an earlier attempt recorded, and pass it on again."""
+        for name, points in series.items():
+            self.series[name] = list(points)
+            for step, value in points:
+                self.report(step, **{name: value})
 
 
 @dataclass(frozen=True)
@@ -157,11 +169,30 @@ def _series_bytes(workspace: Workspace) -> bytes:
 
 
 def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, purpose: str) -> dict[str, Any]:
-    """Fit `model` in place by the cell's recipe; returns facts."""
+    """Fit `model` in place by the cell's recipe, from the last checkpoint if there is one; returns facts."""
     settings = cell.settings
     start = snapshot(model)
     generator = torch.Generator().manual_seed(seed_for(settings["seed"], 0, purpose))
-    with measured(model, workspace.device, PassCounter()) as cost:
+    counter = PassCounter()
+    earlier = _last_checkpoint(workspace)
+    if earlier is not None:
+        counter.forward, counter.backward = earlier.forward, earlier.backward
+        workspace.continue_series(earlier.series)
+    spent = 0.0 if earlier is None else earlier.seconds
+    began = time.perf_counter()
+
+    def keep(state: Callable[[], TrainingState]) -> None:
+        if workspace.checkpoints is not None and workspace.checkpoints.due():
+            checkpoint = Checkpoint(
+                state=state(),
+                seconds=spent + time.perf_counter() - began,
+                forward=counter.forward,
+                backward=counter.backward,
+                series=workspace.series,
+            )
+            workspace.checkpoints.keep(checkpoint.to_bytes())
+
+    with measured(model, workspace.device, counter) as cost:
         last = fit(
             model,
             part,
@@ -169,13 +200,22 @@ def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, pur
             generator=generator,
             precision=settings["precision"],
             report=workspace.record_series,
+            start_from=None if earlier is None else earlier.state,
+            after_epoch=keep,
         )
+    cost["seconds"] += spent
     return {
         **{f"training_{name}" if name == "seconds" else name: value for name, value in cost.items()},
         "last_epoch_loss": last.loss,
         "last_epoch_error_percent": last.error_percent,
         "start_distance": distance(model.parameters(), start),
+        "run_continued_after_epochs": 0 if earlier is None else earlier.state.epoch,
     }
+
+
+def _last_checkpoint(workspace: Workspace) -> Checkpoint | None:
+    data = None if workspace.checkpoints is None else workspace.checkpoints.last()
+    return None if data is None else Checkpoint.from_bytes(data)
 
 
 def pretrain(cell: Cell, workspace: Workspace) -> Product:

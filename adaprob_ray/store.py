@@ -9,6 +9,7 @@
     cells/KEY/released/N      interrupted on purpose; the cell is free at once
     cells/KEY/revoked/N       the attempt counts no more, and why
     attempts/KEY/N/NAME       the artefacts
+    checkpoints/KEY/N         how far attempt N has come, replaced as it goes on; gone once the cell is done
 
 A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object appears
 whole or not at all, none of an ended attempt changes, and no number is used twice: so whatever stops at whatever
@@ -48,13 +49,14 @@ from adaprob_ray.lease import (
     now,
     require,
     token_of,
+    unsealed,
 )
 
 __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "LeaseWatcher", "Store"]
 
 FORMAT = 1
 SCHEMES = ("s3", "gs", "az")
-RESERVED = ("cells", "attempts", "store.json")
+RESERVED = ("cells", "attempts", "checkpoints", "store.json")
 # The default goes on for three minutes: too long for a mistyped endpoint, and longer than a lease lives.
 RETRY: Any = {"max_retries": 10, "retry_timeout": timedelta(seconds=30)}
 
@@ -233,6 +235,26 @@ class Store:
             return None
         lease.HEART.watch(attempt)
         return attempt
+
+    # --- checkpoints
+
+    def checkpoint(self, key: str) -> bytes | None:
+        """What the newest attempt that kept a whole one left, by `Attempt.keep`; None without one."""
+        for path in sorted(self._checkpoints(key), key=lambda path: int(path.rpartition("/")[2]), reverse=True):
+            data = self._get(path)
+            if data is not None and (content := unsealed(data)) is not None:
+                return content
+        return None
+
+    def drop_checkpoints(self, key: str) -> None:
+        """Delete them: the cell is done."""
+        paths = self._checkpoints(key)
+        if paths:
+            with self._storage():
+                obstore.delete(self._objects, paths)
+
+    def _checkpoints(self, key: str) -> list[str]:
+        return [entry["path"] for entry in self._list(f"checkpoints/{require(_KEY, key, 'cell key')}")]
 
     # --- texts beside the cells
 

@@ -9,12 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaprob_ray.checkpoint import TrainingState
 from adaprob_ray.data.batches import Batch, Paired, Part
 from adaprob_ray.errors import Diverged
 from adaprob_ray.sweep.settings import hyper
@@ -195,16 +197,25 @@ def fit(
     generator: torch.Generator,
     precision: str,
     report: Callable[..., None],
+    start_from: TrainingState | None = None,
+    after_epoch: Callable[[Callable[[], TrainingState]], None] = lambda state: None,
 ) -> Epoch:
-    """Train by a recipe; the anchor of `decay_to_start` is the model as it is given. Returns the last epoch."""
+    """Train by a recipe; the anchor of `decay_to_start` is the model as it is given. Returns the last epoch.
+
+    `start_from`: go on from this state, which `after_epoch`, offered a way to take it after each epoch, once kept.
+    """
     optimizer = sgd(model, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     pull = pull_to_start(model, recipe)
     set_mode(model, recipe.batch_norm)
-    epoch = Epoch(math.nan, math.nan)
-    for number in range(1, recipe.epochs + 1):
+    done, epoch = 0, Epoch(math.nan, math.nan)
+    if start_from is not None:
+        start_from.put_back(model, optimizer, generator)
+        done, epoch = start_from.epoch, Epoch(start_from.loss, start_from.error_percent)
+    for number in range(done + 1, recipe.epochs + 1):
         batches = part.batches(recipe.batch_size, generator)
         epoch = train_epoch(model, batches, cross_entropy, optimizer, precision=precision, pull=pull)
         report(number, loss=epoch.loss, error_percent=epoch.error_percent)
+        after_epoch(partial(TrainingState.of, model, optimizer, generator, epoch=number, **epoch._asdict()))
     return epoch
 
 

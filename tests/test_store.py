@@ -156,6 +156,37 @@ def test_release_frees_at_once(store: Store) -> None:
     assert store.log(KEY).released == {1, 2}
 
 
+def test_a_checkpoint_is_left_to_the_next_attempts_until_the_cell_is_done(store: Store) -> None:
+    assert store.checkpoint(KEY) is None
+    first = begin(store)
+    first.keep(b"one epoch")
+    first.keep(b"two epochs")
+    assert store.checkpoint(KEY) == b"two epochs"
+    first.release()
+    with pytest.raises(StoreError, match="has ended"):
+        first.keep(b"three epochs")
+    for _ in range(10):  # a tenth attempt is newer than the second
+        attempt = begin(store)
+        attempt.keep(f"attempt {attempt.number}".encode())
+        attempt.release()
+    assert store.checkpoint(KEY) == b"attempt 11"
+    finish(store, weights=b"w")
+    store.drop_checkpoints(KEY)
+    store.drop_checkpoints(KEY)
+    assert store.checkpoint(KEY) is None
+    assert not [path for path in paths(store) if path.startswith("checkpoints")]
+
+
+@pytest.mark.parametrize("left", [b"", b"cut", b"\xff" * 80])
+def test_a_damaged_checkpoint_is_passed_over(store: Store, left: bytes) -> None:
+    for content in (b"older", b"newer"):
+        attempt = begin(store)
+        attempt.keep(content)
+        attempt.release()
+    store._put(f"checkpoints/{KEY}/2", left)
+    assert store.checkpoint(KEY) == b"older"
+
+
 def test_an_ended_attempt_does_nothing_more(store: Store) -> None:
     done, failed, released = finish(store), begin(store, "failed"), begin(store, "released")
     failed.fail("code", "", "")

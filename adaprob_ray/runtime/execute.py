@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 from adaprob_ray.catalogue import find_folders
 from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import seed_for
-from adaprob_ray.runtime.provenance import provenance
+from adaprob_ray.runtime.checkpoints import AttemptCheckpoints
+from adaprob_ray.runtime.provenance import fingerprint, provenance
 from adaprob_ray.runtime.source import KnownDead
 from adaprob_ray.runtime.tensorboard import CellBoard
 from adaprob_ray.stages import Product, Workspace
@@ -91,10 +92,12 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
     except StoreError as error:
         return Outcome("failed", time.monotonic() - start, describe(error))
     try:
-        product, facts = _produce(cell, job, store, gpu=gpu, exclusive=exclusive)
+        checkpoints = AttemptCheckpoints(store, attempt)
+        product, facts = _produce(cell, job, store, checkpoints, gpu=gpu, exclusive=exclusive)
         for name, data in product.files.items():
             attempt.write(name, data)
         attempt.commit(facts)
+        checkpoints.drop()
     except KeyboardInterrupt:
         attempt.release()
         raise
@@ -111,7 +114,9 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
     return Outcome("done", time.monotonic() - start)
 
 
-def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool) -> tuple[Product, dict[str, Any]]:
+def _produce(
+    cell: Cell, job: Job, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
+) -> tuple[Product, dict[str, Any]]:
     """What the stage leaves, and the facts to commit: the stage's own, and where and with what it ran."""
     start = time.perf_counter()
     threads = int(cell.resources.get("cpu", 1))
@@ -119,6 +124,7 @@ def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool)
     device = choose_device(gpu)
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
+    checkpoints.made_by = fingerprint(where)
     find_folders(job.data_root)
     with CellBoard(job.boards, cell) as board:
         limit = cell.resources.get("timeout_seconds")
@@ -128,6 +134,7 @@ def _produce(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool)
             device=device,
             report=board.scalars,
             deadline=None if limit is None else time.monotonic() + limit,
+            checkpoints=checkpoints,
         )
         product = _stage(job.stages, cell.stage)(cell, workspace)
         facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}

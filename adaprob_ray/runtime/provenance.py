@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,26 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+@functools.cache
+def _source_digest() -> str:
+    """Of every source file of this package, whatever its checkout says of itself."""
+    root = Path(adaprob_ray.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint(where: Mapping[str, Any]) -> str:
+    """Of all that decides a training's bits beside its cell: the source, the device, the threads, the libraries.
+
+    `where`: what `provenance` says.
+    """
+    words = [f"{name} {where[name]}" for name in ("device", "threads", "torch_version", "numpy_version")]
+    cpu = torch.backends.cpu.get_cpu_capability()
+    return hashlib.sha256("\n".join([_source_digest(), cpu, *words]).encode()).hexdigest()
 
 
 def device_words(device: torch.device) -> str:

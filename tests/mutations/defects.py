@@ -254,4 +254,22 @@ DEFECTS = (
         changes=((f"{METHODS}.fisher", "torch.randn(v.shape, generator=noise, ", "torch.randn(v.shape, "),),
         test=f"{CONTRACT}::test_the_same_seed_gives_the_same_weights_and_the_global_generator_is_left_alone[fisher]",
     ),
+    Defect(
+        name="resumed without momentum",
+        found="feared in ours: a training that goes on from a checkpoint of the weights alone ends somewhere else",
+        changes=(
+            (
+                "adaprob_ray.checkpoint",
+                "zip(_parameters(optimizer), self.momenta, strict=True)",
+                "zip(_parameters(optimizer)[:0], self.momenta, strict=False)",
+            ),
+        ),
+        test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
+    ),
+    Defect(
+        name="resumed with another order",
+        found="feared in ours: the order of a resumed training starts anew, and its rows come in other batches",
+        changes=(("adaprob_ray.checkpoint", 'generator.set_state(self.generators["order"])', "pass"),),
+        test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
+    ),
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from adaprob_ray.runtime import checkpoints
 from adaprob_ray.stages import STAGES, Product, Workspace
 from adaprob_ray.sweep.cell import Cell
 
@@ -75,6 +76,27 @@ def together(cell: Cell) -> None:
         time.sleep(0.02)
 
 
+def stopping(stage: Stage) -> Stage:
+    """Interrupts each cell named in ADAPROB_TEST_STOP, or kills it (ADAPROB_TEST_KILL), at the end of its second-last epoch."""
+
+    def run(cell: Cell, workspace: Workspace) -> Product:
+        report, last = workspace.report, cell.settings.get("recipe", {}).get("epochs", 0)
+
+        def stop(step: int, **scalars: float) -> None:
+            report(step, **scalars)
+            if step == last - 1 and asked("ADAPROB_TEST_STOP", cell):
+                raise KeyboardInterrupt
+            if step == last - 1 and asked("ADAPROB_TEST_KILL", cell):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        workspace.report = stop
+        checkpoints.PERIOD_SECONDS, checkpoints.MOST_OF_TIME = 0.0, 1e9  # one after each epoch
+        return stage(cell, workspace)
+
+    return run
+
+
 FAILING = before(fail_at_adaprob)
 TROUBLE = before(trouble)
 TOGETHER = before(together)
+STOPPING = {name: stopping(stage) for name, stage in STAGES.items()}
