@@ -67,6 +67,8 @@ def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: 
     one = name in ("compare", "archive")
     about = f"the sweep file (YAML) whose Records are wanted{f' ({files})' if files else ''}"
     command.add_argument("--sweep", nargs=1 if one else "+", required=one, default=(), help=about)
+    if name == "costs":
+        return
     command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
     command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")
     if name == "compare":

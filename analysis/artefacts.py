@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.figure_artefacts import ablation_of, maps, ranked, reported, solvers, times, trade
 from analysis.output_artefacts import archive, rescored, verified
 from analysis.request import Artefact
-from analysis.table_artefacts import claimed, compare, paper_table, recipes
+from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes
 
 ERRORS = ("test_error_percent", "retain_error_percent", "forget_error_percent")
 FORGET_DIVERGENCES = (
@@ -17,6 +17,10 @@ ATTACKS = ("membership_accuracy_percent", "membership_auc_percent")
 TARGETS = ("target_retain_error_percent", "target_forget_error_percent")
 RANKED = (*ERRORS, ATTACKS[0], "kl_forget_nats", "kl_test_nats")
 NOTEBOOKS = ("notebook_small", "notebook_large")
+SMALL_SCALE = ("small_all", "table5", "ablation_lambda", "ablation_eta", "figure2")
+LARGE_SCALE = (
+    "figure4_class", "figure4_selective", "notebook_membership", "table2", "table1_large", "table3_large", "notebook_cifar100",
+)  # fmt: skip
 
 _ALL = (
     Artefact("compare", "label x metric tables of any sweep", compare),
@@ -52,6 +56,7 @@ _ALL = (
     Artefact("trade_off", "forget error against retain error", trade, ("small_all",)),
     Artefact("ranks", "mean ranks by distance to Retrain", ranked, ("small_all",), columns=RANKED),
     Artefact("solvers", "residual against passes of every solver of the projection", solvers),
+    Artefact("costs", "what sweeps cost, from the passes they make and measured Records", costed, (*SMALL_SCALE, *LARGE_SCALE)),
     Artefact("report", "one HTML file of every Record", reported),
     Artefact("archive", "Records and Outputs of a sweep as two files", archive),
     Artefact("rescore", "a metric of your own over stored Outputs, without training", rescored),

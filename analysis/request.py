@@ -18,7 +18,8 @@ from analysis.render import terminal
 from analysis.tables import Table, tables
 from analysis.words import Page
 
-SWEEPS = Path(__file__).resolve().parents[1] / "sweeps"
+ROOT = Path(__file__).resolve().parents[1]
+SWEEPS, RESULTS = ROOT / "sweeps", ROOT / "results"
 PIPE_WIDTH = 120  # characters, where there is no terminal to ask
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from adaprob_ray.errors import InputError, unknown_name
+import pandas as pd
+
+from adaprob_ray.errors import InputError, NoStore, unknown_name
 from analysis.claims import FORGET, SECONDS, claim_numbers, claims, claims_page
 from analysis.columns import Column, column, metric_columns
+from analysis.costs import Speeds, cost_numbers, costs_page, estimates
 from analysis.fidelity import concerns, judgements
 from analysis.figures import WARM_UP, mixed_hardware, timed_alone
-from analysis.load import group_of
+from analysis.load import LINES, all_records, group_of, read_lines
 from analysis.paper_tables import judged_numbers, paper_page
 from analysis.published import published
 from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
 from analysis.render import MARKDOWN_WIDTH, comma_separated, write
-from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
+from analysis.request import RESULTS, Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
 from analysis.words import page
 
 
@@ -83,5 +87,19 @@ def claimed(request: Request, artefact: Artefact) -> list[Path]:
     numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
     pages = [*(claims_page(table, claims(table)) for table in found), *holes_page(gathered.holes)]
     paths = write(pages, numbers, "claims", request.out)
+    show(pages, paths)
+    return paths
+
+
+def costed(request: Request, artefact: Artefact) -> list[Path]:
+    """What sweeps cost, from the Records of the store, if it is there, and of results/."""
+    frames = [read_lines(path) for path in sorted(RESULTS.glob(f"*{LINES}"))]
+    with contextlib.suppress(NoStore):
+        frames.append(all_records(request.store))
+    records = [frame for frame in frames if len(frame)]
+    speeds = Speeds(pd.concat(records, ignore_index=True).drop_duplicates("key") if records else pd.DataFrame())
+    found = estimates(sweeps_of(request, artefact).values(), speeds)
+    pages = [costs_page(found, speeds.devices())]
+    paths = write(pages, cost_numbers(found), "costs", request.out)
     show(pages, paths)
     return paths
