@@ -25,7 +25,7 @@ PAPER_LARGE := figure4_class figure4_selective notebook_membership table2 table1
 paper-small: .venv/installed
 	$(BIN)/python -m analysis costs --store $(STORE) --out out --sweep $(PAPER_SMALL:%=sweeps/%.yaml)
 	@failed=0; for sweep in $(PAPER_SMALL); do (set -x; $(BIN)/adaprob-ray run sweeps/$$sweep.yaml --store $(STORE)) || failed=1; done; \
-	for name in table5 ablation_{lambda,eta} figure2 figure3 trade_off ranks {table1,table3}" --partial" report; do \
+	for name in table5 ablation_{lambda,eta} trajectories figure2 figure3 trade_off ranks {table1,table3}" --partial" report; do \
 		(set -x; $(BIN)/python -m analysis $$name --store $(STORE) --out out) || failed=1; done; exit $$failed
 
 paper-large: .venv/installed

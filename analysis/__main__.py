@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adaprob_ray.errors import AdaprobError, InputError
 from analysis.artefacts import ARTEFACTS
+from analysis.figure_artefacts import SOLVERS_SCALAR
 from analysis.request import Artefact, Request
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -71,6 +72,9 @@ def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: 
         return
     command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
     command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")
+    if name == "trajectories":
+        about = "what to draw (projection_residual), as TensorBoard has it: loss, retain_error_percent, …"
+        command.add_argument("--scalar", metavar="NAME", default=SOLVERS_SCALAR, help=about)
     if name == "compare":
         command.add_argument("--metrics", metavar="COLUMN,COLUMN", help="only these columns, in this order")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.figure_artefacts import ablation_of, maps, ranked, reported, solvers, times, trade
+from analysis.figure_artefacts import ablation_of, maps, ranked, reported, solvers, times, trade, trajectories
 from analysis.output_artefacts import archive, rescored, verified
 from analysis.request import Artefact
 from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes
@@ -56,6 +56,7 @@ _ALL = (
     Artefact("trade_off", "forget error against retain error", trade, ("small_all",)),
     Artefact("ranks", "mean ranks by distance to Retrain", ranked, ("small_all",), columns=RANKED),
     Artefact("solvers", "residual against passes of every solver of the projection", solvers),
+    Artefact("trajectories", "a scalar of cells' series, as a solver's residual", trajectories, ("ablation_eta",)),
     Artefact("costs", "what sweeps cost, from the passes they make and measured Records", costed, (*SMALL_SCALE, *LARGE_SCALE)),
     Artefact("report", "one HTML file of every Record", reported),
     Artefact("archive", "Records and Outputs of a sweep as two files", archive),

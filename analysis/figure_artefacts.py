@@ -15,16 +15,18 @@ from adaprob_ray.store import Store
 from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
 from analysis.embedding import embedding
 from analysis.figures import WARM_UP, ablation, ranks, time_bars, trade_off
-from analysis.lines import facts
+from analysis.lines import facts, groups
 from analysis.load import Gathered, all_records
+from analysis.provenance import provenance
 from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, sweeps_of
 from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, evaluation_in
 from analysis.style import save
-from analysis.trajectory import solver_trajectory
+from analysis.trajectory import solver_trajectory, trajectory
 
 CURVE = Path(__file__).resolve().parents[1] / "results" / "projection_curve.csv"
+SOLVERS_SCALAR = "projection_residual"
 SHOWN_SEED = 3  # of figures 2 and 3: the notebooks' seed of small scale
 
 
@@ -114,6 +116,24 @@ def maps(part: str) -> Callable[[Request, Artefact], list[Path]]:
     return make
 
 
+def trajectories(request: Request, artefact: Artefact) -> list[Path]:
+    """One scalar of the cells' series against steps, label by label, at one seed: what a solver or a method reported."""
+    records, source = _with_outputs(request, artefact)
+    scalar, seed = request.scalar, _shown_seed(records)
+    own = records[records["seed"] == seed].sort_values("repeat", kind="stable").drop_duplicates("model_key")
+    found = groups(own)
+    if len(found) > 1:
+        titles = "; ".join(group.title.replace("\n", ", ") for group in found)
+        raise InputError(f"--only: a figure of series is of one group, got {titles}")
+    lines = found[0].lines
+    held = {line.name: source.series(str(line.records["model_key"].iloc[0])) for line in lines}
+    having = {name: series for name, series in held.items() if scalar in series}
+    step = "step of the solver" if scalar == SOLVERS_SCALAR else "epoch"
+    caption = [f"{found[0].title.replace(chr(10), ', ')}; seed {seed}", provenance(own).lines()[0]]
+    curves = trajectory(having or held, scalar, {line.name: line.method for line in lines}, step=step, caption=caption)
+    return _saved(draw_trajectory(curves), request, replace(artefact, name=f"{artefact.name}-{scalar}"))
+
+
 def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, Source]:
     """From the archive that a request names, else from its store."""
     if request.store.endswith(ARCHIVE):
@@ -125,8 +145,7 @@ def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, S
 
 def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: str | None) -> dict[str, pd.Series]:
     """A Record of each method at the notebooks' seed, or at the first that is there: of the compared reading, or the first."""
-    seeds = sorted(set(records["seed"]))
-    seed = SHOWN_SEED if SHOWN_SEED in seeds else seeds[0]
+    seed = _shown_seed(records)
     found = {}
     for name, method in methods.items():
         own = records[(records["method"] == method) & (records["seed"] == seed)]
@@ -135,6 +154,11 @@ def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: s
             raise InputError(f"{name}: no Record of method {method} and seed {seed}")
         found[name] = (read if len(read) else own).iloc[0]
     return found
+
+
+def _shown_seed(records: pd.DataFrame) -> int:
+    seeds = sorted(set(map(int, records["seed"])))
+    return SHOWN_SEED if SHOWN_SEED in seeds else seeds[0]
 
 
 def reported(request: Request, artefact: Artefact) -> list[Path]:

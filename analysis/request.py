@@ -35,6 +35,7 @@ class Request:
     metrics: str | None = None
     file: str | None = None  # of rescore: a Python file
     outputs: str | None = None  # of rescore: an archive of Outputs
+    scalar: str = ""  # of trajectories
     write: bool = False  # of verify: tables that differ are written anew
 
 

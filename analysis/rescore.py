@@ -27,12 +27,13 @@ import pandas as pd
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs, evaluation_of
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.cell import forget_request
+from adaprob_ray.sweep.cell import canonical, forget_request
 from analysis.provenance import is_empty
 from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
+from analysis.trajectory import Series
 
 ARCHIVE = ".zip"
-OUTPUTS, RECORDS = "outputs.safetensors", "records.jsonl"
+OUTPUTS, SERIES, RECORDS = "outputs.safetensors", "series.json", "records.jsonl"
 REFERENCES = ("original", "retrain", "retrain_independent")
 # What a model shares with its references.
 SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
@@ -40,9 +41,10 @@ Metric = Callable[[Evaluation], Any]
 
 
 class Source(Protocol):
-    """Where Outputs are, by the key of the model's cell."""
+    """Where Outputs and series are, by the key of the model's cell."""
 
     def outputs(self, key: str) -> Outputs: ...
+    def series(self, key: str) -> Series: ...
 
 
 class StoredOutputs:
@@ -57,9 +59,16 @@ class StoredOutputs:
             self._read[key] = Outputs.from_bytes(self._store.read(key, OUTPUTS))
         return self._read[key]
 
+    def series(self, key: str) -> Series:
+        found: Series = self._store.read_json(key, SERIES)
+        return found
+
 
 class Archive:
-    """A zip file of Records and their models' Outputs, as `write_archive` makes it. Raises InputError for any other file."""
+    """A zip file of Records with their models' Outputs and series, as `write_archive` makes it.
+
+    Raises InputError for any other file.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -75,15 +84,20 @@ class Archive:
             self._read[key] = Outputs.from_bytes(self._file.read(f"{key}.safetensors"))
         return self._read[key]
 
+    def series(self, key: str) -> Series:
+        found: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
+        return found
+
 
 def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
-    """Records and Outputs in one compressed file, the same bytes for the same content; it appears whole."""
+    """Records, Outputs and series in one compressed file, the same bytes for the same content; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     with zipfile.ZipFile(part, "w") as file:
         file.writestr(_member(RECORDS), record_lines(records), compresslevel=9)
         for key in sorted(set(records["model_key"])):
             file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes(), compresslevel=9)
+            file.writestr(_member(f"{key}.{SERIES}"), canonical(source.series(key)), compresslevel=9)
     return part.replace(path)
 
 

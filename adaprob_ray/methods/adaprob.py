@@ -166,6 +166,8 @@ class AdaProb(Unlearning):
         """The targets g* [N, K] float32, with what the projection did noted in the Record."""
         log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
         solution, reference_NK = self.targets(log_f_NK, forget, context.generator("pseudo"))
+        for step, residual in enumerate(solution.trajectory.tolist()):
+            context.report(step, projection_residual=residual)
         retain = torch.ones(len(train), dtype=torch.bool, device=forget.device)
         retain[forget] = False
         start_NK = reference_NK.exp()

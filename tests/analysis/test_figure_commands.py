@@ -49,6 +49,24 @@ def test_a_figure_is_drawn_from_any_sweep(folder: Path, name: str) -> None:
     assert (folder / "out" / f"{name}.png").stat().st_size > 10_000
 
 
+def test_series_are_drawn_from_a_store_and_from_its_archive_alike(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["--sweep", str(folder / "tiny.yaml")]
+    assert command(folder, "archive", *sweep) == DONE
+    for scalar in ("projection_residual", "retain_error_percent"):
+        drawn = folder / "out" / f"trajectories-{scalar}.png"
+        assert command(folder, "trajectories", *sweep, "--scalar", scalar) == DONE
+        first = drawn.read_bytes()
+        assert len(first) > 10_000
+        assert command(folder, "trajectories", *sweep, "--scalar", scalar, store="out/tiny.zip") == DONE
+        assert drawn.read_bytes() == first
+    capsys.readouterr()
+    assert command(folder, "trajectories", *sweep, "--scalar", "residual") == BAD_INPUT
+    expected = "adaprob lam=1: unknown series 'residual' (known: loss, projection_residual, train_error_percent)"
+    assert expected in capsys.readouterr().err
+
+
 def test_ranks_need_the_columns_that_they_rank(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(folder, "ranks", "--sweep", str(folder / "tiny.yaml")) == BAD_INPUT
     assert "membership_accuracy_percent" in capsys.readouterr().err

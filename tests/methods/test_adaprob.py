@@ -151,7 +151,10 @@ def test_the_noted_shifts_are_those_of_forget_and_of_retain_rows() -> None:
         return seen["solution"], seen["reference"]
 
     with mock.patch.object(AdaProb, "targets", keep):
-        facts = contract.attempt(Case("adaprob", json.dumps({"epochs": 1}))).facts
+        trial = contract.attempt(Case("adaprob", json.dumps({"epochs": 1})))
+    facts = trial.facts
+    residuals = [scalars["projection_residual"] for _, scalars in trial.reported if "projection_residual" in scalars]
+    assert residuals == seen["solution"].trajectory.tolist(), "the solver's way is in the cell's series"
     moved_N = (seen["solution"].targets - seen["reference"].exp()).abs().sum(1) / 2
     is_forget = torch.zeros(len(moved_N), dtype=torch.bool)
     is_forget[torch.from_numpy(contract.forget_rows(contract.make_parts()))] = True
