@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from analysis.fidelity_page import CLAIMED
 from analysis.figure_artefacts import ablation_of, maps, ranked, reported, solvers, times, trade, trajectories
 from analysis.output_artefacts import archive, rescored, verified
+from analysis.recipes import NOTEBOOKS
 from analysis.request import Artefact
 from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes
 
@@ -16,7 +18,6 @@ TEST_DIVERGENCES = tuple(name.replace("forget", "test") for name in FORGET_DIVER
 ATTACKS = ("membership_accuracy_percent", "membership_auc_percent")
 TARGETS = ("target_retain_error_percent", "target_forget_error_percent")
 RANKED = (*ERRORS, ATTACKS[0], "kl_forget_nats", "kl_test_nats")
-NOTEBOOKS = ("notebook_small", "notebook_large")
 SMALL_SCALE = ("small_all", "table5", "ablation_lambda", "ablation_eta", "figure2")
 LARGE_SCALE = (
     "figure4_class", "figure4_selective", "notebook_membership", "table2", "table1_large", "table3_large", "notebook_cifar100",
@@ -41,7 +42,7 @@ _ALL = (
     Artefact("table6", "pretraining: the paper's, the notebooks', ours", recipes, NOTEBOOKS, "6"),
     Artefact("table7", "training: the paper's, the notebooks', ours", recipes, NOTEBOOKS, "7"),
     Artefact("cifar100", "CIFAR-100, a class forgotten (§5.6)", paper_table, ("notebook_cifar100",), "sec5.6", ERRORS[1:]),
-    Artefact("claims", "the abstract's claims", claimed, ("table2", "figure4_class", "figure4_selective")),
+    Artefact("claims", "the abstract's claims", claimed, CLAIMED),
     Artefact("figure2", "t-SNE of outputs on the test set", maps("test"), ("figure2",)),
     Artefact("figure3", "t-SNE of outputs on the forget rows", maps("forget"), ("figure2",)),
     Artefact("figure4", "time bars with standard errors", times, ("figure4_class", "figure4_selective")),

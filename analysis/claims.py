@@ -10,16 +10,21 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
+from adaprob_ray.errors import InputError
 from analysis.fidelity import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
+from analysis.figures import WARM_UP, mixed_hardware, timed_alone
 from analysis.published import FOLDER
 from analysis.statistics import Estimate, mean_interval
 from analysis.tables import Row, Table
 from analysis.words import MINUS, Page, Piece, heading
 
 FORGET, SECONDS = "forget_error_percent", "unlearn_seconds"
+NEARER, FASTER = "forget error nearer to retrain's than SCRUB's", "time of SCRUB's"
 NOT_DEFINED = "not defined"
 HALF = 50.0  # percent of SCRUB's time
 
@@ -46,6 +51,25 @@ class Claim:
         return f"{self.mean:.1f}{ends} {self.unit}".replace("-", MINUS)
 
 
+def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list[Table]]) -> list[Table]:
+    """The tables of forget errors, and those of times that may be compared, that hold both a reading and a SCRUB.
+
+    `make` turns Records and a column into tables. Raises InputError where times are of several kinds of hardware.
+    """
+    if not len(records):
+        return []
+    alone = timed_alone(records, WARM_UP)
+    if faults := mixed_hardware(alone):
+        raise InputError(*faults)
+    parts = ((records, FORGET), (alone, SECONDS))
+    return [table for own, name in parts if len(own) for table in make(own, name) if claims(table)]
+
+
+def printed_claims() -> list[tuple[str, str]]:
+    """What the paper claims, in our words, and its number as printed."""
+    return [(NEARER, _printed(0)), (FASTER, _printed(1))]
+
+
 def claims(table: Table) -> list[Claim]:
     """Both claims for each label of AdaProb and each of SCRUB in a group, as far as its columns hold what they need."""
     ours = [row for row in table.rows if row.method == "adaprob"]
@@ -67,8 +91,7 @@ def _forgetting(row: Row, rival: Row, retrain: Row | None) -> list[Claim]:
     nearer = [abs(other[seed] - target[seed]) - abs(own[seed] - target[seed]) for seed in seeds]
     if not nearer:
         return []
-    words = "forget error nearer to retrain's than SCRUB's"
-    return [_claim(words, _printed(0), row, rival, mean_interval(nearer), "% points", NOT_DEFINED)]
+    return [_claim(NEARER, _printed(0), row, rival, mean_interval(nearer), "% points", NOT_DEFINED)]
 
 
 def _claim(words: str, paper: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
@@ -83,7 +106,7 @@ def _time(row: Row, rival: Row) -> list[Claim]:
     ratios = [math.log(own[seed] / other[seed]) for seed in sorted(own.keys() & other.keys())]
     if not ratios:
         return []
-    logs = _claim("time of SCRUB's", _printed(1), row, rival, mean_interval(ratios), "%", "")
+    logs = _claim(FASTER, _printed(1), row, rival, mean_interval(ratios), "%", "")
     low, high = (None if end is None else 100 * math.exp(end) for end in (logs.low, logs.high))
     return [replace(logs, mean=100 * math.exp(logs.mean), low=low, high=high, verdict=_below_half(low, high))]
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.claims import Claim, printed_claims
 from analysis.columns import column
 from analysis.fidelity import (
     MARGIN_ATTACK,
@@ -15,11 +16,13 @@ from analysis.fidelity import (
     VERDICTS,
     Judgement,
     judgements,
+    scored_by,
 )
-from analysis.published import Published, published
+from analysis.published import Published, published, with_alternatives
+from analysis.recipes import Line
 from analysis.render import grid
 from analysis.tables import Table
-from analysis.words import NOTHING, Piece, entry
+from analysis.words import NOTHING, Piece, entry, heading
 
 TITLES = {
     "1": "Table 1: KL to Retrain on forget rows",
@@ -29,17 +32,19 @@ TITLES = {
     "5": "Table 5: AdaProb over λ",
     "sec5.6": "Section 5.6: CIFAR-100, a class forgotten",
 }
+RECIPES = {"6": "pretraining", "7": "training of original and Retrain"}
 NOTES = {  # protocol §9, 24, 25 and 32; §6.4
     "1": (
         "the notebook of Lacuna-5's two numbers is about ALL-CNN, and gives 3.65 to AdaProb and 1.35 to SCRUB",
-        "compared under one formula, the mean over rows of KL(model ‖ retrain of the same seed); the centroid's and the other "
-        "direction are columns of `python -m analysis table1`",
+        "no formula is named: first the mean over rows of KL(model ‖ Retrain of the same seed), then the other readings",
     ),
+    "4": ("ALL-CNN's columns are compared as printed and interchanged",),
     "3": (
-        "compared under one formula, as Table 1",
+        "formulas as Table 1",
         "our test rows of CIFAR-5 share none with training (pool `clean`); some of the paper's are its model's training rows",
     ),
 }
+CLAIMED = ("table2", "figure4_class", "figure4_selective")  # the sweep files that the abstract's claims are judged by
 HEAD = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]
 
 
@@ -54,7 +59,7 @@ class Measured:
 
 def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
     """What the tables of each file of Records say about one table of the paper."""
-    entries = published(name)
+    entries = list(with_alternatives(published(name)))
     return [
         Measured(judgement, table, source)
         for source, tables in found.items()
@@ -63,12 +68,28 @@ def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
     ]
 
 
-def fidelity_text(found: Mapping[str, Sequence[Table]]) -> str:
-    """The whole page. `found`: file of Records → its tables, with every column that a number of the paper is about."""
+def scored_columns() -> list[str]:
+    """Every column of Records that a number of the paper is set beside."""
+    entries = [entry for name in TITLES for entry in with_alternatives(published(name))]
+    return list(dict.fromkeys(own for entry in entries for own in scored_by(entry)))
+
+
+def fidelity_text(
+    found: Mapping[str, Sequence[Table]],
+    claims: Sequence[tuple[Table, Claim]],
+    recipes: Mapping[str, Sequence[Line]],
+) -> str:
+    """The whole page. `found`: file of Records → its tables, with every column that a number of the paper is about.
+
+    `recipes`: the lines of Tables 6 and 7.
+    """
     judged = {name: measured(name, found) for name in TITLES}
     parts = [_INTRODUCTION, _summary(judged)]
     for name, title in TITLES.items():
         parts += [f"## {title}", _section(name, judged[name])]
+    parts += ["## The abstract's claims", _claims(claims)]
+    for name, lines in recipes.items():
+        parts += [f"## Table {name}: {RECIPES[name]}", _recipes(lines)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,15 +114,53 @@ def _section(name: str, judged: Sequence[Measured]) -> str:
         lines += [_line(item) for item in own] or [
             [*_of(number), NOTHING, NOTHING, NOTHING, NOTHING, _unmeasured(number)]
         ]
+        lines += [_line(item) for other in number.alternatives for item in judged if item.judgement.published is other]
     reasons = dict.fromkeys(number.contradiction for number in published(name) if number.contradiction)
     notes = [f"- contradicts itself: {reason}" for reason in reasons] + [f"- {note}" for note in NOTES.get(name, ())]
     return "\n\n".join(filter(None, [grid(Piece("", HEAD, [0] * len(HEAD), lines)), "\n".join(notes)]))
 
 
+def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
+    """Both claims with every pair of rows that they are judged by."""
+    lines = []
+    for words, printed in printed_claims():
+        own = [(table, claim) for table, claim in claims if claim.words == words]
+        lines += [
+            [
+                words,
+                printed,
+                claim.text,
+                str(claim.n),
+                f"{claim.reading} against {claim.rival}, {heading(table)}",
+                claim.verdict,
+            ]
+            for table, claim in own
+        ] or [[words, printed, NOTHING, NOTHING, NOTHING, NOT_MEASURED]]
+    head = ["", "paper", "ours", "n", "rows", "verdict"]
+    return (
+        grid(Piece("", head, [0] * len(head), lines))
+        + "\n\n- no table of the paper defines the first (protocol §9, 37)"
+    )
+
+
+def _rows_of(table: Table, claim: Claim) -> str:
+    return f"{claim.reading} against {claim.rival}, {heading(table)}"
+
+
+def _recipes(lines: Sequence[Line]) -> str:
+    """Settings are chosen, not measured: whose ours are takes the verdict's place."""
+    head = ["", "setting", "paper", "notebooks", "ours", "ours is"]
+    texts = [
+        [line.name, line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose] for line in lines
+    ]
+    return grid(Piece("", head, [0] * len(head), texts))
+
+
 def _of(number: Published) -> list[str]:
     forget = " or ".join(number.forgets)
     lam = "" if number.lam is None else f", λ = {number.lam:g}"
-    where = f"{number.paper_dataset}, {number.architecture}, {forget}: {number.method}{lam}"
+    reading = f"; read as {number.reading}" if number.reading else ""
+    where = f"{number.paper_dataset}, {number.architecture}, {forget}: {number.method}{lam}{reading}"
     return [where, column(number.column).header(), number.text]
 
 
@@ -132,7 +191,8 @@ def _reading(judgement: Judgement) -> str:
 
 
 _SEVERAL = (
-    "A number that several rows of ours are about, as AdaProb's readings, counts once under each verdict that it gets."
+    "A number that several rows of ours are about, as AdaProb's readings, counts once under each verdict that it gets. What a "
+    "number may also be (`read as`) is judged below it and not counted."
 )
 _INTRODUCTION = f"""# Fidelity
 

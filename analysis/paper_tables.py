@@ -34,7 +34,7 @@ from analysis.words import (
 FIELDS = (
     "table", "dataset", "paper_dataset", "test_pool", "architecture", "filters", "forget", "label", "settings", "metric",
     "unit", "paper", "paper_deviation", "paper_runs", "mean", "half_width", "n", "predicted_half_width", "margin", "verdict",
-    "why",
+    "why", "reading",
 )  # fmt: skip
 
 
@@ -97,7 +97,13 @@ def _legend(found: Sequence[Judgement]) -> list[str]:
         f"is reproduced where the prediction is within ± {MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, "
         f"{100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
         *_reasons(found),
+        *_readings(found),
     ]
+
+
+def _readings(found: Sequence[Judgement]) -> list[str]:
+    words = dict.fromkeys(other.reading for judgement in found for other in judgement.published.alternatives)
+    return [f"also judged, in the CSV file: the paper's numbers read as {'; '.join(words)}"] if words else []
 
 
 def _reasons(found: Sequence[Judgement]) -> list[str]:
@@ -142,6 +148,7 @@ def _numbers(judgement: Judgement) -> dict[str, object]:
         "margin": judgement.margin,
         "verdict": judgement.verdict,
         "why": judgement.why,
+        "reading": entry.reading,
     }
 
 

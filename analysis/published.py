@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import functools
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("paper")
@@ -25,6 +26,11 @@ COLUMNS = {
     "retain_error": "retain_error_percent",
     "forget_error": "forget_error_percent",
 }
+FORMULAS = {  # of Tables 1 and 3, which name none: part of a column's name, and words
+    "reverse": "KL(independent Retrain ‖ model)",
+    "centroid": "KL between centroids, independent Retrain",
+    "centroid_reverse": "KL between centroids, reverse, independent Retrain",
+}
 SMALL, CLASS, SELECTIVE = "25of0", "class5", "100of5"
 SEEDS_OF_TABLES_2_AND_4 = 3  # of the baselines: their entries lie on a grid of three seeds (protocol §9, 23)
 
@@ -35,7 +41,7 @@ class Published:
 
     `runs` is how many runs it is the mean of, 1 if unknown. `forgets` are the forget requests that it may be about: several
     where the paper does not say. `datasets` are ours: the paper's own, and a stand-in for it. `contradiction` says why it
-    cannot be what it is said to be.
+    cannot be what it is said to be. `alternatives` are other readings of the number, each with its `reading` in words.
     """
 
     table: str
@@ -53,6 +59,8 @@ class Published:
     runs: int
     lam: float | None = None
     contradiction: str = ""
+    reading: str = ""
+    alternatives: tuple[Published, ...] = ()
 
 
 @functools.cache
@@ -82,7 +90,7 @@ def _entry(line: dict[str, str]) -> Published:
         runs=SEEDS_OF_TABLES_2_AND_4 if line["table"] in ("2", "4") and method != "adaprob" else 1,
         lam=float(lam) if lam else None,
     )
-    return Published(**{**vars(entry), "contradiction": _contradiction(entry)})
+    return replace(entry, contradiction=_contradiction(entry), alternatives=tuple(_alternatives(entry)))
 
 
 def _forgets(line: dict[str, str], dataset: str) -> tuple[str, ...]:
@@ -95,9 +103,13 @@ def _forgets(line: dict[str, str], dataset: str) -> tuple[str, ...]:
     return {"class": (CLASS,), "selective": (SELECTIVE,)}.get(line["task"], (CLASS, SELECTIVE))
 
 
+def _interchanged(entry: Published) -> bool:
+    return entry.table == "4" and entry.architecture == "allcnn" and entry.method != "bad_teacher"
+
+
 def _contradiction(entry: Published) -> str:
     """Protocol §9, items 22 and 23: what a number cannot be."""
-    if entry.table == "4" and entry.architecture == "allcnn" and entry.method != "bad_teacher":
+    if _interchanged(entry):
         return "columns of ALL-CNN look interchanged: the class column lies on the grid of 100 rows (protocol §9, 22)"
     if entry.table == "4" and entry.method == "adaprob" and entry.forgets == (SELECTIVE,):
         return "no mean of three attacks on 100 rows has this value and deviation (protocol §6.3)"
@@ -108,3 +120,26 @@ def _contradiction(entry: Published) -> str:
             f"{rows} rows give multiples of {100 / (rows or 1):g} % in one run, and no more are named (protocol §9, 23)"
         )
     return ""
+
+
+def _alternatives(entry: Published) -> Iterator[Published]:
+    """What else a number may be (protocol §9, 22 and 24): compare to all."""
+    if _interchanged(entry):
+        (task,) = entry.forgets
+        other = CLASS if task == SELECTIVE else SELECTIVE
+        yield replace(entry, forgets=(other,), reading="ALL-CNN's columns interchanged")
+    if entry.table == "1" and entry.paper_dataset == "Lacuna-5" and entry.architecture == "resnet18":
+        other = "scrub" if entry.method == "adaprob" else "adaprob"
+        yield replace(
+            entry, architecture="allcnn", filters=1.0, method=other, reading="ALL-CNN's, roles as in the notebook"
+        )
+    if entry.table in ("1", "3"):
+        for formula, words in FORMULAS.items():
+            yield replace(entry, column=entry.column.replace("same_seed", formula), reading=words)
+
+
+def with_alternatives(entries: Sequence[Published]) -> Iterator[Published]:
+    """Each number, and then its other readings."""
+    for entry in entries:
+        yield entry
+        yield from entry.alternatives

@@ -16,6 +16,8 @@ from adaprob_ray.sweep.spec import Sweep
 from analysis.published import ARCHITECTURES, FOLDER
 from analysis.words import NOTHING, Page, Piece
 
+NOTEBOOKS = ("notebook_small", "notebook_large")  # the sweep files with all networks of Tables 6 and 7
+PAPERS, THEIRS, NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
 WORDS = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
     "filter": ("filters", "filters"),
     "learning_rate": ("lr", "lr"),
@@ -38,6 +40,18 @@ class Line:
     paper: str
     notebooks: str
     ours: str
+
+    @property
+    def whose(self) -> str:
+        """Whose setting ours is; of several of ours one must be it. A decay counts whichever of the two kinds it is."""
+        own = _values(self.ours)
+        if _values(self.paper) & own:
+            return PAPERS
+        return THEIRS if _values(self.notebooks) & own else NEITHER
+
+
+def _values(text: str) -> set[str]:
+    return {_plain(value.partition(" (")[0]) for value in text.split(", ")} - {NOTHING}
 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:

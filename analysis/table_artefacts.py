@@ -8,14 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from adaprob_ray.errors import InputError, NoStore, unknown_name
-from analysis.claims import FORGET, SECONDS, claim_numbers, claims, claims_page
+from analysis.claims import claim_numbers, claim_tables, claims, claims_page
 from analysis.columns import Column, column, metric_columns
 from analysis.costs import Speeds, cost_numbers, costs_page, estimates
 from analysis.fidelity import concerns, judgements
-from analysis.figures import WARM_UP, mixed_hardware, timed_alone
 from analysis.load import LINES, all_records, group_of, read_lines
 from analysis.paper_tables import judged_numbers, paper_page
-from analysis.published import published
+from analysis.published import published, with_alternatives
 from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
 from analysis.render import MARKDOWN_WIDTH, comma_separated, write
 from analysis.request import RESULTS, Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
@@ -54,7 +53,8 @@ def paper_table(request: Request, artefact: Artefact) -> list[Path]:
     sweeps = sweeps_of(request, artefact)
     gathered = records_of(request, sweeps, lambda cell: any(concerns(entry, group_of(cell)) for entry in entries))
     found = tables_in(gathered.records, sweeps, [column(name) for name in artefact.columns])
-    judged = [(table, judgement) for table in found for judgement in judgements(entries, table)]
+    everything = list(with_alternatives(entries))
+    judged = [(table, judgement) for table in found for judgement in judgements(everything, table)]
     holes = holes_page(gathered.holes)
     pages = [*(paper_page(table, entries, MARKDOWN_WIDTH) for table in found), *holes]
     paths = write(pages, judged_numbers(judged), artefact.name, request.out)
@@ -75,15 +75,7 @@ def claimed(request: Request, artefact: Artefact) -> list[Path]:
     """The abstract's two claims."""
     sweeps = sweeps_of(request, artefact)
     gathered = records_of(request, sweeps)
-    alone = timed_alone(gathered.records, WARM_UP) if len(gathered.records) else gathered.records
-    if faults := mixed_hardware(alone):
-        raise InputError(*faults)
-    found = [
-        table
-        for records, name in ((gathered.records, FORGET), (alone, SECONDS))
-        for table in tables_in(records, sweeps, [column(name)])
-        if claims(table)
-    ]
+    found = claim_tables(gathered.records, lambda records, name: tables_in(records, sweeps, [column(name)]))
     numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
     pages = [*(claims_page(table, claims(table)) for table in found), *holes_page(gathered.holes)]
     paths = write(pages, numbers, "claims", request.out)

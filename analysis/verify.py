@@ -22,12 +22,12 @@ from adaprob_ray.catalogue import METRICS
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation
 from adaprob_ray.sweep.spec import Sweep
+from analysis.claims import Claim, claim_tables, claims
 from analysis.columns import Column, column, metric_columns
-from analysis.fidelity import scored_by
-from analysis.fidelity_page import TITLES, fidelity_text
+from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
 from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
-from analysis.published import published
+from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.rescore import Archive, evaluations, record_lines
 from analysis.tables import Table, tables
@@ -167,10 +167,17 @@ def _block(match: re.Match[str], results: Results) -> str:
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
-    scored = dict.fromkeys(own for name in TITLES for entry in published(name) for own in scored_by(entry))
-    found = {path.stem: results.tables(path, list(map(column, scored))) for path in results.files("jsonl")}
-    text = fidelity_text(found)
+    found = {path.stem: results.tables(path, list(map(column, scored_columns()))) for path in results.files("jsonl")}
+    claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
+    sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
+    text = fidelity_text(found, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
     return Checked(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
+
+
+def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
+    sweep, records = results.sweep(path), results.records(path)
+    found = claim_tables(records, lambda own, name: tables(own, [column(name)], sweep.file.methods, sweep.file.reading))
+    return [(table, claim) for table in found for claim in claims(table)]
 
 
 # -- Records from Outputs --------------------------------------------------------------------------------------------------

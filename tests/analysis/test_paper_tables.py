@@ -13,8 +13,9 @@ from analysis import fidelity
 from analysis.artefacts import ARTEFACTS
 from analysis.columns import column
 from analysis.fidelity import Judgement, judge, judgements
+from analysis.fidelity_page import fidelity_text
 from analysis.paper_tables import FIELDS, judged_numbers, paper_page
-from analysis.published import METHODS, Published, published
+from analysis.published import METHODS, Published, published, with_alternatives
 from analysis.tables import Table, tables
 
 TABLES = ("1", "2", "3", "4", "5", "sec5.6")
@@ -139,6 +140,56 @@ def test_a_number_is_about_one_width_of_one_network_on_the_papers_data_or_its_st
     face = next(e for e in published("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18")
     assert all(fidelity.concerns(face, {**group, "dataset": name}) for name in ("faces5", "lacuna5"))
     assert not fidelity.concerns(face, group)
+
+
+def test_the_interchanged_columns_are_compared_both_ways() -> None:
+    """Protocol §9, 22: to both columns by their true names."""
+    numbers = [e for e in published("4") if e.architecture == "allcnn"]
+    retrain = next(e for e in numbers if e.method == "retrain" and e.forgets == ("class5",))
+    (other,) = retrain.alternatives
+    assert (retrain.value, other.value, other.forgets) == (55.0, 55.0, ("100of5",))
+    assert retrain.contradiction
+    assert not other.contradiction
+    assert {e.method for e in numbers if not e.alternatives} == {"bad_teacher"}
+    where = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5", "method": "retrain"}
+    table = table_of(55.0, 55.2, 54.8, 55.1, 54.9, name="membership_accuracy_percent", **where)
+    found = {j.published.reading: j for j in judgements(list(with_alternatives(published("4"))), table)}
+    assert found[""].published.value == 48.73
+    assert found[""].verdict == fidelity.CONTRADICTS
+    assert found[other.reading].published.value == 55.0
+    assert found[other.reading].verdict == fidelity.REPRODUCED
+
+
+def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
+    """Protocol §9, 24: no formula is named, and the notebook of two numbers has other roles and another network."""
+    number = next(e for e in published("3") if e.paper_dataset == "CIFAR-5" and e.method == "scrub")
+    assert [other.column for other in number.alternatives] == [
+        "kl_test_reverse_nats",
+        "kl_test_centroid_nats",
+        "kl_test_centroid_reverse_nats",
+    ]
+    for name in ("1", "3"):
+        columns = {other.column for e in published(name) for other in e.alternatives}
+        assert columns <= set(ARTEFACTS[f"table{name}"].columns)
+    faces = [e for e in published("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18"]
+    roles = {(e.method, e.value): e.alternatives[0] for e in faces}
+    assert roles["adaprob", 1.35].method == "scrub"
+    assert roles["scrub", 3.65].method == "adaprob"
+    assert {other.architecture for other in roles.values()} == {"allcnn"}
+
+
+def test_other_readings_do_not_count_and_stand_below_their_number() -> None:
+    where = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5", "method": "retrain"}
+    table = table_of(55.0, 55.2, 54.8, name="membership_accuracy_percent", **where)
+    lines = fidelity_text({"some": [table]}, [], {}).splitlines()
+    summary = next(line for line in lines if line.startswith("| Table 4"))
+    assert [cell.strip() for cell in summary.split("|")[2:9]] == ["40", "–", "–", "–", "1", "–", "39"]
+    printed = next(i for i, line in enumerate(lines) if line.startswith("| CIFAR-10, allcnn, class5: retrain |"))
+    assert "not measured; contradicts itself" in lines[printed]
+    assert (
+        "100of5: retrain; read as ALL-CNN's columns interchanged | membership attack (%) | 55.00 ± 4.00"
+        in lines[printed + 1]
+    )
 
 
 def test_only_table_5_is_compared_with_targets() -> None:

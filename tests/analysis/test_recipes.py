@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import pytest
 
-from analysis.artefacts import NOTEBOOKS
+from analysis import recipes
 from analysis.load import load_sweep
-from analysis.recipes import Line, recipe_lines, recipe_numbers, recipe_page
+from analysis.recipes import NOTEBOOKS, Line, recipe_lines, recipe_numbers, recipe_page
 from analysis.request import SWEEPS
 
 
@@ -47,3 +47,17 @@ def test_page_and_csv_hold_every_line(lines: dict[str, list[Line]], table: str) 
     assert [(row["name"], row["setting"], row["ours"]) for row in rows] == [
         (line.name, line.setting, line.ours) for line in lines[table]
     ]
+
+
+@pytest.mark.parametrize(
+    ("paper", "notebooks", "ours", "whose"),
+    [
+        ("0.4", "1", "1", recipes.THEIRS),
+        ("3", "3", "1, 2, 3", recipes.PAPERS),
+        ("5e-4", "0.0005 (optimiser)", "0.0005 (optimiser)", recipes.PAPERS),
+        ("0.1", "0.1, 0.1 (0.05 in a notebook)", "0.2", recipes.NEITHER),
+        ("0.1", "–", "–", recipes.NEITHER),
+    ],
+)
+def test_whose_setting_ours_is(paper: str, notebooks: str, ours: str, whose: str) -> None:
+    assert recipes.Line("some", "lr", paper, notebooks, ours).whose == whose

@@ -16,6 +16,7 @@ from adaprob_ray.metrics.divergence import kl_to_retrain
 from adaprob_ray.metrics.errors import errors
 from adaprob_ray.metrics.outputs import Outputs
 from analysis.load import load_sweep
+from analysis.recipes import NOTEBOOKS
 from analysis.rescore import record_lines, rescore, rows_of, write_archive
 from analysis.verify import ROOT, verify
 
@@ -57,7 +58,8 @@ def checkout(tmp_path: Path) -> Path:
     """A README, a page of docs, a sweep, and results/ with Records that Outputs bear out."""
     for folder in ("results", "docs", "sweeps"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "sweeps" / "tiny.yaml").write_text(SWEEP)
+    for name in ("tiny", *NOTEBOOKS):
+        (tmp_path / "sweeps" / f"{name}.yaml").write_text(SWEEP.replace("name: tiny", f"name: {name}"))
     records = of_cells(load_sweep(tmp_path / "sweeps" / "tiny.yaml"), [])
     source = Memory({key: outputs_of(at) for at, key in enumerate(sorted(set(records["model_key"])))})
     for metric in (errors, kl_to_retrain):
