@@ -53,6 +53,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.orchestration
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.allocator
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.fisher
 	$(BIN)/python -m benchmarks.ntk
