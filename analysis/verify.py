@@ -5,6 +5,8 @@ A table in a page stands between marks that say what it is made of, and is made 
     <!-- from results/cifar5.jsonl, forget 25of0: test_error_percent, retain_error_percent -->
     | … |
     <!-- end -->
+
+What other marks there are, for benchmarks and for sentences: measured.py.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.catalogue import METRICS
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.metrics.outputs import Evaluation
 from adaprob_ray.sweep.spec import Sweep
 from analysis.claims import Claim, claim_tables, claims
@@ -27,6 +29,7 @@ from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
 from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
+from analysis.measured import BENCHMARKS, SAYS, count_of, sentence_faults
 from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.rescore import Archive, evaluations, record_lines
@@ -39,6 +42,7 @@ BLOCK = re.compile(
     r"(?P<body>.*?)(<!-- end -->)",
     re.S,
 )
+MEASURED = re.compile(r"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n)(?P<body>.*?)(<!-- end -->)", re.S)
 FIDELITY = "fidelity.md"
 WIDE = 10_000  # characters: a page's table is one piece
 
@@ -87,6 +91,8 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
     checked += [_blocks(path, results, rewrite) for path in pages]
+    checked += [_benchmarks(path, results, rewrite) for path in pages]
+    checked += [_sentences(path, results) for path in pages]
     checked.append(_fidelity(results, rewrite))
     checked += [_archive(path) for path in results.files("zip")]
     return Checked(
@@ -163,6 +169,33 @@ def _block(match: re.Match[str], results: Results) -> str:
     if len(chosen) != 1:
         raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant; exactly one must be")
     return grid(pieces(chosen[0], WIDE)[0]) + "\n"
+
+
+def _benchmarks(path: Path, results: Results, rewrite: bool) -> Checked:
+    """Tables of benchmarks' numbers, from results/NAME.csv."""
+    text = path.read_text(encoding="utf-8")
+    found = list(MEASURED.finditer(text))
+    faults = []
+    for match in found:
+        if match["file"] not in BENCHMARKS:
+            raise InputError(f"{path.name}: {unknown_name('benchmark', match['file'], BENCHMARKS)}")
+        body = BENCHMARKS[match["file"]](pd.read_csv(results.root / "results" / match["file"]))
+        if body != match["body"] and rewrite:
+            write_whole(path, path.read_text(encoding="utf-8").replace(match[0], f"{match[1]}{body}{match[4]}"))
+        elif body != match["body"]:
+            faults.append(f"{path.name}: the table of {match['file']} differs from it")
+    return Checked(len(found), sum(len(re.findall(r"\d+(?:\.\d+)?", match["body"])) for match in found), faults)
+
+
+def _sentences(path: Path, results: Results) -> Checked:
+    """Numbers in marked paragraphs, against Records. A sentence is never written anew."""
+    found = list(SAYS.finditer(path.read_text(encoding="utf-8")))
+
+    def make(file: Path, names: Sequence[str]) -> list[Table]:
+        return results.tables(file, list(map(column, dict.fromkeys(names))))
+
+    faults = [f"{path.name}: {fault}" for match in found for fault in sentence_faults(match, make, results.root)]
+    return Checked(0, sum(map(count_of, found)), faults)
 
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:

@@ -161,3 +161,21 @@ def test_a_mark_must_mean_one_table(checkout: Path) -> None:
 
 def test_this_checkout_is_right() -> None:
     assert verify(ROOT).faults == []
+
+
+def test_a_benchmarks_table_is_noticed_and_written_back(checkout: Path) -> None:
+    numbers = "wrong_percent,n,t,bootstrap,rule\n10,3,94.3,77.7,95\n"
+    (checkout / "results" / "coverage.csv").write_text(numbers)
+    page = checkout / "docs" / "statistics.md"
+    page.write_text("Text.\n\n<!-- from results/coverage.csv -->\n| old |\n<!-- end -->\n\nMore.\n")
+    assert verify(checkout).faults == ["statistics.md: the table of coverage.csv differs from it"]
+    assert verify(checkout, rewrite=True).faults == verify(checkout).faults == []
+    assert "| 10 % | 3 | 94.3 % | 77.7 % | 95.0 % |\n<!-- end -->\n\nMore.\n" in page.read_text()
+
+
+def test_a_stale_sentence_is_a_fault(checkout: Path) -> None:
+    mark = "<!-- says results/tiny.jsonl: finetune test_error_percent seed 1 = 101.5 -->\nAt 101.5 %.\n"
+    (checkout / "docs" / "page.md").write_text(mark)
+    (fault,) = verify(checkout).faults
+    assert fault.startswith("page.md: finetune test_error_percent seed 1 is ")
+    assert fault.endswith(" in results/tiny.jsonl, the page's mark says 101.5")

@@ -1,0 +1,132 @@
+"""Tables and sentences of pages that stand on measurements in results/, made again from there.
+
+<!-- from results/projection.csv -->            a benchmark's numbers, as a table
+| … |
+<!-- end -->
+
+<!-- says results/NAME.jsonl: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
+a paragraph that has these words: a Record's value, rounded as they are, or a table's entry
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from analysis.columns import column
+from analysis.render import grid
+from analysis.tables import Table
+from analysis.words import NOTHING, Piece, entry
+
+SAYS = re.compile(r"<!-- says (?P<file>results/\S+?\.jsonl): (?P<claims>[^>]+?) -->\n(?P<paragraph>(?:.+\n)+)")
+_CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
+
+# -- benchmarks -----------------------------------------------------------------------------------------------------------
+
+
+def projection_table(measured: pd.DataFrame) -> str:
+    """Newton's method beside other solvers, sizes and residuals apart: passes, and ratios of time (docs/projection.md)."""
+    head = ["instances", "residual", "Newton: passes", "L-BFGS: passes", *_RATIOS.values()]
+    lines = []
+    for rows, classes in _SIZES:
+        own = measured[(measured["rows"] == rows) & (measured["classes"] == classes)]
+        for at, (tolerance, part) in enumerate(own.groupby("tolerance", sort=False)):
+            name = f"{len(part)} of {rows:,} x {classes:,}" if at == 0 else ""
+            passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
+            ratios = [_ratio(part[solver]) if _told(solver, rows, classes) else NOTHING for solver in _RATIOS]
+            lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
+    return grid(Piece("", head, [0] * len(head), lines)) + "\n"
+
+
+_SIZES = ((500, 5), (50_000, 10), (20_000, 100), (50_000, 1_000))
+_RATIOS = {
+    "L-BFGS": "L-BFGS",
+    "scaling": "scaling",
+    "dual ascent": "dual ascent, default η",
+    "POT": "POT (λ = 1)",
+    "limit": "limit",
+}
+
+
+def _told(solver: str, rows: int, classes: int) -> bool:
+    """The limit of a solve counts where its passes are most of the time: at 50,000 x 10."""
+    return solver != "limit" or (rows, classes) == (50_000, 10)
+
+
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _ratio(values: pd.Series) -> str:
+    known = values.dropna()
+    if not len(known):
+        return NOTHING
+    middle, low, high = (_short(float(value)) for value in (known.median(), known.min(), known.max()))
+    return f"{middle} ({low}-{high})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def coverage_table(measured: pd.DataFrame) -> str:
+    """How often three intervals hold the truth where few rows are wrong (docs/statistics.md)."""
+    head = ["wrong rows", "n", "t over seeds", "bootstrap over seeds", "our rule"]
+    lines = [
+        [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
+        for _, row in measured.iterrows()
+    ]
+    return grid(Piece("", head, [0] * len(head), lines)) + "\n"
+
+
+BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
+    "projection.csv": projection_table,
+    "coverage.csv": coverage_table,
+}
+
+# -- sentences ------------------------------------------------------------------------------------------------------------
+
+
+def sentence_faults(match: re.Match[str], make: Callable[[Path, Sequence[str]], list[Table]], root: Path) -> list[str]:
+    """What a marked paragraph says that its Records do not, one line each. `make`: the tables of a file with these columns."""
+    paragraph, faults = " ".join(match["paragraph"].split()), []
+    claims = [_parsed(text.strip()) for text in match["claims"].split(";")]
+    tables = make(root / match["file"], [claim["column"] for claim in claims])
+    for claim in claims:
+        found, words = _found(claim, tables), claim["words"].strip()
+        name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
+        if found != words:
+            faults.append(f"{name} is {found} in {match['file']}, the page's mark says {words}")
+        if re.search(rf"(?<![\w.]){re.escape(words)}(?![\w]|\.\d)", paragraph) is None:
+            faults.append(f"the paragraph below the mark of {match['file']} does not say {words} ({name})")
+    return faults
+
+
+def count_of(match: re.Match[str]) -> int:
+    return match["claims"].count(";") + 1
+
+
+def _parsed(text: str) -> re.Match[str]:
+    found = _CLAIM.fullmatch(text)
+    if found is None:
+        raise InputError(f"mark {text!r}: LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS is expected")
+    return found
+
+
+def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
+    """The table's entry, or a seed's value with as many decimals as the words have."""
+    rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
+    shown = column(claim["column"])
+    if len(rows) != 1:
+        return f"in {len(rows)} rows"
+    if claim["seed"] is None:
+        return entry(rows[0].values.get(shown.name), shown, shown.fewest)
+    value = rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan)
+    decimals = len(claim["words"].strip().partition(".")[2])
+    return f"{value:.{decimals}f}"
