@@ -32,6 +32,7 @@ from analysis.words import NOTHING, Page, Piece
 
 TRAINING = "training"  # the method of every cell that trains by a recipe
 NEARNESS = METHOD, NETWORK, DEVICE = "method", "network", "device"  # what a time was measured on
+AT_ONCE, WIDTH = 3, 13  # devices in one piece of the table, and characters of a column
 TOTAL = "all, each cell once"
 FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds", "device", "precision", "threads", "hours",
           "measured_on")  # fmt: skip
@@ -201,26 +202,26 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
 
 
 def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Page:
-    head = [
-        "",
-        "networks to make",
-        "passes forward, 10^6",
-        "backward, 10^6",
-        "multiply-adds, 10^15",
-        *(d.words() for d in devices),
-    ]
-    lines = [
-        [
-            item.name,
-            str(len(item.works)),
-            *(f"{sum(getattr(work.cost, way) for work in item.works) / 1e6:.3g}" for way in ("forward", "backward")),
-            f"{sum(work.multiply_adds for work in item.works) / 1e15:.3g}",
-            *(_hours(item, device) for device in devices),
-        ]
-        for item in found
-    ]
+    """The work, and below it the hours, of a few devices at a time: each piece fits the narrowest terminal."""
+    work = ["networks to make", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
+    pieces = [_piece(found, work, [_work(item) for item in found])]
+    for at in range(0, len(devices), AT_ONCE):
+        some = devices[at : at + AT_ONCE]
+        hours = [[_hours(item, device) for device in some] for item in found]
+        pieces.append(_piece(found, [device.words() for device in some], hours))
+    return Page("cost, one cell after another", pieces, _CAPTION)
+
+
+def _piece(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Piece:
     first = max(len(item.name) for item in found)
-    return Page("cost, one cell after another", [Piece("", head, [first, *[14] * (len(head) - 1)], lines)], _CAPTION)
+    named = [[item.name, *line] for item, line in zip(found, lines, strict=True)]
+    return Piece("", ["", *head], [first, *[WIDTH] * len(head)], named)
+
+
+def _work(item: Estimate) -> list[str]:
+    forward, backward = (sum(getattr(work.cost, way) for work in item.works) for way in ("forward", "backward"))
+    total = sum(work.multiply_adds for work in item.works)
+    return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{total / 1e15:.3g}"]
 
 
 def _hours(item: Estimate, device: Device) -> str:

@@ -69,7 +69,8 @@ class Split:
 class Context:
     """Device, precision, generators, reporting, deadline and, if declared, the recipe and the models of the original.
 
-    `report(step, **scalars)` goes to TensorBoard and to the cell's series; `note(**facts)` puts numbers into the Record.
+    `report(step, **scalars)` goes to TensorBoard and to the cell's series, a step being an epoch from 1, or one of the
+    projection's solver from 0; `note(**facts)` puts numbers into the Record.
     """
 
     def __init__(

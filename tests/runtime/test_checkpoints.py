@@ -15,6 +15,7 @@ from adaprob_ray.checkpoint import Checkpoint
 from adaprob_ray.errors import StoreError
 from adaprob_ray.lease import Attempt
 from adaprob_ray.runtime import checkpoints
+from adaprob_ray.runtime.provenance import fingerprint
 from adaprob_ray.runtime.source import boards_folder
 from adaprob_ray.stages import SERIES, WEIGHTS
 from adaprob_ray.store import Store
@@ -66,7 +67,7 @@ def continued(store: Store, key: str) -> Any:
     "words",
     [
         document(),
-        document("small"),
+        pytest.param(document("small"), marks=pytest.mark.slow),
         pytest.param(document(precision="bfloat16"), marks=pytest.mark.slow),
         pytest.param(
             document(grid={**TINY["grid"], "architecture": {"name": "resnet18", "filters": 0.1}}),
@@ -104,6 +105,7 @@ def test_seconds_are_those_of_both_attempts(tmp_path: Path, monkeypatch: pytest.
     assert commit.facts["training_seconds"] - before.seconds < commit.facts["cell_seconds"]
 
 
+@pytest.mark.slow
 def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
@@ -113,19 +115,17 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("what", ["source", "threads"])
-def test_another_source_or_other_threads_begin_anew(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["_source_digest", "_processor"])
+def test_another_source_or_device_begins_anew(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
-    if what == "source":
-        monkeypatch.setattr("adaprob_ray.runtime.provenance._source_digest", lambda: "another")
-    else:
-        words["resources"] = {"train": {"cpu": 2}}
+    monkeypatch.setattr(f"adaprob_ray.runtime.provenance.{what}", lambda: "another")
     run(store, words)
     assert continued(store, key) == 0
     assert store.checkpoint(key) is None
 
 
+@pytest.mark.slow
 def test_a_storage_that_keeps_no_checkpoint_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Attempt, data: bytes) -> None:
         raise StoreError("no space left")
@@ -157,3 +157,11 @@ def test_a_killed_training_goes_on(executor: str, tmp_path: Path, monkeypatch: p
     assert same_columns(command.opened(), command.document) == same_columns(
         undisturbed(tmp_path, command.document), command.document
     )
+
+
+def test_all_that_decides_the_bits_is_in_the_fingerprint() -> None:
+    where = {"device": "cpu (some)", "threads": 2, "torch_version": "2.11", "numpy_version": "2.4", "host": "a"}
+    known = fingerprint(where)
+    assert fingerprint({**where, "host": "b"}) == known
+    for name, value in {"device": "cpu (other)", "threads": 1, "torch_version": "2.12", "numpy_version": "2.5"}.items():
+        assert fingerprint({**where, name: value}) != known
