@@ -19,13 +19,13 @@ quickstart: .venv/installed
 
 # The paper's artefacts. What is done is not run again: after an interruption or a failure give the same command.
 # small_all makes what the next three files start from; Figure 4 comes first because its networks must be alone when made.
-PAPER_SMALL := small_all table5 ablation_lambda ablation_eta figure2
+PAPER_SMALL := small_all table5 ablation_lambda ablation_eta figure2 scrub_traces
 PAPER_LARGE := figure4_class figure4_selective notebook_membership table2 table1_large table3_large notebook_cifar100
 .PHONY: paper-small paper-large
 paper-small: .venv/installed
 	$(BIN)/python -m analysis costs --store $(STORE) --out out --sweep $(PAPER_SMALL:%=sweeps/%.yaml)
 	@failed=0; for sweep in $(PAPER_SMALL); do (set -x; $(BIN)/adaprob-ray run sweeps/$$sweep.yaml --store $(STORE)) || failed=1; done; \
-	for name in table5 ablation_{lambda,eta} trajectories figure2 figure3 trade_off ranks {table1,table3}" --partial" report; do \
+	for name in table5 ablation_{lambda,eta} trajectories traces figure2 figure3 trade_off ranks {table1,table3}" --partial" report; do \
 		(set -x; $(BIN)/python -m analysis $$name --store $(STORE) --out out) || failed=1; done; exit $$failed
 
 paper-large: .venv/installed

@@ -7,7 +7,7 @@ from analysis.figure_artefacts import ablation_of, maps, ranked, reported, solve
 from analysis.output_artefacts import archive, rescored, verified
 from analysis.recipes import NOTEBOOKS
 from analysis.request import Artefact
-from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes
+from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes, traced
 
 ERRORS = ("test_error_percent", "retain_error_percent", "forget_error_percent")
 FORGET_DIVERGENCES = (
@@ -18,7 +18,7 @@ TEST_DIVERGENCES = tuple(name.replace("forget", "test") for name in FORGET_DIVER
 ATTACKS = ("membership_accuracy_percent", "membership_auc_percent")
 TARGETS = ("target_retain_error_percent", "target_forget_error_percent")
 RANKED = (*ERRORS, ATTACKS[0], "kl_forget_nats", "kl_test_nats")
-SMALL_SCALE = ("small_all", "table5", "ablation_lambda", "ablation_eta", "figure2")
+SMALL_SCALE = ("small_all", "table5", "ablation_lambda", "ablation_eta", "figure2", "scrub_traces")
 LARGE_SCALE = (
     "figure4_class", "figure4_selective", "notebook_membership", "table2", "table1_large", "table3_large", "notebook_cifar100",
 )  # fmt: skip
@@ -43,6 +43,7 @@ _ALL = (
     Artefact("table7", "training: the paper's, the notebooks', ours", recipes, NOTEBOOKS, "7"),
     Artefact("cifar100", "CIFAR-100, a class forgotten (§5.6)", paper_table, ("notebook_cifar100",), "sec5.6", ERRORS[1:]),
     Artefact("claims", "the abstract's claims", claimed, CLAIMED),
+    Artefact("traces", "SCRUB epoch by epoch, the notebooks' and ours", traced, ("scrub_traces",)),
     Artefact("figure2", "t-SNE of outputs on the test set", maps("test"), ("figure2",)),
     Artefact("figure3", "t-SNE of outputs on the forget rows", maps("forget"), ("figure2",)),
     Artefact("figure4", "time bars with standard errors", times, ("figure4_class", "figure4_selective")),

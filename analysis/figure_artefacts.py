@@ -20,14 +20,13 @@ from analysis.load import Gathered, all_records
 from analysis.provenance import provenance
 from analysis.published import published
 from analysis.report import write_report
-from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, sweeps_of
+from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, shown_seed, sweeps_of
 from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, evaluation_in
 from analysis.style import save
 from analysis.trajectory import solver_trajectory, trajectory
 
 CURVE = Path(__file__).resolve().parents[1] / "results" / "projection_curve.csv"
 SOLVERS_SCALAR = "projection_residual"
-SHOWN_SEED = 3  # of figures 2 and 3: the notebooks' seed of small scale
 
 
 def _complete(request: Request, artefact: Artefact) -> Gathered:
@@ -119,7 +118,7 @@ def maps(part: str) -> Callable[[Request, Artefact], list[Path]]:
 def trajectories(request: Request, artefact: Artefact) -> list[Path]:
     """One scalar of the cells' series against steps, label by label, at one seed: what a solver or a method reported."""
     records, source = _with_outputs(request, artefact)
-    scalar, seed = request.scalar, _shown_seed(records)
+    scalar, seed = request.scalar, shown_seed(records)
     own = records[records["seed"] == seed].sort_values("repeat", kind="stable").drop_duplicates("model_key")
     found = groups(own)
     if len(found) > 1:
@@ -145,7 +144,7 @@ def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, S
 
 def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: str | None) -> dict[str, pd.Series]:
     """A Record of each method at the notebooks' seed, or at the first that is there: of the compared reading, or the first."""
-    seed = _shown_seed(records)
+    seed = shown_seed(records)
     found = {}
     for name, method in methods.items():
         own = records[(records["method"] == method) & (records["seed"] == seed)]
@@ -154,11 +153,6 @@ def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: s
             raise InputError(f"{name}: no Record of method {method} and seed {seed}")
         found[name] = (read if len(read) else own).iloc[0]
     return found
-
-
-def _shown_seed(records: pd.DataFrame) -> int:
-    seeds = sorted(set(map(int, records["seed"])))
-    return SHOWN_SEED if SHOWN_SEED in seeds else seeds[0]
 
 
 def reported(request: Request, artefact: Artefact) -> list[Path]:

@@ -20,6 +20,7 @@ from analysis.words import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS, RESULTS = ROOT / "sweeps", ROOT / "results"
+SHOWN_SEED = 3
 PIPE_WIDTH = 120  # characters, where there is no terminal to ask
 
 
@@ -82,6 +83,12 @@ def tables_in(records: pd.DataFrame, sweeps: Mapping[str, Sweep], columns: Seque
     if not len(records):
         return []
     return tables(records, columns, labels_of(sweeps), reading_of(sweeps))
+
+
+def shown_seed(records: pd.DataFrame) -> int:
+    """The notebooks' seed of small scale, of which figures 2 and 3 and traces are; the first where it is not there."""
+    seeds = sorted(set(map(int, records["seed"])))
+    return SHOWN_SEED if SHOWN_SEED in seeds else seeds[0]
 
 
 def holes_page(holes: Sequence[Cell]) -> list[Page]:

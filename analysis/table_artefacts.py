@@ -17,7 +17,19 @@ from analysis.paper_tables import judged_numbers, paper_page
 from analysis.published import published, with_alternatives
 from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
 from analysis.render import MARKDOWN_WIDTH, comma_separated, write
-from analysis.request import RESULTS, Artefact, Request, console_of, holes_page, records_of, show, sweeps_of, tables_in
+from analysis.request import (
+    RESULTS,
+    Artefact,
+    Request,
+    console_of,
+    holes_page,
+    records_of,
+    show,
+    shown_seed,
+    sweeps_of,
+    tables_in,
+)
+from analysis.traces import trace_numbers, trace_page, traces
 from analysis.words import page
 
 
@@ -93,5 +105,17 @@ def costed(request: Request, artefact: Artefact) -> list[Path]:
     found = estimates(sweeps_of(request, artefact).values(), speeds)
     pages = [costs_page(found, speeds.devices())]
     paths = write(pages, cost_numbers(found), "costs", request.out)
+    show(pages, paths)
+    return paths
+
+
+def traced(request: Request, artefact: Artefact) -> list[Path]:
+    """SCRUB epoch by epoch beside the notebooks'."""
+    gathered = records_of(request, sweeps_of(request, artefact))
+    if not len(gathered.records):
+        raise InputError(f"{request.store}: holds no Record of {artefact.name}")
+    found = traces(gathered.records, shown_seed(gathered.records))
+    pages = [*map(trace_page, found), *holes_page(gathered.holes)]
+    paths = write(pages, trace_numbers(found), artefact.name, request.out)
     show(pages, paths)
     return paths

@@ -117,3 +117,25 @@ def test_the_forget_rows_are_left_more_than_the_retain_rows() -> None:
         with torch.no_grad():
             apart[name] = float(kl_t(contract.original().eval()(images), trial.model.eval()(images), 1.0))
     assert apart["forget"] > 2 * apart["retain"]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_a_run_of_fewer_epochs_is_the_first_part_of_a_longer_one(smoothing: float) -> None:
+    """Nothing looks at how many epochs are to come: sweeps/scrub_traces.yaml pieces a trace together from runs of 1 to 10."""
+
+    def states(epochs: int) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """The parameters at each report of an epoch, and at the end."""
+        method = Scrub(epochs=epochs, forget_epochs=2, milestones=(1, 3), smoothing=smoothing, smoothing_start=1)
+        model, seen = contract.original(), list[list[Tensor]]()
+
+        def report(step: int, **scalars: float) -> None:
+            seen.append([parameter.detach().clone() for parameter in model.parameters()])
+
+        split = contract.make_split(contract.make_parts(), method.needs)
+        method.unlearn(model, split, contract.make_context(method.needs, report=report))
+        return seen, [parameter.detach().clone() for parameter in model.parameters()]
+
+    on_the_way, _ = states(4)
+    for epochs in (1, 2, 3):
+        _, end = states(epochs)
+        assert any(all(map(torch.equal, end, state)) for state in on_the_way), f"{epochs} epochs"

@@ -1,0 +1,105 @@
+"""SCRUB epoch by epoch: the errors that the authors' notebooks print before each epoch, and ours at the same point.
+
+A run of e epochs is what a run of ten is after e of them, so that the Records of `epochs: [1, …, 10]` are one trace: errors of
+the network at rest, evaluated as every other network is. Before the first epoch it is the original.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from analysis.provenance import provenance
+from analysis.published import ARCHITECTURES, FOLDER, STAND_INS
+from analysis.words import NOTHING, Page, Piece
+
+ERRORS = ("retain_error_percent", "forget_error_percent")
+NOTEBOOKS = "notebooks"
+GROUP = ("dataset", "architecture", "filters", "forget")
+
+Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forget error, both in percent
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One group at one seed: by label, ours and the notebooks'. `note` says what is wrong with the notebooks'."""
+
+    title: str
+    seed: int
+    points: dict[str, Points]
+    note: str
+    records: pd.DataFrame
+
+
+@functools.cache
+def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
+    """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
+    found: dict[tuple[str, str], tuple[Points, str]] = {}
+    with (FOLDER / "scrub_traces.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
+            points, _ = found.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
+            points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
+    return found
+
+
+def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
+    """The traces of every group that the notebooks print. Raises InputError where an epoch of a label is there twice."""
+    found = []
+    for group, own in records[records["seed"] == seed].groupby(list(GROUP), sort=False):
+        dataset, architecture, _, forget = map(str, group)
+        if (dataset, architecture) not in _printed():
+            continue
+        printed, note = _printed()[dataset, architecture]
+        title = f"{dataset} · {architecture} · forget {forget}"
+        before = _errors(own[own["label"] == "original"], title)
+        points = {NOTEBOOKS: printed}
+        for label in dict.fromkeys(own.loc[own["method"] == "scrub", "label"]):
+            after = {int(e): _errors(part, title) for e, part in own[own["label"] == label].groupby("method.epochs")}
+            points[str(label)] = {1: before, **{epoch + 1: errors for epoch, errors in sorted(after.items())}}
+        found.append(Trace(title, seed, points, note, own))
+    return found
+
+
+def _errors(records: pd.DataFrame, title: str) -> tuple[float, float]:
+    if len(records) != 1:
+        raise InputError(
+            f"{title}: {len(records)} Records where a trace has one: name the sweep scrub_traces, or --only"
+        )
+    retain, forget = (float(records[name].iloc[0]) for name in ERRORS)
+    return retain, forget
+
+
+def trace_page(trace: Trace) -> Page:
+    """Retain and forget errors, the notebooks' first, a line for each epoch."""
+    epochs = sorted({epoch for points in trace.points.values() for epoch in points})
+    pieces = []
+    for at, words in enumerate(("retain error (%)", "forget error (%)")):
+        head = ["before epoch", *trace.points]
+        lines = [[str(epoch), *(_word(points, epoch, at) for points in trace.points.values())] for epoch in epochs]
+        pieces.append(Piece(words, head, [12, *map(len, trace.points)], lines))
+    stand_in = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
+    own = [line for line in stand_in if line.startswith(trace.title.partition(" ")[0])]
+    notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
+    return Page(f"{trace.title} · seed {trace.seed}", pieces, [*notes, *own, *provenance(trace.records).lines()])
+
+
+def _word(points: Points, epoch: int, at: int) -> str:
+    return f"{points[epoch][at]:.1f}" if epoch in points else NOTHING
+
+
+def trace_numbers(found: Sequence[Trace]) -> str:
+    """A line for each trace, label and epoch, as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "seed", "label", "before_epoch", *ERRORS])
+    for trace in found:
+        for label, points in trace.points.items():
+            writer.writerows([trace.title, trace.seed, label, epoch, *errors] for epoch, errors in points.items())
+    return text.getvalue()
