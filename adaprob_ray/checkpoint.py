@@ -8,7 +8,7 @@ What goes on from here ends with the same bits as a training that nobody stopped
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,5 +98,5 @@ class Checkpoints(Protocol):
     def due(self) -> bool:
         """Whether so much time has passed that it is worth keeping one."""
 
-    def keep(self, data: bytes) -> None:
-        """Put one in the place of the last."""
+    def keep(self, make: Callable[[], bytes]) -> None:
+        """Make one and put it in the place of the last."""

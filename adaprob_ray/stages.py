@@ -178,19 +178,24 @@ def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, pur
     if earlier is not None:
         counter.forward, counter.backward = earlier.forward, earlier.backward
         workspace.continue_series(earlier.series)
-    spent = 0.0 if earlier is None else earlier.seconds
+    # Seconds of the attempts before this one, less those that go into keeping checkpoints: they are no training.
+    extra = 0.0 if earlier is None else earlier.seconds
     began = time.perf_counter()
 
     def keep(state: Callable[[], TrainingState]) -> None:
-        if workspace.checkpoints is not None and workspace.checkpoints.due():
-            checkpoint = Checkpoint(
-                state=state(),
-                seconds=spent + time.perf_counter() - began,
-                forward=counter.forward,
-                backward=counter.backward,
-                series=workspace.series,
-            )
-            workspace.checkpoints.keep(checkpoint.to_bytes())
+        nonlocal extra
+        if workspace.checkpoints is None or not workspace.checkpoints.due():
+            return
+        now = time.perf_counter()
+        checkpoint = Checkpoint(
+            state=state(),
+            seconds=extra + now - began,
+            forward=counter.forward,
+            backward=counter.backward,
+            series=workspace.series,
+        )
+        workspace.checkpoints.keep(checkpoint.to_bytes)
+        extra -= time.perf_counter() - now
 
     with measured(model, workspace.device, counter) as cost:
         last = fit(
@@ -203,7 +208,7 @@ def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, pur
             start_from=None if earlier is None else earlier.state,
             after_epoch=keep,
         )
-    cost["seconds"] += spent
+    cost["seconds"] += extra
     return {
         **{f"training_{name}" if name == "seconds" else name: value for name, value in cost.items()},
         "last_epoch_loss": last.loss,

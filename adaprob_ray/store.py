@@ -238,23 +238,25 @@ class Store:
 
     # --- checkpoints
 
-    def checkpoint(self, key: str) -> bytes | None:
-        """What the newest attempt that kept a whole one left, by `Attempt.keep`; None without one."""
-        for path in sorted(self._checkpoints(key), key=lambda path: int(path.rpartition("/")[2]), reverse=True):
-            data = self._get(path)
+    def checkpoints(self, key: str) -> Iterator[bytes]:
+        """What attempts left by `Attempt.keep`, the newest first; one that is not whole is passed over."""
+        for number in sorted(self._checkpoints(key), reverse=True):
+            data = self._get(f"checkpoints/{key}/{number}")
             if data is not None and (content := unsealed(data)) is not None:
-                return content
-        return None
+                yield content
 
     def drop_checkpoints(self, key: str) -> None:
         """Delete them: the cell is done."""
-        paths = self._checkpoints(key)
+        paths = [f"checkpoints/{key}/{number}" for number in self._checkpoints(key)]
         if paths:
             with self._storage():
                 obstore.delete(self._objects, paths)
 
-    def _checkpoints(self, key: str) -> list[str]:
-        return [entry["path"] for entry in self._list(f"checkpoints/{require(_KEY, key, 'cell key')}")]
+    def _checkpoints(self, key: str) -> list[int]:
+        """Numbers of attempts; what else lies there (NFS and desktops leave files of their own) is passed over."""
+        entries = self._list(f"checkpoints/{require(_KEY, key, 'cell key')}")
+        names = [entry["path"].rpartition("/")[2] for entry in entries]
+        return [int(name) for name in names if name.isdecimal()]
 
     # --- texts beside the cells
 

@@ -22,10 +22,9 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, parameter_count
-from adaprob_ray.methods.base import Cost, Sizes
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
+from adaprob_ray.sizes import cell_passes
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.settings import check
 from adaprob_ray.sweep.spec import Sweep
 from analysis.provenance import is_empty
 from analysis.words import NOTHING, Page, Piece
@@ -81,48 +80,31 @@ class Work:
     network: Network
     method: str
     precision: str
-    cost: Cost
+    forward: int
+    backward: int
 
     @property
     def multiply_adds(self) -> float:
-        return (self.cost.forward + 2 * self.cost.backward) * self.network.multiply_adds
+        return (self.forward + 2 * self.backward) * self.network.multiply_adds
 
 
 # -- what cells ask for ---------------------------------------------------------------------------------------------------
 
 
 def work_of(cell: Cell) -> Work | None:
-    """The work of a pretrain, train or unlearn cell; None for one that reads Outputs, or trains until it has relearned."""
-    settings = cell.settings
-    if cell.stage not in ("pretrain", "train", "unlearn"):
+    """The work of a cell that makes a network in a number of passes that is known before; None for any other."""
+    passes = cell_passes(cell)
+    if passes is None:
         return None
+    settings = cell.settings
     network = _network(settings["dataset"]["name"], **settings["architecture"])
-    if cell.stage == "pretrain":
-        passes = settings["recipe"]["epochs"] * sum(DATASETS[settings["dataset"]["name"]].train_per_class)
-        return Work(network, TRAINING, settings["precision"], Cost(forward=passes, backward=passes))
-    method, faults = check(METHODS[settings["method"]], settings["hyper"], settings["method"])
-    assert not faults, faults  # checked when the sweep was read
-    cost = METHODS[settings["method"]](**method).cost(_sizes(settings, network))
-    return Work(network, TRAINING if cell.stage == "train" else settings["method"], settings["precision"], cost)
+    method = str(settings["method"]) if cell.stage == "unlearn" else TRAINING
+    return Work(network, method, settings["precision"], passes.forward, passes.backward)
 
 
 def _network(dataset: str, *, name: str, filters: float) -> Network:
     known = DATASETS[dataset]
     return Network(name, filters, known.channels, known.size)
-
-
-def _sizes(settings: Mapping[str, Any], network: Network) -> Sizes:
-    dataset, forget = DATASETS[settings["dataset"]["name"]], settings.get("forget")
-    train = sum(dataset.train_per_class)
-    forgotten = 0 if forget is None else forget.get("count") or dataset.train_per_class[forget["class"]]
-    return Sizes(
-        retain=train - forgotten,
-        forget=forgotten,
-        validation=0 if forget is None else dataset.validation_per_class[forget["class"]],
-        recipe_epochs=settings["recipe"]["epochs"],
-        classes=dataset.classes,
-        parameters=parameter_count(network.architecture, dataset.classes, dataset.channels, network.filters),
-    )
 
 
 # -- what Records show ----------------------------------------------------------------------------------------------------
@@ -155,15 +137,15 @@ class Speeds:
 
 def _measured(record: pd.Series[Any]) -> tuple[Device, Network, str, float] | None:
     trained = METHODS[record["method"]].stage == "train" if record["method"] in METHODS else None
-    if trained is None or record["dataset"] not in DATASETS:
+    if trained is None or record["dataset"] not in DATASETS or record["architecture"] not in ARCHITECTURES:
         return None
     seconds = record.get("training_seconds" if trained else "unlearn_seconds")
     facts = (seconds, record.get("forward_examples"), record.get("backward_examples"), record.get("threads"))
     if any(map(is_empty, facts)) or not seconds:
         return None
     network = _network(record["dataset"], name=record["architecture"], filters=record["filters"])
-    cost = Cost(forward=int(record["forward_examples"]), backward=int(record["backward_examples"]))
-    work = Work(network, TRAINING if trained else record["method"], record["precision"], cost)
+    passes = int(record["forward_examples"]), int(record["backward_examples"])
+    work = Work(network, TRAINING if trained else record["method"], record["precision"], *passes)
     device = Device(record["device"], record["precision"], int(record["threads"]))
     return device, network, work.method, work.multiply_adds / seconds
 
@@ -219,7 +201,7 @@ def _piece(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]
 
 
 def _work(item: Estimate) -> list[str]:
-    forward, backward = (sum(getattr(work.cost, way) for work in item.works) for way in ("forward", "backward"))
+    forward, backward = (sum(getattr(work, way) for work in item.works) for way in ("forward", "backward"))
     total = sum(work.multiply_adds for work in item.works)
     return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{total / 1e15:.3g}"]
 
@@ -232,7 +214,7 @@ def _hours(item: Estimate, device: Device) -> str:
 
 
 _CAPTION = [
-    "every cell counts, done or not; a backward pass is two forward passes",
+    "every network counts, done or not, evaluating and relearning do not; a backward pass is two forward passes",
     "hours are those of the best measured speed; a machine that did other work beside was slower",
     "† some method, ‡ some network was not measured on this device: from what was; – no Record of this precision there",
 ]
@@ -247,8 +229,8 @@ def cost_numbers(found: Sequence[Estimate]) -> str:
         facts = {
             "sweep": item.name,
             "cells": len(item.works),
-            "forward_passes": sum(work.cost.forward for work in item.works),
-            "backward_passes": sum(work.cost.backward for work in item.works),
+            "forward_passes": sum(work.forward for work in item.works),
+            "backward_passes": sum(work.backward for work in item.works),
             "multiply_adds": sum(work.multiply_adds for work in item.works),
         }
         for device, hours in item.hours.items():

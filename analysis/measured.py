@@ -23,7 +23,7 @@ from analysis.render import grid
 from analysis.tables import Table
 from analysis.words import NOTHING, Piece, entry
 
-SAYS = re.compile(r"<!-- says (?P<file>results/\S+?\.jsonl): (?P<claims>[^>]+?) -->\n(?P<paragraph>(?:.+\n)+)")
+SAYS = re.compile(r"<!-- says (?P<file>results/\S+?\.jsonl): (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)")
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 # -- benchmarks -----------------------------------------------------------------------------------------------------------

@@ -97,12 +97,15 @@ def claimed(request: Request, artefact: Artefact) -> list[Path]:
 
 def costed(request: Request, artefact: Artefact) -> list[Path]:
     """What sweeps cost, from the Records of the store, if it is there, and of results/."""
+    sweeps = sweeps_of(request, artefact)  # first: it makes a user's own data sets known
     frames = [read_lines(path) for path in sorted(RESULTS.glob(f"*{LINES}"))]
     with contextlib.suppress(NoStore):
         frames.append(all_records(request.store))
     records = [frame for frame in frames if len(frame)]
-    speeds = Speeds(pd.concat(records, ignore_index=True).drop_duplicates("key") if records else pd.DataFrame())
-    found = estimates(sweeps_of(request, artefact).values(), speeds)
+    speeds = Speeds(
+        pd.concat(records, ignore_index=True) if records else pd.DataFrame()
+    )  # a key may be of several machines
+    found = estimates(sweeps.values(), speeds)
     pages = [costs_page(found, speeds.devices())]
     paths = write(pages, cost_numbers(found), "costs", request.out)
     show(pages, paths)

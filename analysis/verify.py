@@ -32,8 +32,10 @@ from analysis.load import in_order_of_groups, load_sweep, read_lines
 from analysis.measured import BENCHMARKS, SAYS, count_of, sentence_faults
 from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
+from analysis.request import shown_seed
 from analysis.rescore import Archive, evaluations, record_lines
 from analysis.tables import Table, tables
+from analysis.traces import trace_numbers, trace_page, traces
 from analysis.words import page, pieces
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +45,7 @@ BLOCK = re.compile(
     re.S,
 )
 MEASURED = re.compile(r"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n)(?P<body>.*?)(<!-- end -->)", re.S)
-FIDELITY = "fidelity.md"
+FIDELITY, TRACES = "fidelity.md", "scrub_traces"
 WIDE = 10_000  # characters: a page's table is one piece
 
 
@@ -93,7 +95,7 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     checked += [_blocks(path, results, rewrite) for path in pages]
     checked += [_benchmarks(path, results, rewrite) for path in pages]
     checked += [_sentences(path, results) for path in pages]
-    checked.append(_fidelity(results, rewrite))
+    checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
     checked += [_archive(path) for path in results.files("zip")]
     return Checked(
         sum(part.tables for part in checked),
@@ -189,7 +191,10 @@ def _benchmarks(path: Path, results: Results, rewrite: bool) -> Checked:
 
 def _sentences(path: Path, results: Results) -> Checked:
     """Numbers in marked paragraphs, against Records. A sentence is never written anew."""
-    found = list(SAYS.finditer(path.read_text(encoding="utf-8")))
+    text = path.read_text(encoding="utf-8")
+    found = list(SAYS.finditer(text))
+    if len(found) != text.count("<!-- says "):
+        raise InputError(f"{path.name}: a mark `<!-- says` cannot be read, or no paragraph is below it")
 
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(column, dict.fromkeys(names))))
@@ -198,9 +203,26 @@ def _sentences(path: Path, results: Results) -> Checked:
     return Checked(0, sum(map(count_of, found)), faults)
 
 
+def _traces(results: Results, rewrite: bool) -> Checked:
+    """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
+    path = results.root / "results" / f"{TRACES}.jsonl"
+    if not path.is_file():
+        return Checked(0, 0, [])
+    records = results.records(path)
+    found = traces(records, shown_seed(records))
+    pages = list(map(trace_page, found))
+    texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(found)}
+    faults = [
+        fault for end, text in texts.items() for fault in _differs(path.with_name(f"traces.{end}"), text, rewrite)
+    ]
+    return Checked(len(texts), texts["csv"].count("\n") - 1, faults)
+
+
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
-    found = {path.stem: results.tables(path, list(map(column, scored_columns()))) for path in results.files("jsonl")}
+    columns = list(map(column, scored_columns()))
+    whole = [path for path in results.files("jsonl") if path.stem != TRACES]  # a SCRUB cut short is nobody's SCRUB
+    found = {path.stem: results.tables(path, columns) for path in whole}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
     text = fidelity_text(found, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})

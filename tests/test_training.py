@@ -12,7 +12,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaprob_ray.checkpoint import Checkpoint, TrainingState
 from adaprob_ray.data.batches import Part, Pixels
 from adaprob_ray.errors import Diverged
 from adaprob_ray.models import AllCNN, ResNet18
@@ -414,3 +415,27 @@ def test_the_same_seed_gives_the_same_weights_here_and_in_another_process() -> N
     code = "import json, torch, test_training as t; torch.set_num_threads(1); print(json.dumps(t.all_digests()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert json.loads(done.stdout) == here
+
+
+def test_a_training_goes_on_with_torchs_own_generator_too() -> None:
+    """None of our networks drops units; a stranger's may."""
+    images = torch.randint(256, (64, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    part = Part(Pixels(images, torch.arange(64) % 4, torch.ones(1) / 255, torch.zeros(1)), torch.arange(64))
+    recipe = Recipe(epochs=4, batch_size=16, lr=0.1)
+
+    def trained(**how: Any) -> dict[str, Tensor]:
+        torch.manual_seed(7)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.Linear(16, 4))
+        order = torch.Generator().manual_seed(3)
+        fit(model, part, recipe, generator=order, precision="float32", report=lambda step, **scalars: None, **how)
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    kept: list[bytes] = []
+
+    def keep(state: Callable[[], TrainingState]) -> None:
+        kept.append(Checkpoint(state=state(), seconds=0.0, forward=0, backward=0, series={}).to_bytes())
+
+    whole = trained(after_epoch=keep)
+    for data in kept:
+        went_on = trained(start_from=Checkpoint.from_bytes(data).state)
+        assert all(torch.equal(went_on[name], tensor) for name, tensor in whole.items())

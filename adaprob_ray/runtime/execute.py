@@ -22,7 +22,7 @@ from adaprob_ray.catalogue import find_folders
 from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import seed_for
 from adaprob_ray.runtime.checkpoints import AttemptCheckpoints
-from adaprob_ray.runtime.provenance import fingerprint, provenance
+from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.source import KnownDead
 from adaprob_ray.runtime.tensorboard import CellBoard
 from adaprob_ray.stages import Product, Workspace
@@ -91,13 +91,12 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
             return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
     except StoreError as error:
         return Outcome("failed", time.monotonic() - start, describe(error))
+    checkpoints = AttemptCheckpoints(store, attempt)
     try:
-        checkpoints = AttemptCheckpoints(store, attempt)
         product, facts = _produce(cell, job, store, checkpoints, gpu=gpu, exclusive=exclusive)
         for name, data in product.files.items():
             attempt.write(name, data)
         attempt.commit(facts)
-        checkpoints.drop()
     except KeyboardInterrupt:
         attempt.release()
         raise
@@ -111,6 +110,7 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         with contextlib.suppress(StoreError):  # where storage is down the failure cannot be kept: the lease goes silent
             attempt.fail(failure["class"], failure["message"], traceback.format_exc())
         return Outcome("failed", time.monotonic() - start, failure)
+    checkpoints.drop()
     return Outcome("done", time.monotonic() - start)
 
 
@@ -124,7 +124,7 @@ def _produce(
     device = choose_device(gpu)
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
-    checkpoints.made_by = fingerprint(where)
+    checkpoints.where = where
     find_folders(job.data_root)
     with CellBoard(job.boards, cell) as board:
         limit = cell.resources.get("timeout_seconds")
@@ -138,6 +138,8 @@ def _produce(
         )
         product = _stage(job.stages, cell.stage)(cell, workspace)
         facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
+        if facts.get("run_continued_after_epochs"):  # nobody knows what ran beside the attempts before this one
+            facts["exclusive"] = False
         if device.type == "cuda":
             facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
         board.finish(facts)

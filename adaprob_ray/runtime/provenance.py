@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import os
 import platform
 import socket
 import subprocess
@@ -41,24 +43,62 @@ def _processor() -> str:
     return platform.processor()
 
 
+# Beside the libraries: what chooses kernels by the processor, and so the order of sums.
+_KERNELS = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
+_CPU_LINES = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+_BITLESS = (
+    "cli.py",
+    "runtime/progress.py",
+    "runtime/tensorboard.py",
+    "runtime/explain.py",
+)  # no number depends on them
+
+
 @functools.cache
 def _source_digest() -> str:
-    """Of every source file of this package, whatever its checkout says of itself."""
+    """Of the code of this package without comments and docstrings, whatever its checkout says of itself."""
     root = Path(adaprob_ray.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+        name = path.relative_to(root).as_posix()
+        if name not in _BITLESS:
+            digest.update(f"{name}\0{_code(path.read_text(encoding='utf-8'))}\0".encode())
     return digest.hexdigest()
 
 
+def _code(text: str) -> str:
+    """The syntax tree, in which lone strings have become `pass`."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [ast.Pass() if _is_text(statement) else statement for statement in body]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.AST) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+@functools.cache
+def _processor_details() -> str:
+    """Family, model and features, as far as the system tells: names of processors in clouds are no more than a brand."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else platform.processor()
+    return "\n".join(dict.fromkeys(line for line in text.splitlines() if line.partition(":")[0].strip() in _CPU_LINES))
+
+
 def fingerprint(where: Mapping[str, Any]) -> str:
-    """Of all that decides a training's bits beside its cell: the source, the device, the threads, the libraries.
+    """Of all that decides a training's bits beside its cell: source, processor or card, threads, libraries.
 
     `where`: what `provenance` says.
     """
-    words = [f"{name} {where[name]}" for name in ("device", "threads", "torch_version", "numpy_version")]
-    cpu = torch.backends.cpu.get_cpu_capability()
-    return hashlib.sha256("\n".join([_source_digest(), cpu, *words]).encode()).hexdigest()
+    names = ("device", "threads", "python_version", "torch_version", "numpy_version")
+    words = [f"{name} {where[name]}" for name in names]
+    words += [f"{name} {os.environ.get(name)}" for name in _KERNELS]
+    words += [_source_digest(), _processor_details(), torch.backends.cpu.get_cpu_capability()]
+    words.append(str(torch.backends.cudnn.version()))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def device_words(device: torch.device) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,7 @@ def test_the_passes_are_those_that_records_counted(name: str) -> None:
     for cell, row in pairs:
         work = costs.work_of(cell)
         assert work is not None
-        assert (work.cost.forward, work.cost.backward) == (row["forward_examples"], row["backward_examples"]), row[
-            "label"
-        ]
+        assert (work.forward, work.backward) == (row["forward_examples"], row["backward_examples"]), row["label"]
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:
@@ -65,8 +65,7 @@ DEVICE = costs.Device("cpu (some)", "float32", 1)
 
 
 def seconds(rows: list[dict[str, Any]], network: costs.Network, method: str) -> tuple[float, str]:
-    cost = costs.Cost(forward=2000, backward=2000)
-    return costs.Speeds(pd.DataFrame(rows)).seconds(costs.Work(network, method, "float32", cost), DEVICE)
+    return costs.Speeds(pd.DataFrame(rows)).seconds(costs.Work(network, method, "float32", 2000, 2000), DEVICE)
 
 
 def test_the_nearest_measurement_counts() -> None:
@@ -91,6 +90,7 @@ def test_records_that_do_not_tell_are_passed_over() -> None:
         record(dataset="gone"),
         record(method="gone"),
     ]
+    blind.append(record(architecture="gone"))
     assert costs.Speeds(pd.DataFrame(blind)).devices() == []
     assert costs.Speeds(pd.DataFrame()).devices() == []
 
@@ -123,6 +123,35 @@ def test_the_command_needs_no_store(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert measured_here
     assert all(0 < float(row["hours"]) < 1 for row in measured_here)
     assert {row["measured_on"] for row in measured_here} == {costs.METHOD}
+
+
+def test_ones_own_machine_counts_beside_those_that_ran_the_same_cells(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (ROOT / "results/quickstart.jsonl").read_text().splitlines()]
+    own = [json.dumps({**line, "device": "MY GPU"}) for line in lines]
+    (tmp_path / "own.jsonl").write_text("\n".join(own) + "\n")
+    sweep, store = str(ROOT / "sweeps/quickstart.yaml"), str(tmp_path / "own.jsonl")
+    assert main(["costs", "--sweep", sweep, "--store", store, "--out", str(tmp_path)]) == 0
+    devices = {row["device"] for row in csv.DictReader((tmp_path / "costs.csv").open())}
+    assert "MY GPU" in devices
+    assert len(devices) >= 2
+
+
+@pytest.mark.slow
+def test_sweep_files_say_what_the_command_says() -> None:
+    """Hours in a comment, within a quarter: Records that come later may be of faster machines."""
+    speeds = costs.Speeds(pd.concat([read_lines(path) for path in (ROOT / "results").glob("*.jsonl")]))
+    said = {}
+    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
+        comment = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+        if match := re.search(
+            r"by `python -m analysis costs`, .*? of an (AMD EPYC|Intel Xeon).*?: ([\d.]+) hours", comment
+        ):
+            said[path] = match.groups()
+    assert len(said) >= 14
+    for path, (device, hours) in said.items():
+        (found,) = costs.estimates([load_sweep(path)], speeds)
+        ours = [value for known, value in found.hours.items() if device.split()[0] in known.device]
+        assert max(ours) == pytest.approx(float(hours), rel=0.25), path.name
 
 
 def test_the_makefile_runs_what_the_contents_page_counts() -> None:

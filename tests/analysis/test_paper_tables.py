@@ -148,6 +148,7 @@ def test_the_interchanged_columns_are_compared_both_ways() -> None:
     retrain = next(e for e in numbers if e.method == "retrain" and e.forgets == ("class5",))
     (other,) = retrain.alternatives
     assert (retrain.value, other.value, other.forgets) == (55.0, 55.0, ("100of5",))
+    assert (retrain.runs, other.runs) == (3, 2)
     assert retrain.contradiction
     assert not other.contradiction
     assert {e.method for e in numbers if not e.alternatives} == {"bad_teacher"}
@@ -164,6 +165,7 @@ def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
     """Protocol §9, 24: no formula is named, and the notebook of two numbers has other roles and another network."""
     number = next(e for e in published("3") if e.paper_dataset == "CIFAR-5" and e.method == "scrub")
     assert [other.column for other in number.alternatives] == [
+        "kl_test_nats",
         "kl_test_reverse_nats",
         "kl_test_centroid_nats",
         "kl_test_centroid_reverse_nats",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_sweep import TINY, Command, cells_of, key_of, run, same_columns
+from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns
 
 from adaprob_ray.checkpoint import Checkpoint
 from adaprob_ray.errors import StoreError
 from adaprob_ray.lease import Attempt
-from adaprob_ray.runtime import checkpoints
+from adaprob_ray.runtime import checkpoints, provenance
 from adaprob_ray.runtime.provenance import fingerprint
 from adaprob_ray.runtime.source import boards_folder
 from adaprob_ray.stages import SERIES, WEIGHTS
@@ -47,7 +49,7 @@ def stopped(store: Store, words: Mapping[str, Any], monkeypatch: pytest.MonkeyPa
         run(store, words, stages="stage_tables:STOPPING")
     key = key_of(cells_of(words), "train", "original")
     assert store.log(key).released == {1}
-    assert store.checkpoint(key) is not None
+    assert len(list(store.checkpoints(key))) == 1
     return key
 
 
@@ -89,20 +91,52 @@ def test_a_stopped_training_ends_with_the_same_bits(
     assert store.read(key, WEIGHTS) == other.read(key, WEIGHTS)
     assert store.read(key, SERIES) == other.read(key, SERIES)
     assert same_columns(store, words) == same_columns(other, words)
-    assert store.checkpoint(key) is None
+    assert not list(store.checkpoints(key))
 
 
-def test_seconds_are_those_of_both_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, kept = Store.open(tmp_path / "store"), list[bytes]()
-    keep = Attempt.keep
-    monkeypatch.setattr(Attempt, "keep", lambda self, data: (kept.append(data), keep(self, data)))
+def test_seconds_are_those_of_both_attempts_and_none_of_keeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, to_bytes = Store.open(tmp_path / "store"), Checkpoint.to_bytes
+
+    def long_ago(self: Checkpoint) -> bytes:
+        time.sleep(0.5)
+        return to_bytes(replace(self, seconds=self.seconds + 1000))
+
+    monkeypatch.setattr(Checkpoint, "to_bytes", long_ago)
     key = stopped(store, document(), monkeypatch)
-    before = Checkpoint.from_bytes(kept[-1][64:])
+    monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 0.0)
+    start = time.monotonic()
     run(store, document())
+    elapsed = time.monotonic() - start
     commit = store.commit(key)
     assert commit is not None
-    assert commit.facts["training_seconds"] > before.seconds > 0
-    assert commit.facts["training_seconds"] - before.seconds < commit.facts["cell_seconds"]
+    assert 1000 < commit.facts["training_seconds"] < 1000 + elapsed - 2 * 0.5, "two were kept, half a second each"
+    assert commit.facts["exclusive"] is False, "nobody knows what ran beside the first attempt"
+
+
+def test_a_foreign_checkpoint_does_not_hide_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, words = Store.open(tmp_path / "store"), document()
+    key = stopped(store, words, monkeypatch)
+    attempt = store.begin(key, {}, owner="another", run="another")
+    assert attempt is not None
+    attempt.keep(b"made by another card")
+    attempt.release()
+    run(store, words)
+    assert store.log(key).commits == {3}
+    assert continued(store, key) == EPOCHS - 2
+
+
+def test_an_interrupt_after_the_commit_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: checkpoints.AttemptCheckpoints) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.AttemptCheckpoints, "drop", interrupted)
+    store = Store.open(tmp_path / "store")
+    with pytest.raises(KeyboardInterrupt):
+        run(store, document())
+    (done,) = commits(store)
+    assert not store.log(done).released
 
 
 @pytest.mark.slow
@@ -122,7 +156,7 @@ def test_another_source_or_device_begins_anew(what: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(f"adaprob_ray.runtime.provenance.{what}", lambda: "another")
     run(store, words)
     assert continued(store, key) == 0
-    assert store.checkpoint(key) is None
+    assert not list(store.checkpoints(key))
 
 
 @pytest.mark.slow
@@ -159,9 +193,20 @@ def test_a_killed_training_goes_on(executor: str, tmp_path: Path, monkeypatch: p
     )
 
 
-def test_all_that_decides_the_bits_is_in_the_fingerprint() -> None:
-    where = {"device": "cpu (some)", "threads": 2, "torch_version": "2.11", "numpy_version": "2.4", "host": "a"}
+def test_all_that_decides_the_bits_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    where: dict[str, Any] = {"device": "cpu (some)", "threads": 2, "host": "a"}
+    where |= {"python_version": "3.12.1", "torch_version": "2.11", "numpy_version": "2.4"}
     known = fingerprint(where)
     assert fingerprint({**where, "host": "b"}) == known
-    for name, value in {"device": "cpu (other)", "threads": 1, "torch_version": "2.12", "numpy_version": "2.5"}.items():
+    others = {"device": "cpu (other)", "threads": 1, "torch_version": "2.12", "numpy_version": "2.5"}
+    for name, value in others.items():
         assert fingerprint({**where, name: value}) != known
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX")
+    assert fingerprint(where) != known
+
+
+def test_words_about_the_code_are_no_part_of_it() -> None:
+    plain = 'def f(x):\n    return x + "a"\n'
+    told = '"""A module."""\n\n# Why.\ndef f(x):\n    return x + "a"  # here\n'
+    assert provenance._code('"""Another."""\n' + plain) == provenance._code(told)
+    assert provenance._code(plain) != provenance._code(plain.replace('"a"', '"b"'))
