@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,6 +40,7 @@ from adaprob_ray.metrics.membership import membership
 from adaprob_ray.metrics.relearn import RELEARNING
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
+from adaprob_ray.sweep.settings import check
 from adaprob_ray.sweep.vocabulary import Vocabulary
 from adaprob_ray.training import RECIPES
 
@@ -104,6 +106,15 @@ METHODS: dict[str, type[Method]] = {
         AdaProb,
     )
 }
+
+
+def method_of(settings: Mapping[str, Any]) -> Any:
+    """The method of a train or unlearn cell, with its hyper-parameters."""
+    cls = METHODS[settings["method"]]
+    hyperparameters, faults = check(cls, settings["hyper"], settings["method"])
+    assert not faults, faults  # checked when the sweep was read
+    return cls(**hyperparameters)
+
 
 METRICS = {
     metric.name: metric

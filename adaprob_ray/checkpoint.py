@@ -47,14 +47,14 @@ class TrainingState:
             loss=loss,
             error_percent=error_percent,
             network=model.state_dict(),
-            momenta=[optimizer.state[p].get("momentum_buffer") for p in _parameters(optimizer)],
+            momenta=[optimizer.state[p].get("momentum_buffer") for p in parameters_of(optimizer)],
             generators=generators,
         )
 
     def put_back(self, model: nn.Module, optimizer: torch.optim.SGD, generator: torch.Generator) -> None:
         """Bring a training that was set up in the same way to this state."""
         model.load_state_dict(self.network)
-        for parameter, momentum in zip(_parameters(optimizer), self.momenta, strict=True):
+        for parameter, momentum in zip(parameters_of(optimizer), self.momenta, strict=True):
             if momentum is not None:  # in the parameter's memory format, as the optimiser makes it
                 optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
         generator.set_state(self.generators["order"])
@@ -63,7 +63,8 @@ class TrainingState:
             torch.cuda.set_rng_state(self.generators["cuda"])
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """What the optimiser moves, in its order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
-import json
 import os
 import re
 import socket
@@ -29,6 +28,7 @@ from typing import Any, Protocol
 import psutil
 
 from adaprob_ray.errors import InputError, LeaseLost, StoreError
+from adaprob_ray.objects import Objects, canonical
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
@@ -213,13 +213,12 @@ if hasattr(os, "register_at_fork"):
 
 
 class Below(Protocol):
-    """What leases need of the store below them; `_put` and `_create` are not for those above it."""
+    """What leases need of the store below them."""
 
     location: str
+    objects: Objects
 
     def log(self, key: str) -> CellLog: ...
-    def _put(self, path: str, data: bytes) -> None: ...
-    def _create(self, path: str, document: Mapping[str, Any]) -> bool: ...
     def holder(self, key: str, number: int) -> dict[str, Any] | None: ...
     def beat_token(self, key: str, number: int) -> str | None: ...
 
@@ -241,13 +240,13 @@ class Attempt:
         """
         self._require_open()
         require(NAME, name, "artefact name")
-        self._store._put(f"attempts/{self.key}/{self.number}/{name}", data)
+        self._store.objects.put(f"attempts/{self.key}/{self.number}/{name}", data)
         self._files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def keep(self, checkpoint: bytes) -> None:
         """Put or replace what this attempt leaves to the next one, should it not end itself: no artefact, see the store."""
         self._require_open()
-        self._store._put(f"checkpoints/{self.key}/{self.number}", _sealed(checkpoint))
+        self._store.objects.put(f"checkpoints/{self.key}/{self.number}", _sealed(checkpoint))
 
     def commit(self, facts: Mapping[str, Any]) -> None:
         """Make the cell done with the files written so far and `facts` (JSON).
@@ -276,7 +275,7 @@ class Attempt:
         """Say that this attempt still runs. The count makes each beat differ even where a token is a hash of bytes."""
         self._beats += 1
         path = f"cells/{self.key}/beat/{self.number}"
-        self._store._put(path, canonical({"count": self._beats, "at": now()}))
+        self._store.objects.put(path, canonical({"count": self._beats, "at": now()}))
 
     def __enter__(self) -> Attempt:
         return self
@@ -288,7 +287,7 @@ class Attempt:
     def _end(self, kind: str, document: Mapping[str, Any]) -> None:
         self._require_open()
         # Only the owner creates these: one that is there already is its own, from a try whose answer was lost.
-        self._store._create(f"cells/{self.key}/{kind}/{self.number}", {**document, "at": now()})
+        self._store.objects.create(f"cells/{self.key}/{kind}/{self.number}", {**document, "at": now()})
         self._ended = kind
         HEART.forget(self)
 
@@ -365,15 +364,6 @@ def require(pattern: re.Pattern[str], text: str, what: str) -> str:
     if not pattern.fullmatch(text):
         raise InputError(f"{what} {text!r} is not plain (possible: {pattern.pattern})")
     return text
-
-
-def canonical(document: Mapping[str, Any]) -> bytes:
-    """JSON of one spelling. Raises InputError for what JSON lacks: NaN, infinity, other types."""
-    try:
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"not a JSON document: {error}") from error
-    return text.encode()
 
 
 def now() -> str:

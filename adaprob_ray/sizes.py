@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adaprob_ray.catalogue import DATASETS, METHODS, parameter_count
+from adaprob_ray.catalogue import DATASETS, method_of, parameter_count
 from adaprob_ray.methods.base import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.settings import check
 
 FLOAT, LABEL = 4, 8  # bytes
 SMALL_FILES = 4_000  # records, series, lease and commit, in bytes
@@ -36,10 +35,7 @@ def cell_passes(cell: Cell) -> Cost | None:
     if cell.stage == "pretrain":
         passes = settings["recipe"]["epochs"] * sum(DATASETS[settings["dataset"]["name"]].train_per_class)
         return Cost(forward=passes, backward=passes)
-    method = METHODS[settings["method"]]
-    hyperparameters, faults = check(method, settings["hyper"], settings["method"])
-    assert not faults, faults  # checked when the sweep was read
-    return method(**hyperparameters).cost(_sizes(settings))
+    return method_of(settings).cost(_sizes(settings))
 
 
 def _sizes(settings: Mapping[str, Any]) -> Sizes:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, method_of
 from adaprob_ray.checkpoint import Checkpoint, Checkpoints, TrainingState
 from adaprob_ray.data.batches import Part, Parts, load_parts
 from adaprob_ray.data.split import forget_positions, retain_positions
@@ -31,7 +31,6 @@ from adaprob_ray.passes import PassCounter, measured
 from adaprob_ray.record import RECORD, Reader, cell_of, record_settings
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.relearn import RELEARN
-from adaprob_ray.sweep.settings import check
 from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict, snapshot
 
 WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"
@@ -134,13 +133,6 @@ def start_model(cell: Mapping[str, Any], store: Reader) -> nn.Module:
         missing = model.load_state_dict(kept, strict=False)
         assert set(missing.missing_keys) == {"classifier.weight", "classifier.bias"}, missing
     return model
-
-
-def method_of(settings: Mapping[str, Any]) -> Any:
-    cls = METHODS[settings["method"]]
-    hyperparameters, faults = check(cls, settings["hyper"], settings["method"])
-    assert not faults, faults  # checked when the sweep was read
-    return cls(**hyperparameters)
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:

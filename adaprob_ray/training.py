@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.checkpoint import TrainingState
+from adaprob_ray.checkpoint import TrainingState, parameters_of
 from adaprob_ray.data.batches import Batch, Paired, Part
 from adaprob_ray.errors import Diverged
 from adaprob_ray.sweep.settings import hyper
@@ -168,7 +168,7 @@ def train_epoch(
 
     Raises Diverged when the mean loss is not finite.
     """
-    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     totals = torch.zeros(2, dtype=torch.float64, device=parameters[0].device)
     rows = 0
     for batch in batches:

@@ -39,11 +39,11 @@ NOTES = {  # protocol §9, 24, 25 and 32; §6.4
         "no formula is named: first the mean over rows of KL(model ‖ Retrain of the same seed), then other formulas, against "
         "the independent Retrain",
     ),
-    "4": ("ALL-CNN's columns are compared as printed and interchanged",),
     "3": (
         "formulas as Table 1",
         "our test rows of CIFAR-5 share none with training (pool `clean`); some of the paper's are its model's training rows",
     ),
+    "4": ("ALL-CNN's columns are compared as printed and interchanged",),
 }
 CLAIMED = ("table2", "figure4_class", "figure4_selective")  # the sweep files that the abstract's claims are judged by
 HEAD = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import obstore
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from obstore.store import MemoryStore
 
 from adaprob_ray.errors import CorruptArtefact, LeaseLost
+from adaprob_ray.objects import Objects
 from adaprob_ray.store import Attempt, LeaseWatcher, Store
 
 KEY = "ab12" * 8
@@ -46,7 +46,7 @@ def finish(store: Store, key: str = KEY, **files: bytes) -> Attempt:
 
 
 def paths(store: Store) -> list[str]:
-    return sorted(entry["path"] for entry in obstore.list(store._objects).collect())
+    return sorted(entry["path"] for entry in store.objects.list(""))
 
 
 class Elsewhere(Store):
@@ -57,7 +57,7 @@ class Elsewhere(Store):
 
 
 def elsewhere(store: Store) -> Store:
-    return Elsewhere(store._objects, store.location)
+    return Elsewhere(store.objects)
 
 
 DAMAGES = {
@@ -69,18 +69,20 @@ DAMAGES = {
 
 
 def damage(store: Store, path: str, how: str) -> None:
-    data = DAMAGES[how](obstore.get(store._objects, path).bytes().to_bytes())
+    held = store.objects.get(path)
+    assert held is not None
+    data = DAMAGES[how](held)
     if data is None:
-        obstore.delete(store._objects, path)
+        store.objects.delete([path])
     else:
-        obstore.put(store._objects, path, data)
+        store.objects.put(path, data)
 
 
 class Crash(BaseException):
     """The process stops here."""
 
 
-class Mortal(Store):
+class Mortal(Objects):
     """Dies at a chosen write, counted down, before the write or just after it."""
 
     fuse: int | None = None
@@ -97,11 +99,11 @@ class Mortal(Store):
             raise Crash
         return result
 
-    def _put(self, path: str, data: bytes) -> None:
-        self._step(super()._put, path, data)
+    def put(self, path: str, data: bytes) -> None:
+        self._step(super().put, path, data)
 
-    def _create(self, path: str, document: Any) -> bool:
-        return bool(self._step(super()._create, path, document))
+    def create(self, path: str, document: Any) -> bool:
+        return bool(self._step(super().create, path, document))
 
 
 class NeverHalf(RuleBasedStateMachine):
@@ -111,7 +113,8 @@ class NeverHalf(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.store = Mortal(MemoryStore(), "memory")
+        self.objects = Mortal(MemoryStore(), "memory")
+        self.store = Store(self.objects)
         self.open: list[Attempt] = []
         self.written = 0
 
@@ -121,9 +124,8 @@ class NeverHalf(RuleBasedStateMachine):
 
     def take(self) -> Attempt | None:
         """Begin as one for whom every present holder has been silent for long."""
-        away = Mortal(self.store._objects, "memory")
+        away = Store(self.objects)
         away.holder = lambda key, number: {}  # type: ignore[method-assign]
-        away.fuse, away.after = self.store.fuse, self.store.after
         return try_begin(away, LeaseWatcher(stale_after=0.0))
 
     def work(self, attempt: Attempt) -> None:
@@ -133,7 +135,7 @@ class NeverHalf(RuleBasedStateMachine):
 
     @rule(fuse=st.integers(0, 6), after=st.booleans())
     def run_and_crash(self, fuse: int, after: bool) -> None:
-        self.store.fuse, self.store.after = fuse, after
+        self.objects.fuse, self.objects.after = fuse, after
         try:
             attempt = self.take()
             if attempt is not None:
@@ -141,7 +143,7 @@ class NeverHalf(RuleBasedStateMachine):
         except Crash:
             pass
         finally:
-            self.store.fuse = None
+            self.objects.fuse = None
 
     @rule()
     def begin_and_pause(self) -> None:
@@ -170,7 +172,7 @@ class NeverHalf(RuleBasedStateMachine):
     def damage(self, how: str, name: str) -> None:
         done = self.store.log(KEY).done
         path = f"attempts/{KEY}/{done}/{name}"
-        if done is None or self.store._head(path) in (None, {}) or not self.store._get(path):
+        if done is None or not self.objects.get(path):
             return
         damage(self.store, path, how)
         with pytest.raises(CorruptArtefact):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import pickle
 import signal
@@ -103,9 +102,16 @@ def test_the_layout_is_the_documented_one(store: Store) -> None:
     cell = f"cells/{KEY}"
     expected = [f"attempts/{KEY}/1/weights", f"{cell}/cell.json", f"{cell}/commit/1", f"{cell}/lease/1", "store.json"]
     assert paths(store) == expected
-    held = json.loads(obstore.get(store._objects, f"{cell}/lease/1").bytes().to_bytes())
+    held = store.objects.document(f"{cell}/lease/1")
     assert held.items() >= {"owner": "test", "run": "run-1", "pid": os.getpid()}.items()
     assert {"host", "boot", "pid_started", "at"} <= set(held)
+
+
+def test_deleting_what_is_gone_is_no_error(store: Store) -> None:
+    store.put_text("texts/one", "1")
+    store.put_text("texts/three", "3")
+    store.objects.delete(["texts/one", "texts/two", "texts/three"])
+    assert store.list_texts("texts") == []
 
 
 def test_a_cell_is_not_done_until_committed(store: Store) -> None:
@@ -169,7 +175,7 @@ def test_a_checkpoint_is_left_to_the_next_attempts_until_the_cell_is_done(store:
         attempt = begin(store)
         attempt.keep(f"attempt {attempt.number}".encode())
         attempt.release()
-    store._put(f"checkpoints/{KEY}/.nfs0001", b"not ours")
+    store.objects.put(f"checkpoints/{KEY}/.nfs0001", b"not ours")
     assert next(store.checkpoints(KEY)) == b"attempt 11"
     assert len(list(store.checkpoints(KEY))) == 11
     finish(store, weights=b"w")
@@ -184,7 +190,7 @@ def test_a_damaged_checkpoint_is_passed_over(store: Store, left: bytes) -> None:
         attempt = begin(store)
         attempt.keep(content)
         attempt.release()
-    store._put(f"checkpoints/{KEY}/2", left)
+    store.objects.put(f"checkpoints/{KEY}/2", left)
     assert list(store.checkpoints(KEY)) == [b"older"]
 
 
@@ -575,8 +581,8 @@ def test_check_sizes_finds_exactly_the_damaged(store: Store) -> None:
 
 def test_check_sizes_asks_again_before_it_condemns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(store, weights=b"0123456789")
-    full = store._list
-    monkeypatch.setattr(store, "_list", lambda prefix: iter(()) if prefix == "attempts" else full(prefix))
+    full = store.objects.list
+    monkeypatch.setattr(store.objects, "list", lambda prefix: iter(()) if prefix == "attempts" else full(prefix))
     assert store.check_sizes([KEY]) == []
 
 
@@ -592,13 +598,13 @@ def test_survey_equals_the_log_of_each_cell(store: Store, monkeypatch: pytest.Mo
     begin(store, "failed").commit({})
     running = begin(store, "running")
     running.beat()
-    obstore.put(store._objects, "cells/running/lease/foreign", b"")
-    obstore.put(store._objects, "cells/stray", b"")
+    store.objects.put("cells/running/lease/foreign", b"")
+    store.objects.put("cells/stray", b"")
     keys = ["done", "revoked", "failed", "released", "running"]
     expected = {key: store.log(key) for key in keys}
     calls: list[str] = []
-    listing = store._list
-    monkeypatch.setattr(store, "_list", lambda prefix: (calls.append(prefix), listing(prefix))[1])
+    listing = store.objects.list
+    monkeypatch.setattr(store.objects, "list", lambda prefix: (calls.append(prefix), listing(prefix))[1])
     survey = store.survey()
     assert {key: survey[key] for key in keys} == expected
     assert calls == ["cells"]
@@ -700,11 +706,12 @@ TestNeverHalf.settings = settings(
 def test_every_crash_point_on_a_real_folder(fuse: int, after: bool) -> None:
     """Of cell.json, lease, two files and commit: only a crash past the last leaves a done cell."""
     with tempfile.TemporaryDirectory() as folder:
-        store = Mortal(Store.open(folder)._objects, folder)
-        store.fuse, store.after = fuse, after
+        objects = Mortal(Store.open(folder).objects.below, folder)
+        store = Store(objects)
+        objects.fuse, objects.after = fuse, after
         with contextlib.suppress(Crash):
             finish(store, weights=b"w", outputs=b"o")
-        store.fuse = None
+        objects.fuse = None
         writes = fuse + after
         assert (store.log(KEY).done is not None) == (writes >= 5)
         if writes >= 5:

@@ -25,7 +25,10 @@ class Grid(_File):
 
 
 class Resources(_File):
-    """What one cell of a stage holds while it runs. `exclusive`: no other cell of the run runs beside it."""
+    """What one cell of a stage holds while it runs. `exclusive`: no other cell of the run runs beside it.
+
+    `timeout_seconds` bounds one attempt, not the whole of a training that is gone on with.
+    """
 
     cpu: int = pydantic.Field(default=1, ge=1)
     gpu: float = pydantic.Field(default=0, ge=0)
