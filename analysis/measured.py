@@ -4,8 +4,10 @@
 | … |
 <!-- end -->
 
-<!-- says results/NAME.jsonl: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
+<!-- says results/NAME.jsonl, dataset cifar5: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
 a paragraph that has these words: a Record's value, rounded as they are, or a table's entry
+
+Where a file has several tables, a mark says which by `, dataset NAME`, `, architecture NAME` or `, forget REQUEST`.
 """
 
 from __future__ import annotations
@@ -23,8 +25,18 @@ from analysis.render import grid
 from analysis.tables import Table
 from analysis.words import NOTHING, Piece, entry
 
-SAYS = re.compile(r"<!-- says (?P<file>results/\S+?\.jsonl): (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)")
+WHERE = r"(?P<where>(?:, (?:dataset|architecture|forget) [^\s,:]+)*)"
+SAYS = re.compile(
+    rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}: (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)"
+)
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
+
+
+def meant(tables: Sequence[Table], where: str) -> list[Table]:
+    """Those whose group is as the words of a mark (see WHERE) say."""
+    wanted = dict(words.split(" ", 1) for words in where.split(", ") if words)
+    return [table for table in tables if all(table.group[name] == value for name, value in wanted.items())]
+
 
 # -- benchmarks -----------------------------------------------------------------------------------------------------------
 
@@ -97,7 +109,7 @@ def sentence_faults(match: re.Match[str], make: Callable[[Path, Sequence[str]], 
     """What a marked paragraph says that its Records do not, one line each. `make`: the tables of a file with these columns."""
     paragraph, faults = " ".join(match["paragraph"].split()), []
     claims = [_parsed(text.strip()) for text in match["claims"].split(";")]
-    tables = make(root / match["file"], [claim["column"] for claim in claims])
+    tables = meant(make(root / match["file"], [claim["column"] for claim in claims]), match["where"])
     for claim in claims:
         found, words = _found(claim, tables), claim["words"].strip()
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")

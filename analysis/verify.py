@@ -2,7 +2,7 @@
 
 A table in a page stands between marks that say what it is made of, and is made again from there:
 
-    <!-- from results/cifar5.jsonl, forget 25of0: test_error_percent, retain_error_percent -->
+    <!-- from results/cifar5.jsonl, dataset cifar5, forget 25of0: test_error_percent, retain_error_percent -->
     | … |
     <!-- end -->
 
@@ -29,7 +29,7 @@ from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
 from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
-from analysis.measured import BENCHMARKS, SAYS, count_of, sentence_faults
+from analysis.measured import BENCHMARKS, SAYS, WHERE, count_of, meant, sentence_faults
 from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.request import shown_seed
@@ -40,9 +40,7 @@ from analysis.words import page, pieces
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
-    r"(<!-- from (?P<file>results/\S+?\.jsonl)(?:, forget (?P<forget>\S+?))?: (?P<columns>[\w, ]+?) -->\n)"
-    r"(?P<body>.*?)(<!-- end -->)",
-    re.S,
+    rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.S
 )
 MEASURED = re.compile(r"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n)(?P<body>.*?)(<!-- end -->)", re.S)
 FIDELITY, TRACES = "fidelity.md", "scrub_traces"
@@ -166,8 +164,7 @@ def _unmarked(text: str) -> Iterator[str]:
 
 def _block(match: re.Match[str], results: Results) -> str:
     columns = [column(name.strip()) for name in match["columns"].split(",")]
-    found = results.tables(results.root / match["file"], columns)
-    chosen = [table for table in found if match["forget"] in (None, table.group["forget"])]
+    chosen = meant(results.tables(results.root / match["file"], columns), match["where"])
     if len(chosen) != 1:
         raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant; exactly one must be")
     return grid(pieces(chosen[0], WIDE)[0]) + "\n"

@@ -153,10 +153,16 @@ def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Pa
     assert "is not marked with what it is made from: | method | error |" in fault
 
 
-def test_a_mark_must_mean_one_table(checkout: Path) -> None:
-    replace(checkout / "README.md", "tiny.jsonl:", "tiny.jsonl, forget class5:")
+@pytest.mark.parametrize("where", ["forget class5", "dataset cifar5, forget 25of3", "architecture resnet18"])
+def test_a_mark_must_mean_one_table(checkout: Path, where: str) -> None:
+    replace(checkout / "README.md", "tiny.jsonl:", f"tiny.jsonl, {where}:")
     with pytest.raises(InputError, match="0 tables are meant"):
         verify(checkout)
+
+
+def test_a_mark_says_which_table_it_means(checkout: Path) -> None:
+    replace(checkout / "README.md", "tiny.jsonl:", "tiny.jsonl, dataset digits, architecture allcnn, forget 25of3:")
+    assert verify(checkout).faults == []
 
 
 def test_this_checkout_is_right() -> None:
