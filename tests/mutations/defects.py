@@ -260,8 +260,8 @@ DEFECTS = (
         changes=(
             (
                 "adaprob_ray.checkpoint",
-                "zip(_parameters(optimizer), self.momenta, strict=True)",
-                "zip(_parameters(optimizer)[:0], self.momenta, strict=False)",
+                "zip(parameters_of(optimizer), self.momenta, strict=True)",
+                "zip(parameters_of(optimizer)[:0], self.momenta, strict=False)",
             ),
         ),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
