@@ -7,6 +7,9 @@
 <!-- says results/NAME.jsonl, dataset cifar5: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
 a paragraph that has these words: a Record's value, rounded as they are, or a table's entry
 
+<!-- says results/projection.csv, rows 50000, tolerance 1e-9: newton_passes range = 3 to 7; L-BFGS median = 1.9 -->
+a paragraph that has these words: range, least, most, median or count of a column in the rows that are so
+
 Where a file has several tables, a mark says which by `, dataset NAME`, `, architecture NAME` or `, forget REQUEST`.
 """
 
@@ -19,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, unknown_name
 from analysis.columns import column
 from analysis.render import grid
 from analysis.tables import Table
@@ -29,6 +32,11 @@ WHERE = r"(?P<where>(?:, (?:dataset|architecture|forget) [^\s,:]+)*)"
 SAYS = re.compile(
     rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}: (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)"
 )
+COUNTS = re.compile(
+    r"<!-- says (?P<file>results/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*): (?P<claims>[^>]+?) -->\n+"
+    r"(?P<paragraph>(?:.+(?:\n|$))+)"
+)
+_COUNT = re.compile(r"(?P<column>.+) (?P<kind>range|least|most|median|count) = (?P<words>.+)", re.S)
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 
@@ -113,10 +121,51 @@ def sentence_faults(match: re.Match[str], make: Callable[[Path, Sequence[str]], 
     for claim in claims:
         found, words = _found(claim, tables), claim["words"].strip()
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
-        if found != words:
-            faults.append(f"{name} is {found} in {match['file']}, the page's mark says {words}")
-        if re.search(rf"(?<![\w.]){re.escape(words)}(?![\w]|\.\d)", paragraph) is None:
-            faults.append(f"the paragraph below the mark of {match['file']} does not say {words} ({name})")
+        faults += _compared(name, found, words, paragraph, match["file"])
+    return faults
+
+
+def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
+    """As `sentence_faults`, of a benchmark's numbers. Raises InputError for a mark that names no column, kind or row."""
+    chosen = measured
+    for words in filter(None, match["where"].split(", ")):
+        name, _, value = words.partition(" ")
+        _require_column(name, measured, match["file"])
+        alike = pd.to_numeric(value) if pd.api.types.is_numeric_dtype(measured[name]) else value
+        chosen = chosen[chosen[name] == alike]
+    if not len(chosen):
+        raise InputError(f"{match['file']}{match['where']}: no row is so")
+    paragraph, faults = " ".join(match["paragraph"].split()), []
+    for text in match["claims"].split(";"):
+        claim = _COUNT.fullmatch(" ".join(text.split()))
+        if claim is None:
+            raise InputError(f"mark {text.strip()!r}: COLUMN range|least|most|median|count = WORDS is expected")
+        _require_column(claim["column"], measured, match["file"])
+        found = _counted(chosen[claim["column"]].dropna(), claim["kind"], claim["words"])
+        faults += _compared(f"{claim['column']} {claim['kind']}", found, claim["words"], paragraph, match["file"])
+    return faults
+
+
+def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
+    if name not in measured:
+        raise InputError(f"{file}: {unknown_name('column', name, map(str, measured.columns))}")
+
+
+def _counted(values: pd.Series, kind: str, words: str) -> str:
+    """In words, with as many decimals as those of the mark."""
+    if kind == "range":
+        return f"{values.min():g} to {values.max():g}"
+    value = float(values.agg({"least": "min", "most": "max"}.get(kind, kind)))
+    return f"{value:.{len(words.partition('.')[2])}f}"
+
+
+def _compared(name: str, found: str, words: str, paragraph: str, file: str) -> list[str]:
+    """Whether a mark says what was found, and its paragraph what the mark says."""
+    faults = []
+    if found != words:
+        faults.append(f"{name} is {found} in {file}, the page's mark says {words}")
+    if re.search(rf"(?<![\w.]){re.escape(words)}(?![\w]|\.\d)", paragraph) is None:
+        faults.append(f"the paragraph below the mark of {file} does not say {words} ({name})")
     return faults
 
 

@@ -29,7 +29,7 @@ from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
 from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
-from analysis.measured import BENCHMARKS, SAYS, WHERE, count_of, meant, sentence_faults
+from analysis.measured import BENCHMARKS, COUNTS, SAYS, WHERE, benchmark_faults, count_of, meant, sentence_faults
 from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.request import shown_seed
@@ -187,17 +187,20 @@ def _benchmarks(path: Path, results: Results, rewrite: bool) -> Checked:
 
 
 def _sentences(path: Path, results: Results) -> Checked:
-    """Numbers in marked paragraphs, against Records. A sentence is never written anew."""
+    """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never written anew."""
     text = path.read_text(encoding="utf-8")
-    found = list(SAYS.finditer(text))
-    if len(found) != text.count("<!-- says "):
+    found, counted = list(SAYS.finditer(text)), list(COUNTS.finditer(text))
+    if len(found) + len(counted) != text.count("<!-- says "):
         raise InputError(f"{path.name}: a mark `<!-- says` cannot be read, or no paragraph is below it")
 
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(column, dict.fromkeys(names))))
 
     faults = [f"{path.name}: {fault}" for match in found for fault in sentence_faults(match, make, results.root)]
-    return Checked(0, sum(map(count_of, found)), faults)
+    for match in counted:
+        measured = pd.read_csv(results.root / match["file"])
+        faults += [f"{path.name}: {fault}" for fault in benchmark_faults(match, measured)]
+    return Checked(0, sum(map(count_of, [*found, *counted])), faults)
 
 
 def _traces(results: Results, rewrite: bool) -> Checked:

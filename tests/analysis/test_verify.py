@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -185,3 +186,39 @@ def test_a_stale_sentence_is_a_fault(checkout: Path) -> None:
     (fault,) = verify(checkout).faults
     assert fault.startswith("page.md: finetune test_error_percent seed 1 is ")
     assert fault.endswith(" in results/tiny.jsonl, the page's mark says 101.5")
+
+
+COUNTED = "rows,passes,ratio\n500,3,1.25\n500,7,2.5\n50000,9,\n"
+SENTENCE = "At 500 rows 3 to 7 passes, and 1.9 times faster in the median of 2.\n"
+
+
+@pytest.mark.parametrize(
+    ("claim", "found"),
+    [
+        ("passes range = 3 to 7; ratio median = 1.9; ratio count = 2", None),
+        ("passes range = 3 to 8", "passes range is 3 to 7 in results/counted.csv, the page's mark says 3 to 8"),
+        ("passes most = 7; ratio least = 1.25", "paragraph below the mark of results/counted.csv does not say 1.25"),
+    ],
+)
+def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str, found: str | None) -> None:
+    (checkout / "results" / "counted.csv").write_text(COUNTED)
+    (checkout / "docs" / "page.md").write_text(f"<!-- says results/counted.csv, rows 500: {claim} -->\n{SENTENCE}")
+    faults = verify(checkout).faults
+    assert (found is None) == (faults == [])
+    assert found is None or any(found in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ("rows 7: passes most = 7", "rows 7: no row is so"),
+        ("rows 500: speed most = 7", "'speed'"),
+        ("colour 500: passes most = 7", "'colour'"),
+        ("rows 500: passes mean = 7", "range|least|most|median|count = WORDS is expected"),
+    ],
+)
+def test_a_benchmarks_mark_that_means_nothing_is_refused(checkout: Path, mark: str, words: str) -> None:
+    (checkout / "results" / "counted.csv").write_text(COUNTED)
+    (checkout / "docs" / "page.md").write_text(f"<!-- says results/counted.csv, {mark} -->\n{SENTENCE}")
+    with pytest.raises(InputError, match=re.escape(words)):
+        verify(checkout)
