@@ -77,6 +77,7 @@ def test_ntk_equals_the_dense_formula(memory: int, changes: dict, decay: float) 
     assert float((vector(trial.after) - expected).norm()) < 2e-3 * float((expected - before).norm())
 
 
+@pytest.mark.slow
 def test_each_weight_is_in_one_slice() -> None:
     model = contract.original()
     total = sum(p.numel() for p in model.parameters())

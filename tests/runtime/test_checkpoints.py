@@ -94,6 +94,7 @@ def test_a_stopped_training_ends_with_the_same_bits(
     assert not list(store.checkpoints(key))
 
 
+@pytest.mark.slow
 def test_seconds_are_those_of_both_attempts_and_none_of_keeping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +116,7 @@ def test_seconds_are_those_of_both_attempts_and_none_of_keeping(
     assert commit.facts["exclusive"] is False, "nobody knows what ran beside the first attempt"
 
 
+@pytest.mark.slow
 def test_a_foreign_checkpoint_does_not_hide_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)

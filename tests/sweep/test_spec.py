@@ -426,6 +426,7 @@ def places(document: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [w for w, _ in inside] + deeper
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(place=st.sampled_from(places(RICH)), junk=JUNK)
 def test_junk_anywhere_gives_cells_or_one_line_for_each_fault(place: tuple[Any, ...], junk: Any) -> None:
