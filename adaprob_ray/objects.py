@@ -40,7 +40,7 @@ class Objects:
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool) -> Objects:
-        """A folder, made if need be and `create`d, or a URI. Raises InputError, one line, and NoStore for no folder."""
+        """What lies in a folder, which `create` makes if need be, or at a URI. Raises InputError, or NoStore: one line."""
         return cls(*_connect(os.fspath(location), create))
 
     def put(self, path: str, data: bytes) -> None:

@@ -29,21 +29,22 @@ from analysis.tables import Table
 from analysis.words import NOTHING, Piece, entry
 
 WHERE = r"(?P<where>(?:, (?:dataset|architecture|forget) [^\s,:]+)*)"
-SAYS = re.compile(
-    rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}: (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)"
-)
-COUNTS = re.compile(
-    r"<!-- says (?P<file>results/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*): (?P<claims>[^>]+?) -->\n+"
-    r"(?P<paragraph>(?:.+(?:\n|$))+)"
-)
+_CLAIMS = r": (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)"
+SAYS = re.compile(rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}{_CLAIMS}")
+COUNTS = re.compile(rf"<!-- says (?P<file>results/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*){_CLAIMS}")
 _COUNT = re.compile(r"(?P<column>.+) (?P<kind>range|least|most|median|count) = (?P<words>.+)", re.S)
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 
 def meant(tables: Sequence[Table], where: str) -> list[Table]:
     """Those whose group is as the words of a mark (see WHERE) say."""
-    wanted = dict(words.split(" ", 1) for words in where.split(", ") if words)
+    wanted = _conditions(where)
     return [table for table in tables if all(table.group[name] == value for name, value in wanted.items())]
+
+
+def _conditions(where: str) -> dict[str, str]:
+    """`, rows 500, classes 5` as names and values."""
+    return dict(words.split(" ", 1) for words in where.split(", ") if words)
 
 
 # -- benchmarks -----------------------------------------------------------------------------------------------------------
@@ -128,8 +129,7 @@ def sentence_faults(match: re.Match[str], make: Callable[[Path, Sequence[str]], 
 def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
     """As `sentence_faults`, of a benchmark's numbers. Raises InputError for a mark that names no column, kind or row."""
     chosen = measured
-    for words in filter(None, match["where"].split(", ")):
-        name, _, value = words.partition(" ")
+    for name, value in _conditions(match["where"]).items():
         _require_column(name, measured, match["file"])
         alike = pd.to_numeric(value) if pd.api.types.is_numeric_dtype(measured[name]) else value
         chosen = chosen[chosen[name] == alike]

@@ -174,8 +174,11 @@ def test_a_storage_that_keeps_no_checkpoint_stops_no_training(tmp_path: Path, mo
 
 def test_a_short_training_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 60.0)
-    monkeypatch.setattr(Attempt, "keep", lambda self, data: pytest.fail("kept"))
-    run(Store.open(tmp_path / "store"), document())
+    kept: list[bytes] = []
+    monkeypatch.setattr(Attempt, "keep", lambda self, data: kept.append(data))
+    plan, _ = run(Store.open(tmp_path / "store"), document())
+    assert plan.exhausted()
+    assert kept == []
 
 
 @pytest.mark.slow
