@@ -5,10 +5,13 @@
 <!-- end -->
 
 <!-- says results/NAME.jsonl, dataset cifar5: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
-a paragraph that has these words: a Record's value, rounded as they are, or a table's entry
+a paragraph that has these words: a Record's value, rounded as they are, or a table's entry; `run minutes = 23` is the time from
+the first start of a network that they name to the last Record
 
 <!-- says results/projection.csv, rows 50000, tolerance 1e-9: newton_passes range = 3 to 7; L-BFGS median = 1.9 -->
-a paragraph that has these words: range, least, most, median or count of a column in the rows that are so
+a paragraph that has these words: range, least, most, mean, median or count of a column in the rows that are so, or how many of
+its values are above a number (`limit above 2 = 11`). Beside results/ a file may be of analysis/paper/. Several marks
+may stand above one paragraph.
 
 Where a file has several tables, a mark says which by `, dataset NAME`, `, architecture NAME` or `, forget REQUEST`.
 """
@@ -29,10 +32,12 @@ from analysis.tables import Table
 from analysis.words import NOTHING, Piece, entry
 
 WHERE = r"(?P<where>(?:, (?:dataset|architecture|forget) [^\s,:]+)*)"
-_CLAIMS = r": (?P<claims>[^>]+?) -->\n+(?P<paragraph>(?:.+(?:\n|$))+)"
+_CLAIMS = r": (?P<claims>[^>]+?) -->(?=\n+(?:<!-- says [^>]+-->\n+)*(?P<paragraph>(?:(?!<!--).+(?:\n|$))+))"
 SAYS = re.compile(rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}{_CLAIMS}")
-COUNTS = re.compile(rf"<!-- says (?P<file>results/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*){_CLAIMS}")
-_COUNT = re.compile(r"(?P<column>.+) (?P<kind>range|least|most|median|count) = (?P<words>.+)", re.S)
+COUNTS = re.compile(rf"<!-- says (?P<file>(?:results|analysis/paper)/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*){_CLAIMS}")
+_COUNT = re.compile(
+    r"(?P<column>.+?) (?P<kind>range|least|most|mean|median|count|above (?P<bound>[\d.]+)) = (?P<words>.+)", re.S
+)
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 
@@ -114,16 +119,35 @@ BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
 # -- sentences ------------------------------------------------------------------------------------------------------------
 
 
-def sentence_faults(match: re.Match[str], make: Callable[[Path, Sequence[str]], list[Table]], root: Path) -> list[str]:
-    """What a marked paragraph says that its Records do not, one line each. `make`: the tables of a file with these columns."""
-    paragraph, faults = " ".join(match["paragraph"].split()), []
+def sentence_faults(
+    match: re.Match[str],
+    records: Callable[[Path], pd.DataFrame],
+    make: Callable[[Path, Sequence[str]], list[Table]],
+    root: Path,
+) -> list[str]:
+    """What a marked paragraph says that its Records do not, one line each.
+
+    `records`: those of a file. `make`: its tables with these columns.
+    """
+    paragraph, faults, path = " ".join(match["paragraph"].split()), [], root / match["file"]
     claims = [_parsed(text.strip()) for text in match["claims"].split(";")]
-    tables = meant(make(root / match["file"], [claim["column"] for claim in claims]), match["where"])
+    tables = meant(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), match["where"])
     for claim in claims:
-        found, words = _found(claim, tables), claim["words"].strip()
+        words = claim["words"].strip()
+        found = _decimals(_run_minutes(records(path)), words) if _is_of_run(claim) else _found(claim, tables)
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
         faults += _compared(name, found, words, paragraph, match["file"])
     return faults
+
+
+def _is_of_run(claim: re.Match[str]) -> bool:
+    return (claim["label"], claim["column"], claim["seed"]) == ("run", "minutes", None)
+
+
+def _run_minutes(records: pd.DataFrame) -> float:
+    """From the first start to the last Record."""
+    started, done = (pd.to_datetime(records[name], format="ISO8601") for name in ("started_at", "run_committed_at"))
+    return float((done.max() - started.min()).total_seconds() / 60)
 
 
 def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
@@ -139,9 +163,11 @@ def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
     for text in match["claims"].split(";"):
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
-            raise InputError(f"mark {text.strip()!r}: COLUMN range|least|most|median|count = WORDS is expected")
+            raise InputError(
+                f"mark {text.strip()!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
+            )
         _require_column(claim["column"], measured, match["file"])
-        found = _counted(chosen[claim["column"]].dropna(), claim["kind"], claim["words"])
+        found = _counted(chosen[claim["column"]].dropna(), claim)
         faults += _compared(f"{claim['column']} {claim['kind']}", found, claim["words"], paragraph, match["file"])
     return faults
 
@@ -151,12 +177,23 @@ def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
         raise InputError(f"{file}: {unknown_name('column', name, map(str, measured.columns))}")
 
 
-def _counted(values: pd.Series, kind: str, words: str) -> str:
+def _counted(values: pd.Series, claim: re.Match[str]) -> str:
     """In words, with as many decimals as those of the mark."""
+    kind, words = claim["kind"], claim["words"]
+    if claim["bound"] is not None:
+        return str(int((values > float(claim["bound"])).sum()))
     if kind == "range":
-        return f"{values.min():g} to {values.max():g}"
-    value = float(values.agg({"least": "min", "most": "max"}.get(kind, kind)))
-    return f"{value:.{len(words.partition('.')[2])}f}"
+        return " to ".join(_decimals(value, words.rpartition(" ")[2]) for value in (values.min(), values.max()))
+    return _decimals(float(values.agg({"least": "min", "most": "max"}.get(kind, kind))), words)
+
+
+def _decimals(value: float, words: str) -> str:
+    """As many decimals as those of the words, 2.5e-7 as 2.5e-7, commas where they have some."""
+    digits = len(words.partition("e")[0].partition(".")[2])
+    if "e" in words:
+        mantissa, exponent = f"{value:.{digits}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:{',' if ',' in words else ''}.{digits}f}"
 
 
 def _compared(name: str, found: str, words: str, paragraph: str, file: str) -> list[str]:
@@ -188,6 +225,4 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
         return f"in {len(rows)} rows"
     if claim["seed"] is None:
         return entry(rows[0].values.get(shown.name), shown, shown.fewest)
-    value = rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan)
-    decimals = len(claim["words"].strip().partition(".")[2])
-    return f"{value:.{decimals}f}"
+    return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

@@ -21,7 +21,7 @@ from analysis.words import NOTHING, Page, Piece
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
 NOTEBOOKS = "notebooks"
-GROUP = ("dataset", "architecture", "filters", "forget")
+GROUP = ("dataset", "architecture", "filters", "forget", "precision")
 
 Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forget error, both in percent
 
@@ -53,11 +53,11 @@ def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
     """The traces of every group that the notebooks print. Raises InputError where an epoch of a label is there twice."""
     found = []
     for group, own in records[records["seed"] == seed].groupby(list(GROUP), sort=False):
-        dataset, architecture, _, forget = map(str, group)
+        dataset, architecture, _, forget, precision = map(str, group)
         if (dataset, architecture) not in _printed():
             continue
         printed, note = _printed()[dataset, architecture]
-        title = f"{dataset} · {architecture} · forget {forget}"
+        title = f"{dataset} · {architecture} · forget {forget} · {precision}"
         before = _errors(own[own["label"] == "original"], title)
         points = {NOTEBOOKS: printed}
         for label in dict.fromkeys(own.loc[own["method"] == "scrub", "label"]):

@@ -43,7 +43,7 @@ BLOCK = re.compile(
     rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.S
 )
 MEASURED = re.compile(r"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n)(?P<body>.*?)(<!-- end -->)", re.S)
-FIDELITY, TRACES = "fidelity.md", "scrub_traces"
+FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
 WIDE = 10_000  # characters: a page's table is one piece
 
 
@@ -196,7 +196,11 @@ def _sentences(path: Path, results: Results) -> Checked:
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(column, dict.fromkeys(names))))
 
-    faults = [f"{path.name}: {fault}" for match in found for fault in sentence_faults(match, make, results.root)]
+    faults = [
+        f"{path.name}: {fault}"
+        for match in found
+        for fault in sentence_faults(match, results.records, make, results.root)
+    ]
     for match in counted:
         measured = pd.read_csv(results.root / match["file"])
         faults += [f"{path.name}: {fault}" for fault in benchmark_faults(match, measured)]
@@ -205,23 +209,21 @@ def _sentences(path: Path, results: Results) -> Checked:
 
 def _traces(results: Results, rewrite: bool) -> Checked:
     """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
-    path = results.root / "results" / f"{TRACES}.jsonl"
-    if not path.is_file():
+    parts = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
+    found = [trace for records in parts for trace in traces(records, shown_seed(records))]
+    if not found:
         return Checked(0, 0, [])
-    records = results.records(path)
-    found = traces(records, shown_seed(records))
+    path = results.root / "results" / "traces"
     pages = list(map(trace_page, found))
     texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(found)}
-    faults = [
-        fault for end, text in texts.items() for fault in _differs(path.with_name(f"traces.{end}"), text, rewrite)
-    ]
+    faults = [fault for end, text in texts.items() for fault in _differs(path.with_suffix(f".{end}"), text, rewrite)]
     return Checked(len(texts), texts["csv"].count("\n") - 1, faults)
 
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
     columns = list(map(column, scored_columns()))
-    whole = [path for path in results.files("jsonl") if path.stem != TRACES]  # a SCRUB cut short is nobody's SCRUB
+    whole = [path for path in results.files("jsonl") if path.stem not in TRACES]  # a SCRUB cut short is nobody's SCRUB
     found = {path.stem: results.tables(path, columns) for path in whole}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]

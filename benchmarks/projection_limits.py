@@ -1,19 +1,22 @@
 """How Newton's method fares beyond the suite: on 200 problems of all kinds, and where weights are extreme.
 
-    python -m benchmarks.projection_limits
+    python -m benchmarks.projection_limits [--out results/projection_limits.csv]
 
 Prints how many of the 200 are solved to 1e-9 and after how many α's, then each of the extreme problems with its iterations.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
-import statistics
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 
-from adaprob_ray.projection import project
+from adaprob_ray.projection import Solution, project
 from benchmarks.projection_suite import Given
 
 PROBLEMS, PATIENCE = 200, 4000
@@ -63,16 +66,33 @@ def _forgetting(rows: int, classes: int, margin: float, weights_N: torch.Tensor)
 
 
 def main() -> None:
-    solved = [project(*mixed(seed)) for seed in range(PROBLEMS)]
-    tried = [len(solution.trajectory) for solution in solved]
-    count = sum(solution.status == "converged" for solution in solved)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="a CSV file for the numbers, as results/projection_limits.csv is one")
+    options = parser.parse_args()
+    rows = [_row("mixed", f"seed {seed}", project(*mixed(seed))) for seed in range(PROBLEMS)]
+    rows += [_row("extreme", name, project(*given, max_iterations=PATIENCE)) for name, given in extremes()]
+    found = pd.DataFrame(rows)
+    tried = found.loc[found["kind"] == "mixed", "alphas_tried"]
+    count = (found.loc[found["kind"] == "mixed", "status"] == "converged").sum()
     print(
-        f"{count} of {PROBLEMS} mixed problems converged; α's tried: mean {statistics.mean(tried):.1f}, "
-        f"median {statistics.median(tried):g}, most {max(tried)}"
+        f"{count} of {PROBLEMS} mixed problems converged; α's tried: mean {tried.mean():.1f}, "
+        f"median {tried.median():g}, most {tried.max()}"
     )
-    for name, given in extremes():
-        solution = project(*given, max_iterations=PATIENCE)
-        print(f"{name}: {solution.status} after {solution.iterations} iterations, residual {solution.residual:.1e}")
+    for row in rows[PROBLEMS:]:
+        print(f"{row['problem']}: {row['status']} after {row['iterations']} iterations, residual {row['residual']:.1e}")
+    if options.out is not None:
+        found.to_csv(options.out, index=False, float_format="%.3e")
+
+
+def _row(kind: str, problem: str, solution: Solution) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "problem": problem,
+        "status": solution.status,
+        "alphas_tried": len(solution.trajectory),
+        "iterations": solution.iterations,
+        "residual": solution.residual,
+    }
 
 
 if __name__ == "__main__":

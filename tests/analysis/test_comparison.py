@@ -11,9 +11,9 @@ from analysis.columns import column
 from analysis.comparison import FEWEST_SEEDS, detectable_difference, family, holm, no_signal_percent, simulated_attacks
 from analysis.tables import NO_SIGNAL, Table, tables
 from analysis.words import FOUND, caption, pieces
+from benchmarks.comparison import NAMES, detected, flagged, simulated_differences
 
 ERROR = "test_error_percent"
-NAMES = [f"m{at}" for at in range(8)]
 
 
 def test_holms_steps_by_hand() -> None:
@@ -45,14 +45,6 @@ def test_the_detectable_difference_is_found_8_times_in_10(n: int, size: int) -> 
     assert detectable_difference(3.0, n, size) == pytest.approx(3 * detectable_difference(1.0, n, size))
 
 
-def simulated_differences(generator: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, list[float]]:
-    """Of eight honest retrainings from one Retrain, which they share; the last is moved by `shift` of their deviations."""
-    values = generator.normal(20, 1, (9, n))
-    differences = values[1:] - values[0]
-    differences[-1] += shift * np.sqrt(2)
-    return {name: list(row) for name, row in zip(NAMES, differences, strict=True)}
-
-
 def simulated_table(generator: np.random.Generator, n: int, shift: float = 0.0) -> Table:
     """The same as Records."""
     retrain = generator.normal(20, 1, n)
@@ -69,15 +61,13 @@ def _of(name: str, values: np.ndarray) -> list[dict]:
 @pytest.mark.slow
 def test_an_independent_retraining_is_called_different_in_at_most_1_table_of_20() -> None:
     generator = np.random.default_rng(0)
-    flagged = [any(map(family(simulated_differences(generator, 5)).found, NAMES)) for _ in range(1000)]
-    assert 0 < np.mean(flagged) <= 0.05
+    assert 0 < np.mean([flagged(generator, 5) for _ in range(1000)]) <= 0.05
 
 
 @pytest.mark.slow
 def test_a_difference_of_five_standard_deviations_is_found_at_five_seeds() -> None:
     generator = np.random.default_rng(3)
-    found = [family(simulated_differences(generator, 5, 5.0)).found("m7") for _ in range(300)]
-    assert np.mean(found) >= 0.95
+    assert np.mean([detected(generator, 5) for _ in range(300)]) >= 0.95
 
 
 def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:

@@ -50,18 +50,28 @@ def made(file: Path, names: Sequence[str]) -> list[Table]:
     return tables(records, list(map(column, dict.fromkeys(names))), ["scrub", "other"])
 
 
+def times(file: Path) -> pd.DataFrame:
+    """The first network starts a minute before midnight, the last Record is written 21.5 minutes later."""
+    return pd.DataFrame(
+        {
+            "started_at": ["2026-11-24T23:59:00+00:00", "2026-11-25T00:10:00+00:00"],
+            "run_committed_at": ["2026-11-25T00:20:30.000+00:00", "2026-11-25T00:12:00.500+00:00"],
+        }
+    )
+
+
 def faults(claims: str, paragraph: str) -> list[str]:
     match = SAYS.search(f"Before.\n\n<!-- says results/some.jsonl: {claims} -->\n{paragraph}\n\nAfter 7 lines.\n")
     assert match is not None
-    return sentence_faults(match, made, Path())
+    return sentence_faults(match, times, made, Path())
 
 
 def test_a_sentence_that_its_records_bear_out() -> None:
     claims = (
         "scrub retain_error_percent seed 1 = 1.3;\nscrub retain_error_percent seed 2 = 1; "
-        "other retain_error_percent = 4.0 ± 5.0"
+        "other retain_error_percent = 4.0 ± 5.0; run minutes = 21.5"
     )
-    assert faults(claims, "It ends at 1.3 %, then at\n1 %, and the other at 4.0 ± 5.0 %.") == []
+    assert faults(claims, "It ends at 1.3 %, then at\n1 %, and the other at 4.0 ± 5.0 %, after 21.5 minutes.") == []
 
 
 @pytest.mark.parametrize(
@@ -87,6 +97,7 @@ def test_a_sentence_that_its_records_bear_out() -> None:
             "At 1.3 %.",
             ["scrub retain_error_percent seed 9 is nan in results/some.jsonl, the page's mark says 1.3"],
         ),
+        ("run minutes = 21", "In 21 minutes.", ["run minutes is 22 in results/some.jsonl, the page's mark says 21"]),
     ],
 )
 def test_a_stale_sentence_is_noticed(claims: str, paragraph: str, expected: list[str]) -> None:

@@ -35,7 +35,9 @@ def test_before_an_epoch_stands_what_the_epochs_before_it_left() -> None:
     assert retain.lines[0] == ["1", "17.9", "18.0"]
     assert retain.lines[3] == ["4", "78.5", "–"]
     assert forget.lines[-1] == ["11", "–", "40.0"]
-    assert "cifar5 · allcnn · forget 25of0,3,scrub_notebook,11,0.0,40.0" in trace_numbers([trace]).splitlines()
+    assert (
+        "cifar5 · allcnn · forget 25of0 · float32,3,scrub_notebook,11,0.0,40.0" in trace_numbers([trace]).splitlines()
+    )
 
 
 def test_what_is_wrong_with_the_notebooks_and_what_stands_in_is_said() -> None:
@@ -48,5 +50,11 @@ def test_what_is_wrong_with_the_notebooks_and_what_stands_in_is_said() -> None:
 
 def test_two_records_of_one_epoch_are_refused() -> None:
     twice = pd.concat([records(), records()], ignore_index=True)
-    with pytest.raises(InputError, match="cifar5 · allcnn · forget 25of0: 2 Records where a trace has one"):
+    with pytest.raises(InputError, match="cifar5 · allcnn · forget 25of0 · float32: 2 Records where a trace has one"):
         traces(twice, 3)
+
+
+def test_precisions_are_traces_of_their_own() -> None:
+    both = pd.concat([records(), records(precision="bfloat16")], ignore_index=True)
+    assert [trace.title.rpartition(" ")[2] for trace in traces(both, 3)] == ["float32", "bfloat16"]
+    assert [set(trace.records["precision"]) for trace in traces(both, 3)] == [{"float32"}, {"bfloat16"}]

@@ -188,14 +188,18 @@ def test_a_stale_sentence_is_a_fault(checkout: Path) -> None:
     assert fault.endswith(" in results/tiny.jsonl, the page's mark says 101.5")
 
 
-COUNTED = "rows,passes,ratio\n500,3,1.25\n500,7,2.5\n50000,9,\n"
-SENTENCE = "At 500 rows 3 to 7 passes, and 1.9 times faster in the median of 2.\n"
+COUNTED = "rows,passes,ratio,residual\n500,3,1.25,2.514e-07\n500,7,2.5,1e-9\n50000,9,,1\n"
+SENTENCE = (
+    "At 500 rows 3 to 7 passes, to 2.5e-7, and 1.9 times faster in the median of 2, 1.88 in the mean; one above 2.\n"
+)
 
 
 @pytest.mark.parametrize(
     ("claim", "found"),
     [
-        ("passes range = 3 to 7; ratio median = 1.9; ratio count = 2", None),
+        ("passes range = 3 to 7; ratio median = 1.9; ratio count = 2; residual most = 2.5e-7; ratio mean = 1.88", None),
+        ("ratio above 1.5 = 1", "paragraph below the mark of results/counted.csv does not say 1 (ratio above 1.5)"),
+        ("ratio above 1 = 1", "ratio above 1 is 2 in results/counted.csv, the page's mark says 1"),
         ("passes range = 3 to 8", "passes range is 3 to 7 in results/counted.csv, the page's mark says 3 to 8"),
         ("passes most = 7; ratio least = 1.25", "paragraph below the mark of results/counted.csv does not say 1.25"),
     ],
@@ -214,7 +218,7 @@ def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str
         ("rows 7: passes most = 7", "rows 7: no row is so"),
         ("rows 500: speed most = 7", "'speed'"),
         ("colour 500: passes most = 7", "'colour'"),
-        ("rows 500: passes mean = 7", "range|least|most|median|count = WORDS is expected"),
+        ("rows 500: passes mode = 7", "range|least|most|mean|median|count|above NUMBER = WORDS is expected"),
     ],
 )
 def test_a_benchmarks_mark_that_means_nothing_is_refused(checkout: Path, mark: str, words: str) -> None:
@@ -222,3 +226,13 @@ def test_a_benchmarks_mark_that_means_nothing_is_refused(checkout: Path, mark: s
     (checkout / "docs" / "page.md").write_text(f"<!-- says results/counted.csv, {mark} -->\n{SENTENCE}")
     with pytest.raises(InputError, match=re.escape(words)):
         verify(checkout)
+
+
+def test_every_mark_above_a_paragraph_counts(checkout: Path) -> None:
+    (checkout / "results" / "counted.csv").write_text(COUNTED)
+    marks = "<!-- says results/counted.csv, rows 500: passes {} = 7 -->\n<!-- says results/counted.csv: passes most = {} -->\n"
+    words = "7 passes, or 9.\n"
+    for kind, most, fault in (("most", 9, None), ("least", 9, "passes least is 3"), ("most", 7, "passes most is 9")):
+        (checkout / "docs" / "page.md").write_text(marks.format(kind, most) + words)
+        faults = verify(checkout).faults
+        assert [fault in found for found in faults] == ([True] if fault else [])
