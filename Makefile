@@ -58,6 +58,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.fisher
 	$(BIN)/python -m benchmarks.ntk
 	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.comparison
 	$(BIN)/python -m benchmarks.report
 
 .venv/bin/python:
