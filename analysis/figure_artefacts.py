@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.store import Store
 from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
 from analysis.embedding import embedding
 from analysis.figures import WARM_UP, ablation, ranks, time_bars, trade_off
@@ -21,7 +20,7 @@ from analysis.provenance import provenance
 from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, shown_seed, sweeps_of
-from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, evaluation_in
+from analysis.rescore import Source, evaluation_in, source_of
 from analysis.style import save
 from analysis.trajectory import solver_trajectory, trajectory
 
@@ -134,12 +133,7 @@ def trajectories(request: Request, artefact: Artefact) -> list[Path]:
 
 
 def _with_outputs(request: Request, artefact: Artefact) -> tuple[pd.DataFrame, Source]:
-    """From the archive that a request names, else from its store."""
-    if request.store.endswith(ARCHIVE):
-        archive = Archive(Path(request.store))
-        return archive.records, archive
-    records = _complete(request, artefact).records
-    return records, StoredOutputs(Store.open(request.store, create=False))
+    return _complete(request, artefact).records, source_of(request.store)
 
 
 def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: str | None) -> dict[str, pd.Series]:

@@ -1,10 +1,11 @@
-"""The Records that a table needs, from a store or from a file of Records: all of them, or an error that names each hole."""
+"""The Records that a table needs, from a store or from a file in results/: all of them, or an error that names each hole."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from adaprob_ray.sweep.spec import Sweep
 from analysis.grouping import GROUP
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
+ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines with Outputs and series beside them
+FILES = (LINES, ARCHIVE)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def gather(
 
 def _no_store(location: str) -> list[str]:
     """A line where nothing is found because there is no store: the path may be mistyped."""
-    if location.endswith(LINES):
+    if location.endswith(FILES):
         return []
     try:
         Store.open(location, create=False)
@@ -91,7 +94,7 @@ def _missing_lines(
 
 def _command(path: str, location: str, conditions: str | None) -> str:
     part = ["--only", conditions] if conditions is not None else []
-    store = "./store" if location.endswith(LINES) else location
+    store = "./store" if location.endswith(FILES) else location
     return shlex.join(["adaprob-ray", "run", path, "--store", store, *part])
 
 
@@ -102,7 +105,7 @@ def _readable(
 
     Each fault has revoked an attempt, which is then read no more; several readers at once may revoke more than they report.
     """
-    if location.endswith(LINES):
+    if location.endswith(FILES):
         return _ordered(read_lines(Path(location)), cells), {}
     corrupt: dict[str, CorruptArtefact] = {}
     try:
@@ -125,10 +128,10 @@ def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
 
 
 def read_lines(path: Path) -> pd.DataFrame:
-    """Records from a file of them, a JSON object a line. Raises InputError where it cannot be read."""
+    """Records from a file of them, a JSON object a line, or from an archive. Raises InputError where it cannot be read."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in _text(path).splitlines()]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
     wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
     if wrong:
@@ -136,9 +139,16 @@ def read_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _text(path: Path) -> str:
+    if path.suffix != ARCHIVE:
+        return path.read_text(encoding="utf-8")
+    with zipfile.ZipFile(path) as file:
+        return file.read(RECORDS).decode()
+
+
 def all_records(location: str) -> pd.DataFrame:
     """Every Record of a store or of a file of them; a corrupt one is revoked on reading and left out."""
-    if location.endswith(LINES):
+    if location.endswith(FILES):
         return read_lines(Path(location))
     store = Store.open(location, create=False)
     while True:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.store import Store
-from analysis.load import LINES, all_records
+from analysis.load import ARCHIVE, LINES, all_records
 from analysis.render import write_whole
 from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of
-from analysis.rescore import ARCHIVE, Archive, Source, StoredOutputs, load_metric, record_lines, rescore, write_archive
+from analysis.rescore import load_metric, record_lines, rescore, source_of, write_archive
 from analysis.verify import verify
 
 
@@ -21,7 +20,7 @@ def archive(request: Request, artefact: Artefact) -> list[Path]:
         raise InputError(f"{request.store}: holds no Record of {sweep.name}")
     request.out.mkdir(parents=True, exist_ok=True)
     lines = write_whole(request.out / f"{sweep.name}{LINES}", record_lines(gathered.records))
-    source = StoredOutputs(Store.open(request.store, create=False))
+    source = source_of(request.store)
     paths = [lines, write_archive(gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}")]
     show(holes_page(gathered.holes), paths)
     return paths
@@ -30,15 +29,10 @@ def archive(request: Request, artefact: Artefact) -> list[Path]:
 def rescored(request: Request, artefact: Artefact) -> list[Path]:
     """A stranger's metric over all Outputs of an archive, or of the Records in a store."""
     metric = load_metric(Path(request.file or ""))
-    if request.outputs is not None:
-        source: Source = (known := Archive(Path(request.outputs)))
-        records = known.records
-    elif request.store.endswith(LINES):
-        raise InputError(f"{request.store}: holds Records without Outputs; name an archive of them with --outputs")
-    else:
-        source, records = StoredOutputs(Store.open(request.store, create=False)), all_records(request.store)
+    location = request.outputs or request.store
+    source, records = source_of(location), all_records(location)
     if not len(records):
-        raise InputError(f"{request.outputs or request.store}: holds no Record")
+        raise InputError(f"{location}: holds no Record")
     scored = rescore(metric, records, source)
     request.out.mkdir(parents=True, exist_ok=True)
     path = write_whole(request.out / f"rescore-{metric.__name__}.csv", scored.to_csv(index=False))

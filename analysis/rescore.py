@@ -28,12 +28,12 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs, evaluation_of
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import canonical, forget_request
+from analysis.load import ARCHIVE, LINES, RECORDS, read_lines
 from analysis.provenance import is_empty
 from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
 from analysis.trajectory import Series
 
-ARCHIVE = ".zip"
-OUTPUTS, SERIES, RECORDS = "outputs.safetensors", "series.json", "records.jsonl"
+OUTPUTS, SERIES = "outputs.safetensors", "series.json"
 REFERENCES = ("original", "retrain", "retrain_independent")
 # What a model shares with its references.
 SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
@@ -73,11 +73,10 @@ class Archive:
     def __init__(self, path: Path) -> None:
         try:
             self._file = zipfile.ZipFile(path)
-            lines = self._file.read(RECORDS).decode().splitlines()
-            self.records = pd.DataFrame([json.loads(line) for line in lines])
-            self._read: dict[str, Outputs] = {}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: is no archive of Outputs: {error}") from error
+        self.records = read_lines(path)
+        self._read: dict[str, Outputs] = {}
 
     def outputs(self, key: str) -> Outputs:
         if key not in self._read:
@@ -87,6 +86,13 @@ class Archive:
     def series(self, key: str) -> Series:
         found: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
         return found
+
+
+def source_of(location: str) -> Source:
+    """Of an archive, or of a store. Raises InputError for a file of Records alone."""
+    if location.endswith(LINES):
+        raise InputError(f"{location}: holds Records without Outputs; an archive with both ends in {ARCHIVE}")
+    return Archive(Path(location)) if location.endswith(ARCHIVE) else StoredOutputs(Store.open(location, create=False))
 
 
 def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:

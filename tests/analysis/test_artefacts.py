@@ -133,3 +133,24 @@ def test_every_artefact_has_its_sweep_files() -> None:
     )
     wanted = {f"table{n}" for n in range(1, 8)} | {"cifar100", "figure2", "figure3", "figure4", "claims", "report"}
     assert wanted <= set(ARTEFACTS)
+
+
+def test_archives_in_results_are_read_as_stores_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """README's commands over them, and a table; an archive that is none is named."""
+    readme = (shared.ROOT / "README.md").read_text()
+    found = [
+        line.partition(" #")[0].split()[3:] for line in readme.splitlines() if line.startswith("python -m analysis")
+    ]
+    commands = [command for command in found if any(word.startswith("results/") for word in command)]
+    assert commands
+    monkeypatch.chdir(shared.ROOT)
+    table = ["trade_off", "--sweep", "sweeps/cifar5_allcnn.yaml", "--store", "results/cifar5_allcnn.zip"]
+    for at, command in enumerate([*commands, table]):
+        assert main([*command, "--out", str(tmp_path / str(at))]) == DONE
+        assert list((tmp_path / str(at)).iterdir())
+    assert main([*table[:-1], str(tmp_path / "none.zip")]) == BAD_INPUT
+    assert "none.zip: cannot be read as Records" in capsys.readouterr().err
+    assert main(["figure2", "--sweep", "sweeps/cifar5.yaml", "--store", "results/cifar5.jsonl"]) == BAD_INPUT
+    assert "results/cifar5.jsonl: holds Records without Outputs" in capsys.readouterr().err
