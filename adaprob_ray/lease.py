@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import psutil
 
 from adaprob_ray.errors import InputError, LeaseLost, StoreError
-from adaprob_ray.objects import Objects, canonical
+from adaprob_ray.objects import Objects, json_bytes
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
@@ -275,7 +275,7 @@ class Attempt:
         """Say that this attempt still runs. The count makes each beat differ even where a token is a hash of bytes."""
         self._beats += 1
         path = f"cells/{self.key}/beat/{self.number}"
-        self._store.objects.put(path, canonical({"count": self._beats, "at": now()}))
+        self._store.objects.put(path, json_bytes({"count": self._beats, "at": now()}))
 
     def __enter__(self) -> Attempt:
         return self

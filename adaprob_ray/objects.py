@@ -50,7 +50,7 @@ class Objects:
 
     def create(self, path: str, document: Mapping[str, Any]) -> bool:
         """Whether the object was absent and is now this document."""
-        data = canonical(document)
+        data = json_bytes(document)
         with self._storage():
             try:
                 obstore.put(self.below, path, data, mode="create")
@@ -106,7 +106,7 @@ class Objects:
             raise StoreError(f"store {self.location}: {_one_line(error)}") from error
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
+def json_bytes(document: Mapping[str, Any]) -> bytes:
     """JSON of one spelling. Raises InputError for what JSON lacks: NaN, infinity, other types."""
     try:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -9,7 +9,7 @@
     cells/KEY/released/N      interrupted on purpose; the cell is free at once
     cells/KEY/revoked/N       the attempt counts no more, and why
     attempts/KEY/N/NAME       the artefacts
-    checkpoints/KEY/N         how far attempt N has come, replaced as it goes on; gone once the cell is done
+    checkpoints/KEY/N         how far attempt N has come, replaced as it goes on; dropped once the cell is done
 
 A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object appears
 whole or not at all, none of an ended attempt changes, and no number is used twice: so whatever stops at whatever
@@ -42,7 +42,7 @@ from adaprob_ray.lease import (
     token_of,
     unsealed,
 )
-from adaprob_ray.objects import NotJson, Objects, canonical, parse
+from adaprob_ray.objects import NotJson, Objects, json_bytes, parse
 
 __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "LeaseWatcher", "Store"]
 
@@ -215,9 +215,9 @@ class Store:
         log = self.log(key)
         if log.done is not None or (watcher or self._watcher).is_live(self, key, log):
             return None
-        self.objects.put(f"{_cell(key)}/cell.json", canonical(document))
+        self.objects.put(f"{_cell(key)}/cell.json", json_bytes(document))
         number = (log.last or 0) + 1
-        # The token tells this lease from any other, see _create.
+        # The token tells this lease from any other, see Objects.create.
         words = {"owner": owner, "run": run, "at": now(), "token": uuid.uuid4().hex}
         if not self.objects.create(f"{_cell(key)}/lease/{number}", words | lease.this_process()):
             return None

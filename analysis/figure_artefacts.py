@@ -118,7 +118,7 @@ def trajectories(request: Request, artefact: Artefact) -> list[Path]:
     """One scalar of the cells' series against steps, label by label, at one seed: what a solver or a method reported."""
     records, source = _with_outputs(request, artefact)
     scalar, seed = request.scalar, shown_seed(records)
-    own = records[records["seed"] == seed].sort_values("repeat", kind="stable").drop_duplicates("model_key")
+    own = records[records["seed"] == seed].sort_values("repeat", kind="stable")
     found = groups(own)
     if len(found) > 1:
         titles = "; ".join(group.title.replace("\n", ", ") for group in found)
@@ -127,7 +127,9 @@ def trajectories(request: Request, artefact: Artefact) -> list[Path]:
     held = {line.name: source.series(str(line.records["model_key"].iloc[0])) for line in lines}
     having = {name: series for name, series in held.items() if scalar in series}
     step = "step of the solver" if scalar == SOLVERS_SCALAR else "epoch"
-    caption = [f"{found[0].title.replace(chr(10), ', ')}; seed {seed}", provenance(own).lines()[0]]
+    without = [name for name in held if name not in having] if having else []
+    left_out = [f"without {scalar}: {', '.join(without)}"] if without else []
+    caption = [f"{found[0].title.replace(chr(10), ', ')}; seed {seed}", *left_out, provenance(own).lines()[0]]
     curves = trajectory(having or held, scalar, {line.name: line.method for line in lines}, step=step, caption=caption)
     return _saved(draw_trajectory(curves), request, replace(artefact, name=f"{artefact.name}-{scalar}"))
 

@@ -18,6 +18,7 @@ Where a file has several tables, a mark says which by `, dataset NAME`, `, archi
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +32,15 @@ from analysis.render import grid
 from analysis.tables import Table
 from analysis.words import NOTHING, Piece, entry
 
-WHERE = r"(?P<where>(?:, (?:dataset|architecture|forget) [^\s,:]+)*)"
+TOLD_BY = ("dataset", "architecture", "forget")
+WHERE = rf"(?P<where>(?:, (?:{'|'.join(TOLD_BY)}) [^\s,:]+)*)"
 _CLAIMS = r": (?P<claims>[^>]+?) -->(?=\n+(?:<!-- says [^>]+-->\n+)*(?P<paragraph>(?:(?!<!--).+(?:\n|$))+))"
 SAYS = re.compile(rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}{_CLAIMS}")
 COUNTS = re.compile(rf"<!-- says (?P<file>(?:results|analysis/paper)/\S+?\.csv)(?P<where>(?:, \S+ [^\s,:]+)*){_CLAIMS}")
 _COUNT = re.compile(
     r"(?P<column>.+?) (?P<kind>range|least|most|mean|median|count|above (?P<bound>[\d.]+)) = (?P<words>.+)", re.S
 )
+_SEEDS = re.compile(r"\bseeds? \d+(?:, \d+)*(?: and \d+)?")  # which seed is no measurement
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 
@@ -134,7 +137,7 @@ def sentence_faults(
     tables = meant(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), match["where"])
     for claim in claims:
         words = claim["words"].strip()
-        found = _decimals(_run_minutes(records(path)), words) if _is_of_run(claim) else _found(claim, tables)
+        found = _decimals(_run_minutes(records(path), match), words) if _is_of_run(claim) else _found(claim, tables)
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
         faults += _compared(name, found, words, paragraph, match["file"])
     return faults
@@ -144,8 +147,16 @@ def _is_of_run(claim: re.Match[str]) -> bool:
     return (claim["label"], claim["column"], claim["seed"]) == ("run", "minutes", None)
 
 
-def _run_minutes(records: pd.DataFrame) -> float:
-    """From the first start to the last Record."""
+def _run_minutes(records: pd.DataFrame, match: re.Match[str]) -> float:
+    """From the first start to the last Record of a file. Raises InputError where that is not the time of one run."""
+    if match["where"]:
+        raise InputError(
+            f"mark of {match['file']}{match['where']}: run minutes are of a whole file, without conditions"
+        )
+    if "run_continued_after_epochs" in records and (records["run_continued_after_epochs"] > 0).any():
+        raise InputError(
+            f"mark of {match['file']}: a training was interrupted and continued, so the run has no minutes"
+        )
     started, done = (pd.to_datetime(records[name], format="ISO8601") for name in ("started_at", "run_committed_at"))
     return float((done.max() - started.min()).total_seconds() / 60)
 
@@ -155,8 +166,7 @@ def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
     chosen = measured
     for name, value in _conditions(match["where"]).items():
         _require_column(name, measured, match["file"])
-        alike = pd.to_numeric(value) if pd.api.types.is_numeric_dtype(measured[name]) else value
-        chosen = chosen[chosen[name] == alike]
+        chosen = chosen[_alike(chosen[name], value)]
     if not len(chosen):
         raise InputError(f"{match['file']}{match['where']}: no row is so")
     paragraph, faults = " ".join(match["paragraph"].split()), []
@@ -167,9 +177,23 @@ def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
                 f"mark {text.strip()!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
             )
         _require_column(claim["column"], measured, match["file"])
-        found = _counted(chosen[claim["column"]].dropna(), claim)
+        values = chosen[claim["column"]].dropna()
+        if claim["kind"] != "count" and not (len(values) and pd.api.types.is_numeric_dtype(values)):
+            held = "nothing" if not len(values) else "no numbers"
+            raise InputError(
+                f"{match['file']}{match['where']}: {claim['column']} holds {held}; only its count can be said"
+            )
+        found = _counted(values, claim)
         faults += _compared(f"{claim['column']} {claim['kind']}", found, claim["words"], paragraph, match["file"])
     return faults
+
+
+def _alike(values: pd.Series, words: str) -> pd.Series:
+    """Which are what the words say: 1e-6 is the number, whatever its spelling."""
+    known = values.map(str) == words
+    with contextlib.suppress(ValueError):
+        return known | (pd.to_numeric(values, errors="coerce") == float(words))
+    return known
 
 
 def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
@@ -201,7 +225,8 @@ def _compared(name: str, found: str, words: str, paragraph: str, file: str) -> l
     faults = []
     if found != words:
         faults.append(f"{name} is {found} in {file}, the page's mark says {words}")
-    if re.search(rf"(?<![\w.]){re.escape(words)}(?![\w]|\.\d)", paragraph) is None:
+    said = _SEEDS.sub("seeds", paragraph)
+    if re.search(rf"(?<![\w.,−-]){re.escape(words)}(?!\w|[.,]\d)", said) is None:
         faults.append(f"the paragraph below the mark of {file} does not say {words} ({name})")
     return faults
 
@@ -221,8 +246,12 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
     """The table's entry, or a seed's value with as many decimals as the words have."""
     rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
     shown = column(claim["column"])
-    if len(rows) != 1:
-        return f"in {len(rows)} rows"
+    if not rows:
+        raise InputError(
+            f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
+        )
+    if len(rows) > 1:
+        raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(TOLD_BY)}")
     if claim["seed"] is None:
         return entry(rows[0].values.get(shown.name), shown, shown.fewest)
     return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

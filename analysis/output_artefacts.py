@@ -15,15 +15,16 @@ from analysis.verify import verify
 def archive(request: Request, artefact: Artefact) -> list[Path]:
     """Records and Outputs of one sweep in one file: NAME.jsonl and NAME.zip."""
     ((_, sweep),) = sweeps_of(request, artefact).items()
-    gathered = records_of(request, {request.sweeps[0]: sweep})
+    gathered, source = records_of(request, {request.sweeps[0]: sweep}), source_of(request.store)
     if not len(gathered.records):
         raise InputError(f"{request.store}: holds no Record of {sweep.name}")
     request.out.mkdir(parents=True, exist_ok=True)
+    outputs = write_archive(
+        gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}"
+    )  # may fail: before the lines
     lines = write_whole(request.out / f"{sweep.name}{LINES}", record_lines(gathered.records))
-    source = source_of(request.store)
-    paths = [lines, write_archive(gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}")]
-    show(holes_page(gathered.holes), paths)
-    return paths
+    show(holes_page(gathered.holes), [lines, outputs])
+    return [lines, outputs]
 
 
 def rescored(request: Request, artefact: Artefact) -> list[Path]:

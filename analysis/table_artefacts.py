@@ -29,7 +29,7 @@ from analysis.request import (
     sweeps_of,
     tables_in,
 )
-from analysis.traces import trace_numbers, trace_page, traces
+from analysis.traces import groups_printed, trace_numbers, trace_page, traces
 from analysis.words import page
 
 
@@ -118,6 +118,8 @@ def traced(request: Request, artefact: Artefact) -> list[Path]:
     if not len(gathered.records):
         raise InputError(f"{request.store}: holds no Record of {artefact.name}")
     found = traces(gathered.records, shown_seed(gathered.records))
+    if not found:
+        raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
     pages = [*map(trace_page, found), *holes_page(gathered.holes)]
     paths = write(pages, trace_numbers(found), artefact.name, request.out)
     show(pages, paths)

@@ -50,7 +50,10 @@ def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
 
 
 def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
-    """The traces of every group that the notebooks print. Raises InputError where an epoch of a label is there twice."""
+    """The traces of every group that the notebooks print; a point without a Record is left out.
+
+    Raises InputError where an epoch of a label is there twice.
+    """
     found = []
     for group, own in records[records["seed"] == seed].groupby(list(GROUP), sort=False):
         dataset, architecture, _, forget, precision = map(str, group)
@@ -58,22 +61,29 @@ def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
             continue
         printed, note = _printed()[dataset, architecture]
         title = f"{dataset} · {architecture} · forget {forget} · {precision}"
-        before = _errors(own[own["label"] == "original"], title)
+        originals = own[own["label"] == "original"]
+        before = {1: _errors(originals, f"{title}: original")} if len(originals) else {}
         points = {NOTEBOOKS: printed}
         for label in dict.fromkeys(own.loc[own["method"] == "scrub", "label"]):
-            after = {int(e): _errors(part, title) for e, part in own[own["label"] == label].groupby("method.epochs")}
-            points[str(label)] = {1: before, **{epoch + 1: errors for epoch, errors in sorted(after.items())}}
+            runs = own[own["label"] == label].groupby("method.epochs")
+            after = {int(e): _errors(part, f"{title}: {label}, {e:g} epochs") for e, part in runs}
+            points[str(label)] = {**before, **{epoch + 1: errors for epoch, errors in sorted(after.items())}}
         found.append(Trace(title, seed, points, note, own))
     return found
 
 
-def _errors(records: pd.DataFrame, title: str) -> tuple[float, float]:
+def _errors(records: pd.DataFrame, words: str) -> tuple[float, float]:
     if len(records) != 1:
-        raise InputError(
-            f"{title}: {len(records)} Records where a trace has one: name the sweep scrub_traces, or --only"
-        )
+        told = [name for name in records if records[name].map(str).nunique() > 1 and str(name).startswith("method.")]
+        differ = f", which differ in {', '.join(map(str, told))}" if told else ""
+        raise InputError(f"{words}: {len(records)} Records where a trace has one{differ}")
     retain, forget = (float(records[name].iloc[0]) for name in ERRORS)
     return retain, forget
+
+
+def groups_printed() -> list[str]:
+    """Data set and architecture of each trace in the notebooks, as ours are called."""
+    return [" · ".join(group) for group in _printed()]
 
 
 def trace_page(trace: Trace) -> Page:

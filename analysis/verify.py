@@ -29,7 +29,17 @@ from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
 from analysis.latex import latex
 from analysis.load import in_order_of_groups, load_sweep, read_lines
-from analysis.measured import BENCHMARKS, COUNTS, SAYS, WHERE, benchmark_faults, count_of, meant, sentence_faults
+from analysis.measured import (
+    BENCHMARKS,
+    COUNTS,
+    SAYS,
+    TOLD_BY,
+    WHERE,
+    benchmark_faults,
+    count_of,
+    meant,
+    sentence_faults,
+)
 from analysis.recipes import NOTEBOOKS, recipe_lines
 from analysis.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
 from analysis.request import shown_seed
@@ -39,10 +49,16 @@ from analysis.traces import trace_numbers, trace_page, traces
 from analysis.words import page, pieces
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(
-    rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.S
-)
-MEASURED = re.compile(r"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n)(?P<body>.*?)(<!-- end -->)", re.S)
+_BODY = r"(?P<body>(?:(?!<!-- ).)*?)(<!-- end -->)"  # no other mark stands between a table's two
+BLOCK = re.compile(rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n){_BODY}", re.S)
+MEASURED = re.compile(rf"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n){_BODY}", re.S)
+_MARK = re.compile(r"<!-- (?P<kind>from|says) [^>]*>?")
+_FORMS = {
+    "from": "<!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: COLUMN, COLUMN --> or "
+    "<!-- from results/NAME.csv -->, a table, <!-- end -->",
+    "says": "<!-- says results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: CLAIM; CLAIM --> or "
+    "<!-- says results/NAME.csv[, COLUMN VALUE]: CLAIM; CLAIM -->, a paragraph",
+}
 FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
 WIDE = 10_000  # characters: a page's table is one piece
 
@@ -90,6 +106,8 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
+    for path in pages:  # before any is written
+        _require_readable(path)
     checked += [_blocks(path, results, rewrite) for path in pages]
     checked += [_benchmarks(path, results, rewrite) for path in pages]
     checked += [_sentences(path, results) for path in pages]
@@ -136,6 +154,19 @@ def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
     return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
 
 
+# -- marks -----------------------------------------------------------------------------------------------------------------
+
+
+def _require_readable(path: Path) -> None:
+    """Raises InputError for a mark that would be passed over: of another form, or without what it is about."""
+    text = path.read_text(encoding="utf-8")
+    read = {match.start() for pattern in (BLOCK, MEASURED, SAYS, COUNTS) for match in pattern.finditer(text)}
+    for mark in _MARK.finditer(text):
+        if mark.start() not in read:
+            words = " ".join(mark[0].split())
+            raise InputError(f"{path.name}: mark {words!r} cannot be read; expected {_FORMS[mark['kind']]}")
+
+
 # -- tables in pages -------------------------------------------------------------------------------------------------------
 
 
@@ -164,9 +195,11 @@ def _unmarked(text: str) -> Iterator[str]:
 
 def _block(match: re.Match[str], results: Results) -> str:
     columns = [column(name.strip()) for name in match["columns"].split(",")]
-    chosen = meant(results.tables(results.root / match["file"], columns), match["where"])
+    known = results.tables(results.root / match["file"], columns)
+    chosen = meant(known, match["where"])
     if len(chosen) != 1:
-        raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant; exactly one must be")
+        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in TOLD_BY) for table in known)
+        raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant, one must be; there are: {groups}")
     return grid(pieces(chosen[0], WIDE)[0]) + "\n"
 
 
@@ -190,8 +223,6 @@ def _sentences(path: Path, results: Results) -> Checked:
     """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never written anew."""
     text = path.read_text(encoding="utf-8")
     found, counted = list(SAYS.finditer(text)), list(COUNTS.finditer(text))
-    if len(found) + len(counted) != text.count("<!-- says "):
-        raise InputError(f"{path.name}: a mark `<!-- says` cannot be read, or no paragraph is below it")
 
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(column, dict.fromkeys(names))))

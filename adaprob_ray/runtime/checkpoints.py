@@ -46,6 +46,12 @@ class AttemptCheckpoints:
         self._kept_at = time.monotonic()
         self._took = self._kept_at - start
 
+    def drop_if_done(self) -> None:
+        """Where another attempt may have finished the cell; where it has not, it may go on with these."""
+        with contextlib.suppress(StoreError):
+            if self._store.log(self._attempt.key).done is not None:
+                self.drop()
+
     def drop(self) -> None:
         """The cell is done. What cannot be deleted now stays and harms nobody."""
         if self._kept or self._attempt.number > 1:

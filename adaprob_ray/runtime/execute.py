@@ -101,6 +101,7 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         attempt.release()
         raise
     except LeaseLost:
+        checkpoints.drop_if_done()  # the successor has dropped its own; ours may have come after
         return Outcome("elsewhere")
     except (CorruptArtefact, NotDone) as error:
         attempt.release()

@@ -88,9 +88,14 @@ def test_a_sentence_that_its_records_bear_out() -> None:
             ["the paragraph below the mark of results/some.jsonl does not say 1.3 (scrub retain_error_percent seed 1)"],
         ),
         (
-            "gone retain_error_percent = 1.3",
-            "At 1.3 %.",
-            ["gone retain_error_percent is in 0 rows in results/some.jsonl, the page's mark says 1.3"],
+            "scrub retain_error_percent seed 1 = 1.3",
+            "At −1.3, -1.3, 1.3,000 and 7,1.3 %.",
+            ["the paragraph below the mark of results/some.jsonl does not say 1.3 (scrub retain_error_percent seed 1)"],
+        ),
+        (
+            "scrub retain_error_percent seed 2 = 1",
+            "With seed 1, and seeds 2, 1 and 1, at 5 %.",
+            ["the paragraph below the mark of results/some.jsonl does not say 1 (scrub retain_error_percent seed 2)"],
         ),
         (
             "scrub retain_error_percent seed 9 = 1.3",
@@ -107,3 +112,17 @@ def test_a_stale_sentence_is_noticed(claims: str, paragraph: str, expected: list
 def test_a_mark_that_is_none_is_said() -> None:
     with pytest.raises(InputError, match=r"mark 'scrub is 7': LABEL COLUMN = WORDS"):
         faults("scrub is 7", "At 7 %.")
+    with pytest.raises(InputError, match=r"unknown label 'scub' \(did you mean 'scrub'|unknown label 'scub'.*scrub"):
+        faults("scub retain_error_percent = 7", "At 7 %.")
+
+
+def test_minutes_are_of_one_whole_run() -> None:
+    match = SAYS.search("<!-- says results/some.jsonl, dataset digits: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
+    assert match is not None
+    with pytest.raises(InputError, match="run minutes are of a whole file"):
+        sentence_faults(match, times, made, Path())
+    match = SAYS.search("<!-- says results/some.jsonl: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
+    assert match is not None
+    assert sentence_faults(match, times, made, Path()) == []
+    with pytest.raises(InputError, match="a training was interrupted"):
+        sentence_faults(match, lambda file: times(file).assign(run_continued_after_epochs=[0.0, 3.0]), made, Path())

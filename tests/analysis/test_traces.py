@@ -50,7 +50,9 @@ def test_what_is_wrong_with_the_notebooks_and_what_stands_in_is_said() -> None:
 
 def test_two_records_of_one_epoch_are_refused() -> None:
     twice = pd.concat([records(), records()], ignore_index=True)
-    with pytest.raises(InputError, match="cifar5 · allcnn · forget 25of0 · float32: 2 Records where a trace has one"):
+    with pytest.raises(
+        InputError, match="cifar5 · allcnn · forget 25of0 · float32: original: 2 Records where a trace has one"
+    ):
         traces(twice, 3)
 
 
@@ -58,3 +60,16 @@ def test_precisions_are_traces_of_their_own() -> None:
     both = pd.concat([records(), records(precision="bfloat16")], ignore_index=True)
     assert [trace.title.rpartition(" ")[2] for trace in traces(both, 3)] == ["float32", "bfloat16"]
     assert [set(trace.records["precision"]) for trace in traces(both, 3)] == [{"float32"}, {"bfloat16"}]
+
+
+def test_what_is_twice_is_named_with_what_differs() -> None:
+    other = records(**{"method.lr": 0.1})
+    other = other[other["label"] != "original"]
+    with pytest.raises(InputError, match=r"float32: scrub_notebook, 1 epochs: 2 Records .*which differ in method\.lr"):
+        traces(pd.concat([records(**{"method.lr": 0.2}), other], ignore_index=True), 3)
+
+
+def test_a_point_without_a_record_is_left_out() -> None:
+    known = records()
+    (trace,) = traces(known[known["label"] != "original"], 3)
+    assert sorted(trace.points["scrub_notebook"]) == [2, 3, 11]

@@ -157,7 +157,10 @@ def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Pa
 @pytest.mark.parametrize("where", ["forget class5", "dataset cifar5, forget 25of3", "architecture resnet18"])
 def test_a_mark_must_mean_one_table(checkout: Path, where: str) -> None:
     replace(checkout / "README.md", "tiny.jsonl:", f"tiny.jsonl, {where}:")
-    with pytest.raises(InputError, match="0 tables are meant"):
+    with pytest.raises(
+        InputError,
+        match="0 tables are meant, one must be; there are: dataset digits, architecture allcnn, forget 25of3",
+    ):
         verify(checkout)
 
 
@@ -188,7 +191,7 @@ def test_a_stale_sentence_is_a_fault(checkout: Path) -> None:
     assert fault.endswith(" in results/tiny.jsonl, the page's mark says 101.5")
 
 
-COUNTED = "rows,passes,ratio,residual\n500,3,1.25,2.514e-07\n500,7,2.5,1e-9\n50000,9,,1\n"
+COUNTED = "rows,passes,ratio,residual,kind\n500,3,1.25,2.514e-07,a\n500,7,2.5,1e-9,b\n50000,9,,1,b\n"
 SENTENCE = (
     "At 500 rows 3 to 7 passes, to 2.5e-7, and 1.9 times faster in the median of 2, 1.88 in the mean; one above 2.\n"
 )
@@ -218,6 +221,9 @@ def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str
         ("rows 7: passes most = 7", "rows 7: no row is so"),
         ("rows 500: speed most = 7", "'speed'"),
         ("colour 500: passes most = 7", "'colour'"),
+        ("rows many: passes most = 7", "rows many: no row is so"),
+        ("rows 50000: ratio above 2 = 0", "ratio holds nothing; only its count can be said"),
+        ("rows 500: kind most = 7", "kind holds no numbers; only its count can be said"),
         ("rows 500: passes mode = 7", "range|least|most|mean|median|count|above NUMBER = WORDS is expected"),
     ],
 )
@@ -236,3 +242,30 @@ def test_every_mark_above_a_paragraph_counts(checkout: Path) -> None:
         (checkout / "docs" / "page.md").write_text(marks.format(kind, most) + words)
         faults = verify(checkout).faults
         assert [fault in found for found in faults] == ([True] if fault else [])
+
+
+TABLE = "\n| 7 |\n<!-- end -->\n"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<!-- from results/counted.csv: passes -->" + TABLE,  # a benchmark's table has one form
+        "<!-- from results/tiny.jsonl -->" + TABLE,
+        "<!-- from results/tiny.jsonl, precision float32: test_error_percent -->" + TABLE,
+        "<!-- from results/tiny.jsonl: test_error_percent -->\n| 7 |\n",  # no end
+        "<!-- from results/coverage.csv -->\n| 7 |\n\n<!-- from results/coverage.csv -->" + TABLE,
+        "<!-- says results/tiny.jsonl, precision float32: finetune test_error_percent seed 1 = 7 -->\n7 %.\n",
+        "<!-- says results/counted.csv: passes most = 9 -->\n",  # no paragraph
+    ],
+)
+def test_a_mark_that_would_be_passed_over_is_refused_and_nothing_is_written(checkout: Path, mark: str) -> None:
+    (checkout / "results" / "counted.csv").write_text(COUNTED)
+    page = checkout / "docs" / "page.md"
+    page.write_text(mark)
+    (checkout / "docs" / "first.md").write_text("<!-- from results/coverage.csv -->\n| old |\n<!-- end -->\n")
+    (checkout / "results" / "coverage.csv").write_text("wrong_percent,n,t,bootstrap,rule\n10,3,94.3,77.7,95\n")
+    with pytest.raises(InputError, match=r"page\.md: mark '<!-- .*cannot be read; expected <!-- "):
+        verify(checkout, rewrite=True)
+    assert page.read_text() == mark
+    assert "| old |" in (checkout / "docs" / "first.md").read_text()

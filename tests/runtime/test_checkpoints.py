@@ -14,11 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns
 
 from adaprob_ray.checkpoint import Checkpoint
-from adaprob_ray.errors import StoreError
+from adaprob_ray.errors import LeaseLost, StoreError
 from adaprob_ray.lease import Attempt
 from adaprob_ray.runtime import checkpoints, provenance
+from adaprob_ray.runtime.execute import Job, execute
 from adaprob_ray.runtime.provenance import fingerprint
-from adaprob_ray.runtime.source import boards_folder
+from adaprob_ray.runtime.source import KnownDead, boards_folder
 from adaprob_ray.stages import SERIES, WEIGHTS
 from adaprob_ray.store import Store
 
@@ -139,6 +140,28 @@ def test_an_interrupt_after_the_commit_is_an_interrupt(tmp_path: Path, monkeypat
         run(store, document())
     (done,) = commits(store)
     assert not store.log(done).released
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_a_late_attempt_keeps_goes_once_the_cell_is_done(
+    finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for dead; another took the cell; it keeps a checkpoint, and learns of all that at its commit."""
+    store, words = Store.open(tmp_path / "store"), document()
+    cell = cells_of(words)[key_of(cells_of(words), "train", "original")]
+    commit = Attempt.commit
+
+    def too_late(self: Attempt, facts: Mapping[str, Any]) -> None:
+        other = store.begin(cell.key, {}, owner="another", run="another", watcher=KnownDead(self.number))
+        assert other is not None
+        if finished:
+            commit(other, {})
+        raise LeaseLost("taken")
+
+    monkeypatch.setattr(Attempt, "commit", too_late)
+    outcome = execute(cell, Job.start(store, tmp_path, None), store, gpu=0, exclusive=False)
+    assert outcome.status == "elsewhere"
+    assert len(list(store.checkpoints(cell.key))) == (0 if finished else 1)
 
 
 @pytest.mark.slow
