@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from adaprob_ray import cli
+from analysis import figure_artefacts
 from analysis.__main__ import BAD_INPUT, DONE, main
+from analysis.drawing import draw_trajectory
 from analysis.load import read_lines
+from analysis.trajectory import Trajectory
 
-pytestmark = pytest.mark.slow  # a sweep of 22 cells, and figures by Matplotlib and scikit-learn
+pytestmark = pytest.mark.slow  # a sweep of 24 cells, and figures by Matplotlib and scikit-learn
 
 SWEEP = """
 name: tiny
@@ -23,6 +27,7 @@ grid:
 train: {recipe: large, epochs: 1}
 methods:
   scrub: {epochs: 1}
+  scrub_again: {method: scrub, epochs: 1}
   adaprob: {epochs: 1, lam: [1.0, 2.0]}
 reading: adaprob
 metrics: [errors, kl_to_retrain, seconds]
@@ -67,6 +72,26 @@ def test_series_are_drawn_from_a_store_and_from_its_archive_alike(
     assert expected in capsys.readouterr().err
 
 
+def test_every_label_that_has_the_series_is_drawn_and_the_others_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two labels of equal settings share one model."""
+    drawn: list[Trajectory] = []
+
+    def draw(curve: Trajectory) -> Figure:
+        drawn.append(curve)
+        return draw_trajectory(curve)
+
+    monkeypatch.setattr(figure_artefacts, "draw_trajectory", draw)
+    sweep = ["--sweep", str(folder / "tiny.yaml")]
+    assert command(folder, "trajectories", *sweep, "--scalar", "forget_error_percent") == DONE
+    assert command(folder, "trajectories", *sweep, "--scalar", "projection_residual") == DONE
+    assert set(drawn[0].paths) == {"scrub", "scrub_again"}
+    assert set(drawn[1].paths) == {"adaprob lam=1", "adaprob lam=2"}
+    (left_out,) = [line for line in drawn[1].caption if line.startswith("without projection_residual: ")]
+    assert "scrub, scrub_again" in left_out
+
+
 def test_ranks_need_the_columns_that_they_rank(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(folder, "ranks", "--sweep", str(folder / "tiny.yaml")) == BAD_INPUT
     assert "membership_accuracy_percent" in capsys.readouterr().err
@@ -74,7 +99,7 @@ def test_ranks_need_the_columns_that_they_rank(folder: Path, capsys: pytest.Capt
 
 def test_an_archive_stands_in_for_the_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(folder, "archive", "--sweep", str(folder / "tiny.yaml")) == DONE
-    assert len(read_lines(folder / "out" / "tiny.jsonl")) == 12
+    assert len(read_lines(folder / "out" / "tiny.jsonl")) == 14
     first = (folder / "out" / "figure3.png").read_bytes() if (folder / "out" / "figure3.png").is_file() else None
     assert command(folder, "figure3", "--sweep", str(folder / "tiny.yaml"), store="out/tiny.zip") == DONE
     assert first is None or (folder / "out" / "figure3.png").read_bytes() == first
