@@ -107,7 +107,7 @@ def test_an_archive_stands_in_for_the_store(folder: Path, capsys: pytest.Capture
     archive = str(folder / "out" / "tiny.zip")
     assert main(["rescore", str(folder / "metric.py"), "--outputs", archive, "--out", str(folder / "out")]) == DONE
     scored = pd.read_csv(folder / "out" / "rescore-rows.csv")
-    assert len(scored) == 12
+    assert len(scored) == 14
     assert set(scored["rows"]) == {25}
     assert command(folder, "rescore", str(folder / "metric.py")) == DONE
     pd.testing.assert_frame_equal(
