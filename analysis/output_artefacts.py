@@ -19,9 +19,8 @@ def archive(request: Request, artefact: Artefact) -> list[Path]:
     if not len(gathered.records):
         raise InputError(f"{request.store}: holds no Record of {sweep.name}")
     request.out.mkdir(parents=True, exist_ok=True)
-    outputs = write_archive(
-        gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}"
-    )  # may fail: before the lines
+    # Outputs may be unreadable: the lines, from which tables are made, come after them.
+    outputs = write_archive(gathered.records, source, request.out / f"{sweep.name}{ARCHIVE}")
     lines = write_whole(request.out / f"{sweep.name}{LINES}", record_lines(gathered.records))
     show(holes_page(gathered.holes), [lines, outputs])
     return [lines, outputs]
