@@ -125,12 +125,12 @@ def trajectories(request: Request, artefact: Artefact) -> list[Path]:
         raise InputError(f"--only: a figure of series is of one group, got {titles}")
     lines = found[0].lines
     held = {line.name: source.series(str(line.records["model_key"].iloc[0])) for line in lines}
-    having = {name: series for name, series in held.items() if scalar in series}
+    shown = {name: series for name, series in held.items() if scalar in series} or held  # none has it: refused below
     step = "step of the solver" if scalar == SOLVERS_SCALAR else "epoch"
-    without = [name for name in held if name not in having] if having else []
+    without = [name for name in held if name not in shown]
     left_out = [f"without {scalar}: {', '.join(without)}"] if without else []
     caption = [f"{found[0].title.replace(chr(10), ', ')}; seed {seed}", *left_out, provenance(own).lines()[0]]
-    curves = trajectory(having or held, scalar, {line.name: line.method for line in lines}, step=step, caption=caption)
+    curves = trajectory(shown, scalar, {line.name: line.method for line in lines}, step=step, caption=caption)
     return _saved(draw_trajectory(curves), request, replace(artefact, name=f"{artefact.name}-{scalar}"))
 
 

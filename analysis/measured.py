@@ -178,11 +178,8 @@ def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
             )
         _require_column(claim["column"], measured, match["file"])
         values = chosen[claim["column"]].dropna()
-        if claim["kind"] != "count" and not (len(values) and pd.api.types.is_numeric_dtype(values)):
-            held = "nothing" if not len(values) else "no numbers"
-            raise InputError(
-                f"{match['file']}{match['where']}: {claim['column']} holds {held}; only its count can be said"
-            )
+        if claim["kind"] != "count":
+            _require_numbers(values, f"{match['file']}{match['where']}: {claim['column']}")
         found = _counted(values, claim)
         faults += _compared(f"{claim['column']} {claim['kind']}", found, claim["words"], paragraph, match["file"])
     return faults
@@ -199,6 +196,11 @@ def _alike(values: pd.Series, words: str) -> pd.Series:
 def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
     if name not in measured:
         raise InputError(f"{file}: {unknown_name('column', name, map(str, measured.columns))}")
+
+
+def _require_numbers(values: pd.Series, where: str) -> None:
+    if not len(values) or not pd.api.types.is_numeric_dtype(values):
+        raise InputError(f"{where} holds {'no numbers' if len(values) else 'nothing'}; only its count can be said")
 
 
 def _counted(values: pd.Series, claim: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ Outputs come from a store, or from an archive of them in results/ (`python -m an
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import io
@@ -75,8 +76,13 @@ class Archive:
             self._file = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: is no archive of Outputs: {error}") from error
-        self.records = read_lines(path)
+        self._path = path
         self._read: dict[str, Outputs] = {}
+
+    @functools.cached_property
+    def records(self) -> pd.DataFrame:
+        """Raises InputError where they cannot be read. Whoever has them from elsewhere does not read them twice."""
+        return read_lines(self._path)
 
     def outputs(self, key: str) -> Outputs:
         if key not in self._read:

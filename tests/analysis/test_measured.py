@@ -112,7 +112,7 @@ def test_a_stale_sentence_is_noticed(claims: str, paragraph: str, expected: list
 def test_a_mark_that_is_none_is_said() -> None:
     with pytest.raises(InputError, match=r"mark 'scrub is 7': LABEL COLUMN = WORDS"):
         faults("scrub is 7", "At 7 %.")
-    with pytest.raises(InputError, match=r"unknown label 'scub' \(did you mean 'scrub'|unknown label 'scub'.*scrub"):
+    with pytest.raises(InputError, match="unknown label 'scub'; did you mean 'scrub'"):
         faults("scub retain_error_percent = 7", "At 7 %.")
 
 
