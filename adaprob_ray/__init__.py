@@ -10,7 +10,11 @@ from typing import Any
 
 from adaprob_ray._version import __version__
 
-_PUBLIC = {"project": "adaprob_ray.projection", "load_records": "adaprob_ray.record", "Store": "adaprob_ray.store"}
+_PUBLIC = {
+    "project": "adaprob_ray.projection",
+    "load_records": "adaprob_ray.store.records",
+    "Store": "adaprob_ray.store",
+}
 
 __all__ = ["Store", "__version__", "load_records", "project"]
 

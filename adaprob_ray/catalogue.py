@@ -35,14 +35,13 @@ from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.auc import membership_auc
 from adaprob_ray.metrics.cost import from_facts
 from adaprob_ray.metrics.divergence import kl_to_retrain, kl_variants
-from adaprob_ray.metrics.errors import errors
+from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.membership import membership
-from adaprob_ray.metrics.relearn import RELEARNING
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
-from adaprob_ray.sweep.settings import check
-from adaprob_ray.sweep.vocabulary import Vocabulary
-from adaprob_ray.training import RECIPES
+from adaprob_ray.recipe import RECIPES
+from adaprob_ray.stages.relearn import RELEARNING
+from adaprob_ray.sweep.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ DATASETS: dict[str, Dataset] = {
 BUILT_IN = frozenset(DATASETS)
 
 
-def find_folders(root: Path) -> None:
+def register_folders(root: Path) -> None:
     """Let DATASETS hold the data sets that were prepared of folders under `root` (ADAPROB_DATA), and those of no other root.
 
     Only manifests are read. Every command, and every process that executes cells, calls it once it knows its root. An entry
@@ -108,12 +107,9 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def method_of(settings: Mapping[str, Any]) -> Any:
+def build_method(settings: Mapping[str, Any]) -> Any:
     """The method of a train or unlearn cell, with its hyper-parameters."""
-    cls = METHODS[settings["method"]]
-    hyperparameters, faults = check(cls, settings["hyper"], settings["method"])
-    assert not faults, faults  # checked when the sweep was read
-    return cls(**hyperparameters)
+    return METHODS[settings["method"]](**settings["hyper"])
 
 
 METRICS = {
@@ -167,7 +163,7 @@ METRICS = {
 
 STAGE_REVISIONS = {"pretrain": 1, "train": 1, "unlearn": 1, "relearn": 1, "evaluate": 1}
 
-VOCABULARY = Vocabulary(
+REGISTRY = Registry(
     datasets=DATASETS,
     architectures=ARCHITECTURES,
     recipes=RECIPES,

@@ -1,4 +1,13 @@
-"""Settings that a person writes: declared once as dataclass fields, checked in one place, with one line for each fault."""
+"""Settings that people write: fields with units, bounds and search ranges, declared once and validated on construction.
+
+    @settings_dataclass
+    class Finetune:
+        lr: float = hyperparameter(default=0.01, gt=0, search=Log(1e-3, 1e-1), help="constant learning rate")
+
+    Finetune(lr=-1.0)    # InputError, a ValueError: lr: must be greater than 0, got -1.0
+
+This module is a leaf: every other package may import it.
+"""
 
 from __future__ import annotations
 
@@ -8,142 +17,262 @@ import itertools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from adaprob_ray.errors import unknown_name
+import pydantic
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from adaprob_ray.errors import InputError, unknown_name
+
+T = TypeVar("T")
+PositiveInt = Annotated[int, pydantic.Field(ge=1)]
+
+# Strict: YAML's 'yes', '1e-4' and 3.0 are refused where a number, a float or an integer is declared, instead of converted.
+CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-def hyper(
-    default: Any,
+# -- search ranges ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Log:
+    """A float that a search draws from [low, high], uniformly on a logarithmic scale."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A float that a search draws from [low, high], uniformly."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer that a search draws from low to high, both included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of several values, each with the same probability."""
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any) -> None:
+        object.__setattr__(self, "values", values)
+
+
+Range = Log | Uniform | Int | Choice
+
+
+# -- declaration -----------------------------------------------------------------------------------------------------------
+
+
+def hyperparameter(
     *,
+    default: Any,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
     unit: str = "",
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-    about: str = "",
+    help: str = "",
+    search: Range | None = None,
 ) -> Any:
-    """A dataclass field with its unit and range: low ≤ value ≤ high, above < value < below, or one of `choices`."""
-    metadata = {
-        "unit": unit,
-        "low": low,
-        "above": above,
-        "high": high,
-        "below": below,
-        "choices": choices,
-        "about": about,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    """A field of a `settings_dataclass` with its default, bounds (as pydantic's), unit and search range.
+
+    A field that takes one of several words is annotated as a Literal, one that takes a list of numbers as a tuple.
+    """
+    return pydantic.Field(
+        default=default,
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+        description=help,
+        json_schema_extra=typing.cast(dict[str, Any], {"unit": unit, "search": search}),
+        strict=False if isinstance(default, tuple) else None,  # YAML has lists, and a frozen dataclass tuples
+    )
 
 
-def check(cls: type, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """All settings of `cls` with `given` put over its defaults, and what is wrong, one line each."""
-    hints = _hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    faults = [f"{where}: {unknown_name('key', name, fields)}" for name in given if name not in fields]
-    settings: dict[str, Any] = {}
-    for name, field in fields.items():
-        value, fault = check_value(given.get(name, field.default), hints[name], field.metadata)
-        settings[name] = value
-        if fault:
-            faults.append(f"{where}: {name}: {fault}")
-    return settings, faults
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(hyperparameter,))
+def settings_dataclass(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only dataclass whose construction raises InputError, one line for each wrong field."""
+    decorated: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)(cls)
+    construct = decorated.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: Any, **given: Any) -> None:
+        try:
+            construct(self, **given)
+        except pydantic.ValidationError as error:
+            raise InputError(*_faults(type(self), error)) from None
+
+    decorated.__init__ = __init__
+    return typing.cast(type[T], decorated)
 
 
-def multiplied(cls: type, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_mapping(cls: type) -> Any:
+    """For the annotation of a field with settings of its own: `Annotated[Scrub | None, from_mapping(Scrub)]` takes an
+    instance as well as a mapping {name: value}."""
+    return pydantic.BeforeValidator(lambda given: cls(**given) if isinstance(given, Mapping) else given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameter:
+    """What a field declares: `annotation` is its type, `choices` the words of a Literal, `bounds` such as {"gt": 0}."""
+
+    name: str
+    annotation: Any
+    default: Any
+    unit: str
+    help: str
+    search: Range | None
+    choices: tuple[str, ...]
+    bounds: Mapping[str, float]
+
+
+def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
+    """The fields of a `settings_dataclass`, by name."""
+    return {name: _describe(name, field) for name, field in cls.__pydantic_fields__.items()}  # type: ignore[attr-defined]
+
+
+def _describe(name: str, field: FieldInfo) -> Hyperparameter:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    is_literal = typing.get_origin(field.annotation) is typing.Literal
+    return Hyperparameter(
+        name=name,
+        annotation=field.annotation,
+        default=field.default,
+        unit=str(extra.get("unit", "")),
+        help=field.description or "",
+        search=typing.cast(Any, extra.get("search")),
+        choices=typing.get_args(field.annotation) if is_literal else (),
+        bounds=_bounds([*field.metadata, *_item_metadata(field.annotation)]),
+    )
+
+
+def _item_metadata(annotation: Any) -> tuple[Any, ...]:
+    """What is annotated of the items of a tuple."""
+    if typing.get_origin(annotation) is not tuple:
+        return ()
+    fields = getattr(typing.get_args(annotation)[0], "__metadata__", ())
+    return tuple(item for field in fields for item in getattr(field, "metadata", ()))
+
+
+def _bounds(metadata: typing.Iterable[Any]) -> dict[str, float]:
+    kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
+    return {kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds}
+
+
+# -- what a person gave ----------------------------------------------------------------------------------------------------
+
+
+def parse_settings(cls: type[T], given: Mapping[str, Any], where: str) -> tuple[T | None, list[str]]:
+    """An instance of `cls` and no faults, or None and one line for each fault, each beginning with `where`."""
+    names = hyperparameters(cls)
+    faults = [f"{where}: {unknown_name('key', name, names)}" for name in given if name not in names]
+    known = {name: value for name, value in given.items() if name in names}
+    try:
+        instance = cls(**known)
+    except InputError as error:
+        return None, faults + [f"{where}: {fault}" for fault in error.faults]
+    return (None if faults else instance), faults
+
+
+def expand_lists(cls: type, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One mapping for each combination of listed values. A list is one value where the field itself is a list."""
-    hints = _hints(cls)
-    axes = [[(name, item) for item in _choices(value, hints.get(name))] for name, value in given.items()]
+    names = hyperparameters(cls)
+    axes = []
+    for name, value in given.items():
+        is_tuple = name in names and typing.get_origin(names[name].annotation) is tuple
+        multiplies = isinstance(value, list) and (
+            not is_tuple or (len(value) > 0 and all(isinstance(item, list) for item in value))
+        )
+        axes.append([(name, item) for item in (value if multiplies else [value])])
     return [dict(combination) for combination in itertools.product(*axes)]
 
 
-def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those of nested settings under `name.inner`."""
-    found: dict[str, Any] = {}
+def as_mapping(settings: Any) -> dict[str, Any]:
+    """All fields of a settings dataclass by name, nested ones as mappings: what is hashed into a cell's key."""
+    return dataclasses.asdict(settings)
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= {f"{name}.{key}": v for key, v in flat(value).items()} if isinstance(value, Mapping) else {name: value}
-    return found
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": item for inner, item in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
-def _choices(value: Any, kind: Any) -> list[Any]:
-    if not isinstance(value, list):
-        return [value]
-    if typing.get_origin(kind) is not tuple:
-        return value
-    return value if value and all(isinstance(item, list) for item in value) else [value]
+# -- faults, in our words --------------------------------------------------------------------------------------------------
+
+_TYPES = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+_BOUNDS = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": "less than"}
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _faults(cls: type, error: pydantic.ValidationError) -> list[str]:
+    lines: list[str] = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+        cause = item.get("ctx", {}).get("error")
+        if item["type"] == "value_error":  # of a nested settings dataclass, or of `__post_init__`
+            causes = cause.faults if isinstance(cause, InputError) else (str(cause),)
+            lines += [f"{where}: {line}" if where else line for line in causes]
+        elif item["type"] == "unexpected_keyword_argument":
+            lines.append(unknown_name("key", item["loc"][-1], hyperparameters(cls)))
+        else:
+            field = hyperparameters(cls)[str(item["loc"][0])]
+            lines.append(
+                f"{where}: must be {expected_value(field)}, got {item['input']!r}{_hint(item['input'], field)}"
+            )
+    return list(dict.fromkeys(lines))
 
 
-def check_value(value: Any, kind: Any, limits: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value as its declared type, and a fault ("" if none)."""
-    optional = isinstance(kind, types.UnionType) and type(None) in typing.get_args(kind)
-    if optional:
-        if value is None:
-            return None, ""
-        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    value, fault = _as_type(value, kind)
-    if fault:
-        return value, fault
-    values = value if isinstance(value, tuple) else () if isinstance(value, dict) else (value,)
-    return value, next((f for item in values if (f := _out_of_range(item, limits))), "")
-
-
-def _as_type(value: Any, kind: Any) -> tuple[Any, str]:
+def expected_value(field: Hyperparameter) -> str:
+    """What a field takes, for a message: `a number greater than 0`, `one of sgd, adam`, `a list of integers …`."""
+    if field.choices:
+        return f"one of {', '.join(field.choices)}"
+    kind = _base_type(field.annotation)
     if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            return value, f"expected settings as {{name: value}}, got {value!r}"
-        settings, faults = check(typing.cast(type, kind), value, "")
-        return settings, "; ".join(fault.removeprefix(": ") for fault in faults)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            return value, f"expected a list, got {value!r}"
-        items = [_as_type(item, typing.get_args(kind)[0]) for item in value]
-        return tuple(item for item, _ in items), next((fault for _, fault in items if fault), "")
-    if kind is float and type(value) in (int, float):
-        return float(value), ""
-    if type(value) is kind:
-        return value, ""
-    return value, f"expected {_words(kind)}, got {value!r}{_spelling(value, kind)}"
+        return "settings as {name: value}"
+    words = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
+    limits = " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in field.bounds.items())
+    return f"{words} {limits}" if limits else words
 
 
-def _words(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}.get(kind, str(kind))
+def _base_type(annotation: Any) -> Any:
+    """`float` of `float | None`."""
+    arms = typing.get_args(annotation)
+    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+    return next(arm for arm in arms if arm is not type(None)) if is_union else annotation
 
 
-def _spelling(value: Any, kind: Any) -> str:
+def _hint(given: Any, field: Hyperparameter) -> str:
     """YAML 1.1 reads 1e-4 as text and `no` as false: say which spelling is meant."""
-    if isinstance(value, str) and kind in (int, float):
+    kind = _base_type(field.annotation)
+    if isinstance(given, str) and kind in (int, float):
         try:
-            number = float(value)
+            number = float(given)
         except ValueError:
             return ""
-        mantissa, _, exponent = value.lower().partition("e")
-        dotted = mantissa if "." in mantissa else f"{mantissa}.0"
-        spelled = f"{dotted}e{exponent if exponent[:1] in '+-' else '+' + exponent}" if exponent else f"{number:g}"
-        return f", which YAML reads as text; write {spelled}"
-    if isinstance(value, bool) and kind is str:
+        mantissa, _, exponent = given.lower().partition("e")
+        mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+        sign = "" if exponent[:1] in "+-" else "+"
+        spelling = f"{mantissa}e{sign}{exponent}" if exponent else f"{number:g}"
+        return f", which YAML reads as text; write {spelling}"
+    if isinstance(given, bool) and (kind is str or field.choices):
         return ", as YAML reads yes, no, on and off as true and false; put it in quotes"
-    return ""
-
-
-def _out_of_range(value: Any, limits: Mapping[str, Any]) -> str:
-    if limits.get("choices") and value not in limits["choices"]:
-        return unknown_name("choice", value, limits["choices"])
-    if isinstance(value, float) and value != value:
-        return "must be a number, got nan"
-    rules = (
-        ("low", "at least", lambda v, b: v >= b),
-        ("above", "greater than", lambda v, b: v > b),
-        ("high", "at most", lambda v, b: v <= b),
-        ("below", "less than", lambda v, b: v < b),
-    )
-    for name, words, holds in rules:
-        bound = limits.get(name)
-        if bound is not None and not holds(value, bound):
-            return f"must be {words} {bound:g}, got {value:g}"
     return ""

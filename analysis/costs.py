@@ -23,9 +23,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
-from adaprob_ray.sizes import cell_passes
+from adaprob_ray.stages.estimates import cell_passes
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis.provenance import is_empty
 from analysis.words import NOTHING, Page, Piece
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.catalogue import VOCABULARY, find_folders
+from adaprob_ray.catalogue import REGISTRY, register_folders
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
-from adaprob_ray.record import load_records
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.cell import Cell, forget_words
-from adaprob_ray.sweep.plan import only
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.store.records import load_records
+from adaprob_ray.sweep.cell import Cell, format_forget
+from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.plan import select_cells
 from analysis.grouping import GROUP
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
@@ -37,8 +37,8 @@ class Gathered:
 
 def load_sweep(path: str | Path) -> Sweep:
     """The sweep file, parsed and expanded; data sets of a user's folders are known by their manifests. Raises InputError."""
-    find_folders(Path(os.environ.get("ADAPROB_DATA", "./data")).expanduser())
-    return Sweep.load(path, VOCABULARY)
+    register_folders(Path(os.environ.get("ADAPROB_DATA", "./data")).expanduser())
+    return Sweep.load(path, REGISTRY)
 
 
 def gather(
@@ -57,7 +57,7 @@ def gather(
     frames, lines = [], []
     holes: dict[str, Cell] = {}
     for path, sweep in sweeps.items():
-        cells = sweep.cells if conditions is None else only(sweep.cells, conditions)
+        cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
         records, corrupt = _readable(location, sweep, chosen)
         found = set(records["key"]) if len(records) else set()
@@ -170,7 +170,7 @@ def group_of(cell: Cell) -> dict[str, Any]:
         "test_pool": settings["dataset"]["test_pool"],
         "architecture": settings["architecture"]["name"],
         "filters": settings["architecture"]["filters"],
-        "forget": forget_words(settings["forget"]),
+        "forget": format_forget(settings["forget"]),
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis.published import ARCHITECTURES, FOLDER
 from analysis.words import NOTHING, Page, Piece
 

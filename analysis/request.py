@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis.columns import Column
 from analysis.load import Gathered, gather, load_sweep
 from analysis.render import terminal

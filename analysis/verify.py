@@ -23,7 +23,7 @@ import pandas as pd
 from adaprob_ray.catalogue import METRICS
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.metrics.outputs import Evaluation
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis.claims import Claim, claim_tables, claims
 from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns

@@ -33,12 +33,13 @@ def child(threads: int, steps: int) -> None:
 
     from adaprob_ray.data.batches import Batch
     from adaprob_ray.models import ResNet18
-    from adaprob_ray.stages import put_on
-    from adaprob_ray.training import cross_entropy, set_mode, sgd, train_epoch
+    from adaprob_ray.stages.models import to_device
+    from adaprob_ray.training.loop import set_mode, sgd, train_epoch
+    from adaprob_ray.training.losses import cross_entropy
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    model = put_on(ResNet18(classes=100, filters=0.4), torch.device("cpu"))
+    model = to_device(ResNet18(classes=100, filters=0.4), torch.device("cpu"))
     set_mode(model, "train")
     optimizer = sgd(model, lr=0.01, momentum=0.9)
     images = torch.randn(BATCH, 32, 32, 3).permute(0, 3, 1, 2)

@@ -14,11 +14,11 @@ import time
 
 import torch
 
-from adaprob_ray.data.batches import Part, Pixels
+from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.methods.base import Context, Sizes, Split
 from adaprob_ray.methods.ntk import NTK
 from adaprob_ray.models.resnet import ResNet18
-from adaprob_ray.training import RECIPES
+from adaprob_ray.recipe import RECIPES
 
 CLASSES, FORGET = 5, 25
 
@@ -30,7 +30,9 @@ def main() -> None:
     options = parser.parse_args()
     method, generator = NTK(memory=options.memory), torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (options.rows, 32, 32, 3), generator=generator).to(torch.uint8)
-    pixels = Pixels(images, torch.arange(options.rows) % CLASSES, torch.full((3,), 1 / 64), torch.full((3,), -2.0))
+    pixels = DeviceImages(
+        images, torch.arange(options.rows) % CLASSES, torch.full((3,), 1 / 64), torch.full((3,), -2.0)
+    )
     model, start = (ResNet18(classes=CLASSES, filters=0.4) for _ in range(2))
     context = Context(
         device=torch.device("cpu"),
@@ -44,7 +46,11 @@ def main() -> None:
         report=lambda step, **scalars: None,
     )
     rows = torch.arange(options.rows)
-    parts = {"train": Part(pixels, rows), "forget": Part(pixels, rows[:FORGET]), "retain": Part(pixels, rows[FORGET:])}
+    parts = {
+        "train": Subset(pixels, rows),
+        "forget": Subset(pixels, rows[:FORGET]),
+        "retain": Subset(pixels, rows[FORGET:]),
+    }
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     begin = time.perf_counter()
     method.unlearn(model, Split(needs=method.needs, parts=parts), context)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adaprob_ray.catalogue import VOCABULARY
-from adaprob_ray.runtime import environment
-from adaprob_ray.runtime.execute import Job
-from adaprob_ray.runtime.source import Leases, plan_against
-from adaprob_ray.stages import Product, Workspace
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.runtime import ray_environment
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.planning import Leases, plan_against
+from adaprob_ray.stages.models import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 
 SWEEP = """
 name: trivial
@@ -37,29 +37,29 @@ expect: {cells: 300}
 """.replace("SEEDS", ", ".join(str(seed) for seed in range(1, 26)))
 
 
-def trivial(cell: Cell, workspace: Workspace) -> Product:
+def trivial(cell: Cell, workspace: StageContext) -> StageOutput:
     """Leaves one small file and reports one scalar, like a stage that took no time."""
     workspace.record_series(1, loss=0.5)
-    return Product({"artefact": cell.key.encode()}, {"answer": 1.0})
+    return StageOutput({"artefact": cell.key.encode()}, {"answer": 1.0})
 
 
 STAGES = dict.fromkeys(("pretrain", "train", "unlearn", "evaluate"), trivial)
 
 
 def main() -> None:
-    environment.prepare(None)
-    from adaprob_ray.runtime.ray_executor import cluster, work_off
+    ray_environment.prepare(None)
+    from adaprob_ray.runtime.ray_executor import cluster, run_plan
 
-    cells = Sweep.parse(SWEEP, VOCABULARY).cells
+    cells = Sweep.parse(SWEEP, REGISTRY).cells
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(folder)
         leases = Leases(store)
         plan = plan_against(cells, store, leases)
-        job = Job.start(store, Path(folder), Path(folder) / "boards", "benchmarks.orchestration:STAGES")
+        job = RunConfig.start(store, Path(folder), Path(folder) / "boards", "benchmarks.orchestration:STAGES")
         times = [time.perf_counter()]
         with cluster(None) as have:
             times.append(time.perf_counter())
-            work_off(plan, job, leases, have, console=Console(file=io.StringIO()))
+            run_plan(plan, job, leases, have, console=Console(file=io.StringIO()))
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         assert plan.counts()["done"] == len(cells), plan.counts()

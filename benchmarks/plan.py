@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 
-from adaprob_ray.catalogue import VOCABULARY
-from adaprob_ray.runtime.source import plan_against
-from adaprob_ray.sizes import cell_bytes
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.runtime.planning import plan_against
+from adaprob_ray.stages.estimates import cell_bytes
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 
 SWEEP = """
 name: many
@@ -33,7 +33,7 @@ metrics: [errors]
 
 def main() -> None:
     start = time.perf_counter()
-    sweep = Sweep.parse(SWEEP, VOCABULARY)
+    sweep = Sweep.parse(SWEEP, REGISTRY)
     plan = plan_against(sweep.cells, None)
     size = sum(cell_bytes(cell) for cell in sweep.cells.values())
     empty = time.perf_counter() - start
@@ -45,7 +45,7 @@ def main() -> None:
             assert attempt is not None
             attempt.commit({})
         start = time.perf_counter()
-        again = plan_against(Sweep.parse(SWEEP, VOCABULARY).cells, store)
+        again = plan_against(Sweep.parse(SWEEP, REGISTRY).cells, store)
         full = time.perf_counter() - start
     assert again.counts()["done"] == len(again.cells)
     print(

@@ -24,7 +24,7 @@ import threadpoolctl
 import torch
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.projection import problem, project
+from adaprob_ray.projection import dual, project
 from benchmarks.projection_suite import Given, Instance, Run, instances, lbfgs, ours, sinkhorn, timed
 
 CAP = {"scaling": 40.0, "dual ascent": 25.0, "POT": 25.0}
@@ -45,19 +45,19 @@ def limit_seconds(given: Given, passes: int, hessians: float) -> float:
 def hessians_formed(given: Given, tolerance: float) -> float:
     """In passes over all rows, those on the sample by its rows."""
     formed = 0.0
-    real = problem.Problem.dual
+    real = dual.Problem.dual
 
-    def counting(self: problem.Problem, alpha_C: Any, *, curvature: bool = False, last: bool = False) -> problem.Dual:
+    def counting(self: dual.Problem, alpha_C: Any, *, curvature: bool = False, last: bool = False) -> dual.Dual:
         nonlocal formed
         formed += curvature and self.dense and self.rows / len(given[1])
         return real(self, alpha_C, curvature=curvature, last=last)
 
-    problem.Problem.dual = counting  # type: ignore[method-assign]
+    dual.Problem.dual = counting  # type: ignore[method-assign]
     try:
         project(*given, tolerance=tolerance)
     finally:
-        problem.Problem.dual = real  # type: ignore[method-assign]
-    return formed + (given[0].shape[1] <= problem.CHEAP)
+        dual.Problem.dual = real  # type: ignore[method-assign]
+    return formed + (given[0].shape[1] <= dual.CHEAP)
 
 
 def measure(instance: Instance, tolerance: float, rounds: int, solvers: Sequence[str]) -> Row:

@@ -20,7 +20,7 @@ import matplotlib
 import threadpoolctl
 import torch
 
-from adaprob_ray.projection import problem, project
+from adaprob_ray.projection import dual, project
 from benchmarks.projection_suite import Given, Instance, lbfgs, timed
 
 matplotlib.use("Agg")
@@ -44,10 +44,10 @@ Curve = list[tuple[float, int, float]]  # seconds, passes, smallest residual unt
 def recorded(action: Callable[[], Any]) -> Curve:
     """When each residual over all rows was known, and after how many passes."""
     curve: Curve = []
-    real, scanned = problem.Sums.dual, problem.Sums
+    real, scanned = dual.Sums.dual, dual.Sums
     start = time.perf_counter()
 
-    def noting(self: problem.Sums, alpha_C: Any) -> problem.Dual:
+    def noting(self: dual.Sums, alpha_C: Any) -> dual.Dual:
         here = real(self, alpha_C)
         if self.problem.counts_N is None:
             passes = -(-self.problem.work.rows // self.problem.rows)

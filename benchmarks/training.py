@@ -17,15 +17,17 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
+from torch.utils.data import Subset as TorchSubset
 from torchvision import transforms
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS
-from adaprob_ray.data.batches import Part, load_parts
+from adaprob_ray.data.batches import Subset, load_subsets
 from adaprob_ray.data.split import split_images
-from adaprob_ray.stages import put_on
-from adaprob_ray.training import cross_entropy, predict, set_mode, sgd, train_epoch
+from adaprob_ray.stages.models import to_device
+from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import cross_entropy
 
 LR, MOMENTUM, BATCH, SEED = 0.01, 0.9, 128, 1
 MODELS = {"allcnn 1.0": ("allcnn", 1.0, 2.5), "resnet18 0.4": ("resnet18", 0.4, 1.8)}
@@ -36,7 +38,7 @@ def plain_loader(root: Path, rows: int) -> DataLoader[tuple[torch.Tensor, torch.
     dataset = DATASETS["cifar10"]
     steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(dataset.mean, dataset.std)])
     chosen = split_images(dataset.load(root, SEED), SEED, test_pool="clean").train[:rows]
-    return DataLoader(Subset(TorchvisionCIFAR10(str(root), transform=steps), chosen.tolist()), BATCH, shuffle=True)
+    return DataLoader(TorchSubset(TorchvisionCIFAR10(str(root), transform=steps), chosen.tolist()), BATCH, shuffle=True)
 
 
 def plain_epoch(
@@ -55,7 +57,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def error_percent(model: nn.Module, part: Part) -> float:
+def error_percent(model: nn.Module, part: Subset) -> float:
     return 100 * float((predict(model, part).argmax(1) != part.labels).double().mean())
 
 
@@ -63,11 +65,11 @@ def compare(name: str, root: Path, rows: int, epochs: int) -> None:
     architecture, filters, bar = MODELS[name]
     torch.manual_seed(SEED)
     plain = ARCHITECTURES[architecture].build(classes=10, filters=filters)
-    ours = put_on(copy.deepcopy(plain), torch.device("cpu"))
+    ours = to_device(copy.deepcopy(plain), torch.device("cpu"))
     loader = plain_loader(root, rows)
-    parts = load_parts(DATASETS["cifar10"], root, SEED, test_pool="clean", device=torch.device("cpu"))
-    part = Part(parts.train.pixels, parts.train.rows[:rows])
-    test = Part(parts.test.pixels, parts.test.rows[:2000])
+    parts = load_subsets(DATASETS["cifar10"], root, SEED, test_pool="clean", device=torch.device("cpu"))
+    part = Subset(parts.train.pixels, parts.train.rows[:rows])
+    test = Subset(parts.test.pixels, parts.test.rows[:2000])
     plain_optimizer = torch.optim.SGD(plain.parameters(), lr=LR, momentum=MOMENTUM)
     our_optimizer = sgd(ours, lr=LR, momentum=MOMENTUM)
     shuffle = torch.Generator().manual_seed(SEED)

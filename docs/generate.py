@@ -15,7 +15,8 @@ from typing import Any
 
 from adaprob_ray.catalogue import DATASETS, METHODS, parameter_count
 from adaprob_ray.methods.base import Cost, Method, Sizes
-from adaprob_ray.training import RECIPES
+from adaprob_ray.recipe import RECIPES
+from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
 
 PATH = Path(__file__).resolve().parent / "methods.md"
 TITLE = "# Methods\n\n*Written by `make docs` from the files of `adaprob_ray/methods/`; edit those.*\n"
@@ -109,19 +110,21 @@ def value(item: Any) -> str:
     return f"{item:g}" if isinstance(item, (int, float)) else str(item)
 
 
-def span(limits: Any) -> str:
+def span(field: Hyperparameter) -> str:
     """A field's range in words."""
-    if limits["choices"]:
-        return ", ".join(f"`{choice}`" for choice in limits["choices"])
-    signs = (("low", "≥"), ("above", ">"), ("high", "≤"), ("below", "\\<"))
-    return ", ".join(f"{sign} {limits[name]:g}" for name, sign in signs if limits[name] is not None)
+    if field.choices:
+        return ", ".join(f"`{choice}`" for choice in field.choices)
+    signs = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "\\<"))
+    return ", ".join(f"{sign} {field.bounds[name]:g}" for name, sign in signs if name in field.bounds)
 
 
-def searched(cls: type[Method], name: str) -> str:
-    if name not in cls.space:
+def search_range(field: Hyperparameter) -> str:
+    search = field.search
+    if search is None:
         return ""
-    kind, *bounds = cls.space[name]
-    return ", ".join(map(value, bounds)) if kind == "choice" else f"{value(bounds[0])} to {value(bounds[1])}, {kind}"
+    if isinstance(search, Choice):
+        return ", ".join(map(value, search.values))
+    return f"{value(search.low)} to {value(search.high)}, {type(search).__name__.lower()}"
 
 
 def settings(cls: type[Method]) -> str:
@@ -129,13 +132,13 @@ def settings(cls: type[Method]) -> str:
     rows = [
         [
             f"`{field.name}`",
-            field.metadata["unit"],
-            span(field.metadata),
+            field.unit,
+            span(field),
             f"`{value(field.default)}`",
-            searched(cls, field.name),
-            prose(field.metadata["about"]),
+            search_range(field),
+            prose(field.help),
         ]
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        for field in hyperparameters(cls).values()
     ]
     if not rows:
         return "No hyper-parameters.\n"

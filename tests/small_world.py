@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import yaml
 
+from adaprob_ray.settings import PositiveInt, hyperparameter, settings_dataclass
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.sweep.spec import Sweep
-from adaprob_ray.sweep.vocabulary import Vocabulary
+from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class RawImages:
     """A data set of which only the sizes are known."""
 
     train_per_class: tuple[int, ...]
@@ -34,79 +34,79 @@ class Versioned:
     narrowest: int = 64  # asked of architectures only
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Schedule:
     """A recipe."""
 
-    epochs: int = hyper(10, low=1)
-    lr: float = hyper(0.1, above=0)
+    epochs: int = hyperparameter(default=10, ge=1)
+    lr: float = hyperparameter(default=0.1, gt=0)
 
     revision = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Rounds:
     """How a model relearns."""
 
-    lr: float = hyper(0.01, above=0)
-    epochs: int = hyper(100, low=1)
+    lr: float = hyperparameter(default=0.01, gt=0)
+    epochs: int = hyperparameter(default=100, ge=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Original:
     stage: ClassVar[str] = "train"
     reads_forget: ClassVar[bool] = False
     revision: ClassVar[int] = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Retrain:
     stage: ClassVar[str] = "train"
     reads_forget: ClassVar[bool] = True
     revision: ClassVar[int] = 1
-    variant: str = hyper("code", choices=("code", "plain"))
+    variant: Literal["code", "plain"] = hyperparameter(default="code")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class RetrainIndependent(Retrain):
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Scrub:
     stage: ClassVar[str] = "unlearn"
     reads_forget: ClassVar[bool] = True
     revision: ClassVar[int] = 1
-    lr: float = hyper(5e-3, above=0)
-    epochs: int = hyper(5, low=1)
-    forget_epochs: int = hyper(3, low=0)
-    milestones: tuple[int, ...] = hyper((3, 5, 9), low=1)
-    alpha: float = hyper(0.5, low=0)
+    lr: float = hyperparameter(default=5e-3, gt=0)
+    epochs: int = hyperparameter(default=5, ge=1)
+    forget_epochs: int = hyperparameter(default=3, ge=0)
+    milestones: tuple[PositiveInt, ...] = hyperparameter(default=(3, 5, 9))
+    alpha: float = hyperparameter(default=0.5, ge=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Adaprob:
     stage: ClassVar[str] = "unlearn"
     reads_forget: ClassVar[bool] = True
     revision: ClassVar[int] = 1
-    reference: str = hyper("original", choices=("original", "pseudo"))
-    totals: str = hyper("pseudo", choices=("original", "pseudo"))
-    lam: float = hyper(1.0, above=0)
-    lr: float = hyper(5e-3, above=0)
+    reference: Literal["original", "pseudo"] = hyperparameter(default="original")
+    totals: Literal["original", "pseudo"] = hyperparameter(default="pseudo")
+    lam: float = hyperparameter(default=1.0, gt=0)
+    lr: float = hyperparameter(default=5e-3, gt=0)
 
     def __post_init__(self) -> None:
         if self.reference == self.totals == "original":
             raise ValueError("reference: original with totals: original asks for no change at all")
 
 
-WORLD = Vocabulary(
+WORLD = Registry(
     datasets={
-        "cifar10": Images(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
-        "cifar100": Images(train_per_class=(400,) * 100),
-        "faces10": Images(train_per_class=(320,) * 10, pretrain_on="faces100"),
-        "faces100": Images(train_per_class=(100,) * 100),
-        "dots": Images(train_per_class=(30, 20)),
-        "one_class": Images(train_per_class=(7,)),
+        "cifar10": RawImages(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
+        "cifar100": RawImages(train_per_class=(400,) * 100),
+        "faces10": RawImages(train_per_class=(320,) * 10, pretrain_on="faces100"),
+        "faces100": RawImages(train_per_class=(100,) * 100),
+        "dots": RawImages(train_per_class=(30, 20)),
+        "one_class": RawImages(train_per_class=(7,)),
     },
     architectures={"allcnn": Versioned(), "resnet18": Versioned()},
     recipes={"pretrain": Schedule(epochs=30), "small": Schedule(lr=0.001), "large": Schedule(lr=0.01)},
@@ -136,7 +136,7 @@ BASE: Mapping[str, Any] = {
 }
 
 
-def bumped(kind: str, name: str) -> Vocabulary:
+def bumped(kind: str, name: str) -> Registry:
     """The world with the revision of one entry one higher."""
     entries = dict(getattr(WORLD, kind))
     old = entries[name]
@@ -162,9 +162,9 @@ def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any
     return result
 
 
-def expand(document: Mapping[str, Any], vocabulary: Vocabulary = WORLD) -> dict[str, Cell]:
+def expand(document: Mapping[str, Any], registry: Registry = WORLD) -> dict[str, Cell]:
     """The cells of a document, through its YAML text."""
-    return Sweep.parse(yaml.safe_dump(dict(document), sort_keys=False), vocabulary).cells
+    return Sweep.parse(yaml.safe_dump(dict(document), sort_keys=False), registry).cells
 
 
 def keys(cells: Mapping[str, Cell], *stages: str) -> set[str]:

@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from obstore.store import MemoryStore
 
 from adaprob_ray.errors import CorruptArtefact, LeaseLost
-from adaprob_ray.objects import Objects
 from adaprob_ray.store import Attempt, LeaseWatcher, Store
+from adaprob_ray.store.objects import Objects
 
 KEY = "ab12" * 8
 DOCUMENT = {"stage": "train", "seed": 1}
@@ -56,7 +56,7 @@ class Elsewhere(Store):
         return {**(super().holder(key, number) or {}), "host": "another"}
 
 
-def elsewhere(store: Store) -> Store:
+def leased(store: Store) -> Store:
     return Elsewhere(store.objects)
 
 

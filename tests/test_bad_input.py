@@ -123,18 +123,30 @@ ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         changed(GOOD, "methods.finetune.lr", "1e-4"),
         ("methods.finetune: lr: ", "'1e-4'", "write 1.0e-4"),
     ),
-    "epochs below zero": (changed(GOOD, "methods.finetune.epochs", -1), ("epochs: must be at least 1, got -1",)),
-    "epochs of the recipe": (changed(GOOD, "train.epochs", 0), ("train: epochs: must be at least 1, got 0",)),
-    "rate of zero": (changed(GOOD, "methods.finetune.lr", 0), ("lr: must be greater than 0, got 0",)),
+    "epochs below zero": (
+        changed(GOOD, "methods.finetune.epochs", -1),
+        ("epochs: must be an integer of at least 1, got -1",),
+    ),
+    "epochs of the recipe": (
+        changed(GOOD, "train.epochs", 0),
+        ("train: epochs: must be an integer of at least 1, got 0",),
+    ),
+    "rate of zero": (changed(GOOD, "methods.finetune.lr", 0), ("lr: must be a number greater than 0, got 0",)),
     "rate that is infinite": (
         changed(GOOD, "methods.finetune.lr", float("inf")),
         ("methods.finetune.lr: must be a finite number, got inf",),
     ),
-    "epochs and a half": (changed(GOOD, "methods.finetune.epochs", 1.5), ("expected a whole number, got 1.5",)),
-    "list where one in it is wrong": (changed(GOOD, "methods.finetune.epochs", [1, "x"]), ("a whole number, got 'x'",)),
+    "epochs and a half": (
+        changed(GOOD, "methods.finetune.epochs", 1.5),
+        ("must be an integer of at least 1, got 1.5",),
+    ),
+    "list where one in it is wrong": (
+        changed(GOOD, "methods.finetune.epochs", [1, "x"]),
+        ("an integer of at least 1, got 'x'",),
+    ),
     "choice": (
         changed(GOOD, "methods", {"adaprob": {"reference": "retrain"}}),
-        ("reference: unknown choice 'retrain'", "known: original, pseudo"),
+        ("reference: must be one of original, pseudo, got 'retrain'",),
     ),
     "settings that contradict": (
         changed(GOOD, "methods", {"adaprob": {"reference": "original", "totals": "original"}}),
@@ -234,7 +246,7 @@ def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them
 def test_a_request_that_leaves_nothing_to_retain(
     forget: dict[str, Any], say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adaprob_ray.catalogue.VOCABULARY", WORLD)
+    monkeypatch.setattr("adaprob_ray.catalogue.REGISTRY", WORLD)
     document = {**GOOD, "methods": {}, "grid": {**GOOD["grid"], "dataset": "one_class", "forget": forget}}
     code, lines = say({**document, "train": {}})
     assert code == 2
@@ -243,8 +255,8 @@ def test_a_request_that_leaves_nothing_to_retain(
 
 
 def test_all_but_one_row_may_be_forgotten(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaprob_ray.catalogue.VOCABULARY", WORLD)
-    monkeypatch.setattr("adaprob_ray.sizes.cell_bytes", lambda cell: 0)
+    monkeypatch.setattr("adaprob_ray.catalogue.REGISTRY", WORLD)
+    monkeypatch.setattr("adaprob_ray.stages.estimates.cell_bytes", lambda cell: 0)
     grid = {**GOOD["grid"], "dataset": "one_class", "forget": {"kind": "selective", "class": 0, "count": 6}}
     assert say({**GOOD, "methods": {}, "train": {}, "grid": grid}, command="plan") == (0, [])
 

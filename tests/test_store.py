@@ -34,15 +34,15 @@ from store_contract import (
     NeverHalf,
     begin,
     damage,
-    elsewhere,
     finish,
+    leased,
     paths,
     try_begin,
 )
 
-from adaprob_ray import lease
 from adaprob_ray.errors import CorruptArtefact, InputError, LeaseLost, StoreError
 from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store
+from adaprob_ray.store import attempt as lease
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -312,7 +312,7 @@ def test_a_silent_lease_is_taken_over_after_its_time_and_not_before(store: Store
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     silent = begin(store)
-    away = elsewhere(store)
+    away = leased(store)
     assert (STALE_SECONDS, HEARTBEAT_SECONDS) == (30.0, 5.0)
     assert try_begin(away, watcher) is None
     clock.now += STALE_SECONDS - 0.01
@@ -325,7 +325,7 @@ def test_a_silent_lease_is_taken_over_after_its_time_and_not_before(store: Store
 def test_a_new_attempt_starts_the_time_anew(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
-    away = elsewhere(store)
+    away = leased(store)
     held = [begin(store)]
     assert try_begin(away, watcher) is None
     clock.now += STALE_SECONDS
@@ -339,7 +339,7 @@ def test_a_lease_that_beats_is_never_taken(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     attempt = begin(store)
-    away = elsewhere(store)
+    away = leased(store)
     for _ in range(10):
         assert try_begin(away, watcher) is None
         clock.now += STALE_SECONDS - 1.0
@@ -351,7 +351,7 @@ def test_a_beat_that_an_old_listing_hides_still_counts(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     attempt = begin(store)
-    away = elsewhere(store)
+    away = leased(store)
     attempt.beat()
     old = store.log(KEY)
     assert watcher.is_live(away, KEY, old)
@@ -366,7 +366,7 @@ def test_a_beat_that_an_old_listing_hides_still_counts(store: Store) -> None:
 
 
 def test_an_own_watcher_remembers_between_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    away, held = elsewhere(store), begin(store)
+    away, held = leased(store), begin(store)
     away._watcher = LeaseWatcher(stale_after=0.05)
     assert try_begin(away) is None
     time.sleep(0.06)
@@ -389,7 +389,7 @@ def test_an_answer_lost_on_the_way_does_not_lose_the_lease(store: Store, monkeyp
 
 def test_a_commit_between_look_and_lease_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     paused = begin(store)
-    away, log = elsewhere(store), store.log
+    away, log = leased(store), store.log
     looks = iter([lambda: paused.commit({}), lambda: None])
 
     def look_then_let_the_other_go_on(key: str) -> CellLog:
@@ -405,7 +405,7 @@ def test_a_commit_between_look_and_lease_is_seen(store: Store, monkeypatch: pyte
 
 def test_two_commits_of_one_cell_both_stand_and_the_lowest_is_read(store: Store) -> None:
     paused = begin(store)
-    later = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    later = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
     paused.write("weights", b"first")
     later.write("weights", b"second")
     paused.commit({})
@@ -418,7 +418,7 @@ def test_two_commits_of_one_cell_both_stand_and_the_lowest_is_read(store: Store)
 
 def test_a_later_commit_takes_the_lease(store: Store) -> None:
     paused = begin(store)
-    later = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    later = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
     later.commit({})
     with pytest.raises(LeaseLost, match=r"attempt 2 .* later than 1"):
         paused.commit({})
@@ -488,7 +488,7 @@ def test_the_heart_survives_hiccups_and_uses_one_thread() -> None:
 def test_a_forked_child_leaves_the_attempts_to_its_parent(store: Store) -> None:
     code = """
 import os, sys
-from adaprob_ray import lease
+from adaprob_ray.store import attempt as lease
 from adaprob_ray.store import Store
 attempt = Store.open(sys.argv[1]).begin("key", {}, owner="parent", run="r")
 child = os.fork()
@@ -721,7 +721,7 @@ def test_every_crash_point_on_a_real_folder(fuse: int, after: bool) -> None:
 
 
 def finish_after_crash(store: Store) -> Store:
-    attempt = begin(elsewhere(store), watcher=LeaseWatcher(stale_after=0.0))
+    attempt = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
     attempt.write("weights", b"again")
     attempt.commit({})
     return store

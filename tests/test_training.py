@@ -21,24 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.checkpoint import Checkpoint, TrainingState
-from adaprob_ray.data.batches import Part, Pixels
+from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.models import AllCNN, ResNet18
-from adaprob_ray.training import (
-    RECIPES,
-    Pull,
-    Recipe,
-    check_finite,
-    cross_entropy,
-    distance,
-    fit,
-    predict,
-    set_mode,
-    sgd,
-    snapshot,
-    train_epoch,
-)
+from adaprob_ray.recipe import RECIPES, Recipe
+from adaprob_ray.training.checkpoint import Checkpoint, TrainingState
+from adaprob_ray.training.loop import check_finite, distance, fit, predict, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
 
 CLASSES = 4
 
@@ -52,13 +41,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make_part(rows: int = 70, channels: int = 3) -> Part:
+def make_part(rows: int = 70, channels: int = 3) -> Subset:
     generator = torch.Generator().manual_seed(11)
     labels = torch.randint(0, CLASSES, (rows,), generator=generator)
     images = torch.randint(0, 120, (rows, 8, 8, channels), generator=generator)
     images = (images + 30 * labels[:, None, None, None]).to(torch.uint8)  # something to learn
     scale, shift = torch.full((channels,), 1 / 64), torch.full((channels,), -1.5)
-    return Part(Pixels(images, labels, scale, shift), torch.arange(rows))
+    return Subset(DeviceImages(images, labels, scale, shift), torch.arange(rows))
 
 
 def make_model(seed: int = 0, filters: float = 0.04) -> nn.Module:
@@ -86,7 +75,7 @@ def buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
-def plain_fit(model: nn.Module, part: Part, recipe: Recipe, shuffle: torch.Generator) -> tuple[float, float]:
+def plain_fit(model: nn.Module, part: Subset, recipe: Recipe, shuffle: torch.Generator) -> tuple[float, float]:
     """The same in the most ordinary way: the whole loss differentiated, SGD written out, batches drawn by hand."""
     parameters = list(model.parameters())
     start = [p.detach().clone() for p in parameters]
@@ -282,7 +271,7 @@ def test_pull_adds_the_gradient_that_autograd_finds(squared: bool) -> None:
     expected = torch.autograd.grad(cross_entropy(model, batch).loss + term, parameters)
     plain = make_model().train()
     cross_entropy(plain, batch).loss.backward()
-    Pull(anchor=anchor, strength=0.3, squared=squared).add_to_gradients(list(plain.parameters()))
+    L2SPPenalty(anchor=anchor, strength=0.3, squared=squared).add_to_gradients(list(plain.parameters()))
     for p, gradient in zip(plain.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-6)
 
@@ -292,8 +281,8 @@ def test_pull_at_the_anchor_is_zero(squared: bool) -> None:
     parameter = torch.ones(3, requires_grad=True)
     moved = torch.ones(2, requires_grad=True)
     parameter.grad, moved.grad = torch.full((3,), 2.0), torch.zeros(2)
-    pull = Pull(anchor=[torch.ones(3), torch.tensor([1.0, -3.0])], strength=0.5, squared=squared)
-    pull.add_to_gradients([parameter, moved])
+    penalty = L2SPPenalty(anchor=[torch.ones(3), torch.tensor([1.0, -3.0])], strength=0.5, squared=squared)
+    penalty.add_to_gradients([parameter, moved])
     assert torch.equal(parameter.grad, torch.full((3,), 2.0))  # not NaN, not moved
     torch.testing.assert_close(moved.grad, torch.tensor([0.0, 2.0]) if squared else torch.tensor([0.0, 0.5]))
 
@@ -331,7 +320,7 @@ def test_predict_does_not_depend_on_the_precision_of_training() -> None:
 def test_predict_refuses_no_rows() -> None:
     part = make_part()
     with pytest.raises(ValueError, match="at least one row"):
-        predict(make_model(), Part(part.pixels, part.rows[:0]))
+        predict(make_model(), Subset(part.pixels, part.rows[:0]))
 
 
 # -- precision, failure, randomness -----------------------------------------------------------------------------------------
@@ -420,7 +409,7 @@ def test_the_same_seed_gives_the_same_weights_here_and_in_another_process() -> N
 def test_a_training_goes_on_with_torchs_own_generator_too() -> None:
     """None of our networks drops units; a stranger's may."""
     images = torch.randint(256, (64, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    part = Part(Pixels(images, torch.arange(64) % 4, torch.ones(1) / 255, torch.zeros(1)), torch.arange(64))
+    part = Subset(DeviceImages(images, torch.arange(64) % 4, torch.ones(1) / 255, torch.zeros(1)), torch.arange(64))
     recipe = Recipe(epochs=4, batch_size=16, lr=0.1)
 
     def trained(**how: Any) -> dict[str, Tensor]:

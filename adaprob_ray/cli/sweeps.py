@@ -21,8 +21,8 @@ from adaprob_ray import __version__
 from adaprob_ray.errors import AdaprobError, InputError, NoStore, unknown_name
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Plan, only
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.plan import Plan, select_cells
 
 if TYPE_CHECKING:
     from adaprob_ray.data.dataset import Dataset
@@ -99,11 +99,11 @@ def _data_root() -> Path:
 
 
 def _cells(options: argparse.Namespace) -> tuple[Sweep, dict[str, Cell]]:
-    from adaprob_ray.catalogue import VOCABULARY, find_folders  # loads torch, never Ray
+    from adaprob_ray.catalogue import REGISTRY, register_folders  # loads torch, never Ray
 
-    find_folders(_data_root())
-    sweep = Sweep.load(options.sweep, VOCABULARY)
-    return sweep, only(sweep.cells, options.only) if options.only is not None else sweep.cells
+    register_folders(_data_root())
+    sweep = Sweep.load(options.sweep, REGISTRY)
+    return sweep, select_cells(sweep.cells, options.only) if options.only is not None else sweep.cells
 
 
 def _existing_store(location: str) -> Store | None:
@@ -118,12 +118,12 @@ def _existing_store(location: str) -> Store | None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from adaprob_ray.runtime.source import plan_against
-    from adaprob_ray.sizes import cell_bytes
+    from adaprob_ray.runtime.planning import plan_against
+    from adaprob_ray.stages.estimates import cell_bytes
 
     sweep, cells = _cells(options)
     plan = plan_against(cells, _existing_store(options.store))
-    open_cells = [cell for key, cell in cells.items() if plan.state(key) not in ("done", "elsewhere")]
+    open_cells = [cell for key, cell in cells.items() if plan.state(key) not in ("done", "leased")]
     size = sum(cell_bytes(cell) for cell in open_cells)
     if options.json:
         states = [{"key": k, "title": c.title, "stage": c.stage, "state": plan.state(k)} for k, c in cells.items()]
@@ -154,7 +154,7 @@ def _bytes(count: float) -> str:
 def _run(options: argparse.Namespace) -> int:
     from adaprob_ray.catalogue import DATASETS
     from adaprob_ray.runtime.launch import run
-    from adaprob_ray.runtime.source import check_data, plan_against
+    from adaprob_ray.runtime.planning import check_data, plan_against
 
     # SIGTERM is an interrupt too; not by way of SIGINT, which a shell ignores for what it starts in the background
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     store = Store.open(options.store)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
-    plan, boards, remade = run(
+    plan, tensorboard_dir, requeued = run(
         cells,
         store,
         sweep=sweep.name,
@@ -172,13 +172,13 @@ def _run(options: argparse.Namespace) -> int:
         executor=options.executor,
         address=options.address,
     )
-    for line in remade:
+    for line in requeued:
         print(f"made again: {line}")
     print(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(cells)} done")
     print(
         f"records:     {store.location}  (python -m analysis compare --store {store.location} --sweep {options.sweep})"
     )
-    print(f"tensorboard: {boards}  (tensorboard --logdir {boards})")
+    print(f"tensorboard: {tensorboard_dir}  (tensorboard --logdir {tensorboard_dir})")
     return _print_problems(plan)
 
 
@@ -196,7 +196,7 @@ def _print_problems(plan: Plan) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from adaprob_ray.runtime.source import plan_against
+    from adaprob_ray.runtime.planning import plan_against
 
     sweep, cells = _cells(options)
     store = _existing_store(options.store)
@@ -216,7 +216,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from adaprob_ray.runtime.explain import explain
-    from adaprob_ray.runtime.source import plan_against
+    from adaprob_ray.runtime.planning import plan_against
 
     _, cells = _cells(options)
     store = _existing_store(options.store)
@@ -259,9 +259,9 @@ def _add_data_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _datasets(names: Sequence[str]) -> list[Dataset]:
-    from adaprob_ray.catalogue import DATASETS, find_folders
+    from adaprob_ray.catalogue import DATASETS, register_folders
 
-    find_folders(_data_root())
+    register_folders(_data_root())
     faults = [unknown_name("data set", name, DATASETS) for name in names if name not in DATASETS]
     if faults:
         raise InputError(*faults)
@@ -269,10 +269,10 @@ def _datasets(names: Sequence[str]) -> list[Dataset]:
 
 
 def _data_list(options: argparse.Namespace) -> int:
-    from adaprob_ray.catalogue import DATASETS, find_folders
+    from adaprob_ray.catalogue import DATASETS, register_folders
 
     root = _data_root()
-    find_folders(root)
+    register_folders(root)
     print(f"ADAPROB_DATA is {root}")
     for dataset in DATASETS.values():
         counts = f"{sum(dataset.train_per_class):>6} train {sum(dataset.validation_per_class):>6} validation"
@@ -310,15 +310,15 @@ def _data_verify(options: argparse.Namespace) -> int:
 
 
 def _data_indices(options: argparse.Namespace) -> int:
-    from adaprob_ray.catalogue import VOCABULARY
+    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
-    from adaprob_ray.sweep.spec import forget_faults
+    from adaprob_ray.sweep.expand import forget_faults
 
     (dataset,) = _datasets([options.dataset])
     forget: dict[str, Any] = {"kind": "class", "class": options.forget_class}
     if options.count is not None:
         forget = {"kind": "selective", "class": options.forget_class, "count": options.count}
-    faults = forget_faults(dataset.name, VOCABULARY.datasets[dataset.name], forget)
+    faults = forget_faults(dataset.name, REGISTRY.datasets[dataset.name], forget)
     if options.seed < 1:
         faults.append(f"--seed: must be a whole number of at least 1, got {options.seed}")
     missing = dataset.verify(_data_root())

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
-class Paired(NamedTuple):
+class PairedBatch(NamedTuple):
     """A batch of retain rows, with a batch of forget rows beside it."""
 
     images: Tensor
@@ -41,12 +41,12 @@ class Paired(NamedTuple):
     forget: Batch
 
 
-def paired(retain: Iterable[Batch], forget: Iterable[Batch]) -> Iterator[Paired]:
+def pair_batches(retain: Iterable[Batch], forget: Iterable[Batch]) -> Iterator[PairedBatch]:
     """One pass over retain; the forget batches are repeated as they are until it ends (protocol §5.2)."""
-    return (Paired(*kept, left) for kept, left in zip(retain, itertools.cycle(forget), strict=False))
+    return (PairedBatch(*kept, left) for kept, left in zip(retain, itertools.cycle(forget), strict=False))
 
 
-def paired_rows(retain_rows: int, retain_batch: int, forget_rows: int, forget_batch: int) -> int:
+def paired_forget_rows(retain_rows: int, retain_batch: int, forget_rows: int, forget_batch: int) -> int:
     """How many forget rows one pass of `paired` holds, each as often as it comes."""
     batches = -(-retain_rows // retain_batch)
     rounds, rest = divmod(batches, -(-forget_rows // forget_batch))
@@ -54,7 +54,7 @@ def paired_rows(retain_rows: int, retain_batch: int, forget_rows: int, forget_ba
 
 
 @dataclass(frozen=True)
-class Pixels:
+class DeviceImages:
     """uint8 images [N, H, W, C] and labels [N] on a device, with what normalises them."""
 
     images_NHWC: Tensor
@@ -68,10 +68,10 @@ class Pixels:
         return chosen.mul_(self.scale_C).add_(self.shift_C).permute(0, 3, 1, 2)
 
 
-class Part:
+class Subset:
     """Some rows of a set of images, in a fixed order: retain, forget, train, validation or test."""
 
-    def __init__(self, pixels: Pixels, rows: Tensor) -> None:
+    def __init__(self, pixels: DeviceImages, rows: Tensor) -> None:
         self.pixels, self.rows = pixels, rows
 
     def __len__(self) -> int:
@@ -90,26 +90,26 @@ class Part:
         for chosen in rows.split(size):
             yield Batch(self.pixels.select(chosen), self.pixels.labels[chosen], chosen)
 
-    def select(self, positions: Integers) -> Part:
+    def select(self, positions: Integers) -> Subset:
         """The part that consists of these rows of the underlying images, repeats allowed."""
-        return Part(self.pixels, torch.from_numpy(positions).to(self.rows.device))
+        return Subset(self.pixels, torch.from_numpy(positions).to(self.rows.device))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Subsets:
     """The training, validation and test parts of one data set and seed, on one device."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Subset
+    validation: Subset
+    test: Subset
 
 
-def _whole(images_NHWC: Tensor, labels: Tensor, scale: Tensor, shift: Tensor) -> Part:
-    return Part(Pixels(images_NHWC, labels, scale, shift), torch.arange(len(labels), device=labels.device))
+def _whole(images_NHWC: Tensor, labels: Tensor, scale: Tensor, shift: Tensor) -> Subset:
+    return Subset(DeviceImages(images_NHWC, labels, scale, shift), torch.arange(len(labels), device=labels.device))
 
 
 @lru_cache(maxsize=4)  # one process runs many cells of few data sets
-def load_parts(dataset: Dataset, root: Path, seed: int, *, test_pool: str, device: torch.device) -> Parts:
+def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, device: torch.device) -> Subsets:
     """Read a data set, split it and put it on `device`; (x/255 − mean)/std becomes one multiplication and one addition."""
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)
@@ -118,11 +118,11 @@ def load_parts(dataset: Dataset, root: Path, seed: int, *, test_pool: str, devic
     scale = (1 / (255 * std)).to(device, torch.float32)
     shift = (-mean / std).to(device, torch.float32)
 
-    def part(pixels: NDArray[np.uint8], labels: Integers, chosen: Integers) -> Part:
+    def part(pixels: NDArray[np.uint8], labels: Integers, chosen: Integers) -> Subset:
         chosen_images = torch.tensor(pixels[chosen], device=device)
         return _whole(chosen_images, torch.tensor(labels[chosen], device=device), scale, shift)
 
-    return Parts(
+    return Subsets(
         train=part(images.train_NHWC, images.train_labels, rows.train),
         validation=part(images.train_NHWC, images.train_labels, rows.validation),
         test=part(images.test_NHWC, images.test_labels, rows.test),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adaprob_ray.data.dataset import Dataset, Images
+from adaprob_ray.data.dataset import Dataset, RawImages
 from adaprob_ray.errors import InputError
 
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -41,12 +41,12 @@ def _check(classes: int, root: Path) -> str | None:
 
 
 @lru_cache(maxsize=2)
-def _read(classes: int, root: Path) -> Images:
+def _read(classes: int, root: Path) -> RawImages:
     try:
         train, test = (_source(classes)(str(root), train=part, download=False) for part in (True, False))
     except RuntimeError as error:
         raise InputError(_check(classes, root) or str(error)) from error
-    return Images(
+    return RawImages(
         train_NHWC=train.data,
         train_labels=np.asarray(train.targets, dtype=np.int64),
         train_source=np.arange(len(train.data)),
@@ -56,11 +56,11 @@ def _read(classes: int, root: Path) -> Images:
     )
 
 
-def _load(classes: int, root: Path, seed: int) -> Images:
+def _load(classes: int, root: Path, seed: int) -> RawImages:
     return _read(classes, root)
 
 
-def _load_subset(root: Path, seed: int) -> Images:
+def _load_subset(root: Path, seed: int) -> RawImages:
     """Five classes of CIFAR-10's training file: 125 of each to train and validate, then 100 of each to test.
 
     Both draws are from the same images, independently, with one generator (protocol §1.3), so that the parts may overlap.
@@ -72,7 +72,7 @@ def _load_subset(root: Path, seed: int) -> Images:
         np.concatenate([generator.choice(rows, count, replace=False) for rows in members])
         for count in (SUBSET_POOL_PER_CLASS, SUBSET_TEST_PER_CLASS)
     )
-    return Images(
+    return RawImages(
         train_NHWC=whole.train_NHWC[pool],
         train_labels=whole.train_labels[pool],
         train_source=pool,

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-VALIDATION_SHARE = 0.2  # of each class of the training part (protocol §1.2)
+VALIDATION_FRACTION = 0.2  # of each class of the training part (protocol §1.2)
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class RawImages:
     """One data set as read: everything is in the order of its source.
 
     `train_source` and `test_source` number each image in its source file; `test_is_from_train` says that the test images
@@ -49,7 +49,9 @@ class Dataset:
     test_count: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    load: Callable[[Path, int], Images] = field(repr=False)  # (ADAPROB_DATA, seed): CIFAR-5 is drawn anew for each seed
+    load: Callable[[Path, int], RawImages] = field(
+        repr=False
+    )  # (ADAPROB_DATA, seed): CIFAR-5 is drawn anew for each seed
     verify: Callable[[Path], str | None] = field(repr=False)  # what is wrong, in one line, or None
     prepare: Callable[[Path], None] | None = field(default=None, repr=False)
     pretrain_on: str | None = None
@@ -61,7 +63,7 @@ class Dataset:
 
     @property
     def validation_per_class(self) -> tuple[int, ...]:
-        return tuple(int(VALIDATION_SHARE * count) for count in self.pool_per_class)
+        return tuple(int(VALIDATION_FRACTION * count) for count in self.pool_per_class)
 
     @property
     def train_per_class(self) -> tuple[int, ...]:

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from adaprob_ray.data.dataset import Dataset, Images
+from adaprob_ray.data.dataset import Dataset, RawImages
 
 TRAIN_COUNT = 1437
 LARGEST_VALUE = 16.0
 
 
 @cache
-def _read() -> Images:
+def _read() -> RawImages:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / LARGEST_VALUE)).astype(np.uint8)[..., None]
     labels = bunch.target.astype(np.int64)
     rows = np.arange(len(labels))
-    return Images(
+    return RawImages(
         train_NHWC=pixels[:TRAIN_COUNT],
         train_labels=labels[:TRAIN_COUNT],
         train_source=rows[:TRAIN_COUNT],
@@ -33,7 +33,7 @@ def _read() -> Images:
     )
 
 
-def _load(root: Path, seed: int) -> Images:
+def _load(root: Path, seed: int) -> RawImages:
     return _read()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaprob_ray.data.dataset import Dataset, Images, Integers
+from adaprob_ray.data.dataset import Dataset, Integers, RawImages
 from adaprob_ray.data.folder import assemble, list_classes
 from adaprob_ray.errors import InputError
 
@@ -102,7 +102,7 @@ def _check(division: Division, root: Path) -> str | None:
 
 
 @lru_cache(maxsize=2)
-def _read(division: Division, root: Path) -> Images:
+def _read(division: Division, root: Path) -> RawImages:
     fault = _check(division, root)
     if fault is not None:
         raise InputError(fault)
@@ -122,11 +122,11 @@ def _read(division: Division, root: Path) -> Images:
     return assemble(train, test, SIZE)[0]
 
 
-def _load(division: Division, root: Path, seed: int) -> Images:
+def _load(division: Division, root: Path, seed: int) -> RawImages:
     return _read(division, root)
 
 
-def first_five(whole: Images, seed: int) -> Images:
+def first_five(whole: RawImages, seed: int) -> RawImages:
     """Lacuna-5 of a Lacuna-10 (§1.3): 125 of each training class, then all test images of these classes, permuted.
 
     One generator draws the training images of all five classes, then the test images of all five.
@@ -134,7 +134,7 @@ def first_five(whole: Images, seed: int) -> Images:
     generator = np.random.RandomState(seed)
     pool = _drawn(whole.train_labels, FEW_POOL, generator)
     test = _drawn(whole.test_labels, None, generator)
-    return Images(
+    return RawImages(
         train_NHWC=whole.train_NHWC[pool],
         train_labels=whole.train_labels[pool],
         train_source=whole.train_source[pool],
@@ -151,7 +151,7 @@ def _drawn(labels: Integers, count: int | None, generator: np.random.RandomState
     return np.concatenate([generator.choice(rows, count or len(rows), replace=False) for rows in members])
 
 
-def _load_five(root: Path, seed: int) -> Images:
+def _load_five(root: Path, seed: int) -> RawImages:
     return first_five(_read(TEN, root), seed)
 
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from adaprob_ray.data import prepared
-from adaprob_ray.data.dataset import VALIDATION_SHARE, Dataset, Images
+from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, RawImages
 from adaprob_ray.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 SIZE = 32  # pixels, as all of the paper's images
-SMALLEST_POOL = int(1 / VALIDATION_SHARE)  # images of a class: below, none of it would validate
+SMALLEST_POOL = int(1 / VALIDATION_FRACTION)  # images of a class: below, none of it would validate
 TEST_SHARE = 0.2  # of each class, where the tree has no test folder
 MOST_FAULTS = 20
 
@@ -34,7 +34,7 @@ Files = dict[str, list[Path]]  # class name -> its images, both in the order of 
 class Tree(NamedTuple):
     """A tree as read: its images, the names of its classes, and the names of its source files."""
 
-    images: Images
+    images: RawImages
     classes: list[str]
     files: list[str]
 
@@ -89,7 +89,7 @@ def read_images(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     return images_NHWC
 
 
-def assemble(train: Iterable[Sequence[Path]], test: Iterable[Sequence[Path]], size: int) -> tuple[Images, list[str]]:
+def assemble(train: Iterable[Sequence[Path]], test: Iterable[Sequence[Path]], size: int) -> tuple[RawImages, list[str]]:
     """Read the files of each class, in the order given; the images, and the names of their source files.
 
     A file that is given several times has one source number, so that a repeat across train and test is seen.
@@ -99,7 +99,7 @@ def assemble(train: Iterable[Sequence[Path]], test: Iterable[Sequence[Path]], si
     pixels_NHWC = read_images([Path(name) for name in files], size)[source]
     labels = [np.repeat(np.arange(len(part)), [len(group) for group in part]) for part in parts]
     cut = len(labels[0])
-    images = Images(
+    images = RawImages(
         train_NHWC=pixels_NHWC[:cut],
         train_labels=labels[0],
         train_source=source[:cut],
@@ -200,5 +200,5 @@ def _dataset(name: str, manifest: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _load(name: str, root: Path, seed: int) -> Images:
+def _load(name: str, root: Path, seed: int) -> RawImages:
     return prepared.read(root, name)

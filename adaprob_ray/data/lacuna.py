@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from adaprob_ray.data import prepared
-from adaprob_ray.data.dataset import Dataset, Images
+from adaprob_ray.data.dataset import Dataset, RawImages
 from adaprob_ray.data.faces import FACES10, FEW, FEW_POOL, POOL, SIZE, TEST, first_five
 from adaprob_ray.data.folder import assemble, list_images
 from adaprob_ray.errors import InputError
@@ -147,11 +147,11 @@ def _check(variant: str, classes: int, root: Path) -> str | None:
     return prepared.check(root, name, _expected(variant, classes), absent)
 
 
-def _load(variant: str, classes: int, root: Path, seed: int) -> Images:
+def _load(variant: str, classes: int, root: Path, seed: int) -> RawImages:
     return prepared.read(root, _name(variant, classes), _expected(variant, classes))
 
 
-def _load_five(variant: str, root: Path, seed: int) -> Images:
+def _load_five(variant: str, root: Path, seed: int) -> RawImages:
     return first_five(_load(variant, LACUNA.small, root, seed), seed)
 
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from adaprob_ray.data.dataset import Images
+from adaprob_ray.data.dataset import RawImages
 from adaprob_ray.errors import InputError
 
 FOLDER = "prepared"
 FIELDS = ("train_NHWC", "train_labels", "train_source", "test_NHWC", "test_labels", "test_source")
 
 
-def write(root: Path, name: str, images: Images, files_F: Sequence[str], **facts: Any) -> None:
+def write(root: Path, name: str, images: RawImages, files_F: Sequence[str], **facts: Any) -> None:
     """Write one data set; the manifest comes last, so that a data set with a manifest is whole. Raises OSError."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def read_manifest(root: Path, name: str) -> dict[str, Any] | None:
     return manifest
 
 
-def read(root: Path, name: str, expected: Mapping[str, Any] | None = None) -> Images:
+def read(root: Path, name: str, expected: Mapping[str, Any] | None = None) -> RawImages:
     """The arrays. Raises InputError if they are absent, of other sizes, or not those that the manifest was written for."""
     manifest = read_manifest(root, name)
     fault = check(root, name, expected)
@@ -70,9 +70,9 @@ def read(root: Path, name: str, expected: Mapping[str, Any] | None = None) -> Im
 
 
 @lru_cache(maxsize=2)
-def _read(root: Path, name: str, sha256: str) -> Images:
+def _read(root: Path, name: str, sha256: str) -> RawImages:
     with np.load(root / FOLDER / f"{name}.npz") as arrays:
-        return Images(**{field: arrays[field] for field in FIELDS}, test_is_from_train=True)
+        return RawImages(**{field: arrays[field] for field in FIELDS}, test_is_from_train=True)
 
 
 def check(root: Path, name: str, expected: Mapping[str, Any] | None = None, absent: str = "") -> str | None:

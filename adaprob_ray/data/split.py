@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adaprob_ray.data.dataset import VALIDATION_SHARE, Dataset, Images, Integers
+from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, Integers, RawImages
 
 
 def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
@@ -25,7 +25,7 @@ def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
     drawn = []
     for label in range(int(np.max(labels)) + 1):
         members = np.flatnonzero(labels == label)
-        drawn.append(generator.choice(members, int(VALIDATION_SHARE * len(members)), replace=False))
+        drawn.append(generator.choice(members, int(VALIDATION_FRACTION * len(members)), replace=False))
     validation = np.concatenate(drawn)
     train = np.setdiff1d(np.arange(len(labels)), validation)
     return train, validation
@@ -69,7 +69,7 @@ class Indices:
     test: Integers
 
 
-def split_images(images: Images, seed: int, *, test_pool: str) -> Indices:
+def split_images(images: RawImages, seed: int, *, test_pool: str) -> Indices:
     """Split one data set. `test_pool: clean` drops test images that are also training images; `paper` keeps them."""
     train, validation = validation_rows(images.train_labels, seed)
     test = np.arange(len(images.test_labels))

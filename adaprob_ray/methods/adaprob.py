@@ -34,21 +34,20 @@ Differences from the paper:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Batch, Part
+from adaprob_ray.data.batches import Batch, Subset
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.methods.scrub import Scrub
-from adaprob_ray.projection import SOLVERS, Solution, project
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Loss, Step, predict, pull_to_start, set_mode, sgd, train_epoch
+from adaprob_ray.projection import Solution, project
+from adaprob_ray.settings import Int, Log, from_mapping, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import Loss, LossOutput, penalty_to_start
 
 TIE = 1e-6  # relative; the column sums hold to 1e-9 of the rows, and what is trained towards is float32
 
@@ -68,36 +67,39 @@ def mean_shift(targets_NK: Tensor, start_NK: Tensor) -> float:
     return float((targets_NK - start_NK).abs().sum(1).mean() / 2)
 
 
-def chosen_classes(targets_NK: Tensor, generator: torch.Generator) -> Tensor:
+def predicted_classes(targets_NK: Tensor, generator: torch.Generator) -> Tensor:
     """The class of each row's largest target [N]; entries that are equal up to TIE share the choice at random."""
     largest_N1 = targets_NK.amax(1, keepdim=True)
-    lots_NK = torch.rand(targets_NK.shape, generator=generator).to(targets_NK.device)
-    return lots_NK.masked_fill(targets_NK < largest_N1 * (1 - TIE), -1.0).argmax(1)
+    noise_NK = torch.rand(targets_NK.shape, generator=generator).to(targets_NK.device)
+    return noise_NK.masked_fill(targets_NK < largest_N1 * (1 - TIE), -1.0).argmax(1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class AdaProb(Unlearning):
     """Targets by projection, then soft-label training on all training rows."""
 
     name = "adaprob"
     revision = 4
     needs = frozenset({"retain", "forget", "recipe"})
-    space: ClassVar = {"lam": ("log", 0.1, 10.0), "lr": ("log", 1e-4, 1e-1), "epochs": ("int", 1, 10)}
 
-    reference: str = hyper("original", choices=("original", "pseudo"), about="r of the forget rows")
-    totals: str = hyper("pseudo", choices=("pseudo", "original"), about="whose column sums M are")
-    source: str = hyper("original", choices=("original", "scrub"), about="the model whose outputs f are")
-    scrub: Scrub | None = hyper(None, about="settings of SCRUB, for source: scrub; by default its defaults")  # noqa: RUF009
-    pseudo: str = hyper("uniform", choices=("uniform", "random"))
-    solver: str = hyper("newton", choices=SOLVERS, about="of the projection")
-    eta: float | None = hyper(None, above=0, about="η of Eq. (7), for dual_ascent; by default one that cannot diverge")
-    solver_iterations: int = hyper(100, low=1)
-    lam: float = hyper(1.0, above=0, about="λ")
-    lam_in: str = hyper("targets", choices=("targets", "loss", "both"))
-    epochs: int = hyper(5, unit="passes over train", low=1)
-    lr: float = hyper(5e-3, above=0, about="γ, constant")
-    momentum: float = hyper(0.9, low=0, below=1)
-    batch_size: int = hyper(128, unit="rows", low=1)
+    reference: Literal["original", "pseudo"] = hyperparameter(default="original", help="r of the forget rows")
+    totals: Literal["pseudo", "original"] = hyperparameter(default="pseudo", help="whose column sums M are")
+    source: Literal["original", "scrub"] = hyperparameter(default="original", help="the model whose outputs f are")
+    scrub: Annotated[Scrub | None, from_mapping(Scrub)] = hyperparameter(
+        default=None, help="settings of SCRUB, for source: scrub; by default its defaults"
+    )
+    pseudo: Literal["uniform", "random"] = hyperparameter(default="uniform")
+    solver: Literal["newton", "dual_ascent", "scaling"] = hyperparameter(default="newton", help="of the projection")
+    eta: float | None = hyperparameter(
+        default=None, gt=0, help="η of Eq. (7), for dual_ascent; by default one that cannot diverge"
+    )
+    solver_iterations: int = hyperparameter(default=100, ge=1)
+    lam: float = hyperparameter(default=1.0, gt=0, help="λ", search=Log(1e-1, 10.0))
+    lam_in: Literal["targets", "loss", "both"] = hyperparameter(default="targets")
+    epochs: int = hyperparameter(default=5, unit="passes over train", ge=1, search=Int(1, 10))
+    lr: float = hyperparameter(default=5e-3, gt=0, help="γ, constant", search=Log(1e-4, 1e-1))
+    momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
+    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
     def __post_init__(self) -> None:
         if self.reference == "original" and self.totals == "original":
@@ -118,8 +120,7 @@ class AdaProb(Unlearning):
 
     def _student(self) -> Scrub:
         """The SCRUB that makes the source."""
-        given: Scrub | Mapping[str, Any] = self.scrub or {}
-        return given if isinstance(given, Scrub) else Scrub(**given)
+        return self.scrub or Scrub()
 
     def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution[Tensor], Tensor]:
         """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
@@ -154,15 +155,15 @@ class AdaProb(Unlearning):
         """Eq. (8): KL(g* ‖ f), the mean over the rows of a batch, retain rows weighted."""
         entropies_N = torch.special.entr(targets_NK).sum(1)
 
-        def loss(model: nn.Module, batch: Batch) -> Step:
+        def loss(model: nn.Module, batch: Batch) -> LossOutput:
             logits = model(batch.images).float()
             cross_N = -(targets_NK[batch.rows] * functional.log_softmax(logits, dim=1)).sum(1)
             divergence_N = cross_N - entropies_N[batch.rows]
-            return Step((retain_weight_N[batch.rows] * divergence_N).mean(), logits)
+            return LossOutput((retain_weight_N[batch.rows] * divergence_N).mean(), logits)
 
         return loss
 
-    def _refine(self, model: nn.Module, train: Part, forget: Tensor, context: Context) -> Tensor:
+    def _refine(self, model: nn.Module, train: Subset, forget: Tensor, context: Context) -> Tensor:
         """The targets g* [N, K] float32, with what the projection did noted in the Record."""
         log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
         solution, reference_NK = self.targets(log_f_NK, forget, context.generator("pseudo"))
@@ -171,7 +172,7 @@ class AdaProb(Unlearning):
         retain = torch.ones(len(train), dtype=torch.bool, device=forget.device)
         retain[forget] = False
         start_NK = reference_NK.exp()
-        missed = chosen_classes(solution.targets, context.generator("ties")) != train.labels
+        missed = predicted_classes(solution.targets, context.generator("ties")) != train.labels
         context.note(
             target_forget_error_percent=100 * float(missed[forget].double().mean()),
             target_retain_error_percent=100 * float(missed[retain].double().mean()),
@@ -192,11 +193,11 @@ class AdaProb(Unlearning):
         weight_N[forget] = 1.0
         loss = self._loss(targets_NK, weight_N)
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)
-        pull = pull_to_start(model, recipe)
+        penalty = penalty_to_start(model, recipe)
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             batches = split.train.batches(self.batch_size, shuffle)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, pull=pull)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
             context.report(epoch, loss=done.loss, train_error_percent=done.error_percent)
         return model

@@ -17,52 +17,49 @@ Differences from the paper:
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import nn
 
-from adaprob_ray.data.batches import Batch, Paired, paired, paired_rows
+from adaprob_ray.data.batches import Batch, PairedBatch, pair_batches, paired_forget_rows
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.methods.scrub import DECAY, distillation
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import PairLoss, Step, set_mode, train_epoch
+from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import decayed_rate, set_mode, train_epoch
+from adaprob_ray.training.losses import LossOutput, PairLoss, distillation
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class BadTeacher(Unlearning):
     """The student at the end of the last epoch."""
 
     name = "bad_teacher"
     needs = frozenset({"retain", "forget", "fresh_model"})
-    space: ClassVar = {"lr": ("log", 1e-5, 1e-2), "epochs": ("int", 1, 10)}
 
-    lr: float = hyper(1e-3, above=0, about="of Adam, before the first milestone")
-    weight_decay: float = hyper(5e-4, low=0, about="added to the gradient")
-    epochs: int = hyper(1, unit="passes over retain", low=1)
-    milestones: tuple[int, ...] = hyper((), unit="epochs", low=1, about="each divides the rate by ten")
-    temperature: float = hyper(4.0, above=0)
-    good_weight: float = hyper(1.0, low=0, about="a")
-    bad_weight: float = hyper(1.0, low=0, about="b")
-    retain_batch: int = hyper(128, unit="rows", low=1)
-    forget_batch: int = hyper(512, unit="rows", low=1)
+    lr: float = hyperparameter(default=1e-3, gt=0, help="of Adam, before the first milestone", search=Log(1e-5, 1e-2))
+    weight_decay: float = hyperparameter(default=5e-4, ge=0, help="added to the gradient")
+    epochs: int = hyperparameter(default=1, unit="passes over retain", ge=1, search=Int(1, 10))
+    milestones: tuple[PositiveInt, ...] = hyperparameter(default=(), unit="epochs", help="each divides the rate by ten")
+    temperature: float = hyperparameter(default=4.0, gt=0)
+    good_weight: float = hyperparameter(default=1.0, ge=0, help="a")
+    bad_weight: float = hyperparameter(default=1.0, ge=0, help="b")
+    retain_batch: int = hyperparameter(default=128, unit="rows", ge=1)
+    forget_batch: int = hyperparameter(default=512, unit="rows", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
-        beside = paired_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)
+        beside = paired_forget_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)
         rows = self.epochs * (sizes.retain + beside)
         return Cost(forward=2 * rows, backward=rows)
 
     def _loss(self, good: nn.Module, bad: nn.Module) -> PairLoss:
-        def towards(teacher: nn.Module, model: nn.Module, batch: Batch | Paired) -> Step:
+        def towards(teacher: nn.Module, model: nn.Module, batch: Batch | PairedBatch) -> LossOutput:
             with torch.no_grad():
                 taught = teacher(batch.images).float()
             logits = model(batch.images).float()
-            return Step(distillation(logits, taught, self.temperature), logits)
+            return LossOutput(distillation(logits, taught, self.temperature), logits)
 
-        def loss(model: nn.Module, batch: Paired) -> Step:
+        def loss(model: nn.Module, batch: PairedBatch) -> LossOutput:
             kept, left = towards(good, model, batch), towards(bad, model, batch.forget)
-            return Step(self.good_weight * kept.loss + self.bad_weight * left.loss, kept.logits)
+            return LossOutput(self.good_weight * kept.loss + self.bad_weight * left.loss, kept.logits)
 
         return loss
 
@@ -75,9 +72,9 @@ class BadTeacher(Unlearning):
         set_mode(model, "train")
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
-            optimizer.param_groups[0]["lr"] = self.lr * DECAY ** sum(milestone < epoch for milestone in self.milestones)
+            optimizer.param_groups[0]["lr"] = decayed_rate(self.lr, self.milestones, epoch)
             left = list(split.forget.batches(self.forget_batch, shuffle))
-            batches = paired(split.retain.batches(self.retain_batch, shuffle), left)
+            batches = pair_batches(split.retain.batches(self.retain_batch, shuffle), left)
             done = train_epoch(model, batches, loss, optimizer, precision=context.precision)
             context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
         return model

@@ -16,15 +16,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from adaprob_ray.data.batches import Part
+from adaprob_ray.data.batches import Subset
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
-from adaprob_ray.training import Recipe
+from adaprob_ray.recipe import Recipe
 
 Need = Literal["retain", "forget", "validation", "recipe", "initial_state", "fresh_model"]
 
 
-def seed_for(seed: int, repeat: int, purpose: str) -> int:
+def derive_seed(seed: int, repeat: int, purpose: str) -> int:
     """A 63-bit seed from (seed, repeat, purpose) alone: settings are compared under the same randomness (DESIGN §9)."""
     digest = hashlib.sha256(f"{seed}/{repeat}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -38,9 +38,9 @@ class Split:
     """
 
     needs: frozenset[str]
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Subset]
 
-    def _part(self, name: str) -> Part:
+    def _part(self, name: str) -> Subset:
         if name not in self.needs:
             raise UndeclaredNeed(
                 f"split.{name} is not among the declared needs: {', '.join(sorted(self.needs)) or 'none'}"
@@ -48,19 +48,19 @@ class Split:
         return self.parts[name]
 
     @property
-    def retain(self) -> Part:
+    def retain(self) -> Subset:
         return self._part("retain")
 
     @property
-    def forget(self) -> Part:
+    def forget(self) -> Subset:
         return self._part("forget")
 
     @property
-    def validation(self) -> Part:
+    def validation(self) -> Subset:
         return self._part("validation")
 
     @property
-    def train(self) -> Part:
+    def train(self) -> Subset:
         self._part("retain")
         self._part("forget")
         return self.parts["train"]
@@ -110,11 +110,11 @@ class Context:
     def fresh_model(self) -> nn.Module:
         """A randomly initialised network of the same architecture."""
         self._declared("fresh_model")
-        return self._make_model(seed_for(self._seed, self._repeat, "fresh_model"))
+        return self._make_model(derive_seed(self._seed, self._repeat, "fresh_model"))
 
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator of its own for each purpose: shuffle, pseudo, noise …"""
-        return torch.Generator().manual_seed(seed_for(self._seed, self._repeat, purpose))
+        return torch.Generator().manual_seed(derive_seed(self._seed, self._repeat, purpose))
 
     def note(self, **facts: float) -> None:
         self.facts.update(facts)

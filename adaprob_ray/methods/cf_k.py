@@ -17,16 +17,13 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import nn
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.methods.scrub import DECAY
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import cross_entropy, only_trainable, pull_to_start, set_mode, sgd, train_epoch
+from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import decayed_rate, only_trainable, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import cross_entropy, penalty_to_start
 
 
 def last_stage(model: nn.Module) -> nn.Module:
@@ -40,26 +37,27 @@ def last_stage(model: nn.Module) -> nn.Module:
     return stage
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class CFk(Unlearning):
     """Cross-entropy on the retain rows, last layers only."""
 
     name = "cf_k"
     needs = frozenset({"retain", "recipe"})
-    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10)}
 
-    lr: float = hyper(0.01, above=0, about="γ until the first milestone")
-    lr_later: float = hyper(0.01, above=0, about="its base after the first milestone")
-    milestones: tuple[int, ...] = hyper((10, 15, 20), unit="epochs", low=1, about="each divides the rate by ten")
-    momentum: float = hyper(0.0, low=0, below=1)
-    weight_decay: float = hyper(0.0, low=0, about="the optimiser's")
-    epochs: int = hyper(10, unit="passes over retain", low=1)
-    batch_size: int = hyper(128, unit="rows", low=1)
+    lr: float = hyperparameter(default=0.01, gt=0, help="γ until the first milestone", search=Log(1e-3, 1e-1))
+    lr_later: float = hyperparameter(default=0.01, gt=0, help="its base after the first milestone")
+    milestones: tuple[PositiveInt, ...] = hyperparameter(
+        default=(10, 15, 20), unit="epochs", help="each divides the rate by ten"
+    )
+    momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
+    weight_decay: float = hyperparameter(default=0.0, ge=0, help="the optimiser's")
+    epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
+    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
     def rate(self, epoch: int) -> float:
         """The learning rate of epoch 1, 2, …; the code counts from 0 and compares with <."""
-        passed = sum(milestone < epoch - 1 for milestone in self.milestones)
-        return self.lr_later * DECAY**passed if passed else self.lr
+        started = any(milestone < epoch - 1 for milestone in self.milestones)
+        return decayed_rate(self.lr_later, self.milestones, epoch - 1) if started else self.lr
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=self.epochs * sizes.retain, backward=self.epochs * sizes.retain)
@@ -70,7 +68,7 @@ class CFk(Unlearning):
         """Trains these parts of the model on the retain rows; `fresh` ones take their own batch statistics."""
         recipe, shuffle = context.recipe, context.generator("shuffle")
         with only_trainable(model, *parts):
-            pull = pull_to_start(model, recipe)
+            penalty = penalty_to_start(model, recipe)
             optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
             set_mode(model, recipe.batch_norm)
             for part in parts if fresh else ():
@@ -79,7 +77,9 @@ class CFk(Unlearning):
                 context.check_deadline()
                 optimizer.param_groups[0]["lr"] = self.rate(epoch)
                 batches = split.retain.batches(self.batch_size, shuffle)
-                done = train_epoch(model, batches, cross_entropy, optimizer, precision=context.precision, pull=pull)
+                done = train_epoch(
+                    model, batches, cross_entropy, optimizer, precision=context.precision, penalty=penalty
+                )
                 context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
         return model
 

@@ -24,8 +24,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ from torch import Tensor, nn
 from adaprob_ray.methods.base import Context, Split
 from adaprob_ray.methods.cf_k import CFk, last_stage
 from adaprob_ray.models.allcnn import AllCNN
-from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.settings import Int, hyperparameter, settings_dataclass
 
 
 @torch.no_grad()
@@ -48,16 +47,15 @@ def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class EUk(CFk):
     """Cross-entropy on the retain rows, last layers only, from their start."""
 
     name = "eu_k"
     needs = frozenset({"retain", "recipe", "initial_state", "fresh_model"})
-    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 5, 30)}
 
-    reset: str = hyper("code", choices=("code", "random"))
-    epochs: int = hyper(30, unit="passes over retain", low=1)
+    reset: Literal["code", "random"] = hyperparameter(default="code")
+    epochs: int = hyperparameter(default=30, unit="passes over retain", ge=1, search=Int(5, 30))
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         stage, classifier = last_stage(model), model.get_submodule("classifier")

@@ -11,40 +11,37 @@ train at lr 0.01 without momentum for 10 epochs of batches of 128; their members
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import nn
 
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import cross_entropy, pull_to_start, set_mode, sgd, train_epoch
+from adaprob_ray.settings import Int, Log, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import cross_entropy, penalty_to_start
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Finetune(Unlearning):
     """Cross-entropy on the retain rows."""
 
     name = "finetune"
     needs = frozenset({"retain", "recipe"})
-    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10)}
 
-    lr: float = hyper(0.01, above=0, about="γ, constant")
-    momentum: float = hyper(0.0, low=0, below=1)
-    epochs: int = hyper(10, unit="passes over retain", low=1)
-    batch_size: int = hyper(128, unit="rows", low=1)
+    lr: float = hyperparameter(default=0.01, gt=0, help="γ, constant", search=Log(1e-3, 1e-1))
+    momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
+    epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
+    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=self.epochs * sizes.retain, backward=self.epochs * sizes.retain)
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         recipe, shuffle = context.recipe, context.generator("shuffle")
-        pull = pull_to_start(model, recipe)
+        penalty = penalty_to_start(model, recipe)
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum)
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             batches = split.retain.batches(self.batch_size, shuffle)
-            done = train_epoch(model, batches, cross_entropy, optimizer, precision=context.precision, pull=pull)
+            done = train_epoch(model, batches, cross_entropy, optimizer, precision=context.precision, penalty=penalty)
             context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
         return model

@@ -19,17 +19,15 @@ Differences from the paper and from the code of its authors:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.methods.per_example import caught, gradients, layers_with_parameters, output_gradients
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import autocast
+from adaprob_ray.settings import Log, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import autocast
+from adaprob_ray.training.per_sample_gradients import gradients, layers_with_parameters, output_gradients, record_layers
 
 SMALLEST = 1e-8
 CLAMP, CLASSIFIER_CLAMP = 1e3, 1e2
@@ -48,7 +46,7 @@ def fisher_diagonal(
     total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in model.named_parameters()}
     for batch in batches:
         watch()
-        with caught(layers) as found, autocast(precision, batch.images.device):
+        with record_layers(layers) as found, autocast(precision, batch.images.device):
             logits_BK = model(batch.images).float()
         p_BK = logits_BK.detach().softmax(1)
         by_logit = output_gradients(logits_BK, list(found.values()))
@@ -95,16 +93,17 @@ def widened(name: str, v: Tensor) -> Tensor:
     return WIDER * v if name.startswith(CLASSIFIER) or v.ndim == 1 else v
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Fisher(Unlearning):
     """The original with noise."""
 
     name = "fisher"
     needs = frozenset({"retain"})
-    space: ClassVar = {"alpha": ("log", 1e-9, 1e-5)}
 
-    alpha: float = hyper(1e-7, above=0, about="α; the notebooks take 1e-6 at small scale, 1e-7 at large")
-    batch_size: int = hyper(32, unit="rows", low=1, about="at a time; no influence but rounding")
+    alpha: float = hyperparameter(
+        default=1e-7, gt=0, help="α; the notebooks take 1e-6 at small scale, 1e-7 at large", search=Log(1e-9, 1e-5)
+    )
+    batch_size: int = hyperparameter(default=32, unit="rows", ge=1, help="at a time; no influence but rounding")
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=sizes.retain, backward=sizes.retain * sizes.classes)

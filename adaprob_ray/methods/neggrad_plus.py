@@ -20,33 +20,33 @@ Differences from the paper:
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Paired, paired, paired_rows
+from adaprob_ray.data.batches import PairedBatch, pair_batches, paired_forget_rows
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import PairLoss, Step, pull_to_start, set_mode, sgd, train_epoch
+from adaprob_ray.settings import Int, Log, Uniform, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import LossOutput, PairLoss, penalty_to_start
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class NegGradPlus(Unlearning):
     """Cross-entropy on retain rows, less that on forget rows."""
 
     name = "neggrad_plus"
     needs = frozenset({"retain", "forget", "recipe"})
-    space: ClassVar = {"lr": ("log", 1e-3, 1e-1), "epochs": ("int", 1, 10), "alpha": ("float", 0.9, 0.9999)}
 
-    lr: float = hyper(0.01, above=0, about="γ, constant")
-    momentum: float = hyper(0.0, low=0, below=1)
-    alpha: float = hyper(0.95, above=0, high=1, about="α, the retain rows' share")
-    epochs: int = hyper(10, unit="passes over retain", low=1)
-    iterations: int | None = hyper(None, unit="steps", low=1, about="this many, whatever `epochs` says")
-    retain_batch: int = hyper(128, unit="rows", low=1)
-    forget_batch: int = hyper(32, unit="rows", low=1)
+    lr: float = hyperparameter(default=0.01, gt=0, help="γ, constant", search=Log(1e-3, 1e-1))
+    momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
+    alpha: float = hyperparameter(
+        default=0.95, gt=0, le=1, help="α, the retain rows' share", search=Uniform(0.9, 0.9999)
+    )
+    epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
+    iterations: int | None = hyperparameter(default=None, unit="steps", ge=1, help="this many, whatever `epochs` says")
+    retain_batch: int = hyperparameter(default=128, unit="rows", ge=1)
+    forget_batch: int = hyperparameter(default=32, unit="rows", ge=1)
 
     def steps(self, retain_rows: int) -> list[int]:
         """Optimiser steps of each epoch."""
@@ -60,27 +60,29 @@ class NegGradPlus(Unlearning):
         rows = 0
         for steps in self.steps(sizes.retain):
             kept = min(steps * self.retain_batch, sizes.retain)
-            rows += kept + paired_rows(kept, self.retain_batch, sizes.forget, self.forget_batch)
+            rows += kept + paired_forget_rows(kept, self.retain_batch, sizes.forget, self.forget_batch)
         return Cost(forward=rows, backward=rows)
 
     def _loss(self) -> PairLoss:
-        def loss(model: nn.Module, batch: Paired) -> Step:
+        def loss(model: nn.Module, batch: PairedBatch) -> LossOutput:
             logits = model(batch.images).float()
             left = functional.cross_entropy(model(batch.forget.images).float(), batch.forget.labels)
-            return Step(self.alpha * functional.cross_entropy(logits, batch.labels) - (1 - self.alpha) * left, logits)
+            return LossOutput(
+                self.alpha * functional.cross_entropy(logits, batch.labels) - (1 - self.alpha) * left, logits
+            )
 
         return loss
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         recipe, shuffle = context.recipe, context.generator("shuffle")
-        pull, loss = pull_to_start(model, recipe, share=self.alpha), self._loss()
+        penalty, loss = penalty_to_start(model, recipe, share=self.alpha), self._loss()
         optimizer = sgd(model, lr=self.lr, momentum=self.momentum)
         set_mode(model, recipe.batch_norm)
         for epoch, steps in enumerate(self.steps(len(split.retain)), 1):
             context.check_deadline()
             left = list(split.forget.batches(self.forget_batch, shuffle))
-            pairs = paired(split.retain.batches(self.retain_batch, shuffle), left)
+            pairs = pair_batches(split.retain.batches(self.retain_batch, shuffle), left)
             batches = itertools.islice(pairs, steps)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, pull=pull)
+            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
             context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
         return model

@@ -30,12 +30,13 @@ from scipy import linalg
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Part
+from adaprob_ray.data.batches import Subset
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.methods.per_example import caught, gradients, layers_with_parameters, output_gradients
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Recipe, autocast
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import autocast
+from adaprob_ray.training.per_sample_gradients import gradients, layers_with_parameters, output_gradients, record_layers
 
 MOST = 16_000  # rows times classes: a Gram matrix of 2 GiB
 BATCH = 25  # rows at a time
@@ -90,7 +91,7 @@ def solved(gram: NDArray[np.float64], x_NK: Tensor, ridge: float) -> Tensor:
 class Linearised:
     """The network's outputs as linear functions of its weights, over one part, in eval mode."""
 
-    def __init__(self, model: nn.Module, part: Part, classes: int, memory_mib: int, context: Context) -> None:
+    def __init__(self, model: nn.Module, part: Subset, classes: int, memory_mib: int, context: Context) -> None:
         self.model, self.part, self.classes, self.context = model, part, classes, context
         self.layers = layers_with_parameters(model)
         self.parameters = sum(p.numel() for p in model.parameters())
@@ -118,7 +119,7 @@ class Linearised:
         at = 0
         for batch in self.part.batches(BATCH):
             self.context.check_deadline()
-            with caught(needed) as found, autocast(self.context.precision, batch.images.device):
+            with record_layers(needed) as found, autocast(self.context.precision, batch.images.device):
                 logits_BK = self.model(batch.images).float()
             by_layer = dict(zip(found, output_gradients(logits_BK, list(found.values())), strict=True))
             rows = slice(at, at + len(batch.labels))
@@ -132,7 +133,7 @@ class Linearised:
             at += len(batch.labels)
         return jacobian_NKW.flatten(0, 1)
 
-    def product(self, part: Part, x_NK: Tensor) -> list[Tensor]:
+    def product(self, part: Subset, x_NK: Tensor) -> list[Tensor]:
         """G x for the rows of a part: the gradient of Σ x_nk f_nk, by parameter, float64."""
         total = [torch.zeros_like(p, dtype=torch.float64) for p in self.model.parameters()]
         at = 0
@@ -187,14 +188,16 @@ def step_length(delta: list[Tensor], error: list[Tensor]) -> float:
     return length + 2 * missing * (math.sin(angle - math.pi / 2) if cosine < 0 else math.cos(angle))
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class NTK(Unlearning):
     """One step, along the difference of two linearised trainings."""
 
     name = "ntk"
     needs = frozenset({"retain", "forget", "recipe", "initial_state"})
 
-    memory: int = hyper(512, unit="MiB", low=1, about="of a slice of the Jacobian; no influence but rounding")
+    memory: int = hyperparameter(
+        default=512, unit="MiB", ge=1, help="of a slice of the Jacobian; no influence but rounding"
+    )
 
     def cost(self, sizes: Sizes) -> Cost:
         count = -(-sizes.parameters // slice_width(sizes.train * sizes.classes, self.memory))

@@ -5,15 +5,14 @@ Needs nothing but the training rows. Cost per epoch: one forward and one backwar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.methods.base import Cost, Sizes, Trained
+from adaprob_ray.settings import settings_dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Original(Trained):
     """One original serves all forget requests of its seed."""
 

@@ -10,20 +10,22 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.data.split import retrain_positions
 from adaprob_ray.methods.base import Cost, Sizes, Trained
-from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.settings import hyperparameter, settings_dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Retrain(Trained):
     """The reference: what exact unlearning would give."""
 
     name = "retrain"
-    variant: str = hyper("code", choices=("code", "plain"), about="forget rows overwritten by others, or left out")
+    variant: Literal["code", "plain"] = hyperparameter(
+        default="code", help="forget rows overwritten by others, or left out"
+    )
 
     def rows(self, train_count: int, forget: Integers, seed: int) -> Integers:
         return retrain_positions(train_count, forget, seed, variant=self.variant)

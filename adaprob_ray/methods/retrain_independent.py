@@ -9,12 +9,11 @@ Needs and cost are those of Retrain, whose settings it takes. The paper has no s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adaprob_ray.methods.retrain import Retrain
+from adaprob_ray.settings import settings_dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class RetrainIndependent(Retrain):
     """Retrain with independent randomness."""
 

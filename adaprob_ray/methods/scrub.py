@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,47 +31,36 @@ from torch.nn import functional
 
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Epoch, Loss, Pull, Step, set_mode, sgd, snapshot, train_epoch
+from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import EpochMetrics, decayed_rate, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import L2SPPenalty, Loss, LossOutput, distillation, snapshot
 
-DECAY = 0.1  # of the learning rate, at each milestone
 AVERAGING = 0.1  # of the way from w̄ to the student, after an epoch
 
 
-def distillation(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """KL_T(teacher ‖ student): T² times the mean over rows of the divergence of the softened outputs."""
-    student = functional.log_softmax(student_BK / temperature, dim=1)
-    teacher = functional.log_softmax(teacher_BK / temperature, dim=1)
-    return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Scrub(Unlearning):
     """The student at the end of the last epoch."""
 
     name = "scrub"
     needs = frozenset({"retain", "forget"})
-    space: ClassVar = {
-        "lr": ("log", 1e-4, 1e-1),
-        "epochs": ("int", 2, 10),
-        "forget_epochs": ("int", 1, 10),
-        "alpha": ("log", 1e-3, 1.0),
-    }
 
-    optimizer: str = hyper("sgd", choices=("sgd", "adam"))
-    lr: float = hyper(5e-3, above=0, about="before the first milestone")
-    momentum: float = hyper(0.9, low=0, below=1, about="of sgd")
-    weight_decay: float = hyper(5e-4, low=0)
-    epochs: int = hyper(5, unit="passes over retain", low=1)
-    forget_epochs: int = hyper(3, unit="passes over forget", low=0, about="in the first epochs, one each")
-    milestones: tuple[int, ...] = hyper((3, 5, 9), unit="epochs", low=1)
-    gamma: float = hyper(1.0, low=0)
-    alpha: float = hyper(0.5, low=0)
-    temperature: float = hyper(4.0, above=0)
-    smoothing: float = hyper(0.0, low=0)
-    smoothing_start: int = hyper(10, unit="epochs", low=1)
-    forget_batch: int = hyper(16, unit="rows", low=1)
-    retain_batch: int = hyper(32, unit="rows", low=1)
+    optimizer: Literal["sgd", "adam"] = hyperparameter(default="sgd")
+    lr: float = hyperparameter(default=5e-3, gt=0, help="before the first milestone", search=Log(1e-4, 1e-1))
+    momentum: float = hyperparameter(default=0.9, ge=0, lt=1, help="of sgd")
+    weight_decay: float = hyperparameter(default=5e-4, ge=0)
+    epochs: int = hyperparameter(default=5, unit="passes over retain", ge=1, search=Int(2, 10))
+    forget_epochs: int = hyperparameter(
+        default=3, unit="passes over forget", ge=0, help="in the first epochs, one each", search=Int(1, 10)
+    )
+    milestones: tuple[PositiveInt, ...] = hyperparameter(default=(3, 5, 9), unit="epochs")
+    gamma: float = hyperparameter(default=1.0, ge=0)
+    alpha: float = hyperparameter(default=0.5, ge=0, search=Log(1e-3, 1.0))
+    temperature: float = hyperparameter(default=4.0, gt=0)
+    smoothing: float = hyperparameter(default=0.0, ge=0)
+    smoothing_start: int = hyperparameter(default=10, unit="epochs", ge=1)
+    forget_batch: int = hyperparameter(default=16, unit="rows", ge=1)
+    retain_batch: int = hyperparameter(default=32, unit="rows", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
         rows = self.epochs * sizes.retain + min(self.epochs, self.forget_epochs) * sizes.forget
@@ -92,13 +80,13 @@ class Scrub(Unlearning):
             logits = model(batch.images).float()
             return logits, distillation(logits, taught, self.temperature)
 
-        def leave(model: nn.Module, batch: Batch) -> Step:
+        def leave(model: nn.Module, batch: Batch) -> LossOutput:
             logits, kl = divergence(model, batch)
-            return Step(-kl, logits)
+            return LossOutput(-kl, logits)
 
-        def stay(model: nn.Module, batch: Batch) -> Step:
+        def stay(model: nn.Module, batch: Batch) -> LossOutput:
             logits, kl = divergence(model, batch)
-            return Step(self.gamma * functional.cross_entropy(logits, batch.labels) + self.alpha * kl, logits)
+            return LossOutput(self.gamma * functional.cross_entropy(logits, batch.labels) + self.alpha * kl, logits)
 
         return leave, stay
 
@@ -107,20 +95,22 @@ class Scrub(Unlearning):
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
         leave, stay = self._losses(teacher)
         optimizer, shuffle = self._optimizer(model), context.generator("shuffle")
-        pull = Pull(anchor=snapshot(model), strength=self.smoothing, squared=False) if self.smoothing else None
+        penalty = (
+            L2SPPenalty(anchor=snapshot(model), strength=self.smoothing, squared=False) if self.smoothing else None
+        )
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             set_mode(model, "train")
             for group in optimizer.param_groups:
-                group["lr"] = self.lr * DECAY ** sum(milestone < epoch for milestone in self.milestones)
-            forgotten: Epoch | None = None
+                group["lr"] = decayed_rate(self.lr, self.milestones, epoch)
+            forgotten: EpochMetrics | None = None
             if epoch <= self.forget_epochs:
                 batches = split.forget.batches(self.forget_batch, shuffle)
-                forgotten = train_epoch(model, batches, leave, optimizer, precision=context.precision, pull=pull)
+                forgotten = train_epoch(model, batches, leave, optimizer, precision=context.precision, penalty=penalty)
             batches = split.retain.batches(self.retain_batch, shuffle)
-            kept = train_epoch(model, batches, stay, optimizer, precision=context.precision, pull=pull)
-            if pull is not None and epoch >= self.smoothing_start:
-                torch._foreach_lerp_(pull.anchor, snapshot(model), AVERAGING)
+            kept = train_epoch(model, batches, stay, optimizer, precision=context.precision, penalty=penalty)
+            if penalty is not None and epoch >= self.smoothing_start:
+                torch._foreach_lerp_(penalty.anchor, snapshot(model), AVERAGING)
             context.report(epoch, retain_loss=kept.loss, retain_error_percent=kept.error_percent)
             if forgotten is not None:
                 context.report(epoch, forget_divergence=-forgotten.loss, forget_error_percent=forgotten.error_percent)

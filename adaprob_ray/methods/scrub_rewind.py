@@ -19,43 +19,43 @@ Differences from the paper and from the code of its authors:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
-from adaprob_ray.data.batches import Part
+from adaprob_ray.data.batches import Subset
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split
 from adaprob_ray.methods.scrub import Scrub
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import predict
+from adaprob_ray.settings import hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import predict
 
 
-def error_share(model: nn.Module, part: Part) -> float:
+def error_fraction(model: nn.Module, part: Subset) -> float:
     """Share of rows whose top class is not their label, in eval mode."""
     return float((predict(model, part).argmax(1) != part.labels).double().mean())
 
 
-def of_classes(part: Part, classes: torch.Tensor) -> Part:
+def select_classes(part: Subset, classes: torch.Tensor) -> Subset:
     """The rows of a part with one of these labels."""
-    return Part(part.pixels, part.rows[torch.isin(part.labels, classes)])
+    return Subset(part.pixels, part.rows[torch.isin(part.labels, classes)])
 
 
-def chosen_epoch(errors: Sequence[float], reference: float, rule: str) -> int:
+def select_epoch(errors: Sequence[float], reference: float, rule: str) -> int:
     """k*, from 1, of the errors after epochs 1..E."""
     if rule == "first_above":
         return next((k for k, error in enumerate(errors, 1) if error > reference), len(errors))
     return 1 + min(range(len(errors)), key=lambda k: round(abs(errors[k] - reference), 9))  # equal in spite of rounding
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class ScrubRewind(Scrub):
     """SCRUB's student after the epoch that the reference picks."""
 
     name = "scrub_rewind"
     needs = frozenset({"retain", "forget", "validation"})
 
-    rule: str = hyper("closest", choices=("closest", "first_above"))
+    rule: Literal["closest", "first_above"] = hyperparameter(default="closest")
 
     def cost(self, sizes: Sizes) -> Cost:
         scrub = super().cost(sizes)
@@ -64,10 +64,10 @@ class ScrubRewind(Scrub):
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         errors, states = [], []
         for _ in self.epochs_of(model, split, context):
-            errors.append(error_share(model, split.forget))
+            errors.append(error_fraction(model, split.forget))
             states.append({name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
-        unseen = of_classes(split.validation, split.forget.labels.unique())
-        epoch = chosen_epoch(errors, error_share(model, unseen), self.rule) if len(unseen) else self.epochs
+        unseen = select_classes(split.validation, split.forget.labels.unique())
+        epoch = select_epoch(errors, error_fraction(model, unseen), self.rule) if len(unseen) else self.epochs
         model.load_state_dict(states[epoch - 1])
         context.note(rewound_to=float(epoch))
         return model

@@ -61,7 +61,7 @@ class Evaluation:
     seed: int
 
 
-def evaluation_of(models: Mapping[str, Outputs], forget: Mapping[str, Any], seed: int) -> Evaluation:
+def make_evaluation(models: Mapping[str, Outputs], forget: Mapping[str, Any], seed: int) -> Evaluation:
     """What a metric reads, from Outputs by role: model, original, retrain, retrain_independent.
 
     `forget` is {kind: selective, class, count} or {kind: class, class}; the rows follow from it and the seed.

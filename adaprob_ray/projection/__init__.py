@@ -22,10 +22,10 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.projection import dual_ascent, newton, scaling
+from adaprob_ray.projection.dual import Problem
 from adaprob_ray.projection.feasibility import Violation
-from adaprob_ray.projection.problem import Problem
+from adaprob_ray.projection.row_source import RowBlocks
 from adaprob_ray.projection.solution import Outcome, Solution, message
-from adaprob_ray.projection.source import RowBlocks
 from adaprob_ray.projection.validation import check
 
 __all__ = ["SOLVERS", "RowBlocks", "Solution", "project"]

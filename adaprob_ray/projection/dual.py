@@ -31,7 +31,7 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection.feasibility import Support
-from adaprob_ray.projection.source import Source
+from adaprob_ray.projection.row_source import Source
 
 Vector = NDArray[np.float64]
 

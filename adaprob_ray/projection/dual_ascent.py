@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaprob_ray.projection.problem import Dual, Problem
+from adaprob_ray.projection.dual import Dual, Problem
 from adaprob_ray.projection.solution import Outcome, Status
 
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adaprob_ray.projection import sample
-from adaprob_ray.projection.models import Model, model_for, without_gauge
-from adaprob_ray.projection.problem import Dual, Problem, Vector
+from adaprob_ray.projection import subsample
+from adaprob_ray.projection.dual import Dual, Problem, Vector
+from adaprob_ray.projection.quadratic import Model, model_for, without_gauge
 from adaprob_ray.projection.solution import Outcome, Status
 
 ACCEPT, POOR, GOOD = 1e-3, 0.25, 0.75  # of the decrease that the model predicts
@@ -68,9 +68,9 @@ def _first_point(problem: Problem, start: Dual, tolerance: float, trajectory: li
     radius = problem.smallest_weight * max(1.0, FIRST * problem.log_odds)
     origin = Point(np.zeros(problem.classes), start, radius, model_for(problem))
     origin.model.renew(start.curvature)
-    if start.residual <= tolerance or not sample.worth_sampling(problem) or _is_easy(problem, origin):
+    if start.residual <= tolerance or not subsample.worth_sampling(problem) or _is_easy(problem, origin):
         return origin
-    smaller, small_start = sample.draw(problem, start)
+    smaller, small_start = subsample.draw(problem, start)
     goal = max(SAMPLE_TOLERANCE * start.residual, tolerance)
     point = _first_point(smaller, small_start, goal, [])
     _descend(smaller, point, goal, SAMPLE_ITERATIONS, [])

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from adaprob_ray.projection.problem import Problem, Vector
+from adaprob_ray.projection.dual import Problem, Vector
 
 SECULAR_STEPS = 50  # 2 to 4 are usual
 SECULAR_SLACK = 0.1  # of the radius: the length of a step need not be exact

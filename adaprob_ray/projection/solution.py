@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 
 from torch import Tensor
 
-from adaprob_ray.projection.problem import Dual, Vector
+from adaprob_ray.projection.dual import Dual, Vector
 
 Targets = TypeVar("Targets", Tensor, Iterable[Tensor])
 Status = Literal["converged", "stalled", "infeasible", "max_iterations", "diverged"]

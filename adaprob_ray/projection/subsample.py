@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaprob_ray.projection.problem import Dual, Problem, Vector
-from adaprob_ray.projection.source import Source
+from adaprob_ray.projection.dual import Dual, Problem, Vector
+from adaprob_ray.projection.row_source import Source
 
 SHARE = 16
 SMALLEST = 1024  # rows; fewer are hardly faster

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.projection.dual import CHEAP, SAFE_EXPONENT, Dual, Problem, Sums, Tilted, Work, split
 from adaprob_ray.projection.feasibility import Support
-from adaprob_ray.projection.problem import CHEAP, SAFE_EXPONENT, Dual, Problem, Sums, Tilted, Work, split
-from adaprob_ray.projection.source import Source, open_source
+from adaprob_ray.projection.row_source import Source, open_source
 
 TOTALS_GAP = 1e-6  # of N: totals that were added up in float32 miss it by up to about this much
 STRIDE = 7  # one row in so many tells how confident all are; no common number of classes is a multiple of it

@@ -18,23 +18,23 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from adaprob_ray.catalogue import find_folders
+from adaprob_ray.catalogue import register_folders
 from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
-from adaprob_ray.methods.base import seed_for
+from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.runtime.checkpoints import AttemptCheckpoints
+from adaprob_ray.runtime.planning import AssumeExpired
 from adaprob_ray.runtime.provenance import provenance
-from adaprob_ray.runtime.source import KnownDead
-from adaprob_ray.runtime.tensorboard import CellBoard
-from adaprob_ray.stages import Product, Workspace
+from adaprob_ray.runtime.tensorboard import TensorBoardWriter
+from adaprob_ray.stages.models import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome
 
-STAGES = "adaprob_ray.stages:STAGES"
+STAGES = "adaprob_ray.stages.models:STAGES"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RunConfig:
     """What an executor is told beside its cells. `stages` names the table of stage functions, as module:name.
 
     `boards` is the local folder for TensorBoard, None for none; `run` a word for the leases.
@@ -43,12 +43,18 @@ class Job:
     store: str
     data_root: Path
     run: str
-    boards: Path | None = None
+    tensorboard_dir: Path | None = None
     stages: str = STAGES
 
     @classmethod
-    def start(cls, store: Store, data_root: Path, boards: Path | None, stages: str = STAGES) -> Job:
-        return cls(store=store.location, data_root=data_root, run=uuid.uuid4().hex[:8], boards=boards, stages=stages)
+    def start(cls, store: Store, data_root: Path, tensorboard_dir: Path | None, stages: str = STAGES) -> RunConfig:
+        return cls(
+            store=store.location,
+            data_root=data_root,
+            run=uuid.uuid4().hex[:8],
+            tensorboard_dir=tensorboard_dir,
+            stages=stages,
+        )
 
 
 def limit_threads(count: int) -> None:
@@ -69,7 +75,7 @@ def choose_device(gpu: float) -> torch.device:
 
 def _settle_randomness(cell: Cell) -> None:
     """Every generator that a stage uses is its own; the global ones are pinned too, so that nothing is inherited."""
-    seed = seed_for(cell.settings["seed"], cell.settings.get("repeat", 0), "global") % 2**32
+    seed = derive_seed(cell.settings["seed"], cell.settings.get("repeat", 0), "global") % 2**32
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -77,18 +83,20 @@ def _settle_randomness(cell: Cell) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
 
 
-def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None) -> Outcome:
+def execute(
+    cell: Cell, job: RunConfig, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None
+) -> Outcome:
     """Run one cell. Never raises for a failure of the cell: the outcome says what happened, the store keeps the log.
 
     `dead`: the attempt whose holder the planner found dead, if there is one.
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"
-    watcher = None if dead is None else KnownDead(dead)
+    watcher = None if dead is None else AssumeExpired(dead)
     try:
         attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=watcher)
         if attempt is None:
-            return Outcome("cached" if store.log(cell.key).done is not None else "elsewhere")
+            return Outcome("cached" if store.log(cell.key).done is not None else "leased")
     except StoreError as error:
         return Outcome("failed", time.monotonic() - start, describe(error))
     checkpoints = AttemptCheckpoints(store, attempt)
@@ -102,10 +110,10 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
         raise
     except LeaseLost:
         checkpoints.drop_if_done()  # the successor has dropped its own; ours may have come after
-        return Outcome("elsewhere")
+        return Outcome("leased")
     except (CorruptArtefact, NotDone) as error:
         attempt.release()
-        return Outcome("stale", revoked=(error.key,))
+        return Outcome("inputs_corrupt", revoked=(error.key,))
     except Exception as error:
         failure = describe(error)
         with contextlib.suppress(StoreError):  # where storage is down the failure cannot be kept: the lease goes silent
@@ -116,8 +124,8 @@ def execute(cell: Cell, job: Job, store: Store, *, gpu: float, exclusive: bool, 
 
 
 def _produce(
-    cell: Cell, job: Job, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
-) -> tuple[Product, dict[str, Any]]:
+    cell: Cell, job: RunConfig, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
+) -> tuple[StageOutput, dict[str, Any]]:
     """What the stage leaves, and the facts to commit: the stage's own, and where and with what it ran."""
     start = time.perf_counter()
     threads = int(cell.resources.get("cpu", 1))
@@ -126,10 +134,10 @@ def _produce(
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
     checkpoints.where = where
-    find_folders(job.data_root)
-    with CellBoard(job.boards, cell) as board:
+    register_folders(job.data_root)
+    with TensorBoardWriter(job.tensorboard_dir, cell) as board:
         limit = cell.resources.get("timeout_seconds")
-        workspace = Workspace(
+        workspace = StageContext(
             store=store,
             data_root=job.data_root,
             device=device,

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from adaprob_ray.errors import StoreError
-from adaprob_ray.lease import Attempt
 from adaprob_ray.runtime.provenance import fingerprint
 from adaprob_ray.store import Store
+from adaprob_ray.store.attempt import Attempt
 
 PERIOD_SECONDS = 60.0
 MOST_OF_TIME = 0.01  # spent on keeping them, where storage is slow or the network large
 
 
 class AttemptCheckpoints:
-    """See adaprob_ray.checkpoint.Checkpoints. `where`: what `provenance` says of this attempt, once it is known.
+    """See adaprob_ray.training.checkpoint.Checkpoints. `where`: what `provenance` says of this attempt, once it is known.
 
     A checkpoint begins with the fingerprint of what made it: only one's own kind is gone on with.
     """

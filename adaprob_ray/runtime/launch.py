@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adaprob_ray.catalogue import DATASETS
-from adaprob_ray.runtime import environment, local
-from adaprob_ray.runtime.execute import STAGES, Job
-from adaprob_ray.runtime.progress import Progress
-from adaprob_ray.runtime.source import Leases, boards_folder, check_data, make_again, plan_against
+from adaprob_ray.runtime import local, ray_environment
+from adaprob_ray.runtime.cell_runner import STAGES, RunConfig
+from adaprob_ray.runtime.planning import Leases, check_data, invalidate_incomplete, plan_against, tensorboard_dir_for
+from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -29,20 +29,20 @@ def run(
 
     Raises InputError before any work when data are absent or resources cannot be had.
     """
-    remade = make_again(cells, store)
+    requeued = invalidate_incomplete(cells, store)
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
     check_data(cells, plan, data_root, DATASETS)
-    boards = boards_folder(store, sweep, Path.cwd())
-    job = Job.start(store, data_root.absolute(), boards, stages)
+    tensorboard_dir = tensorboard_dir_for(store, sweep, Path.cwd())
+    job = RunConfig.start(store, data_root.absolute(), tensorboard_dir, stages)
     if plan.exhausted():
-        return plan, boards, remade
+        return plan, tensorboard_dir, requeued
     if executor == "local":
-        with Progress(plan) as progress:
+        with ProgressReporter(plan) as progress:
             local.run(plan, job, store, leases, progress)
     else:
-        environment.prepare(address)
+        ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
         ray_executor.run(plan, job, leases, address=address)
-    return plan, boards, remade
+    return plan, tensorboard_dir, requeued

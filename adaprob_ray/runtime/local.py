@@ -6,19 +6,19 @@ import time
 
 import torch
 
-from adaprob_ray.runtime.execute import Job, execute
-from adaprob_ray.runtime.progress import Progress
-from adaprob_ray.runtime.source import Leases
+from adaprob_ray.runtime.cell_runner import RunConfig, execute
+from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan
 
 POLL_SECONDS = 1.0
 
 
-def run(plan: Plan, job: Job, store: Store, leases: Leases, progress: Progress) -> None:
+def run(plan: Plan, job: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
     """Work a plan off. A GPU, if this machine has one and a cell asks for a share, is used whole."""
     while not plan.exhausted():
-        leases.look_again(plan)
+        leases.refresh_leases(plan)
         ready = plan.ready()
         if not ready:
             progress.update()

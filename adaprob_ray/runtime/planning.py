@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.lease import Attempt, Below
-from adaprob_ray.stages import WEIGHTS
+from adaprob_ray.stages.models import WEIGHTS
 from adaprob_ray.store import CellLog, LeaseWatcher, Store
+from adaprob_ray.store.attempt import Attempt, Below
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 
@@ -28,9 +28,9 @@ class Leases:
             self.dead[key] = log.last
         return live
 
-    def look_again(self, plan: Plan) -> None:
+    def refresh_leases(self, plan: Plan) -> None:
         """What became of the cells that another run held: finished, free again, or still running."""
-        for cell in plan.elsewhere():
+        for cell in plan.leased():
             log = self._store.log(cell.key)
             if log.done is not None:
                 plan.observe(cell, "done")
@@ -45,7 +45,7 @@ class Leases:
                     Attempt(self._store, cell.key, number).release()
 
 
-class KnownDead(LeaseWatcher):
+class AssumeExpired(LeaseWatcher):
     """The judgement of another process: attempt `number` is dead. Any other holder is taken for alive."""
 
     def __init__(self, number: int) -> None:
@@ -64,9 +64,9 @@ def plan_against(cells: Mapping[str, Cell], store: Store | None, leases: Leases 
     logs = {key: log for key, log in store.survey().items() if key in cells}
     done = {key for key, log in logs.items() if log.done is not None}
     done -= lacking_weights(cells, done, store)
-    elsewhere = {key for key, log in logs.items() if key not in done and leases.is_live(key, log)}
+    leased = {key for key, log in logs.items() if key not in done and leases.is_live(key, log)}
     failures = {key for key, log in logs.items() if key not in done and log.failed}
-    return Plan(cells, done=done, elsewhere=elsewhere, past_failures=failures)
+    return Plan(cells, done=done, leased=leased, past_failures=failures)
 
 
 def lacking_weights(cells: Mapping[str, Cell], done: set[str], store: Store) -> set[str]:
@@ -75,7 +75,7 @@ def lacking_weights(cells: Mapping[str, Cell], done: set[str], store: Store) -> 
     return {key for key in wanted if (commit := store.peek(key)) is None or WEIGHTS not in commit.files}
 
 
-def make_again(cells: Mapping[str, Cell], store: Store) -> list[str]:
+def invalidate_incomplete(cells: Mapping[str, Cell], store: Store) -> list[str]:
     """Before a run: revoke finished attempts whose files are cut short or gone, or that lack weights now asked for.
 
     Returns one line for each.
@@ -91,7 +91,7 @@ def make_again(cells: Mapping[str, Cell], store: Store) -> list[str]:
     return lines
 
 
-def boards_folder(store: Store, sweep: str, fallback: Path) -> Path:
+def tensorboard_dir_for(store: Store, sweep: str, fallback: Path) -> Path:
     """STORE/tensorboard/SWEEP, or a local folder where the store is at a URI."""
     base = fallback if "://" in store.location else Path(store.location)
     return base / "tensorboard" / sweep

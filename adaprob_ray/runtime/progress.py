@@ -17,7 +17,7 @@ REFRESH_SECONDS = 0.25  # on a terminal: counting ten thousand cells takes 30 ms
 LINE_SECONDS = 10.0  # between lines where the output is no terminal
 
 
-class Progress:
+class ProgressReporter:
     """A live line on a terminal; elsewhere a line every ten seconds, and one at the end."""
 
     def __init__(self, plan: Plan, *, slots: int = 1, console: Console | None = None) -> None:
@@ -27,7 +27,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._shown_failures: set[str] = set()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressReporter:
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -63,7 +63,7 @@ class Progress:
         """One line: counts, seconds so far, time left."""
         counts = self._plan.counts()
         working = min(counts["running"], self._slots)  # what is handed out beyond the slots waits for an actor
-        running = working + counts["elsewhere"]
+        running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
         words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
         if counts["blocked"]:

@@ -15,10 +15,10 @@ from ray import tune
 from rich.console import Console
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.runtime.execute import Job
-from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
-from adaprob_ray.runtime.source import Leases
 from adaprob_ray.runtime.trainable import CellTrainable
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -79,7 +79,7 @@ def slots(plan: Plan, have: Mapping[str, float]) -> int:
     return max(int(max(fits, default=1)), 1)
 
 
-def run(plan: Plan, job: Job, leases: Leases, *, address: str | None) -> None:
+def run(plan: Plan, job: RunConfig, leases: Leases, *, address: str | None) -> None:
     """Start or join a cluster, check that every cell fits, and work the plan off.
 
     Raises KeyboardInterrupt if it was interrupted; the leases of cells that were running are released then.
@@ -87,21 +87,21 @@ def run(plan: Plan, job: Job, leases: Leases, *, address: str | None) -> None:
     try:
         with cluster(address) as have:
             check_resources(plan, have, nodes())
-            work_off(plan, job, leases, have)
+            run_plan(plan, job, leases, have)
     finally:
         leases.release_run(plan, job.run)
     if not plan.exhausted():
         raise KeyboardInterrupt  # Tune takes the first interrupt itself, ends its trials and returns
 
 
-def work_off(
-    plan: Plan, job: Job, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
+def run_plan(
+    plan: Plan, job: RunConfig, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
 ) -> None:
     """One Tuner over the plan. Tune's own state goes to a folder that is thrown away: the store is the truth."""
     at_once = slots(plan, have)
     with (
         tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
-        Progress(plan, slots=at_once, console=console) as progress,
+        ProgressReporter(plan, slots=at_once, console=console) as progress,
     ):
         searcher = CellSearcher(plan, job, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
         _tuner(searcher, have, at_once, Path(scratch)).fit()

@@ -10,9 +10,9 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from adaprob_ray.runtime.execute import Job
-from adaprob_ray.runtime.progress import Progress
-from adaprob_ray.runtime.source import Leases
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome, Plan
 
@@ -26,7 +26,9 @@ class CellSearcher(Searcher):
     `slots`: how many trials can run at once; with one, every cell runs alone.
     """
 
-    def __init__(self, plan: Plan, job: Job, leases: Leases, progress: Progress, *, slots: int, gpus: float) -> None:
+    def __init__(
+        self, plan: Plan, job: RunConfig, leases: Leases, progress: ProgressReporter, *, slots: int, gpus: float
+    ) -> None:
         super().__init__()
         self._plan, self._job, self._leases, self._progress = plan, job, leases, progress
         self._slots, self._gpus = slots, gpus
@@ -71,7 +73,7 @@ class CellSearcher(Searcher):
         now = time.monotonic()
         if now - self._looked >= LOOK_AGAIN_SECONDS:
             self._looked = now
-            self._leases.look_again(self._plan)
+            self._leases.refresh_leases(self._plan)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell = self._running.pop(trial_id, None)

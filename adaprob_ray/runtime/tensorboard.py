@@ -16,7 +16,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from adaprob_ray.sweep.cell import Cell
 
 
-class CellBoard:
+class TensorBoardWriter:
     """Writes named scalars, and at the end the cell's settings as hparams. With folder None it does nothing."""
 
     def __init__(self, folder: Path | None, cell: Cell) -> None:
@@ -32,7 +32,7 @@ class CellBoard:
             summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
             self._writer.add_event(Event(summary=summary, step=step, wall_time=time.time()))
 
-    def __enter__(self) -> CellBoard:
+    def __enter__(self) -> TensorBoardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray import tune
 
-from adaprob_ray.runtime.execute import Job, describe, execute
+from adaprob_ray.runtime.cell_runner import RunConfig, describe, execute
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome
@@ -34,7 +34,7 @@ class CellTrainable(tune.Trainable):
         return {"outcome": outcome, "done": True}
 
     def _execute(self) -> Outcome:
-        job: Job = self._assigned["job"]
+        job: RunConfig = self._assigned["job"]
         if job.store not in self._stores:
             self._stores[job.store] = Store.open(job.store, create=False)
         return execute(

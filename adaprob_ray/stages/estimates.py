@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adaprob_ray.catalogue import DATASETS, method_of, parameter_count
+from adaprob_ray.catalogue import DATASETS, build_method, parameter_count
 from adaprob_ray.methods.base import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell
 
@@ -35,7 +35,7 @@ def cell_passes(cell: Cell) -> Cost | None:
     if cell.stage == "pretrain":
         passes = settings["recipe"]["epochs"] * sum(DATASETS[settings["dataset"]["name"]].train_per_class)
         return Cost(forward=passes, backward=passes)
-    return method_of(settings).cost(_sizes(settings))
+    return build_method(settings).cost(_sizes(settings))
 
 
 def _sizes(settings: Mapping[str, Any]) -> Sizes:

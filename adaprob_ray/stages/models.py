@@ -17,27 +17,29 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, method_of
-from adaprob_ray.checkpoint import Checkpoint, Checkpoints, TrainingState
-from adaprob_ray.data.batches import Part, Parts, load_parts
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, build_method
+from adaprob_ray.data.batches import Subset, Subsets, load_subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
-from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, seed_for
-from adaprob_ray.metrics.errors import error_percent
-from adaprob_ray.metrics.outputs import PARTS, Outputs, evaluation_of
-from adaprob_ray.metrics.relearn import SLACK, Relearning, forget_loss
-from adaprob_ray.metrics.relearn import relearn as train_on
-from adaprob_ray.passes import PassCounter, measured
-from adaprob_ray.record import RECORD, Reader, cell_of, record_settings
+from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, derive_seed
+from adaprob_ray.metrics.error_rate import error_percent
+from adaprob_ray.metrics.outputs import PARTS, Outputs, make_evaluation
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.stages.relearn import SLACK, Relearning, forget_loss
+from adaprob_ray.stages.relearn import relearn as train_on
+from adaprob_ray.store.records import RECORD, Reader, cell_of, record_settings
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.relearn import RELEARN
-from adaprob_ray.training import Recipe, Weights, check_finite, distance, fit, predict, snapshot
+from adaprob_ray.training.checkpoint import Checkpoint, Checkpoints, TrainingState
+from adaprob_ray.training.cost import PassCounter, measured
+from adaprob_ray.training.loop import Weights, check_finite, distance, fit, predict
+from adaprob_ray.training.losses import snapshot
 
 WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"
 
 
 @dataclass(kw_only=True)
-class Workspace:
+class StageContext:
     """Where a cell runs. `report(step, **scalars)` is told every scalar of a series; `deadline` is on the monotonic clock.
 
     `checkpoints`: where a training goes on from if an earlier attempt did not end; None to begin anew each time.
@@ -68,7 +70,7 @@ class Workspace:
 
 
 @dataclass(frozen=True)
-class Product:
+class StageOutput:
     """Files by name, and facts: flat numbers and words that join every Record of the model."""
 
     files: dict[str, bytes]
@@ -78,9 +80,9 @@ class Product:
 # -- models and data of a cell ------------------------------------------------------------------------------------------
 
 
-def parts_of(settings: Mapping[str, Any], workspace: Workspace) -> Parts:
+def subsets_of(settings: Mapping[str, Any], workspace: StageContext) -> Subsets:
     dataset = settings["dataset"]
-    return load_parts(
+    return load_subsets(
         DATASETS[dataset["name"]],
         workspace.data_root,
         settings["seed"],
@@ -99,12 +101,12 @@ def build_model(settings: Mapping[str, Any], seed: int) -> nn.Module:
         )
 
 
-def put_on(model: nn.Module, device: torch.device) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, in channels-last memory, which is the layout of the batches."""
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def state_bytes(model: nn.Module) -> bytes:
+def serialize_weights(model: nn.Module) -> bytes:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     check_finite(state)
     return save(state)
@@ -114,11 +116,11 @@ def load_weights(store: Reader, key: str) -> Weights:
     return load(store.read(key, WEIGHTS))
 
 
-def trained_model(settings: Mapping[str, Any], key: str, workspace: Workspace) -> nn.Module:
+def trained_model(settings: Mapping[str, Any], key: str, workspace: StageContext) -> nn.Module:
     """The network that cell `key` left, on the device."""
-    model = build_model(settings, seed_for(settings["seed"], 0, "initial"))
+    model = build_model(settings, derive_seed(settings["seed"], 0, "initial"))
     model.load_state_dict(load_weights(workspace.store, key))
-    return put_on(model, workspace.device)
+    return to_device(model, workspace.device)
 
 
 def start_model(cell: Mapping[str, Any], store: Reader) -> nn.Module:
@@ -126,7 +128,7 @@ def start_model(cell: Mapping[str, Any], store: Reader) -> nn.Module:
     settings = cell["settings"]
     method = METHODS[settings["method"]]
     suffix = method.generator_suffix if issubclass(method, Trained) else ""
-    model = build_model(settings, seed_for(settings["seed"], 0, "initial" + suffix))
+    model = build_model(settings, derive_seed(settings["seed"], 0, "initial" + suffix))
     if "pretrain" in cell["parents"]:
         weights = load_weights(store, cell["parents"]["pretrain"])
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
@@ -139,9 +141,9 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     return Recipe(**settings["recipe"])
 
 
-def outputs_of(model: nn.Module, parts: Parts) -> Outputs:
+def compute_outputs(model: nn.Module, parts: Subsets) -> Outputs:
     """Logits over train, validation and test. Raises Diverged if one is not finite."""
-    sources: dict[str, Part] = {name: getattr(parts, name) for name in PARTS}
+    sources: dict[str, Subset] = {name: getattr(parts, name) for name in PARTS}
     logits = {name: predict(model, part).cpu().numpy() for name, part in sources.items()}
     for name, values in logits.items():
         if not np.isfinite(values).all():
@@ -149,7 +151,7 @@ def outputs_of(model: nn.Module, parts: Parts) -> Outputs:
     return Outputs(logits=logits, labels={name: part.labels.cpu().numpy() for name, part in sources.items()})
 
 
-def _series_bytes(workspace: Workspace) -> bytes:
+def _series_bytes(workspace: StageContext) -> bytes:
     finite = {
         name: [(step, value if math.isfinite(value) else None) for step, value in points]
         for name, points in workspace.series.items()
@@ -160,11 +162,11 @@ def _series_bytes(workspace: Workspace) -> bytes:
 # -- stages -------------------------------------------------------------------------------------------------------------
 
 
-def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, purpose: str) -> dict[str, Any]:
+def _trained(model: nn.Module, part: Subset, cell: Cell, workspace: StageContext, purpose: str) -> dict[str, Any]:
     """Fit `model` in place by the cell's recipe, from the last checkpoint if there is one; returns facts."""
     settings = cell.settings
     start = snapshot(model)
-    generator = torch.Generator().manual_seed(seed_for(settings["seed"], 0, purpose))
+    generator = torch.Generator().manual_seed(derive_seed(settings["seed"], 0, purpose))
     counter = PassCounter()
     earlier = _last_checkpoint(workspace)
     if earlier is not None:
@@ -210,26 +212,26 @@ def _trained(model: nn.Module, part: Part, cell: Cell, workspace: Workspace, pur
     }
 
 
-def _last_checkpoint(workspace: Workspace) -> Checkpoint | None:
+def _last_checkpoint(workspace: StageContext) -> Checkpoint | None:
     data = None if workspace.checkpoints is None else workspace.checkpoints.last()
     return None if data is None else Checkpoint.from_bytes(data)
 
 
-def pretrain(cell: Cell, workspace: Workspace) -> Product:
+def pretrain(cell: Cell, workspace: StageContext) -> StageOutput:
     """Train from a random start, on the training part of the pretraining data set."""
-    model = put_on(build_model(cell.settings, seed_for(cell.settings["seed"], 0, "initial")), workspace.device)
-    parts = parts_of(cell.settings, workspace)
+    model = to_device(build_model(cell.settings, derive_seed(cell.settings["seed"], 0, "initial")), workspace.device)
+    parts = subsets_of(cell.settings, workspace)
     facts = _trained(model, parts.train, cell, workspace, "order")
     logits, labels = predict(model, parts.validation), parts.validation.labels
     facts["validation_error_percent"] = error_percent(logits.cpu().numpy(), labels.cpu().numpy())
-    return Product({WEIGHTS: state_bytes(model), SERIES: _series_bytes(workspace)}, facts)
+    return StageOutput({WEIGHTS: serialize_weights(model), SERIES: _series_bytes(workspace)}, facts)
 
 
-def train(cell: Cell, workspace: Workspace) -> Product:
+def train(cell: Cell, workspace: StageContext) -> StageOutput:
     """Original, retrain, retrain_independent: by the recipe, from the seed's start."""
-    settings, method = cell.settings, method_of(cell.settings)
-    model = put_on(start_model(cell.identity, workspace.store), workspace.device)
-    parts = parts_of(settings, workspace)
+    settings, method = cell.settings, build_method(cell.settings)
+    model = to_device(start_model(cell.identity, workspace.store), workspace.device)
+    parts = subsets_of(settings, workspace)
     labels = parts.train.labels.cpu().numpy()
     forget = np.empty(0, np.int64)
     if method.reads_forget:
@@ -239,22 +241,22 @@ def train(cell: Cell, workspace: Workspace) -> Product:
     if method.reads_forget:
         facts["unlearn_seconds"] = facts["training_seconds"]
     files = {
-        WEIGHTS: state_bytes(model),
-        OUTPUTS: outputs_of(model, parts).to_bytes(),
+        WEIGHTS: serialize_weights(model),
+        OUTPUTS: compute_outputs(model, parts).to_bytes(),
         SERIES: _series_bytes(workspace),
     }
-    return Product(files, facts)
+    return StageOutput(files, facts)
 
 
-def _context(cell: Cell, workspace: Workspace, method: Unlearning, counter: PassCounter) -> Context:
+def _context(cell: Cell, workspace: StageContext, method: Unlearning, counter: PassCounter) -> Context:
     settings, store = cell.settings, workspace.store
     original = cell_of(store, cell.parents["original"])
 
     def make_model(seed: int) -> nn.Module:
-        return counter.watched(put_on(build_model(settings, seed), workspace.device))
+        return counter.watched(to_device(build_model(settings, seed), workspace.device))
 
     def initial_state() -> Weights:
-        return put_on(start_model(original, store), workspace.device).state_dict()
+        return to_device(start_model(original, store), workspace.device).state_dict()
 
     return Context(
         device=workspace.device,
@@ -270,10 +272,10 @@ def _context(cell: Cell, workspace: Workspace, method: Unlearning, counter: Pass
     )
 
 
-def unlearn(cell: Cell, workspace: Workspace) -> Product:
+def unlearn(cell: Cell, workspace: StageContext) -> StageOutput:
     """Start from the original of the seed and unlearn; only this is timed."""
-    settings, method = cell.settings, method_of(cell.settings)
-    parts = parts_of(settings, workspace)
+    settings, method = cell.settings, build_method(cell.settings)
+    parts = subsets_of(settings, workspace)
     model = trained_model(settings, cell.parents["original"], workspace)
     before = snapshot(model)
     labels = parts.train.labels.cpu().numpy()
@@ -288,21 +290,23 @@ def unlearn(cell: Cell, workspace: Workspace) -> Product:
     context = _context(cell, workspace, method, counter)
     with measured(model, workspace.device, counter) as cost:
         model = method.unlearn(model, Split(needs=method.needs, parts=chosen), context)
-    files = {OUTPUTS: outputs_of(model, parts).to_bytes(), SERIES: _series_bytes(workspace)}
-    weights = state_bytes(model)
+    files = {OUTPUTS: compute_outputs(model, parts).to_bytes(), SERIES: _series_bytes(workspace)}
+    weights = serialize_weights(model)
     if cell.keep == "weights":
         files[WEIGHTS] = weights
     moved = distance(model.parameters(), before)
-    start = put_on(start_model(cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device)
+    start = to_device(
+        start_model(cell_of(workspace.store, cell.parents["original"]), workspace.store), workspace.device
+    )
     from_start = distance(model.parameters(), start.parameters())
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
-    return Product(files, {**facts, **context.facts, "parameter_distance": moved, "start_distance": from_start})
+    return StageOutput(files, {**facts, **context.facts, "parameter_distance": moved, "start_distance": from_start})
 
 
-def relearn(cell: Cell, workspace: Workspace) -> Product:
+def relearn(cell: Cell, workspace: StageContext) -> StageOutput:
     """Train a copy of the model on until it knows the forget rows as the original does; its weights are not kept."""
     settings = cell.settings
-    parts = parts_of(settings, workspace)
+    parts = subsets_of(settings, workspace)
     labels = parts.train.labels.cpu().numpy()
     forget = parts.train.select(forget_positions(labels, settings["forget"], settings["seed"]))
     threshold = forget_loss(trained_model(settings, cell.parents["original"], workspace), forget) + SLACK
@@ -313,21 +317,21 @@ def relearn(cell: Cell, workspace: Workspace) -> Product:
         Relearning(**settings["relearn"]),
         recipe_of(settings),
         threshold=threshold,
-        generator=torch.Generator().manual_seed(seed_for(settings["seed"], settings["repeat"], "relearn")),
+        generator=torch.Generator().manual_seed(derive_seed(settings["seed"], settings["repeat"], "relearn")),
         precision=settings["precision"],
         report=workspace.record_series,
     )
     facts = {"steps": done.steps, "forget_nats": done.forget_loss, "threshold_nats": threshold}
-    return Product({SERIES: _series_bytes(workspace)}, {f"relearn_{name}": value for name, value in facts.items()})
+    return StageOutput({SERIES: _series_bytes(workspace)}, {f"relearn_{name}": value for name, value in facts.items()})
 
 
-def evaluate(cell: Cell, workspace: Workspace) -> Product:
+def evaluate(cell: Cell, workspace: StageContext) -> StageOutput:
     """Metrics from the stored Outputs of the model and its references; the result is one Record."""
     store, settings = workspace.store, cell.settings
     models = {role: key for role, key in cell.parents.items() if role != RELEARN}
     by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
     outputs = {role: by_key[key] for role, key in models.items()}
-    evaluation = evaluation_of(outputs, settings["forget"], settings["seed"])
+    evaluation = make_evaluation(outputs, settings["forget"], settings["seed"])
     test_labels = outputs["model"].labels["test"]
     computed: dict[str, float | None] = {
         "test_other_classes_rows": int((test_labels != settings["forget"]["class"]).sum()),
@@ -343,10 +347,10 @@ def evaluate(cell: Cell, workspace: Workspace) -> Product:
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}")
     record = {**record_settings(cell, store), **computed, **_model_facts(cell, store)}
-    return Product({RECORD: canonical(record).encode()}, {name: v for name, v in computed.items() if v is not None})
+    return StageOutput({RECORD: canonical(record).encode()}, {name: v for name, v in computed.items() if v is not None})
 
 
-STAGES: dict[str, Callable[[Cell, Workspace], Product]] = {
+STAGES: dict[str, Callable[[Cell, StageContext], StageOutput]] = {
     "pretrain": pretrain,
     "train": train,
     "unlearn": unlearn,

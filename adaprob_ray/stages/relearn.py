@@ -15,29 +15,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Part
+from adaprob_ray.data.batches import Subset
 from adaprob_ray.errors import Diverged
-from adaprob_ray.sweep.settings import hyper
-from adaprob_ray.training import Pull, Recipe, cross_entropy, predict, set_mode, sgd, snapshot, train_epoch
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import hyperparameter, settings_dataclass
+from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
+from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
 
 SLACK = 1e-5  # nats above the original's loss that still count as reached
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class Relearning:
     """How a model is trained on."""
 
-    lr: float = hyper(0.01, above=0)
-    epochs: int = hyper(100, low=1, about="the most that are tried, and what never is reported as")
-    rows: int = hyper(500, unit="rows an epoch", low=1)
-    batch_size: int = hyper(128, unit="rows", low=1)
+    lr: float = hyperparameter(default=0.01, gt=0)
+    epochs: int = hyperparameter(default=100, ge=1, help="the most that are tried, and what never is reported as")
+    rows: int = hyperparameter(default=500, unit="rows an epoch", ge=1)
+    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
 
 RELEARNING = {"small": Relearning(lr=0.1), "large": Relearning(lr=0.01)}  # by the recipe of the models
@@ -50,7 +51,7 @@ class Relearned(NamedTuple):
     forget_loss: float
 
 
-def forget_loss(model: nn.Module, forget: Part) -> float:
+def forget_loss(model: nn.Module, forget: Subset) -> float:
     """Mean cross-entropy over the rows in eval mode, float64 from float32 logits. Raises Diverged if it is not finite."""
     loss = float(functional.cross_entropy(predict(model, forget).double(), forget.labels))
     if not math.isfinite(loss):
@@ -58,16 +59,16 @@ def forget_loss(model: nn.Module, forget: Part) -> float:
     return loss
 
 
-def draw(train: Part, count: int, generator: torch.Generator) -> Part:
+def draw(train: Subset, count: int, generator: torch.Generator) -> Subset:
     """So many rows of a part, with replacement."""
     drawn = torch.randint(len(train), (count,), generator=generator)
-    return Part(train.pixels, train.rows[drawn.to(train.rows.device)])
+    return Subset(train.pixels, train.rows[drawn.to(train.rows.device)])
 
 
 def relearn(
     model: nn.Module,
-    train: Part,
-    forget: Part,
+    train: Subset,
+    forget: Subset,
     settings: Relearning,
     recipe: Recipe,
     *,
@@ -77,7 +78,7 @@ def relearn(
     report: Callable[..., None],
 ) -> Relearned:
     """Train `model` in place until its mean forget loss is at most `threshold`."""
-    pull = Pull(anchor=snapshot(model), strength=recipe.decay) if recipe.decay else None
+    penalty = L2SPPenalty(anchor=snapshot(model), strength=recipe.decay) if recipe.decay else None
     optimizer = sgd(model, lr=settings.lr, momentum=0.0)
     for step in range(1, settings.epochs + 1):
         loss = forget_loss(model, forget)
@@ -86,6 +87,6 @@ def relearn(
             break
         set_mode(model, "frozen")
         batches = draw(train, settings.rows, generator).batches(settings.batch_size)
-        epoch = train_epoch(model, batches, cross_entropy, optimizer, precision=precision, pull=pull)
+        epoch = train_epoch(model, batches, cross_entropy, optimizer, precision=precision, penalty=penalty)
         report(step, loss=epoch.loss, error_percent=epoch.error_percent)
     return Relearned(step, loss)

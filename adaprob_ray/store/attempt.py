@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import psutil
 
 from adaprob_ray.errors import InputError, LeaseLost, StoreError
-from adaprob_ray.objects import Objects, json_bytes
+from adaprob_ray.store.objects import Objects, json_bytes
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0

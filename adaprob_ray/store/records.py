@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adaprob_ray.errors import NotDone
+from adaprob_ray.settings import flatten
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.cell import Cell, canonical, forget_words
+from adaprob_ray.sweep.cell import Cell, canonical, format_forget
+from adaprob_ray.sweep.expand import Sweep
 from adaprob_ray.sweep.relearn import RELEARN
-from adaprob_ray.sweep.settings import flat
-from adaprob_ray.sweep.spec import Sweep
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,7 @@ class Reader(Protocol):
     def commit(self, key: str) -> Any: ...
 
 
-def may_vary(column: str) -> bool:
+def may_differ(column: str) -> bool:
     """Whether a column may differ between two executions of one cell on one machine; all others are equal bit for bit."""
     return column in VARYING or column.startswith("run_") or column.endswith("_seconds")
 
@@ -98,13 +98,13 @@ def record_settings(cell: Cell, store: Reader) -> dict[str, Any]:
         "test_pool": settings["dataset"]["test_pool"],
         "architecture": settings["architecture"]["name"],
         "filters": settings["architecture"]["filters"],
-        "forget": forget_words(settings["forget"]),
+        "forget": format_forget(settings["forget"]),
         "label": settings["label"],
         "method": settings["method"],
         "seed": settings["seed"],
         "repeat": settings["repeat"],
         "precision": settings["precision"],
-        **{f"method.{name}": value for name, value in flat(settings["hyper"]).items()},
+        **{f"method.{name}": value for name, value in flatten(settings["hyper"]).items()},
         **{f"recipe.{name}": value for name, value in model["settings"]["recipe"].items()},
         **_pretraining(cell, store),
         **_relearning(cell, store),

@@ -27,9 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from adaprob_ray import lease
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, NotDone, StoreError
-from adaprob_ray.lease import (
+from adaprob_ray.store import attempt as lease
+from adaprob_ray.store.attempt import (
     HEARTBEAT_SECONDS,
     NAME,
     STALE_SECONDS,
@@ -42,7 +42,7 @@ from adaprob_ray.lease import (
     token_of,
     unsealed,
 )
-from adaprob_ray.objects import NotJson, Objects, json_bytes, parse
+from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse
 
 __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "LeaseWatcher", "Store"]
 

@@ -69,7 +69,7 @@ class Cell:
             self.label if self.stage != "pretrain" else "",
             settings["dataset"]["name"],
             settings["architecture"]["name"],
-            forget_words(forget) if forget else "",
+            format_forget(forget) if forget else "",
             f"s{settings['seed']}",
             f"r{settings['repeat']}" if settings.get("repeat") else "",
         ]
@@ -84,12 +84,12 @@ class Cell:
         return cls(**document)
 
 
-def forget_words(forget: Mapping[str, Any]) -> str:
+def format_forget(forget: Mapping[str, Any]) -> str:
     """`class5` for a whole class, `25of0` for 25 rows of class 0."""
     return f"class{forget['class']}" if forget["kind"] == "class" else f"{forget['count']}of{forget['class']}"
 
 
-def forget_request(words: str) -> dict[str, Any]:
+def parse_forget(words: str) -> dict[str, Any]:
     """The forget request of `forget_words`. Raises ValueError for other words."""
     count, _, label = words.partition("of")
     if label.isdecimal() and count.isdecimal():

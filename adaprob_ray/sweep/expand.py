@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.sweep.cell import Cell, canonical, forget_words
-from adaprob_ray.sweep.file import SweepFile, alternatives, read_file
+from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
+from adaprob_ray.sweep.cell import Cell, canonical, format_forget
+from adaprob_ray.sweep.registry import ArchitectureSettings, DatasetEntry, DatasetSettings, Registry
 from adaprob_ray.sweep.relearn import RELEARN, relearn_settings
-from adaprob_ray.sweep.settings import check, multiplied
-from adaprob_ray.sweep.vocabulary import ArchitectureSettings, DatasetEntry, DatasetSettings, Vocabulary
+from adaprob_ray.sweep.schema import SweepFile, alternatives, read_file
 
 REFERENCES = ("original", "retrain", "retrain_independent")  # planned and evaluated in every sweep
 
@@ -28,7 +28,7 @@ LARGEST_SEED = 2**32 - 1  # numpy's RandomState takes no larger one
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One point of the grid."""
 
     dataset: Mapping[str, Any]
@@ -54,9 +54,9 @@ def _agrees(value: Any, wanted: Any) -> bool:
 class Sweep:
     """One parsed, validated, frozen sweep file. `cells` is the graph it expands to, parents before children."""
 
-    def __init__(self, file: SweepFile, vocabulary: Vocabulary, *, text: str = "", faults: Sequence[str] = ()) -> None:
+    def __init__(self, file: SweepFile, registry: Registry, *, text: str = "", faults: Sequence[str] = ()) -> None:
         self.file, self.text, self.name = file, text, file.name
-        self._vocabulary = vocabulary
+        self._registry = registry
         self._faults: list[str] = list(faults)  # of structure, found before
         self.cells: dict[str, Cell] = {}
         self._expand()
@@ -66,21 +66,21 @@ class Sweep:
             raise InputError(f"expect: cells: {expected} expected, but the file expands to {len(self.cells)}")
 
     @classmethod
-    def load(cls, path: str | Path, vocabulary: Vocabulary) -> Sweep:
+    def load(cls, path: str | Path, registry: Registry) -> Sweep:
         """Read a sweep file. Raises InputError with one line for each fault, each beginning with the path."""
         try:
             text = Path(path).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
         try:
-            return cls.parse(text, vocabulary)
+            return cls.parse(text, registry)
         except InputError as error:
             raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
 
     @classmethod
-    def parse(cls, text: str, vocabulary: Vocabulary) -> Sweep:
+    def parse(cls, text: str, registry: Registry) -> Sweep:
         file, faults = read_file(text)
-        return cls(file, vocabulary, text=text, faults=faults)
+        return cls(file, registry, text=text, faults=faults)
 
     # -- faults ---------------------------------------------------------------------------------------------------
 
@@ -93,14 +93,14 @@ class Sweep:
             raise InputError(*self._faults)
 
     def _checked(self, cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-        settings, faults = check(cls, given, where)
+        settings, faults = parse_settings(cls, given, where)
         for fault in faults:
             self._fault(fault)
-        return settings
+        return as_mapping(settings) if settings is not None else {**as_mapping(cls()), **given}
 
     # -- the grid -------------------------------------------------------------------------------------------------
 
-    def _points(self) -> Iterator[Point]:
+    def _points(self) -> Iterator[GridPoint]:
         grid = self.file.grid
         datasets = [self._dataset(item) for item in self._several("dataset", grid.dataset)]
         architectures = [self._architecture(item) for item in self._several("architecture", grid.architecture)]
@@ -111,7 +111,7 @@ class Sweep:
                 self._check_forget(dataset, request)
         self._raise_faults()
         for dataset, architecture, forget, seed in itertools.product(datasets, architectures, requests, seeds):
-            yield Point(dataset, architecture, forget, seed)
+            yield GridPoint(dataset, architecture, forget, seed)
 
     def _several(self, name: str, value: Any) -> list[Any]:
         values = value if isinstance(value, list) else [value]
@@ -133,11 +133,11 @@ class Sweep:
         return settings
 
     def _dataset(self, item: Any) -> dict[str, Any]:
-        return self._named("dataset", item, DatasetSettings, self._vocabulary.datasets)
+        return self._named("dataset", item, DatasetSettings, self._registry.datasets)
 
     def _architecture(self, item: Any) -> dict[str, Any]:
-        settings = self._named("architecture", item, ArchitectureSettings, self._vocabulary.architectures)
-        known, filters = self._vocabulary.architectures, settings.get("filters")
+        settings = self._named("architecture", item, ArchitectureSettings, self._registry.architectures)
+        known, filters = self._registry.architectures, settings.get("filters")
         narrowest = known[settings["name"]].narrowest if settings["name"] in list(known) else math.inf
         if isinstance(filters, float) and 0 < filters * narrowest < 1:
             self._fault(
@@ -157,14 +157,14 @@ class Sweep:
         return value
 
     def _check_forget(self, dataset: Mapping[str, Any], forget: Any) -> None:
-        known = self._vocabulary.datasets
+        known = self._registry.datasets
         entry = known[dataset["name"]] if _is_among(dataset["name"], known) else None
         for fault in forget_faults(dataset["name"], entry, forget):
             self._fault(f"grid.forget: {fault}")
 
     # -- methods --------------------------------------------------------------------------------------------------
 
-    def _settings_of(self, label: str, point: Point) -> list[dict[str, Any]]:
+    def _settings_of(self, label: str, point: GridPoint) -> list[dict[str, Any]]:
         """All settings of a label at one grid point: one mapping, or several where lists multiply."""
         given = self._given(label, point)
         return [] if given is None else self._checked_method(label, given)
@@ -172,29 +172,20 @@ class Sweep:
     def _checked_method(self, label: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = given.get("method", label)
         where = f"methods.{label}"
-        if not _is_among(name, self._vocabulary.methods):
-            self._fault(f"{where}: {unknown_name('method', name, self._vocabulary.methods)}")
+        if not _is_among(name, self._registry.methods):
+            self._fault(f"{where}: {unknown_name('method', name, self._registry.methods)}")
             return []
-        method = self._vocabulary.methods[name]
-        hyperparameters = {key: value for key, value in given.items() if key != "method"}
+        method = self._registry.methods[name]
+        given_settings = {key: value for key, value in given.items() if key != "method"}
         result = []
-        for single in multiplied(method, hyperparameters):
-            settings, faults = check(method, single, where)
+        for single in expand_lists(method, given_settings):
+            settings, faults = parse_settings(method, single, where)
             for fault in faults:
                 self._fault(fault)
-            if not faults:
-                self._validate(method, settings, where)
-            result.append({"method": name, "hyper": settings})
+            result.append({"method": name, "hyper": {} if settings is None else as_mapping(settings)})
         return result
 
-    def _validate(self, method: Any, settings: dict[str, Any], where: str) -> None:
-        """Rules that join several settings of one method stand in its `__post_init__`."""
-        try:
-            method(**settings)
-        except ValueError as error:
-            self._fault(f"{where}: {error}")
-
-    def _given(self, label: str, point: Point) -> dict[str, Any] | None:
+    def _given(self, label: str, point: GridPoint) -> dict[str, Any] | None:
         given = self.file.methods.get(label, {})
         if isinstance(given, dict):
             return given
@@ -202,7 +193,7 @@ class Sweep:
         if not isinstance(given, list) or not all(_is_where_with(entry) for entry in given):
             self._fault(f"{where}: expected settings, or a list of {{where: …, with: …}}, got {given!r}")
             return None
-        known = Point.__dataclass_fields__
+        known = GridPoint.__dataclass_fields__
         unknown = [name for entry in given for name in entry["where"] if name not in known]
         for name in unknown:
             self._fault(f"{where}: where: {unknown_name('key', name, known)}")
@@ -214,7 +205,7 @@ class Sweep:
             return None
         return dict(matching[0])
 
-    def _reference(self, label: str, point: Point) -> dict[str, Any]:
+    def _reference(self, label: str, point: GridPoint) -> dict[str, Any]:
         """The one setting of original, retrain or retrain_independent, which takes retrain's."""
         if label == "retrain_independent":
             if self.file.methods.get(label):
@@ -231,20 +222,20 @@ class Sweep:
     # -- cells ----------------------------------------------------------------------------------------------------
 
     def _recipe(self, where: str, given: Mapping[str, Any], default: str) -> dict[str, Any]:
-        recipes = self._vocabulary.recipes
+        recipes = self._registry.recipes
         name = given.get("recipe", default)
         if not _is_among(name, recipes):
             self._fault(f"{where}: {unknown_name('recipe', name, recipes)}")
             return {}
-        defaults = {field: getattr(recipes[name], field) for field in recipes[name].__dataclass_fields__}
+        defaults = as_mapping(recipes[name])
         beside = ("recipe", "seed") if where == "pretrain" else ("recipe",)  # the seeds of train are the grid's
         changes = {key: value for key, value in given.items() if key not in beside}
         return self._checked(type(recipes[name]), {**defaults, **changes}, where)
 
     def _expand(self) -> None:
         for name in self.file.metrics:
-            if name not in self._vocabulary.metrics:
-                self._fault(f"metrics: {unknown_name('metric', name, self._vocabulary.metrics)}")
+            if name not in self._registry.metrics:
+                self._fault(f"metrics: {unknown_name('metric', name, self._registry.metrics)}")
         if not self.file.metrics or len(set(self.file.metrics)) < len(self.file.metrics):
             self._fault(f"metrics: at least one, each once, got {self.file.metrics}")
         self._train_recipe = self._recipe("train", self.file.train, "large")
@@ -253,7 +244,7 @@ class Sweep:
         self._pretrain_seed = (pretrain or {}).get("seed", 1)
         if type(self._pretrain_seed) is not int or self._pretrain_seed < 1:
             self._fault(f"pretrain: seed: must be a whole number of at least 1, got {self._pretrain_seed!r}")
-        self._relearning, wrong = relearn_settings(self.file, self._vocabulary)
+        self._relearning, wrong = relearn_settings(self.file, self._registry)
         for fault in wrong:
             self._fault(fault)
         for label, given in self.file.methods.items():
@@ -271,19 +262,19 @@ class Sweep:
     def _add(self, stage: str, settings: dict[str, Any], parents: dict[str, str], named: dict[str, int]) -> str:
         resources = getattr(self.file.resources, stage).model_dump(exclude_none=True)
         keeps = {"unlearn": self.file.keep.unlearn, RELEARN: "outputs", "evaluate": "outputs"}
-        revisions = {f"stage:{stage}": self._vocabulary.stages[stage], **named}
+        revisions = {f"stage:{stage}": self._registry.stages[stage], **named}
         cell = Cell(stage, settings, parents, revisions, resources, keeps.get(stage, "weights"))
         return self.cells.setdefault(cell.key, cell).key
 
     def _revisions(self, dataset: str, architecture: str) -> dict[str, int]:
-        known = self._vocabulary
+        known = self._registry
         return {
             f"dataset:{dataset}": known.datasets[dataset].revision,
             f"architecture:{architecture}": known.architectures[architecture].revision,
         }
 
-    def _pretrain_cell(self, point: Point) -> dict[str, str]:
-        source = self._vocabulary.datasets[point.dataset["name"]].pretrain_on
+    def _pretrain_cell(self, point: GridPoint) -> dict[str, str]:
+        source = self._registry.datasets[point.dataset["name"]].pretrain_on
         if source is None or self.file.pretrain is False:
             return {}
         settings = {
@@ -294,11 +285,11 @@ class Sweep:
             "precision": self.file.precision,
         }
         revisions = self._revisions(source, point.architecture["name"])
-        revisions["recipe"] = self._vocabulary.recipes["pretrain"].revision
+        revisions["recipe"] = self._registry.recipes["pretrain"].revision
         return {"pretrain": self._add("pretrain", settings, {}, revisions)}
 
-    def _model_cell(self, choice: dict[str, Any], point: Point, parents: dict[str, str], repeat: int = 0) -> str:
-        method = self._vocabulary.methods[choice["method"]]
+    def _model_cell(self, choice: dict[str, Any], point: GridPoint, parents: dict[str, str], repeat: int = 0) -> str:
+        method = self._registry.methods[choice["method"]]
         settings = {
             **choice,
             "dataset": dict(point.dataset),
@@ -312,11 +303,11 @@ class Sweep:
         if method.stage == "unlearn":
             settings["repeat"] = repeat
         revisions = self._revisions(point.dataset["name"], point.architecture["name"])
-        revisions["recipe"] = self._vocabulary.recipes["large"].revision
+        revisions["recipe"] = self._registry.recipes["large"].revision
         revisions[f"method:{choice['method']}"] = method.revision
         return self._add(method.stage, settings, parents, revisions)
 
-    def _expand_point(self, point: Point) -> None:
+    def _expand_point(self, point: GridPoint) -> None:
         choices: dict[str, list[dict[str, Any]]] = {label: [self._reference(label, point)] for label in REFERENCES}
         for label in self.file.methods:
             if label not in REFERENCES:
@@ -326,7 +317,7 @@ class Sweep:
         pretrained = self._pretrain_cell(point)
         references = {label: self._model_cell(choices[label][0], point, pretrained) for label in REFERENCES}
         for label, choice in ((label, choice) for label, group in choices.items() for choice in group):
-            trained = self._vocabulary.methods[choice["method"]].stage == "train"
+            trained = self._registry.methods[choice["method"]].stage == "train"
             for repeat in range(1 if trained else self.file.repeats):
                 parents = pretrained if trained else {"original": references["original"]}
                 model = self._model_cell(choice, point, parents, repeat)
@@ -335,14 +326,14 @@ class Sweep:
                     roles[RELEARN] = self._relearn_cell(point, repeat, model, references["original"])
                 self._evaluate_cell(label, choice, point, repeat, roles)
 
-    def _relearn_cell(self, point: Point, repeat: int, model: str, original: str) -> str:
+    def _relearn_cell(self, point: GridPoint, repeat: int, model: str, original: str) -> str:
         shared = ("method", "dataset", "architecture", "seed", "recipe", "precision")
         settings = {name: self.cells[model].settings[name] for name in shared}
         settings |= {"forget": dict(point.forget), "repeat": repeat, "relearn": self._relearning}
         return self._add(RELEARN, settings, {"model": model, "original": original}, {})
 
     def _evaluate_cell(
-        self, label: str, choice: dict[str, Any], point: Point, repeat: int, parents: dict[str, str]
+        self, label: str, choice: dict[str, Any], point: GridPoint, repeat: int, parents: dict[str, str]
     ) -> None:
         settings = {
             "label": label,
@@ -355,7 +346,7 @@ class Sweep:
             "precision": self.file.precision,
             "metrics": list(self.file.metrics),
         }
-        revisions = {f"metric:{name}": self._vocabulary.metrics[name].revision for name in self.file.metrics}
+        revisions = {f"metric:{name}": self._registry.metrics[name].revision for name in self.file.metrics}
         self._add("evaluate", settings, parents, revisions)
 
 
@@ -393,5 +384,5 @@ def forget_faults(dataset: str, entry: DatasetEntry | None, forget: Any) -> list
     return []
 
 
-def _words(point: Point) -> str:
-    return f"{point.dataset['name']}, {point.architecture['name']}, {forget_words(point.forget)}, seed {point.seed}"
+def _words(point: GridPoint) -> str:
+    return f"{point.dataset['name']}, {point.architecture['name']}, {format_forget(point.forget)}, seed {point.seed}"

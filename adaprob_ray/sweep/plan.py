@@ -14,8 +14,8 @@ from typing import Any, Literal
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.sweep.cell import Cell
 
-State = Literal["done", "ready", "waiting", "running", "elsewhere", "failed", "blocked"]
-STATES: tuple[State, ...] = ("done", "running", "elsewhere", "ready", "waiting", "failed", "blocked")
+State = Literal["done", "ready", "waiting", "running", "leased", "failed", "blocked"]
+STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "failed", "blocked")
 STAGE_WEIGHT = {
     "pretrain": 1000,
     "train": 100,
@@ -25,7 +25,7 @@ STAGE_WEIGHT = {
 }  # a rough order of cost, for priorities only
 RETRIES = {"storage": 2, "preempted": 3, "out_of_memory": 1}  # further tries in one run, by failure class; others none
 
-MOST_REMAKES = 3  # of corrupt parents, for one cell in one run
+MAX_RECOMPUTES = 3  # of corrupt parents, for one cell in one run
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Outcome:
     `failure` {class, message}; stale, when artefacts of the cells `revoked` were found corrupt and must be made again.
     """
 
-    status: Literal["done", "cached", "elsewhere", "failed", "stale"]
+    status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
     seconds: float = 0.0
     failure: Mapping[str, str] | None = None
     revoked: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Plan:
         cells: Mapping[str, Cell],
         *,
         done: Iterable[str] = (),
-        elsewhere: Iterable[str] = (),
+        leased: Iterable[str] = (),
         past_failures: Iterable[str] = (),
     ) -> None:
         self.cells = dict(cells)
@@ -69,19 +69,19 @@ class Plan:
                 self._children[parent].append(key)
         self._path = self._remaining_paths()
         self._state: dict[str, State] = dict.fromkeys(self.cells, "waiting")
-        self._members: dict[State, dict[str, None]] = {state: {} for state in STATES}
-        self._members["waiting"] = dict.fromkeys(self.cells)
-        for key in set(elsewhere) & self.cells.keys():
-            self._put(key, "elsewhere")
+        self._by_state: dict[State, dict[str, None]] = {state: {} for state in STATES}
+        self._by_state["waiting"] = dict.fromkeys(self.cells)
+        for key in set(leased) & self.cells.keys():
+            self._put(key, "leased")
         for key in set(done) & self.cells.keys():
             self._put(key, "done")
         for key in self.cells:
-            self._settle(key)
+            self._update_state(key)
 
     def _put(self, key: str, state: State) -> None:
-        del self._members[self._state[key]][key]
+        del self._by_state[self._state[key]][key]
         self._state[key] = state
-        self._members[state][key] = None
+        self._by_state[state][key] = None
 
     def _remaining_paths(self) -> dict[str, int]:
         """Weight of the longest path from each cell to the end: cells with long paths start first."""
@@ -91,9 +91,9 @@ class Plan:
             path[key] = STAGE_WEIGHT[self.cells[key].stage] + longest
         return path
 
-    def _settle(self, key: str) -> None:
+    def _update_state(self, key: str) -> None:
         """Recompute waiting, ready or blocked from the parents."""
-        if self._state[key] in ("done", "running", "elsewhere", "failed"):
+        if self._state[key] in ("done", "running", "leased", "failed"):
             return
         parents = {self._state[parent] for parent in self.cells[key].parents.values()}
         if parents & {"failed", "blocked"}:
@@ -101,24 +101,24 @@ class Plan:
         else:
             self._put(key, "ready" if parents <= {"done"} else "waiting")
 
-    def _settle_below(self, key: str) -> None:
+    def _update_descendants(self, key: str) -> None:
         changed = [key]
         while changed:
             for child in self._children[changed.pop()]:
                 before = self._state[child]
-                self._settle(child)
+                self._update_state(child)
                 if self._state[child] != before:
                     changed.append(child)
 
     def _set(self, key: str, state: State) -> None:
         self._put(key, state)
-        self._settle_below(key)
+        self._update_descendants(key)
 
-    def _open_again(self, key: str) -> None:
+    def _requeue(self, key: str) -> None:
         """A cell that ran, or was done, is to be run: ready, waiting, or blocked by what failed since, as all below it."""
         self._put(key, "waiting")
-        self._settle(key)
-        self._settle_below(key)
+        self._update_state(key)
+        self._update_descendants(key)
 
     # -- what executors use ------------------------------------------------------------------------------------------
 
@@ -128,9 +128,9 @@ class Plan:
         Exclusive ones come last and seed by seed, all methods of one before the next, so that what a machine does to times
         in the course of a run it does to all methods alike.
         """
-        return sorted((self.cells[key] for key in self._members["ready"]), key=self._turn)
+        return sorted((self.cells[key] for key in self._by_state["ready"]), key=self._priority)
 
-    def _turn(self, cell: Cell) -> tuple[bool, int, int, int]:
+    def _priority(self, cell: Cell) -> tuple[bool, int, int, int]:
         """What `ready` sorts by: exclusive or not, seed and repeat of an exclusive cell, the path that remains."""
         path = -self._path[cell.key]
         if not cell.exclusive:
@@ -147,25 +147,25 @@ class Plan:
             if outcome.status == "done":
                 self.executed.append((key, outcome.seconds))
             self._set(key, "done")
-        elif outcome.status == "elsewhere":
-            self._set(key, "elsewhere")
-        elif outcome.status == "stale":
-            self._make_again(key, outcome.revoked)
+        elif outcome.status == "leased":
+            self._set(key, "leased")
+        elif outcome.status == "inputs_corrupt":
+            self._recompute_parents(key, outcome.revoked)
         else:
             self._fail(key, outcome.failure or {"class": "code", "message": "no reason given"})
 
     def _fail(self, key: str, failure: Mapping[str, str]) -> None:
         self._tries[key] += 1
         if self._tries[key] <= RETRIES.get(failure["class"], 0):
-            self._open_again(key)
+            self._requeue(key)
             return
         self.failures[key] = failure
         self._set(key, "failed")
 
-    def _make_again(self, key: str, revoked: Iterable[str]) -> None:
+    def _recompute_parents(self, key: str, revoked: Iterable[str]) -> None:
         """The parents whose artefacts were corrupt are to be made again; then the cell that noticed."""
         self._stale[key] += 1
-        if self._stale[key] > MOST_REMAKES:
+        if self._stale[key] > MAX_RECOMPUTES:
             self.failures[key] = {
                 "class": "storage",
                 "message": "its parents' artefacts are corrupt each time they are made",
@@ -174,27 +174,27 @@ class Plan:
             return
         for parent in revoked:
             if self._state.get(parent) == "done":
-                self._open_again(parent)
-        self._open_again(key)
+                self._requeue(parent)
+        self._requeue(key)
 
-    def elsewhere(self) -> list[Cell]:
+    def leased(self) -> list[Cell]:
         """Cells under another's lease, to look at again from time to time."""
-        return [self.cells[key] for key in self._members["elsewhere"]]
+        return [self.cells[key] for key in self._by_state["leased"]]
 
     def running(self) -> list[Cell]:
         """Cells that this run has handed out and not heard of again."""
-        return [self.cells[key] for key in self._members["running"]]
+        return [self.cells[key] for key in self._by_state["running"]]
 
     def observe(self, cell: Cell, seen: Literal["done", "free"]) -> None:
         """What became of a cell that ran elsewhere."""
         if seen == "done":
             self._set(cell.key, "done")
         else:
-            self._open_again(cell.key)
+            self._requeue(cell.key)
 
     def exhausted(self) -> bool:
         """Nothing is running, can start, or can become able to start."""
-        return not any(self._members[state] for state in ("ready", "running", "elsewhere", "waiting"))
+        return not any(self._by_state[state] for state in ("ready", "running", "leased", "waiting"))
 
     # -- what people see ---------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Plan:
         return self._state[key]
 
     def counts(self) -> dict[State, int]:
-        return {state: len(self._members[state]) for state in STATES}
+        return {state: len(self._by_state[state]) for state in STATES}
 
     def blocked_by(self, key: str) -> list[str]:
         """Titles of the failed cells upstream of a blocked one."""
@@ -271,7 +271,7 @@ def _conditions(text: str) -> list[tuple[str, str, str]]:
     return conditions
 
 
-def only(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
+def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
     """The cells for which every condition of `text` holds, with all that they depend on."""
     conditions = _conditions(text)
     chosen = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}

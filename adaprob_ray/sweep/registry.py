@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from adaprob_ray.sweep.settings import hyper
+from adaprob_ray.settings import hyperparameter, settings_dataclass
 
 
 class DatasetEntry(Protocol):
@@ -22,7 +22,7 @@ class DatasetEntry(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vocabulary:
+class Registry:
     """Every name that a sweep file may use, with what the planner must know of it. The catalogue makes it."""
 
     datasets: Mapping[str, Any]  # name -> DatasetEntry
@@ -34,13 +34,13 @@ class Vocabulary:
     stages: Mapping[str, int]  # name -> revision
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class DatasetSettings:
-    name: str = hyper("")
-    test_pool: str = hyper("clean", choices=("clean", "paper"))
+    name: str = hyperparameter(default="")
+    test_pool: Literal["clean", "paper"] = hyperparameter(default="clean")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_dataclass
 class ArchitectureSettings:
-    name: str = hyper("")
-    filters: float = hyper(1.0, above=0)
+    name: str = hyperparameter(default="")
+    filters: float = hyperparameter(default=1.0, gt=0)

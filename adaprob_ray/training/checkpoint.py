@@ -51,7 +51,7 @@ class TrainingState:
             generators=generators,
         )
 
-    def put_back(self, model: nn.Module, optimizer: torch.optim.SGD, generator: torch.Generator) -> None:
+    def restore(self, model: nn.Module, optimizer: torch.optim.SGD, generator: torch.Generator) -> None:
         """Bring a training that was set up in the same way to this state."""
         model.load_state_dict(self.network)
         for parameter, momentum in zip(parameters_of(optimizer), self.momenta, strict=True):

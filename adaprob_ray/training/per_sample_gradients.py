@@ -26,7 +26,7 @@ from adaprob_ray.errors import InputError
 
 
 @dataclass(frozen=True)
-class Caught:
+class LayerIO:
     """A layer during one forward pass: what it was given, and what it returned, both [B, …]."""
 
     layer: nn.Module
@@ -48,13 +48,13 @@ def layers_with_parameters(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def caught(layers: dict[str, nn.Module]) -> Iterator[dict[str, Caught]]:
+def record_layers(layers: dict[str, nn.Module]) -> Iterator[dict[str, LayerIO]]:
     """What the layers were given and returned in the forward pass that is made meanwhile."""
-    found: dict[str, Caught] = {}
+    found: dict[str, LayerIO] = {}
 
     def keep(name: str) -> Any:
         def hook(layer: nn.Module, given: tuple[Tensor, ...], returned: Tensor) -> Tensor:
-            found[name] = Caught(layer, given[0].detach(), returned)
+            found[name] = LayerIO(layer, given[0].detach(), returned)
             return returned.clone()  # an activation in place must not overwrite what is kept
 
         return hook
@@ -67,7 +67,7 @@ def caught(layers: dict[str, nn.Module]) -> Iterator[dict[str, Caught]]:
             handle.remove()
 
 
-def output_gradients(logits_BK: Tensor, layers: Sequence[Caught]) -> list[Tensor]:
+def output_gradients(logits_BK: Tensor, layers: Sequence[LayerIO]) -> list[Tensor]:
     """∂l_bk / ∂output [B, K, O, …] float32 of each layer: one backward pass a class."""
     outputs = [layer.returned for layer in layers]
     classes = logits_BK.shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis.load import group_of
 
 COMMON = {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_records import of_cells
 
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 from analysis import request as shared
 from analysis.__main__ import BAD_INPUT, DONE, main
 from analysis.artefacts import ARTEFACTS

@@ -14,7 +14,7 @@ from test_rescore import Memory
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.divergence import kl_to_retrain
-from adaprob_ray.metrics.errors import errors
+from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.outputs import Outputs
 from analysis.load import load_sweep
 from analysis.recipes import NOTEBOOKS

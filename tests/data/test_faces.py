@@ -19,7 +19,7 @@ from trees import write_classes, write_image
 
 from adaprob_ray.catalogue import DATASETS
 from adaprob_ray.data import faces, lacuna
-from adaprob_ray.data.dataset import Images
+from adaprob_ray.data.dataset import RawImages
 from adaprob_ray.data.faces import Division, divide, first_five
 from adaprob_ray.data.lacuna import Scale, draw_clean, draw_code, prepare, read_table
 from adaprob_ray.data.prepared import check, read, read_manifest
@@ -116,12 +116,12 @@ def test_photographs_that_do_not_fit_are_an_error_and_not_a_smaller_data_set(tmp
         faces._load(odd, tmp_path, 1)
 
 
-def ten() -> Images:
+def ten() -> RawImages:
     """Ten classes of 400 and 90 to 100 images, whose only pixel tells little and whose source tells all."""
     train_labels = np.repeat(np.arange(10), 400)
     test_labels = np.repeat(np.arange(10), [100, 98, 90, 100, 100, 100, 100, 96, 93, 91])
     count = len(train_labels)
-    return Images(
+    return RawImages(
         train_NHWC=(np.arange(count) % 251).astype(np.uint8).reshape(-1, 1, 1, 1),
         train_labels=train_labels,
         train_source=np.arange(count),
@@ -282,7 +282,7 @@ def test_the_table_is_read_with_its_blanks_and_quoted_names(vggface: Path) -> No
         read_table(vggface / "wrong.csv")
 
 
-def images_of(root: Path, name: str) -> tuple[Images, list[str], dict[str, Any]]:
+def images_of(root: Path, name: str) -> tuple[RawImages, list[str], dict[str, Any]]:
     manifest = read_manifest(root, name)
     assert manifest is not None
     with np.load(root / "prepared" / f"{name}.npz") as arrays:

@@ -15,11 +15,11 @@ from PIL import Image
 from trees import write_classes, write_image
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import BUILT_IN, DATASETS, VOCABULARY, find_folders
+from adaprob_ray.catalogue import BUILT_IN, DATASETS, REGISTRY, register_folders
 from adaprob_ray.data.folder import load_folder, prepare_folder
 from adaprob_ray.data.split import split_images
 from adaprob_ray.errors import InputError
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 
 COUNTS = (10, 7, 23)
 
@@ -42,7 +42,7 @@ def whole(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_folders_left_in_the_catalogue(tmp_path: Path) -> Any:
     yield
-    find_folders(tmp_path / "nothing")
+    register_folders(tmp_path / "nothing")
     assert DATASETS.keys() == BUILT_IN
 
 
@@ -144,9 +144,9 @@ def _one_class(tree: Path) -> None:
 )
 def test_a_bad_tree_is_refused_in_words(divided: Path, spoil: Callable[[Path], None], words: tuple[str, ...]) -> None:
     spoil(divided)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as record_layers:
         load_folder(divided)
-    (line,) = caught.value.faults
+    (line,) = record_layers.value.faults
     for word in words:
         assert word in line
 
@@ -154,9 +154,9 @@ def test_a_bad_tree_is_refused_in_words(divided: Path, spoil: Callable[[Path], N
 def test_all_unreadable_images_are_named_at_once(divided: Path) -> None:
     _break_image(divided)
     _cut_image(divided)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as record_layers:
         load_folder(divided)
-    assert len(caught.value.faults) == 2
+    assert len(record_layers.value.faults) == 2
 
 
 # -- a data set of the catalogue -----------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_a_prepared_folder_has_its_sizes_in_its_manifest(whole: Path) -> None:
     images = load_folder(whole).images
     prepare_folder("pets", root)
     shutil.rmtree(whole)  # a plan and a worker need what was prepared, and no image file
-    find_folders(root)
+    register_folders(root)
     pets = DATASETS["pets"]
     assert pets.pool_per_class == (8, 6, 19)
     assert (pets.test_count, pets.size, pets.channels, pets.classes) == (7, 32, 3, 3)
@@ -189,7 +189,7 @@ def test_other_pixels_under_one_name_are_another_data_set(whole: Path) -> None:
         if again:
             write_image(whole / "c0" / "000.png", size=(31, 31))
         prepare_folder("pets", root)
-        find_folders(root)
+        register_folders(root)
         revisions.append(DATASETS["pets"])
     assert revisions[0] is revisions[1], "the same images are the same data set, and keep their caches"
     assert revisions[2].revision != revisions[0].revision
@@ -203,7 +203,7 @@ def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4), (7, number, 0)).save(path)
     prepare_folder("flat", tmp_path)
-    find_folders(tmp_path)
+    register_folders(tmp_path)
     assert DATASETS["flat"].std[0] == DATASETS["flat"].std[2] == 1.0
 
 
@@ -230,11 +230,11 @@ def test_prepare_list_verify_and_plan_know_a_users_folder(
         "methods": {"finetune": {"epochs": 1}},
         "metrics": ["errors"],
     }
-    cells = Sweep.parse(yaml.safe_dump(sweep), VOCABULARY).cells
+    cells = Sweep.parse(yaml.safe_dump(sweep), REGISTRY).cells
     assert {cell.revisions.get("dataset:pets") for cell in cells.values()} == {DATASETS["pets"].revision, None}
     sweep["grid"]["forget"]["count"] = 20  # type: ignore[index]
     with pytest.raises(InputError, match="count must be 1 to 19"):
-        Sweep.parse(yaml.safe_dump(sweep), VOCABULARY)
+        Sweep.parse(yaml.safe_dump(sweep), REGISTRY)
 
 
 def test_what_was_prepared_is_checked(
@@ -243,7 +243,7 @@ def test_what_was_prepared_is_checked(
     root = divided.parent
     monkeypatch.setenv("ADAPROB_DATA", str(root))
     prepare_folder("pets", root)
-    find_folders(root)
+    register_folders(root)
     pets, arrays = DATASETS["pets"], root / "prepared" / "pets.npz"
     arrays.write_bytes(arrays.read_bytes()[:-1])
     assert "corrupt" in str(pets.verify(root))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from adaprob_ray import cli
 from adaprob_ray.catalogue import DATASETS
-from adaprob_ray.data.batches import Part, Pixels, load_parts
-from adaprob_ray.data.dataset import Images
+from adaprob_ray.data.batches import DeviceImages, Subset, load_subsets
+from adaprob_ray.data.dataset import RawImages
 from adaprob_ray.data.split import (
     forget_positions,
     index_table,
@@ -157,10 +157,10 @@ def test_splits_differ_by_seed_and_are_the_same_again(seed: int) -> None:
     assert one == again != other
 
 
-def images(*, drawn_from_train: bool) -> Images:
+def images(*, drawn_from_train: bool) -> RawImages:
     """Forty training images of a source of a hundred, and ten test images of which three are among them."""
     blank = np.zeros((40, 2, 2, 1), np.uint8)
-    return Images(
+    return RawImages(
         train_NHWC=blank,
         train_labels=np.repeat(np.arange(2), 20),
         train_source=np.arange(40) * 2,
@@ -274,11 +274,11 @@ def test_data_indices_writes_every_index(capsys: pytest.CaptureFixture[str], tmp
 
 
 @pytest.fixture
-def digits() -> Part:
-    return load_parts(DATASETS["digits"], Path(), 1, test_pool="clean", device=CPU).train
+def digits() -> Subset:
+    return load_subsets(DATASETS["digits"], Path(), 1, test_pool="clean", device=CPU).train
 
 
-def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Part) -> None:
+def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Subset) -> None:
     dataset = DATASETS["digits"]
     loaded = dataset.load(Path(), 1)
     rows = split_images(loaded, 1, test_pool="clean").train
@@ -294,7 +294,7 @@ def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Part) -> No
 
 
 def test_each_channel_is_normalised_by_its_own_mean_and_std() -> None:
-    pixels = Pixels(
+    pixels = DeviceImages(
         torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8),
         torch.tensor([0]),
         torch.tensor([1.0, 2.0, 4.0]) / 255,
@@ -304,7 +304,7 @@ def test_each_channel_is_normalised_by_its_own_mean_and_std() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 128, 1154, 5000])
-def test_batches_in_order_cover_all_rows_and_keep_the_last(digits: Part, size: int) -> None:
+def test_batches_in_order_cover_all_rows_and_keep_the_last(digits: Subset, size: int) -> None:
     if size == 1:
         digits = digits.select(np.arange(20))
     batches = list(digits.batches(size))
@@ -313,7 +313,7 @@ def test_batches_in_order_cover_all_rows_and_keep_the_last(digits: Part, size: i
     assert 0 < len(batches[-1].labels) <= size
 
 
-def test_a_shuffle_covers_each_row_once_and_only_the_generator_decides_it(digits: Part) -> None:
+def test_a_shuffle_covers_each_row_once_and_only_the_generator_decides_it(digits: Subset) -> None:
     def rows(seed: int) -> list[int]:
         torch.manual_seed(seed * 7)  # the global generator has no say
         return torch.cat([b.rows for b in digits.batches(128, torch.Generator().manual_seed(seed))]).tolist()
@@ -322,14 +322,14 @@ def test_a_shuffle_covers_each_row_once_and_only_the_generator_decides_it(digits
     assert rows(1) == rows(1) != rows(2)
 
 
-def test_two_passes_of_one_generator_differ(digits: Part) -> None:
+def test_two_passes_of_one_generator_differ(digits: Subset) -> None:
     generator = torch.Generator().manual_seed(1)
     one, two = (torch.cat([b.rows for b in digits.batches(128, generator)]).tolist() for _ in range(2))
     assert one != two
     assert sorted(one) == sorted(two)
 
 
-def test_shuffled_images_and_labels_go_with_their_rows(digits: Part) -> None:
+def test_shuffled_images_and_labels_go_with_their_rows(digits: Subset) -> None:
     (whole,) = digits.batches(len(digits))
     for batch in digits.batches(100, torch.Generator().manual_seed(3)):
         assert torch.equal(batch.images, whole.images[batch.rows])
@@ -338,7 +338,7 @@ def test_shuffled_images_and_labels_go_with_their_rows(digits: Part) -> None:
 
 @pytest.mark.data
 def test_cifar5_batches_are_the_images_of_cifar10(cifar: Path) -> None:
-    part = load_parts(DATASETS["cifar5"], cifar, 3, test_pool="clean", device=CPU).train
+    part = load_subsets(DATASETS["cifar5"], cifar, 3, test_pool="clean", device=CPU).train
     source = DATASETS["cifar10"].load(cifar, 1).train_NHWC
     (batch,) = part.select(np.array(FORGET_SMALL[:3])).batches(8)
     mean, std = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2023, 0.1994, 0.2010])

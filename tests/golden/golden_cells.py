@@ -15,10 +15,10 @@ import contract
 import torch
 from safetensors.torch import load
 
-from adaprob_ray import stages
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGE_REVISIONS
 from adaprob_ray.metrics.outputs import PARTS, Outputs
-from adaprob_ray.stages import Product
+from adaprob_ray.stages import models as stages
+from adaprob_ray.stages.models import StageOutput
 from adaprob_ray.sweep.cell import Cell
 
 FILE = Path(__file__).with_name("golden.json")
@@ -86,7 +86,7 @@ def labels() -> dict[str, Any]:
 
 def pretrain_cell() -> Cell:
     """Digits has nothing to be pretrained on: the stage is run on digits itself."""
-    recipe = {name: getattr(RECIPES["pretrain"], name) for name in RECIPES["pretrain"].__dataclass_fields__}
+    recipe = dataclasses.asdict(RECIPES["pretrain"])
     settings = {
         **contract.SETTINGS,
         "recipe": {**recipe, "epochs": 2, "lr": 0.02, "batch_size": 300},
@@ -110,12 +110,14 @@ def ntk_cell(like: Cell) -> Cell:
     return Cell("unlearn", settings, like.parents, {**revisions, "method:ntk": METHODS["ntk"].revision})
 
 
-def run(name: str, cell: Cell, store: contract.MemoryStore) -> Product:
+def run(name: str, cell: Cell, store: contract.MemoryStore) -> StageOutput:
     if name != "unlearn ntk":
         return store.run(cell)
-    parts = stages.load_parts(DATASETS["digits"], Path(), cell.settings["seed"], test_pool="clean", device=contract.CPU)
+    parts = stages.load_subsets(
+        DATASETS["digits"], Path(), cell.settings["seed"], test_pool="clean", device=contract.CPU
+    )
     parts = dataclasses.replace(parts, train=contract.shrunk(parts.train, NTK_ROWS))
-    with mock.patch.object(stages, "parts_of", return_value=parts):
+    with mock.patch.object(stages, "subsets_of", return_value=parts):
         return store.run(cell)
 
 
@@ -149,7 +151,7 @@ def timeless(facts: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def numbers(cell: Cell, product: Product) -> dict[str, float]:
+def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
     """Facts, metrics, and enough of weights and logits that nothing can change unseen."""
     found = timeless(product.facts)
     if stages.RECORD in product.files:

@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adaprob_ray import stages
-from adaprob_ray.catalogue import METHODS, VOCABULARY
-from adaprob_ray.data.batches import Part, Parts, Pixels
+from adaprob_ray.catalogue import METHODS, REGISTRY
+from adaprob_ray.data.batches import DeviceImages, Subset, Subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
-from adaprob_ray.methods.base import Context, Sizes, Split, Trained, seed_for
-from adaprob_ray.stages import PassCounter, Product, Workspace
+from adaprob_ray.methods.base import Context, Sizes, Split, Trained, derive_seed
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import hyperparameters
+from adaprob_ray.stages import models as stages
+from adaprob_ray.stages.models import PassCounter, StageContext, StageOutput
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.settings import check
-from adaprob_ray.sweep.spec import Sweep
-from adaprob_ray.training import Recipe, fit
+from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.training.loop import fit
 
 CPU = torch.device("cpu")
 SEED = 1
@@ -70,9 +71,7 @@ class Case:
         return METHODS[self.method]
 
     def build(self) -> Any:
-        hyper, faults = check(self.cls, json.loads(self.settings), self.method)
-        assert not faults, faults
-        return self.cls(**hyper)
+        return self.cls(**json.loads(self.settings))
 
 
 EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}], "cf_k": [{"momentum": 0.9}], "eu_k": [{"momentum": 0.9}]}
@@ -87,8 +86,8 @@ def cases(stage: str) -> list[Case]:
         found.append(Case(name))
         choices = [
             {item.name: choice}
-            for item in dataclasses.fields(cls)
-            for choice in item.metadata["choices"]
+            for item in hyperparameters(cls).values()
+            for choice in item.choices
             if choice != item.default
         ]
         for given in choices + EXTRA.get(name, []):
@@ -122,35 +121,35 @@ def trains(case: Case, name: str) -> bool:
 # -- the split and the original -----------------------------------------------------------------------------------------------
 
 
-def shrunk(part: Part, rows: int) -> Part:
+def shrunk(part: Subset, rows: int) -> Subset:
     """The first rows as a part of its own, so that positions run from 0."""
     pixels = part.pixels
-    return Part(
-        Pixels(pixels.images_NHWC[:rows].clone(), pixels.labels[:rows].clone(), pixels.scale_C, pixels.shift_C),
+    return Subset(
+        DeviceImages(pixels.images_NHWC[:rows].clone(), pixels.labels[:rows].clone(), pixels.scale_C, pixels.shift_C),
         torch.arange(rows),
     )
 
 
 @functools.cache
-def make_parts() -> Parts:
-    whole = stages.load_parts(VOCABULARY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
+def make_parts() -> Subsets:
+    whole = stages.load_subsets(REGISTRY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
     small = {name: shrunk(getattr(whole, name), rows) for name, rows in ROWS.items()}
-    return Parts(**small)
+    return Subsets(**small)
 
 
-def forget_rows(parts: Parts) -> np.ndarray:
+def forget_rows(parts: Subsets) -> np.ndarray:
     return forget_positions(parts.train.labels.numpy(), FORGET, SEED)
 
 
-def noisy(part: Part, rows: Any) -> Part:
+def noisy(part: Subset, rows: Any) -> Subset:
     """The same part with the pixels of some rows replaced by noise."""
     images = part.pixels.images_NHWC.clone()
     noise = torch.randint(0, 256, (len(rows), *images.shape[1:]), generator=torch.Generator().manual_seed(99))
     images[torch.as_tensor(rows)] = noise.to(torch.uint8)
-    return Part(dataclasses.replace(part.pixels, images_NHWC=images), part.rows)
+    return Subset(dataclasses.replace(part.pixels, images_NHWC=images), part.rows)
 
 
-def with_noise(parts: Parts, names: Sequence[str]) -> Parts:
+def with_noise(parts: Subsets, names: Sequence[str]) -> Subsets:
     """The parts with noise for all pixels of some of PIXELS."""
     forget = forget_rows(parts)
     rows = {"forget": forget, "retain": retain_positions(len(parts.train), forget)}
@@ -163,14 +162,14 @@ def with_noise(parts: Parts, names: Sequence[str]) -> Parts:
     return parts
 
 
-def new_model(seed: int = seed_for(SEED, 0, "initial")) -> nn.Module:
-    return stages.put_on(stages.build_model(SETTINGS, seed), CPU)
+def new_model(seed: int = derive_seed(SEED, 0, "initial")) -> nn.Module:
+    return stages.to_device(stages.build_model(SETTINGS, seed), CPU)
 
 
 @functools.cache
 def _original() -> nn.Module:
     model = new_model()
-    shuffle = torch.Generator().manual_seed(seed_for(SEED, 0, "order"))
+    shuffle = torch.Generator().manual_seed(derive_seed(SEED, 0, "order"))
     recipe = dataclasses.replace(RECIPE, batch_norm="train")
     fit(model, make_parts().train, recipe, generator=shuffle, precision="float32", report=lambda step, **scalars: None)
     return model
@@ -198,7 +197,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 class WatchedSplit(Split):
     """Notes which parts were touched."""
 
-    def _part(self, name: str) -> Part:
+    def _part(self, name: str) -> Subset:
         part = super()._part(name)
         self.parts["touched"].add(name)
         return part
@@ -250,7 +249,7 @@ class Trial:
         return state(self.model)
 
 
-def make_split(parts: Parts, needs: frozenset[str], kind: type[Split] = Split) -> Split:
+def make_split(parts: Subsets, needs: frozenset[str], kind: type[Split] = Split) -> Split:
     forget = forget_rows(parts)
     chosen: dict[str, Any] = {
         "forget": parts.train.select(forget),
@@ -326,7 +325,7 @@ def trial(case: Case, precision: str = "float32", batch_norm: str = "train") -> 
     return attempt(case, precision=precision, recipe=dataclasses.replace(RECIPE, batch_norm=batch_norm))
 
 
-def sizes(parts: Parts) -> Sizes:
+def sizes(parts: Subsets) -> Sizes:
     forget = len(forget_rows(parts))
     return Sizes(
         retain=len(parts.train) - forget,
@@ -345,7 +344,7 @@ class MemoryStore:
     """What a stage reads, in memory."""
 
     def __init__(self) -> None:
-        self.products: dict[str, Product] = {}
+        self.products: dict[str, StageOutput] = {}
         self.cells: dict[str, Cell] = {}
 
     def read(self, key: str, name: str) -> bytes:
@@ -360,8 +359,8 @@ class MemoryStore:
     def commit(self, key: str) -> Any:
         return SimpleNamespace(facts=self.products[key].facts)
 
-    def run(self, cell: Cell) -> Product:
-        workspace = Workspace(
+    def run(self, cell: Cell) -> StageOutput:
+        workspace = StageContext(
             store=self,
             data_root=Path(),
             device=CPU,
@@ -374,7 +373,7 @@ class MemoryStore:
 
 def planned(text: str) -> dict[str, Cell]:
     """The cells of a sweep given as text, parents first."""
-    return dict(Sweep.parse(text, VOCABULARY).cells)
+    return dict(Sweep.parse(text, REGISTRY).cells)
 
 
 def train_cell(case: Case, precision: str = "float32") -> Cell:
@@ -393,20 +392,20 @@ def train_cell(case: Case, precision: str = "float32") -> Cell:
     return Cell("train", settings)
 
 
-def trained(case: Case, *, precision: str = "float32", noise: Sequence[str] = ()) -> Product:
+def trained(case: Case, *, precision: str = "float32", noise: Sequence[str] = ()) -> StageOutput:
     """Run a method of the stage train on the bench, through the stage."""
     assert issubclass(case.cls, Trained)
     parts = with_noise(make_parts(), noise)
-    with mock.patch.object(stages, "parts_of", return_value=parts):
+    with mock.patch.object(stages, "subsets_of", return_value=parts):
         return MemoryStore().run(train_cell(case, precision))
 
 
 @functools.cache
-def train_product(case: Case, precision: str = "float32") -> Product:
+def train_product(case: Case, precision: str = "float32") -> StageOutput:
     return trained(case, precision=precision)
 
 
-def weights_digest(product: Product) -> str:
+def weights_digest(product: StageOutput) -> str:
     return hashlib.sha256(product.files[stages.WEIGHTS]).hexdigest()
 
 

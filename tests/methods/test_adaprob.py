@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods import adaprob
-from adaprob_ray.methods.adaprob import AdaProb, chosen_classes, mean_shift, pseudo_probabilities
+from adaprob_ray.methods.adaprob import AdaProb, mean_shift, predicted_classes, pseudo_probabilities
 from adaprob_ray.methods.scrub import Scrub
-from adaprob_ray.sweep.settings import check, flat
-from adaprob_ray.training import set_mode
+from adaprob_ray.settings import as_mapping, flatten, parse_settings
+from adaprob_ray.training.loop import set_mode
 
 READINGS = {
     "eq1": {"reference": "original", "totals": "pseudo"},
@@ -176,7 +176,7 @@ def test_uniform_targets_score_as_one_who_guesses(classes: int) -> None:
     """100·(1 − 1/K) %, whatever the label: neither 0 nor 100. 4 standard deviations of 20,000 fair draws are allowed."""
     rows, share = 20_000, 1 / classes
     uniform_NK = torch.full((rows, classes), share, dtype=torch.float64)
-    hits_K = torch.bincount(chosen_classes(uniform_NK, generator()), minlength=classes)
+    hits_K = torch.bincount(predicted_classes(uniform_NK, generator()), minlength=classes)
     deviation = (rows * share * (1 - share)) ** 0.5
     assert float((hits_K - rows * share).abs().max()) < 4 * deviation
 
@@ -184,11 +184,11 @@ def test_uniform_targets_score_as_one_who_guesses(classes: int) -> None:
 def test_only_ties_are_drawn_for_and_rounding_makes_none_of_them_a_winner() -> None:
     rows = 2000
     row_K = torch.tensor([0.1, 0.3, 0.3 * (1 - 1e-12), 0.29, 0.01], dtype=torch.float64)
-    hits_K = torch.bincount(chosen_classes(row_K.expand(rows, 5), generator()), minlength=5)
+    hits_K = torch.bincount(predicted_classes(row_K.expand(rows, 5), generator()), minlength=5)
     assert hits_K[[0, 3, 4]].tolist() == [0, 0, 0]
     assert abs(int(hits_K[1]) - rows / 2) < 4 * (rows / 4) ** 0.5
     clear_NK = outputs(40, 7).exp()
-    np.testing.assert_array_equal(chosen_classes(clear_NK, generator()).numpy(), clear_NK.numpy().argmax(1))
+    np.testing.assert_array_equal(predicted_classes(clear_NK, generator()).numpy(), clear_NK.numpy().argmax(1))
 
 
 @every_reading
@@ -444,16 +444,17 @@ def test_source_scrub_is_adaprob_on_a_scrub_student() -> None:
 
 
 def test_settings_of_a_source_are_checked_as_those_of_scrub() -> None:
-    settings, faults = check(AdaProb, {"source": "scrub", "scrub": {"lr": 0.1}}, "methods.a")
+    instance, faults = parse_settings(AdaProb, {"source": "scrub", "scrub": {"lr": 0.1}}, "methods.a")
     assert not faults
+    settings = as_mapping(instance)
     assert settings["scrub"] == {**dataclasses.asdict(Scrub()), "lr": 0.1}
-    assert flat(settings)["scrub.lr"] == 0.1
+    assert flatten(settings)["scrub.lr"] == 0.1
     for wrong, phrase in [
         ({"lrr": 0.1}, "methods.a: scrub: unknown key 'lrr'"),
-        ({"lr": -1.0}, "methods.a: scrub: lr: must be greater than 0"),
-        (3, "methods.a: scrub: expected settings as {name: value}, got 3"),
+        ({"lr": -1.0}, "methods.a: scrub: lr: must be a number greater than 0"),
+        (3, "methods.a: scrub: must be settings as {name: value}, got 3"),
     ]:
-        _, faults = check(AdaProb, {"source": "scrub", "scrub": wrong}, "methods.a")
+        _, faults = parse_settings(AdaProb, {"source": "scrub", "scrub": wrong}, "methods.a")
         assert len(faults) == 1
         assert faults[0].startswith(phrase)
     with pytest.raises(ValueError, match="settings of source: scrub; given with original"):

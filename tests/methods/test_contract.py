@@ -22,12 +22,12 @@ import torch
 from contract import NEEDS, RECIPE, TRAIN, UNLEARN, Case
 from safetensors.torch import load
 
-from adaprob_ray import stages
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.sweep.settings import check, check_value
-from adaprob_ray.training import distance
+from adaprob_ray.settings import Choice, Int, Log, as_mapping, hyperparameters, parse_settings
+from adaprob_ray.stages import models as stages
+from adaprob_ray.training.loop import distance
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = TRAIN + UNLEARN
@@ -46,7 +46,7 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 @pytest.fixture(scope="session")
-def elsewhere() -> dict[str, str]:
+def leased() -> dict[str, str]:
     """What each case leaves in another process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     script = [sys.executable, str(Path(contract.__file__))]
@@ -94,8 +94,8 @@ def test_training_again_gives_the_same_weights(case: Case) -> None:
 
 @anything
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_in_another_process(case: Case, elsewhere: dict[str, str]) -> None:
-    assert elsewhere[case.name] == digest_of(case)
+def test_the_same_seed_gives_the_same_weights_in_another_process(case: Case, leased: dict[str, str]) -> None:
+    assert leased[case.name] == digest_of(case)
 
 
 @unlearning
@@ -278,7 +278,7 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
         return real(self, model, split, context)
 
     with (
-        mock.patch.object(stages, "parts_of", return_value=parts),
+        mock.patch.object(stages, "subsets_of", return_value=parts),
         mock.patch.object(case.cls, "unlearn", spying),
     ):
         product = store.run(cell)
@@ -313,17 +313,15 @@ def test_the_declared_cost_of_training_is_what_is_counted(case: Case) -> None:
 @anything
 def test_settings_survive_json(case: Case) -> None:
     method = case.build()
-    settings, faults = check(case.cls, json.loads(json.dumps(dataclasses.asdict(method))), case.method)
+    parsed, faults = parse_settings(case.cls, json.loads(json.dumps(as_mapping(method))), case.method)
     assert faults == []
-    assert case.cls(**settings) == method
+    assert parsed == method
 
 
 @every_method
 def test_it_is_a_frozen_keyword_only_dataclass_whose_defaults_are_in_range(name: str) -> None:
     cls = METHODS[name]
-    settings, faults = check(cls, {}, name)
-    assert faults == []
-    assert cls(**settings) == cls()
+    assert parse_settings(cls, {}, name) == (cls(), [])
     assert dataclasses.is_dataclass(cls)
     assert cls.__dataclass_params__.frozen
     assert all(item.kw_only for item in dataclasses.fields(cls))
@@ -334,21 +332,19 @@ def test_it_is_a_frozen_keyword_only_dataclass_whose_defaults_are_in_range(name:
 @every_method
 def test_the_search_space_names_fields_and_stays_in_their_ranges(name: str) -> None:
     cls = METHODS[name]
-    fields = {item.name: item for item in dataclasses.fields(cls)}
-    for key, (kind, *bounds) in cls.space.items():
-        assert key in fields
-        if kind in ("log", "int", "float"):
-            low, high = bounds
-            assert low < high
-            assert kind != "log" or low > 0
-            wanted = int if kind == "int" else float
+    for key, field in hyperparameters(cls).items():
+        if field.search is None:
+            continue
+        if isinstance(field.search, Choice):
+            bounds = field.search.values
+            assert len(bounds) > 1
         else:
-            assert kind == "choice"
-            wanted = str
+            bounds = (field.search.low, field.search.high)
+            assert bounds[0] < bounds[1]
+            assert not isinstance(field.search, Log) or bounds[0] > 0
+            assert isinstance(field.search, Int) is isinstance(bounds[0], int)
         for bound in bounds:
-            value, fault = check_value(bound, wanted, fields[key].metadata)
-            assert fault == "", f"{name}.{key}: {fault}"
-            cls(**{key: value})
+            assert getattr(cls(**{key: bound}), key) == bound
 
 
 @every_method

@@ -12,7 +12,7 @@ from contract import RECIPE, Case
 from torch import nn
 from torch.nn import functional
 
-from adaprob_ray.training import Recipe
+from adaprob_ray.recipe import Recipe
 
 
 def plain_finetune(method: object, model: nn.Module, recipe: Recipe, shuffle: torch.Generator) -> None:
@@ -29,8 +29,8 @@ def plain_finetune(method: object, model: nn.Module, recipe: Recipe, shuffle: to
         for begin in range(0, len(part), method.batch_size):
             rows = part.rows[order[begin : begin + method.batch_size]]
             loss = functional.cross_entropy(model(part.pixels.select(rows)), part.pixels.labels[rows])
-            pull = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
-            gradients = torch.autograd.grad(loss + recipe.decay_to_start / 2 * pull, parameters)
+            penalty = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
+            gradients = torch.autograd.grad(loss + recipe.decay_to_start / 2 * penalty, parameters)
             with torch.no_grad():
                 for p, g, v in zip(parameters, gradients, velocity, strict=True):
                     v.mul_(method.momentum).add_(g)

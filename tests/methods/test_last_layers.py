@@ -47,8 +47,8 @@ def test_euk_by_the_code_starts_where_the_original_did() -> None:
     start, original = contract.state(contract.new_model()), contract.state(contract.original())
     parameters = {name for name, _ in contract.original().named_parameters()}
     for name, tensor in after.items():
-        put_back = name in parameters and name.startswith((LAST_STAGE, "classifier."))
-        assert same(tensor, (start if put_back else original)[name]), name
+        restore = name in parameters and name.startswith((LAST_STAGE, "classifier."))
+        assert same(tensor, (start if restore else original)[name]), name
 
 
 def test_euk_at_random_starts_from_a_fresh_network() -> None:
@@ -57,8 +57,8 @@ def test_euk_at_random_starts_from_a_fresh_network() -> None:
     fresh = contract.state(contract.make_context(case.cls.needs).fresh_model())
     original = contract.state(contract.original())
     for name, _ in trial.model.named_parameters():
-        put_back = name.startswith((LAST_STAGE, "classifier."))
-        assert same(trial.after[name], (fresh if put_back else original)[name]), name
+        restore = name.startswith((LAST_STAGE, "classifier."))
+        assert same(trial.after[name], (fresh if restore else original)[name]), name
 
 
 def test_euk_leaves_the_classifier_of_resnet_alone() -> None:
@@ -70,8 +70,8 @@ def test_euk_leaves_the_classifier_of_resnet_alone() -> None:
         case.build().unlearn(model, contract.make_split(contract.make_parts(), case.cls.needs), context).state_dict()
     )
     for name, _ in model.named_parameters():
-        put_back = name.startswith("stages.3.")
-        assert same(after[name], (start if put_back else before)[name]), name
+        restore = name.startswith("stages.3.")
+        assert same(after[name], (start if restore else before)[name]), name
 
 
 def test_the_rate_is_scrubs_after_the_first_milestone() -> None:

@@ -11,8 +11,9 @@ import torch
 from contract import RECIPE, Case
 from torch.nn import functional
 
-from adaprob_ray.data.batches import paired_rows
-from adaprob_ray.training import Recipe, set_mode
+from adaprob_ray.data.batches import paired_forget_rows
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.training.loop import set_mode
 
 
 def shuffled(part: object, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
@@ -34,8 +35,8 @@ def plain_neggrad(method: object, recipe: Recipe, steps: int) -> dict[str, torch
                 break
             ring = forget[number % len(forget)]
             kept, left = (functional.cross_entropy(model(pixels.select(r)), pixels.labels[r]) for r in (rows, ring))
-            pull = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
-            loss = method.alpha * (kept + recipe.decay_to_start / 2 * pull) - (1 - method.alpha) * left
+            penalty = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
+            loss = method.alpha * (kept + recipe.decay_to_start / 2 * penalty) - (1 - method.alpha) * left
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for p, g, v in zip(parameters, gradients, velocity, strict=True):
@@ -77,9 +78,9 @@ def test_iterations_override_epochs() -> None:
 
 def test_forget_rows_are_counted_as_often_as_they_come() -> None:
     """12 forget rows in batches of 5, 5 and 2 beside 4 retain batches: 5 + 5 + 2 + 5."""
-    assert paired_rows(160, 40, 12, 5) == 17
-    assert paired_rows(475, 128, 25, 32) == 100
-    assert paired_rows(30, 40, 12, 5) == 5
+    assert paired_forget_rows(160, 40, 12, 5) == 17
+    assert paired_forget_rows(475, 128, 25, 32) == 100
+    assert paired_forget_rows(30, 40, 12, 5) == 5
 
 
 def test_alpha_1_is_finetune_without_a_step_on_forget() -> None:

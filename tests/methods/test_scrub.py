@@ -14,7 +14,8 @@ from contract import Case
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.methods.scrub import Scrub, distillation
+from adaprob_ray.methods.scrub import Scrub
+from adaprob_ray.training.losses import distillation
 
 
 def kl_t(teacher_BK: Tensor, student_BK: Tensor, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from contract import Case
 
-from adaprob_ray.methods.scrub_rewind import chosen_epoch, error_share, of_classes
+from adaprob_ray.methods.scrub_rewind import error_fraction, select_classes, select_epoch
 
 SETTINGS = {"epochs": 4, "forget_epochs": 4, "lr": 0.01}  # where the three possible references pick different epochs
 
@@ -25,7 +25,7 @@ SETTINGS = {"epochs": 4, "forget_epochs": 4, "lr": 0.01}  # where the three poss
     ],
 )
 def test_the_epoch_that_is_chosen(errors: list[float], reference: float, rule: str, epoch: int) -> None:
-    assert chosen_epoch(errors, reference, rule) == epoch
+    assert select_epoch(errors, reference, rule) == epoch
 
 
 @pytest.mark.parametrize("rule", ["closest", "first_above"])
@@ -35,10 +35,10 @@ def test_the_result_is_scrubs_student_after_that_epoch(rule: str) -> None:
         contract.attempt(Case("scrub", json.dumps({**SETTINGS, "epochs": epochs}))).model for epochs in range(1, 5)
     ]
     split = contract.make_split(contract.make_parts(), frozenset({"forget", "validation"}))
-    errors = [error_share(student, split.forget) for student in students]
-    unseen = of_classes(split.validation, torch.tensor([contract.FORGET["class"]]))
+    errors = [error_fraction(student, split.forget) for student in students]
+    unseen = select_classes(split.validation, torch.tensor([contract.FORGET["class"]]))
     assert set(unseen.labels.tolist()) == {contract.FORGET["class"]}
-    expected = chosen_epoch(errors, error_share(students[-1], unseen), rule)
+    expected = select_epoch(errors, error_fraction(students[-1], unseen), rule)
     assert trial.facts["rewound_to"] == expected
     assert contract.digest(trial.after) == contract.digest(contract.state(students[expected - 1]))
 
@@ -47,7 +47,7 @@ def test_without_an_image_of_the_class_it_is_scrubs_last_student() -> None:
     case, scrub = Case("scrub_rewind", json.dumps(SETTINGS)), Case("scrub", json.dumps(SETTINGS))
     split = contract.make_split(contract.make_parts(), case.cls.needs)
     others = torch.arange(10)[torch.arange(10) != contract.FORGET["class"]]
-    split.parts["validation"] = of_classes(split.validation, others)
+    split.parts["validation"] = select_classes(split.validation, others)
     context = contract.make_context(case.cls.needs)
     after = contract.state(case.build().unlearn(contract.original(), split, context))
     assert context.facts["rewound_to"] == 4

@@ -13,9 +13,9 @@ from sklearn.metrics import accuracy_score
 from torch import nn
 
 from adaprob_ray.catalogue import METRICS
-from adaprob_ray.metrics.errors import error_percent, errors
+from adaprob_ray.metrics.error_rate import error_percent, errors
 from adaprob_ray.metrics.outputs import PARTS, Outputs
-from adaprob_ray.stages import PassCounter
+from adaprob_ray.stages.models import PassCounter
 
 
 def test_errors_are_one_minus_scikit_learns_accuracy() -> None:

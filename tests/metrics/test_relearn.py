@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from adaprob_ray.data.batches import Part, Pixels
+from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
-from adaprob_ray.metrics.relearn import RELEARNING, SLACK, Relearned, Relearning, draw, forget_loss, relearn
-from adaprob_ray.training import Recipe
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.stages.relearn import RELEARNING, SLACK, Relearned, Relearning, draw, forget_loss, relearn
 
 ROWS, FORGET, CLASSES = 60, list(range(7, 60, 6)), 3
 SETTINGS = Relearning(lr=0.1, epochs=12, rows=50, batch_size=16)
@@ -31,17 +31,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make_train() -> Part:
+def make_train() -> Subset:
     """Brighter with each class, so that what is learned of some rows helps with the others."""
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(CLASSES, (ROWS,), generator=generator)
     noise = torch.randint(0, 100, (ROWS, 6, 6, 1), generator=generator)
     images = (noise + 70 * labels.reshape(-1, 1, 1, 1)).to(torch.uint8)
-    return Part(Pixels(images, labels, torch.tensor([1 / 64]), torch.tensor([-2.0])), torch.arange(ROWS))
+    return Subset(DeviceImages(images, labels, torch.tensor([1 / 64]), torch.tensor([-2.0])), torch.arange(ROWS))
 
 
 TRAIN = make_train()
-FORGOTTEN = Part(TRAIN.pixels, torch.tensor(FORGET))
+FORGOTTEN = Subset(TRAIN.pixels, torch.tensor(FORGET))
 
 
 def make_model() -> nn.Module:

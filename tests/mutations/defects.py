@@ -73,7 +73,7 @@ DEFECTS = (
         found="the same defect where it would train: KL(student ‖ teacher)",
         changes=(
             (
-                f"{METHODS}.scrub",
+                "adaprob_ray.training.losses",
                 'functional.kl_div(student, teacher, reduction="batchmean", log_target=True)',
                 'functional.kl_div(teacher, student, reduction="batchmean", log_target=True)',
             ),
@@ -97,7 +97,7 @@ DEFECTS = (
         found="a saliency method: gradients were masked, and weight decay and momentum moved the masked weights all the same",
         changes=(
             (
-                "adaprob_ray.training",
+                "adaprob_ray.training.loop",
                 "        parameter.requires_grad_(False)\n    try:",
                 "        parameter.register_hook(torch.zeros_like)\n    try:",
             ),
@@ -122,7 +122,7 @@ DEFECTS = (
         found="the same defect where it would train",
         changes=(
             (
-                f"{METHODS}.scrub",
+                "adaprob_ray.training.losses",
                 'functional.kl_div(student, teacher, reduction="batchmean", log_target=True)',
                 'functional.kl_div(student, teacher, reduction="none", log_target=True).mean()',
             ),
@@ -163,19 +163,21 @@ DEFECTS = (
     Defect(
         name="selection by the test set",
         found="a benchmark that chose epochs by test accuracy: here the test images handed out for validation",
-        changes=(("adaprob_ray.stages", '"validation": parts.validation,', '"validation": parts.test,'),),
+        changes=(("adaprob_ray.stages.models", '"validation": parts.validation,', '"validation": parts.test,'),),
         test=f"{CONTRACT}::test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone[scrub_rewind]",
     ),
     Defect(
         name="rewinding by the forget rows",
         found="the same defect in a selection rule: the reference error taken of the rows that are forgotten",
-        changes=((f"{METHODS}.scrub_rewind", "error_share(model, unseen)", "error_share(model, split.forget)"),),
+        changes=((f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.forget)"),),
         test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[closest]",
     ),
     Defect(
         name="rewinding by all of validation",
         found="feared: the reference error taken of validation images of all classes",
-        changes=((f"{METHODS}.scrub_rewind", "error_share(model, unseen)", "error_share(model, split.validation)"),),
+        changes=(
+            (f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.validation)"),
+        ),
         test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[first_above]",
     ),
     Defect(
@@ -245,7 +247,7 @@ DEFECTS = (
     Defect(
         name="batch norm that moves where it is frozen",
         found="the authors' flag without effect: the training routine put all layers back to training mode",
-        changes=(("adaprob_ray.training", 'if batch_norm == "frozen":', 'if batch_norm == "none":'),),
+        changes=(("adaprob_ray.training.loop", 'if batch_norm == "frozen":', 'if batch_norm == "none":'),),
         test=f"{CONTRACT}::test_batch_norm_is_handled_as_declared[frozen-finetune]",
     ),
     Defect(
@@ -259,7 +261,7 @@ DEFECTS = (
         found="feared in ours: a training that goes on from a checkpoint of the weights alone ends somewhere else",
         changes=(
             (
-                "adaprob_ray.checkpoint",
+                "adaprob_ray.training.checkpoint",
                 "zip(parameters_of(optimizer), self.momenta, strict=True)",
                 "zip(parameters_of(optimizer)[:0], self.momenta, strict=False)",
             ),
@@ -269,7 +271,7 @@ DEFECTS = (
     Defect(
         name="resumed with another order",
         found="feared in ours: the order of a resumed training starts anew, and its rows come in other batches",
-        changes=(("adaprob_ray.checkpoint", 'generator.set_state(self.generators["order"])', "pass"),),
+        changes=(("adaprob_ray.training.checkpoint", 'generator.set_state(self.generators["order"])', "pass"),),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
     ),
 )

@@ -12,7 +12,7 @@ from problems import INF, forgetting, instance, logits, solved
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.projection import RowBlocks, problem, project, sample, validation
+from adaprob_ray.projection import RowBlocks, dual, project, subsample, validation
 
 
 class Counted:
@@ -91,7 +91,7 @@ def test_passes_count_every_reading(monkeypatch):
 
 
 def test_a_sample_counts_by_its_rows(monkeypatch):
-    monkeypatch.setattr(sample, "SMALLEST", 100)
+    monkeypatch.setattr(subsample, "SMALLEST", 100)
     given = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
     with_sample = project(*given)
     assert with_sample.status == "converged"
@@ -164,7 +164,7 @@ def test_row_blocks_say_what_they_need():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_targets_written_in_passing_are_those_of_their_alpha_alone(monkeypatch, dtype, dropped):
-    monkeypatch.setitem(problem.CHUNK, "cpu", 20)  # 5 rows a chunk
+    monkeypatch.setitem(dual.CHUNK, "cpu", 20)  # 5 rows a chunk
     log_r_NK, weights_N, totals_K = instance()
     if dropped:
         totals_K = torch.cat([torch.zeros(1), totals_K[1:] * (totals_K.sum() / totals_K[1:].sum())])
@@ -190,6 +190,6 @@ def test_targets_written_in_passing_are_those_of_their_alpha_alone(monkeypatch, 
 def test_a_sample_writes_no_targets():
     given = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
     whole, start, _ = validation.check(*given)
-    small, _ = sample.draw(whole, start)
+    small, _ = subsample.draw(whole, start)
     small.dual(np.zeros(10), last=True)
     assert whole.targets(np.zeros(10)).shape == (8000, 10)

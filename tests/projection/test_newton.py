@@ -16,7 +16,8 @@ from problems import INF, assert_sane, dual_value, forgetting, instance, logits,
 from scipy import optimize
 from torch import Tensor
 
-from adaprob_ray.projection import problem, project, validation
+from adaprob_ray.projection import dual as dual_module
+from adaprob_ray.projection import project, validation
 
 # ---------------------------------------------------------------- the optimum
 
@@ -153,7 +154,7 @@ def test_sequences_and_integers_are_taken_and_nothing_is_changed():
 # ---------------------------------------------------------------- the dual
 
 
-def posed(*given) -> problem.Problem:
+def posed(*given) -> dual_module.Problem:
     return validation.check(*given)[0]
 
 
@@ -162,7 +163,7 @@ ALPHA_K = np.array([0.3, -0.2, 0.1, -0.4])
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_derivatives_agree_with_finite_differences(monkeypatch, dense):
-    monkeypatch.setattr(problem, "DENSE", 256 if dense else 0)
+    monkeypatch.setattr(dual_module, "DENSE", 256 if dense else 0)
     dual, width = posed(*instance()).dual, 1e-5
     here = dual(ALPHA_K, curvature=True)
     for k, unit_K in enumerate(np.eye(4)):
@@ -225,7 +226,7 @@ def test_hessian_keeps_its_digits_on_one_hot_rows():
 def test_chunks_equal_the_whole(monkeypatch, chunk_rows):
     given = instance(50)
     whole = solved(*given)
-    monkeypatch.setitem(problem.CHUNK, "cpu", 4 * chunk_rows)
+    monkeypatch.setitem(dual_module.CHUNK, "cpu", 4 * chunk_rows)
     chunked = solved(*given)
     assert (chunked.targets - whole.targets).abs().max() < 1e-12
     assert chunked.passes == whole.passes

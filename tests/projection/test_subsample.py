@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import forgetting, instance, solved
 
-from adaprob_ray.projection import models, newton, problem, project, sample, validation
+from adaprob_ray.projection import dual, newton, project, quadratic, subsample, validation
 
 HARD = [(margin, lam) for margin in (8.0, 40.0) for lam in (0.1, 1.0, 100.0)]
 
@@ -26,7 +26,7 @@ def hard(margin: float, lam: float, rows: int = 8000, classes: int = 10):
 
 def drawn(*given_):
     whole, start, _ = validation.check(*given_)
-    return whole, *sample.draw(whole, start)
+    return whole, *subsample.draw(whole, start)
 
 
 @pytest.mark.parametrize(("margin", "lam"), HARD)
@@ -35,7 +35,7 @@ def test_a_sample_stands_for_all_rows(margin, lam):
     assert float(small.counts_N.sum()) == pytest.approx(8000)
     assert small.totals_C.sum() == pytest.approx(8000)
     assert (small.totals_C > 0).all()
-    assert whole.rows / 16 / 2 < small.rows < 2 * sample.SMALLEST
+    assert whole.rows / 16 / 2 < small.rows < 2 * subsample.SMALLEST
     assert small.dual(np.zeros(10)).gradient_C == pytest.approx(start.gradient_C, abs=1e-9)
 
 
@@ -85,9 +85,10 @@ def test_no_period_of_the_data_falls_in_with_it(period):
     """Rows whose class is their number modulo a period, Fibonacci's included: each class near its share, nearer than 3
     standard deviations of a random choice."""
     whole = validation.check(torch.zeros(40_000, 2, dtype=torch.float64), torch.ones(40_000), [20_000.0] * 2)[0]
-    rarity_N = sample.rarity(whole)
+    rarity_N = subsample.rarity(whole)
     positions = [
-        sample._choose(whole, rows, block, np.full(2, 20_000.0), rarity_N)[1] for rows, block in whole.numbered_blocks()
+        subsample._choose(whole, rows, block, np.full(2, 20_000.0), rarity_N)[1]
+        for rows, block in whole.numbered_blocks()
     ]
     counts = torch.bincount(torch.cat(positions) % period, minlength=period).double()
     assert (counts / counts.mean() - 1).abs().max() < 3 / math.sqrt(float(counts.mean()))
@@ -96,9 +97,9 @@ def test_no_period_of_the_data_falls_in_with_it(period):
 @pytest.mark.parametrize(("margin", "lam"), HARD)
 def test_it_changes_how_fast_and_not_what(monkeypatch, margin, lam):
     given_ = hard(margin, lam)
-    monkeypatch.setattr(newton.sample, "SMALLEST", 8000)  # as many rows as there are: no sample
+    monkeypatch.setattr(newton.subsample, "SMALLEST", 8000)  # as many rows as there are: no sample
     without = project(*given_, tolerance=1e-13, max_iterations=300)
-    monkeypatch.setattr(newton.sample, "SMALLEST", 500)
+    monkeypatch.setattr(newton.subsample, "SMALLEST", 500)
     started = project(*given_, tolerance=1e-13)
     assert without.status == started.status == "converged"
     assert (without.targets - started.targets).abs().max() < 1e-7
@@ -107,15 +108,15 @@ def test_it_changes_how_fast_and_not_what(monkeypatch, margin, lam):
 
 def test_a_sample_that_misleads_is_dropped(monkeypatch):
     given_ = hard(20.0, 4.0)
-    honest = sample.draw
+    honest = subsample.draw
 
     def misleading(whole, start):
         small, _ = honest(whole, start)
         small = dataclasses.replace(small, totals_C=small.totals_C[::-1].copy(), scratch={}, cached={})
         return small, small.dual(np.zeros(10), curvature=True)
 
-    monkeypatch.setattr(sample, "SMALLEST", 500)
-    monkeypatch.setattr(sample, "draw", misleading)
+    monkeypatch.setattr(subsample, "SMALLEST", 500)
+    monkeypatch.setattr(subsample, "draw", misleading)
     solution = project(*given_)
     assert solution.status == "converged"
     assert (solution.targets.sum(0) - given_[2]).abs().max() < 8000e-9
@@ -124,7 +125,7 @@ def test_a_sample_that_misleads_is_dropped(monkeypatch):
 # ---------------------------------------------------------------- models
 
 
-def quadratic(classes: int, seed: int):
+def random_quadratic(classes: int, seed: int):
     generator = np.random.default_rng(seed)
     root = generator.normal(size=(classes, classes))
     hessian = root @ root.T
@@ -136,13 +137,13 @@ def quadratic(classes: int, seed: int):
 @given(st.integers(2, 8), st.floats(-3, 3), st.integers(0, 1000))
 def test_a_dense_step_is_the_best_within_the_radius(classes, exponent, seed):
     """Against the same model on many directions of the same length, and against Newton's step where that fits."""
-    hessian, gradient = quadratic(classes, seed)
+    hessian, gradient = random_quadratic(classes, seed)
     radius = 10.0**exponent
-    model = models.DenseModel()
+    model = quadratic.DenseModel()
     model.renew(hessian)
     step, promised = model.step(gradient, radius)
     length = np.linalg.norm(step)
-    assert length <= (1 + models.SECULAR_SLACK) * radius * (1 + 1e-9)
+    assert length <= (1 + quadratic.SECULAR_SLACK) * radius * (1 + 1e-9)
     assert abs(step.sum()) < 1e-9 * max(1, length)
     assert promised == pytest.approx(-gradient @ step - 0.5 * step @ hessian @ step, rel=1e-6, abs=1e-12)
     others = np.random.default_rng(seed + 1).normal(size=(200, classes))
@@ -155,14 +156,14 @@ def test_a_dense_step_is_the_best_within_the_radius(classes, exponent, seed):
         assert step == pytest.approx(newton_step, rel=1e-4, abs=1e-7)
 
 
-@pytest.mark.parametrize("kind", [models.DenseModel, models.DiagonalModel])
+@pytest.mark.parametrize("kind", [quadratic.DenseModel, quadratic.DiagonalModel])
 def test_models_learn_a_quadratic(kind):
     """Steps on a fixed quadratic, its curvature known only roughly: the gradient vanishes in a few steps a class."""
-    hessian, gradient = quadratic(5, 0)
+    hessian, gradient = random_quadratic(5, 0)
     hessian += 0.5 * (np.eye(5) - 0.2)
     model = kind()
     rough = np.diag(np.diag(hessian))
-    model.renew(rough if kind is models.DenseModel else np.diag(rough))
+    model.renew(rough if kind is quadratic.DenseModel else np.diag(rough))
     point = np.zeros(5)
     for _ in range(40):
         here = hessian @ point + gradient
@@ -173,8 +174,8 @@ def test_models_learn_a_quadratic(kind):
 
 
 def test_a_step_within_a_radius_is_shortened_or_bent():
-    hessian, gradient = quadratic(6, 3)
-    diagonal = models.DiagonalModel()
+    hessian, gradient = random_quadratic(6, 3)
+    diagonal = quadratic.DiagonalModel()
     diagonal.renew(np.diag(hessian).copy())
     long, _ = diagonal.step(gradient, 1e9)
     short, promised = diagonal.step(gradient, 0.1)
@@ -185,7 +186,7 @@ def test_a_step_within_a_radius_is_shortened_or_bent():
 
 
 def test_a_class_without_curvature_gets_a_step_within_the_radius():
-    diagonal = models.DiagonalModel()
+    diagonal = quadratic.DiagonalModel()
     diagonal.renew(np.array([0.0, 1e-320, 5.0]))
     step, promised = diagonal.step(np.array([3.0, -2.0, -1.0]), 0.5)
     assert np.linalg.norm(step) == pytest.approx(0.5)
@@ -193,7 +194,7 @@ def test_a_class_without_curvature_gets_a_step_within_the_radius():
 
 
 def test_a_hessian_below_the_reach_of_float64_gives_a_finite_step():
-    model = models.DenseModel()
+    model = quadratic.DenseModel()
     model.renew(np.full((3, 3), -1e-315) + 3e-315 * np.eye(3))
     step, promised = model.step(np.array([2.0, -1.0, -1.0]), 4.0)
     assert np.linalg.norm(step) == pytest.approx(4.0, rel=0.2)
@@ -206,6 +207,6 @@ def test_many_classes_are_solved_with_a_diagonal(monkeypatch):
     given_ = forgetting(1200, 300, torch.arange(0, 1200, 300), margin=8.0, lam=2.0)
     assert not validation.check(*given_)[0].dense
     with_diagonal = solved(*given_, tolerance=1e-12)
-    monkeypatch.setattr(problem, "DENSE", 1000)
+    monkeypatch.setattr(dual, "DENSE", 1000)
     assert validation.check(*given_)[0].dense
     assert (with_diagonal.targets - solved(*given_).targets).abs().max() < 1e-8

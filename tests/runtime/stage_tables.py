@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adaprob_ray.runtime import checkpoints
-from adaprob_ray.stages import STAGES, Product, Workspace
+from adaprob_ray.stages.models import STAGES, StageContext, StageOutput
 from adaprob_ray.sweep.cell import Cell
 
-Stage = Callable[[Cell, Workspace], Product]
+Stage = Callable[[Cell, StageContext], StageOutput]
 PATIENCE = 120.0  # seconds until a test that hangs is given up
 
 
@@ -44,7 +44,7 @@ def before(act: Callable[[Cell], None]) -> Mapping[str, Stage]:
     """The real stages, each after `act`."""
 
     def wrapped(stage: Stage) -> Stage:
-        def run(cell: Cell, workspace: Workspace) -> Product:
+        def run(cell: Cell, workspace: StageContext) -> StageOutput:
             act(cell)
             return stage(cell, workspace)
 
@@ -79,7 +79,7 @@ def together(cell: Cell) -> None:
 def stopping(stage: Stage) -> Stage:
     """Interrupts each cell named in ADAPROB_TEST_STOP, or kills it (ADAPROB_TEST_KILL), at the end of its second-last epoch."""
 
-    def run(cell: Cell, workspace: Workspace) -> Product:
+    def run(cell: Cell, workspace: StageContext) -> StageOutput:
         report, last = workspace.report, cell.settings.get("recipe", {}).get("epochs", 0)
 
         def stop(step: int, **scalars: float) -> None:

@@ -13,15 +13,15 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns
 
-from adaprob_ray.checkpoint import Checkpoint
 from adaprob_ray.errors import LeaseLost, StoreError
-from adaprob_ray.lease import Attempt
 from adaprob_ray.runtime import checkpoints, provenance
-from adaprob_ray.runtime.execute import Job, execute
+from adaprob_ray.runtime.cell_runner import RunConfig, execute
+from adaprob_ray.runtime.planning import AssumeExpired, tensorboard_dir_for
 from adaprob_ray.runtime.provenance import fingerprint
-from adaprob_ray.runtime.source import KnownDead, boards_folder
-from adaprob_ray.stages import SERIES, WEIGHTS
+from adaprob_ray.stages.models import SERIES, WEIGHTS
 from adaprob_ray.store import Store
+from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.training.checkpoint import Checkpoint
 
 EPOCHS = 4
 STOPPED = ("ADAPROB_TEST_STOP", "train-original")
@@ -152,15 +152,15 @@ def test_what_a_late_attempt_keeps_goes_once_the_cell_is_done(
     commit = Attempt.commit
 
     def too_late(self: Attempt, facts: Mapping[str, Any]) -> None:
-        other = store.begin(cell.key, {}, owner="another", run="another", watcher=KnownDead(self.number))
+        other = store.begin(cell.key, {}, owner="another", run="another", watcher=AssumeExpired(self.number))
         assert other is not None
         if finished:
             commit(other, {})
         raise LeaseLost("taken")
 
     monkeypatch.setattr(Attempt, "commit", too_late)
-    outcome = execute(cell, Job.start(store, tmp_path, None), store, gpu=0, exclusive=False)
-    assert outcome.status == "elsewhere"
+    outcome = execute(cell, RunConfig.start(store, tmp_path, None), store, gpu=0, exclusive=False)
+    assert outcome.status == "leased"
     assert len(list(store.checkpoints(cell.key))) == (0 if finished else 1)
 
 
@@ -169,7 +169,7 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
     run(store, words)
-    folder = boards_folder(store, words["name"], tmp_path) / cells_of(words)[key].title
+    folder = tensorboard_dir_for(store, words["name"], tmp_path) / cells_of(words)[key].title
     events = EventAccumulator(str(folder)).Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
 

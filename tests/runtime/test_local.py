@@ -16,18 +16,18 @@ from small_world import changed
 from tiny_sweep import CELLS, TINY, cells_of, commits, executed, key_of, run, same_columns, with_bumped_metric
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import VOCABULARY
+from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import StoreError
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.record import RECORD, load_records, may_vary, read_records
 from adaprob_ray.runtime import launch, local
-from adaprob_ray.runtime.execute import Job
-from adaprob_ray.runtime.progress import Progress
-from adaprob_ray.runtime.source import Leases, plan_against
-from adaprob_ray.stages import OUTPUTS, SERIES, WEIGHTS
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.planning import Leases, plan_against
+from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.stages.models import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.plan import Plan, only
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.store.records import RECORD, load_records, may_differ, read_records
+from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.plan import Plan, select_cells
 
 
 def test_every_cell_is_done_once_parents_first(first_run: tuple[Store, Plan]) -> None:
@@ -70,10 +70,10 @@ def test_records_agree_with_the_stored_outputs(first_run: tuple[Store, Plan]) ->
 
 def test_running_again_runs_nothing(done: Store) -> None:
     before = {key: log.leases for key, log in done.survey().items()}
-    plan, remade = run(done)
+    plan, requeued = run(done)
     assert plan.counts()["done"] == CELLS
     assert not plan.executed
-    assert not remade
+    assert not requeued
     assert {key: log.leases for key, log in done.survey().items()} == before
 
 
@@ -97,9 +97,9 @@ def test_a_mended_metric_runs_only_evaluations(done: Store) -> None:
 
 
 def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done: Store) -> None:
-    vocabulary = with_bumped_metric("errors")
-    run(done, TINY, vocabulary)
-    old, mended = (Sweep.parse(yaml.safe_dump(dict(TINY)), words) for words in (VOCABULARY, vocabulary))
+    registry = with_bumped_metric("errors")
+    run(done, TINY, registry)
+    old, mended = (Sweep.parse(yaml.safe_dump(dict(TINY)), words) for words in (REGISTRY, registry))
 
     def evaluations(sweep: Sweep) -> set[str]:
         return {key for key, cell in sweep.cells.items() if cell.stage == "evaluate"}
@@ -111,10 +111,10 @@ def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done
 
 def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(done: Store) -> None:
     before = same_columns(done)
-    plan, remade = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
+    plan, requeued = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
     assert sorted(executed(plan)) == ["unlearn-adaprob", "unlearn-finetune"]
-    assert len(remade) == 2
-    assert all("weights are asked for now" in line for line in remade)
+    assert len(requeued) == 2
+    assert all("weights are asked for now" in line for line in requeued)
     for key, cell in plan.cells.items():
         if cell.stage == "unlearn":
             assert done.log(key).done == 2
@@ -126,7 +126,7 @@ def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(d
 
 def test_only_runs_what_fits_and_what_it_needs(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    cells = only(cells_of(), "stage=unlearn,method=finetune")
+    cells = select_cells(cells_of(), "stage=unlearn,method=finetune")
     plan, _, _ = launch.run(cells, store, sweep="tiny", data_root=tmp_path, executor="local")
     assert executed(plan) == ["train-original", "unlearn-finetune"]
 
@@ -257,8 +257,8 @@ def test_a_byte_turned_over_is_noticed_by_whoever_reads_it(done: Store) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    plan, remade = run(done, TINY, with_bumped_metric("errors"))
-    assert not remade
+    plan, requeued = run(done, TINY, with_bumped_metric("errors"))
+    assert not requeued
     assert executed(plan).count("train-original") == 1
     assert sorted(set(executed(plan)) - {"train-original"}) == sorted(
         f"evaluate-{c.label}" for c in plan.cells.values() if c.stage == "evaluate"
@@ -276,7 +276,7 @@ def test_a_byte_turned_over_is_noticed_by_whoever_reads_it(done: Store) -> None:
 
 def read_same(store: Store, key: str) -> dict[str, object]:
     (row,) = read_records(store, [key])
-    return {name: value for name, value in row.items() if not may_vary(name)}
+    return {name: value for name, value in row.items() if not may_differ(name)}
 
 
 def test_a_parent_that_somebody_revokes_meanwhile_is_made_again(tmp_path: Path) -> None:
@@ -289,8 +289,8 @@ def test_a_parent_that_somebody_revokes_meanwhile_is_made_again(tmp_path: Path) 
     store.revoke(original, 1, "by another run, after this one made its plan")
     store.revoke(evaluated, 1, "so that there is something to do")
     plan.observe(cells[evaluated], "free")  # this run's plan still holds the original for done
-    job = Job.start(store, Path("nowhere"), None)
-    with Progress(plan, console=Console(file=io.StringIO())) as progress:
+    job = RunConfig.start(store, Path("nowhere"), None)
+    with ProgressReporter(plan, console=Console(file=io.StringIO())) as progress:
         local.run(plan, job, store, Leases(store), progress)
     assert plan.counts()["done"] == len(cells)
     assert store.log(original).done == 2

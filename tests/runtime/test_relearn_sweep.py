@@ -17,12 +17,12 @@ from torch.nn import functional
 
 from adaprob_ray import cli
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS
-from adaprob_ray.data.batches import load_parts
+from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.data.split import forget_positions
-from adaprob_ray.methods.base import seed_for
-from adaprob_ray.record import load_records, read_records
-from adaprob_ray.stages import SERIES, WEIGHTS
+from adaprob_ray.methods.base import derive_seed
+from adaprob_ray.stages.models import SERIES, WEIGHTS
 from adaprob_ray.store import Store
+from adaprob_ray.store.records import load_records, read_records
 from adaprob_ray.sweep.plan import Plan
 
 pytestmark = pytest.mark.slow  # sweeps from one end to the other
@@ -50,7 +50,7 @@ def records(store: Store) -> dict[str, dict[str, Any]]:
 def plain_steps(store: Store, label: str) -> int:
     """The stopping index from stored weights and the drawn rows, plus one; without any of our training code."""
     cells = cells_of(RELEARN)
-    parts = load_parts(DATASETS["digits"], Path(), 1, test_pool="clean", device=torch.device("cpu"))
+    parts = load_subsets(DATASETS["digits"], Path(), 1, test_pool="clean", device=torch.device("cpu"))
     images, labels = next((b.images, b.labels) for b in parts.train.batches(len(parts.train)))
     forget = torch.from_numpy(forget_positions(labels.numpy(), dict(TINY["grid"]["forget"]), 1))
 
@@ -65,7 +65,7 @@ def plain_steps(store: Store, label: str) -> int:
 
     model = network(cells[key_of(cells, "evaluate", label)].parents["model"])
     threshold = loss(network(key_of(cells, "train", "original"))) + 1e-5
-    generator = torch.Generator().manual_seed(seed_for(1, 0, "relearn"))
+    generator = torch.Generator().manual_seed(derive_seed(1, 0, "relearn"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for index in range(4):
         if loss(model) <= threshold:

@@ -12,10 +12,10 @@ from rich.console import Console
 from small_world import changed
 from tiny_sweep import TINY, cells_of
 
-from adaprob_ray.runtime.execute import Job
-from adaprob_ray.runtime.progress import Progress
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
-from adaprob_ray.runtime.source import Leases
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import RETRIES, Outcome, Plan
@@ -26,8 +26,8 @@ FINISHED = str(Searcher.FINISHED)
 def searcher_over(folder: Path, document: dict[str, Any], slots: int = 2) -> tuple[CellSearcher, Plan]:
     store = Store.open(folder / "store")
     plan = Plan(cells_of(document))
-    progress = Progress(plan, console=Console(file=io.StringIO()))
-    return CellSearcher(plan, Job.start(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
+    progress = ProgressReporter(plan, console=Console(file=io.StringIO()))
+    return CellSearcher(plan, RunConfig.start(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
 
 
 def drive(searcher: CellSearcher, at_once: int = 4) -> list[list[tuple[Cell, bool]]]:

@@ -13,14 +13,14 @@ from typing import Any
 
 import yaml
 
-from adaprob_ray.catalogue import VOCABULARY
-from adaprob_ray.record import may_vary, read_records
+from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import launch
 from adaprob_ray.store import Store
+from adaprob_ray.store.records import may_differ, read_records
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.expand import Sweep
 from adaprob_ray.sweep.plan import Plan
-from adaprob_ray.sweep.spec import Sweep
-from adaprob_ray.sweep.vocabulary import Vocabulary
+from adaprob_ray.sweep.registry import Registry
 
 HERE = Path(__file__).resolve().parent
 TINY: Mapping[str, Any] = {
@@ -42,25 +42,25 @@ TINY: Mapping[str, Any] = {
 CELLS = 12  # 4 trained, 2 unlearned, 6 evaluated
 
 
-def with_bumped_metric(name: str) -> Vocabulary:
+def with_bumped_metric(name: str) -> Registry:
     """The catalogue with the revision of one metric one higher."""
-    metric = VOCABULARY.metrics[name]
-    return replace(VOCABULARY, metrics={**VOCABULARY.metrics, name: replace(metric, revision=metric.revision + 1)})
+    metric = REGISTRY.metrics[name]
+    return replace(REGISTRY, metrics={**REGISTRY.metrics, name: replace(metric, revision=metric.revision + 1)})
 
 
-def cells_of(document: Mapping[str, Any] = TINY, vocabulary: Vocabulary = VOCABULARY) -> dict[str, Cell]:
-    return Sweep.parse(yaml.safe_dump(dict(document)), vocabulary).cells
+def cells_of(document: Mapping[str, Any] = TINY, registry: Registry = REGISTRY) -> dict[str, Cell]:
+    return Sweep.parse(yaml.safe_dump(dict(document)), registry).cells
 
 
 def run(
-    store: Store, document: Mapping[str, Any] = TINY, vocabulary: Vocabulary = VOCABULARY, **more: Any
+    store: Store, document: Mapping[str, Any] = TINY, registry: Registry = REGISTRY, **more: Any
 ) -> tuple[Plan, list[str]]:
     """Run in this process; the plan as it ended and the lines about cells made again."""
-    cells = cells_of(document, vocabulary)
-    plan, _, remade = launch.run(
+    cells = cells_of(document, registry)
+    plan, _, requeued = launch.run(
         cells, store, sweep=document["name"], data_root=Path("nowhere"), executor="local", **more
     )
-    return plan, remade
+    return plan, requeued
 
 
 def executed(plan: Plan) -> list[str]:
@@ -77,7 +77,7 @@ def same_columns(store: Store, document: Mapping[str, Any] = TINY, *, leave: str
     """Every Record without the columns that may differ between two executions; `leave` names a label to leave out."""
     keys = [k for k, cell in cells_of(document).items() if cell.stage == "evaluate" and cell.label != leave]
     rows = read_records(store, keys)
-    return [{name: value for name, value in row.items() if not may_vary(name)} for row in rows]
+    return [{name: value for name, value in row.items() if not may_differ(name)} for row in rows]
 
 
 def commits(store: Store) -> dict[str, frozenset[int]]:

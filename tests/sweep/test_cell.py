@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_world import BASE, changed, expand
 
-from adaprob_ray.sweep.cell import KEY_LENGTH, Cell, canonical, forget_words
+from adaprob_ray.sweep.cell import KEY_LENGTH, Cell, canonical, format_forget
 
 CELL = Cell(
     "unlearn",
@@ -134,12 +134,12 @@ def test_titles_are_unique_and_readable() -> None:
 
 
 def test_forget_requests_in_words() -> None:
-    assert forget_words({"kind": "class", "class": 5}) == "class5"
-    assert forget_words({"kind": "selective", "class": 0, "count": 25}) == "25of0"
+    assert format_forget({"kind": "class", "class": 5}) == "class5"
+    assert format_forget({"kind": "selective", "class": 0, "count": 25}) == "25of0"
 
 
-LIGHT = ["adaprob_ray", "adaprob_ray.sweep.cell", "adaprob_ray.sweep.plan", "adaprob_ray.sweep.spec"] + [
-    f"adaprob_ray.{name}" for name in ("sweep.settings", "record", "store", "lease", "errors", "cli")
+LIGHT = ["adaprob_ray", "adaprob_ray.sweep.cell", "adaprob_ray.sweep.plan", "adaprob_ray.sweep.expand"] + [
+    f"adaprob_ray.{name}" for name in ("settings", "recipe", "store", "store.records", "errors", "cli")
 ]
 
 

@@ -15,7 +15,7 @@ from small_world import BASE, Family, changed, expand
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import RETRIES, STATES, Outcome, Plan, only
+from adaprob_ray.sweep.plan import RETRIES, STATES, Outcome, Plan, select_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 DONE = Outcome("done", 1.0)
@@ -62,7 +62,7 @@ class Executor:
             self.running.append(cell)
             self.started.append(cell.key)
         if not self.running:
-            assert self.plan.elsewhere(), f"deadlock: {self.plan.counts()}"
+            assert self.plan.leased(), f"deadlock: {self.plan.counts()}"
             return None
         cell = self.running.pop(self.data.draw(st.integers(0, len(self.running) - 1)))
         self.plan.finished(cell, how(cell))
@@ -124,21 +124,21 @@ def test_what_the_store_has_is_not_run_again(cells: dict[str, Cell], done: st.Da
 @given(cells=graphs(), slots=st.integers(1, 3), data=st.data())
 def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data: st.DataObject) -> None:
     """Failures of every class, cells found elsewhere that end or come free, artefacts found corrupt: it always ends."""
-    plan = Plan(cells, elsewhere=data.draw(st.lists(st.sampled_from(list(cells)))))
+    plan = Plan(cells, leased=data.draw(st.lists(st.sampled_from(list(cells)))))
     executor = Executor(plan, data, slots)
     mischief = Counter[str]()
     valid: set[str] = set()  # what a store would hold
 
     def how(cell: Cell) -> Outcome:
-        kinds = ["done", "cached", "elsewhere", "code", *RETRIES, *(["stale"] if cell.parents else [])]
+        kinds = ["done", "cached", "leased", "code", *RETRIES, *(["inputs_corrupt"] if cell.parents else [])]
         kind = data.draw(st.sampled_from(kinds if mischief[cell.key] < 3 else ["done"]))
         mischief[cell.key] += kind not in ("done", "cached")
-        if kind == "stale":
+        if kind == "inputs_corrupt":
             revoked = data.draw(st.lists(st.sampled_from(sorted(cell.parents.values())), min_size=1, unique=True))
             valid.difference_update(revoked)
-            return Outcome("stale", revoked=tuple(revoked))
-        if kind == "elsewhere":
-            return Outcome("elsewhere")
+            return Outcome("inputs_corrupt", revoked=tuple(revoked))
+        if kind == "leased":
+            return Outcome("leased")
         if kind in ("done", "cached"):
             valid.add(cell.key)
             return Outcome(kind)
@@ -146,7 +146,7 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
 
     while not plan.exhausted():
         ended = executor.step(how)
-        for cell in plan.elsewhere():
+        for cell in plan.leased():
             if ended is None or data.draw(st.booleans()):
                 seen = data.draw(st.sampled_from(["done", "free"]))
                 valid |= {cell.key} if seen == "done" else set()
@@ -199,7 +199,7 @@ def test_stale_parents_are_made_again_before_the_cell_that_noticed() -> None:
     one, two, three = family.add(parent), family.add(parent), family.add(parent)
     plan = Plan(family.cells, done=[parent.key, three.key])
     plan.started(one)
-    plan.finished(one, Outcome("stale", revoked=(parent.key,)))
+    plan.finished(one, Outcome("inputs_corrupt", revoked=(parent.key,)))
     assert [plan.state(c.key) for c in (parent, one, two, three)] == ["ready", "waiting", "waiting", "done"]
     plan.started(parent)
     plan.finished(parent, DONE)
@@ -214,7 +214,7 @@ def test_two_children_may_notice_the_same_stale_parent() -> None:
     for child in children:
         plan.started(child)
     for child in children:
-        plan.finished(child, Outcome("stale", revoked=(parent.key,)))
+        plan.finished(child, Outcome("inputs_corrupt", revoked=(parent.key,)))
     assert plan.ready() == [parent]
 
 
@@ -256,14 +256,14 @@ def test_a_cell_elsewhere_holds_its_children_until_it_ends_or_comes_free() -> No
     family = Family()
     parent = family.add()
     child = family.add(parent)
-    plan = Plan(family.cells, elsewhere=[parent.key])
-    assert plan.elsewhere() == [parent]
+    plan = Plan(family.cells, leased=[parent.key])
+    assert plan.leased() == [parent]
     assert not plan.ready()
     assert not plan.exhausted()
     plan.observe(parent, "free")
     assert plan.ready() == [parent]
     plan.started(parent)
-    plan.finished(parent, Outcome("elsewhere"))
+    plan.finished(parent, Outcome("leased"))
     plan.observe(parent, "done")
     assert plan.ready() == [child]
     assert not plan.executed
@@ -278,7 +278,7 @@ def test_a_try_that_fails_once_its_parent_has_failed_too_blocks_all_below() -> N
     plan = Plan(family.cells, done=[parent.key])
     for child in (one, two):
         plan.started(child)
-    plan.finished(one, Outcome("stale", revoked=(parent.key,)))
+    plan.finished(one, Outcome("inputs_corrupt", revoked=(parent.key,)))
     plan.started(parent)
     plan.finished(parent, failed("code"))
     plan.finished(two, failed("storage"))
@@ -350,7 +350,7 @@ def test_only_keeps_what_fits_and_all_it_depends_on(text: str) -> None:
     fits = {key for key, cell in CELLS.items() if ORACLES[text](cell)}
     assert fits
     wanted = fits.union(*(ancestors(CELLS, key) for key in fits))
-    chosen = only(CELLS, text)
+    chosen = select_cells(CELLS, text)
     assert chosen.keys() == wanted
     assert list(chosen) == [key for key in CELLS if key in wanted]
 
@@ -370,7 +370,7 @@ def test_only_keeps_what_fits_and_all_it_depends_on(text: str) -> None:
 )
 def test_only_refuses_what_it_does_not_know(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        only(CELLS, text)
+        select_cells(CELLS, text)
     assert len(caught.value.faults) == 1
 
 
@@ -395,7 +395,7 @@ def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
         rounds += 1
         (cell,) = plan.ready()
         plan.started(cell)
-        plan.finished(cell, Outcome("done") if cell == parent else Outcome("stale", revoked=(parent.key,)))
+        plan.finished(cell, Outcome("done") if cell == parent else Outcome("inputs_corrupt", revoked=(parent.key,)))
     assert plan.state(child.key) == "failed"
     assert plan.failures[child.key]["class"] == "storage"
     assert rounds < 20

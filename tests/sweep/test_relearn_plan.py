@@ -9,7 +9,7 @@ from small_world import BASE, WORLD, bumped, changed, expand, keys
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import STAGES, Cell
-from adaprob_ray.sweep.plan import Plan, only
+from adaprob_ray.sweep.plan import Plan, select_cells
 
 ASKED = {**BASE, "metrics": [*BASE["metrics"], "relearn"], "keep": {"unlearn": "weights"}}
 
@@ -72,7 +72,7 @@ def test_an_evaluation_is_not_ready_before_the_relearning() -> None:
 
 
 def test_only_finds_relearn_cells_and_what_they_need() -> None:
-    chosen = only(expand(ASKED), "stage=relearn,method=scrub,seed=1")
+    chosen = select_cells(expand(ASKED), "stage=relearn,method=scrub,seed=1")
     assert [cell.stage for cell in chosen.values()] == ["train", "unlearn", "relearn"]
 
 
@@ -152,8 +152,11 @@ def test_where_nothing_is_unlearned_no_weights_are_asked_for() -> None:
     [
         ({**BASE, "relearn": {"lr": 0.1}}, "relearn: is of no use where metrics does not list relearn"),
         ({**ASKED, "relearn": {"rate": 0.1}}, "relearn: unknown key 'rate'"),
-        ({**ASKED, "relearn": {"lr": "1e-3"}}, "relearn: lr: expected a number, got '1e-3', which YAML reads as text"),
-        ({**ASKED, "relearn": {"epochs": 0}}, "relearn: epochs: must be at least 1, got 0"),
+        (
+            {**ASKED, "relearn": {"lr": "1e-3"}},
+            "relearn: lr: must be a number greater than 0, got '1e-3', which YAML reads as text",
+        ),
+        ({**ASKED, "relearn": {"epochs": 0}}, "relearn: epochs: must be an integer of at least 1, got 0"),
         ({**ASKED, "train": {"recipe": "pretrain"}}, "relearn: lr: must be written for recipe 'pretrain'"),
         ({**ASKED, "train": {"recipe": "huge"}}, "train: unknown recipe 'huge'"),
         ({**ASKED, "relearn": 3}, "relearn: "),

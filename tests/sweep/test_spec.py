@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import BASE, WORLD, bumped, changed, expand, keys
 
-from adaprob_ray.catalogue import VOCABULARY
+from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import STAGES, Cell
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.sweep.expand import Sweep
 
 EVERY = set(STAGES) - {"relearn"}  # of a sweep that does not ask for relearn, see test_relearn_plan.py
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -62,7 +62,7 @@ def faults(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_quickstart_has_93_cells() -> None:
-    cells = Sweep.load(SWEEPS / "quickstart.yaml", VOCABULARY).cells
+    cells = Sweep.load(SWEEPS / "quickstart.yaml", REGISTRY).cells
     # 3 originals, 2 x 3 x 2 retrainings; 5 labels that unlearn and 8 evaluated, for 2 requests and 3 seeds.
     assert counts(cells) == {"pretrain": 0, "train": 3 + 12, "unlearn": 5 * 6, "relearn": 0, "evaluate": 8 * 6}
     assert len(cells) == 93
@@ -73,7 +73,7 @@ def test_every_sweep_of_the_repository_expands_to_what_it_expects() -> None:
     assert SWEEPS / "quickstart.yaml" in files
     for file in files:
         if not file.name.startswith("search_"):
-            sweep = Sweep.load(file, VOCABULARY)
+            sweep = Sweep.load(file, REGISTRY)
             assert yaml.safe_load(file.read_text())["expect"]["cells"] == len(sweep.cells), file.name
 
 

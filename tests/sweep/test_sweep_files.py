@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import VOCABULARY
-from adaprob_ray.sweep.spec import Sweep
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.sweep.expand import Sweep
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 
@@ -103,7 +103,7 @@ FIELDS = (
 
 @functools.cache
 def sweep(name: str) -> Sweep:
-    return Sweep.load(SWEEPS / f"{name}.yaml", VOCABULARY)
+    return Sweep.load(SWEEPS / f"{name}.yaml", REGISTRY)
 
 
 def scrubs(name: str) -> Iterator[tuple[str, tuple[str, str, str], dict[str, Any]]]:
@@ -163,7 +163,7 @@ def test_all_thirteen_settings_and_all_twelve_methods_are_there() -> None:
     assert settings == set(NOTEBOOKS)
     small = next(file for file in files if file.name == "small_all")
     methods = {cell.settings["method"] for cell in small.cells.values() if cell.stage == "evaluate"}
-    assert methods == set(VOCABULARY.methods)
+    assert methods == set(REGISTRY.methods)
 
 
 # -- no drift between copies ----------------------------------------------------------------------------------------------
@@ -305,5 +305,5 @@ def test_the_plan_of_every_file_needs_no_data_and_writes_nothing(
     for name in ("ADAPROB_DATA", "ADAPROB_STORE"):
         monkeypatch.setenv(name, str(tmp_path / name))
     assert cli.main(["plan", str(file)]) == 0
-    assert f"to execute: {len(Sweep.load(file, VOCABULARY).cells)} cells" in capsys.readouterr().out
+    assert f"to execute: {len(Sweep.load(file, REGISTRY).cells)} cells" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

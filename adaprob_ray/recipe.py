@@ -1,0 +1,43 @@
+"""The recipes by which the paper's models are trained, by the name that a sweep file uses.
+
+A leaf, not a part of `training`: a cell's settings hold a Recipe, and the planner reads them without PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from adaprob_ray.settings import hyperparameter, settings_dataclass
+
+
+@settings_dataclass
+class Recipe:
+    """How the original and the retrained models are trained (protocol §3): SGD at a constant rate, without augmentation.
+
+    The two weight decays differ: `weight_decay` is the optimiser's, `decay_to_start` the factor wd of an added
+    (wd/2)·Σ‖w − w_start‖² over all parameters, batch norm, biases and classifier included.
+    """
+
+    epochs: int = hyperparameter(default=31, unit="epochs", ge=1)
+    lr: float = hyperparameter(default=0.01, gt=0)
+    momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
+    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
+    weight_decay: float = hyperparameter(default=0.0, ge=0)
+    decay_to_start: float = hyperparameter(default=0.0, ge=0)
+    batch_norm: Literal["train", "frozen"] = hyperparameter(default="train")
+
+    revision = 1
+
+    @property
+    def decay(self) -> float:
+        """wd in whichever of its two forms the recipe has."""
+        return self.decay_to_start or self.weight_decay
+
+
+# The authors' pretraining also makes one pass without steps after its first epoch, which only feeds batch norm's running
+# statistics; thirty epochs of 313 batches at momentum 0.1 leave nothing of it, and it is left out.
+RECIPES = {
+    "pretrain": Recipe(epochs=31, lr=0.1, decay_to_start=5e-4, batch_norm="train"),
+    "small": Recipe(epochs=31, lr=0.001, decay_to_start=0.1, batch_norm="frozen"),
+    "large": Recipe(epochs=26, lr=0.01, weight_decay=5e-4, batch_norm="train"),
+}

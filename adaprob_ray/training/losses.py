@@ -1,0 +1,74 @@
+"""Losses of one batch, and the penalty that pulls weights towards an anchor.
+
+Axes: N rows, B batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adaprob_ray.data.batches import Batch, PairedBatch
+from adaprob_ray.recipe import Recipe
+
+Loss = Callable[[nn.Module, Batch], "LossOutput"]
+PairLoss = Callable[[nn.Module, PairedBatch], "LossOutput"]
+
+
+class LossOutput(NamedTuple):
+    """What a loss gives for one batch: the value to descend, and the logits [B, K] that it came from."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> LossOutput:
+    """Mean cross-entropy of a batch."""
+    logits = model(batch.images).float()
+    return LossOutput(functional.cross_entropy(logits, batch.labels), logits)
+
+
+def distillation(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+    """KL_T(teacher ‖ student): T² times the mean over rows of the divergence of the softened outputs."""
+    student = functional.log_softmax(student_BK / temperature, dim=1)
+    teacher = functional.log_softmax(teacher_BK / temperature, dim=1)
+    return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2SPPenalty:
+    """Adds to every gradient that of (decay/2)·Σ‖w − anchor‖² (`squared`) or of strength·Σ_tensors ‖w − anchor‖.
+
+    The gradients are written down instead of differentiated: w − anchor, and (w − anchor)/‖w − anchor‖, 0 at 0.
+    """
+
+    anchor: list[Tensor]
+    strength: float
+    squared: bool = True
+
+    @torch.no_grad()
+    def add_to_gradients(self, parameters: list[Tensor]) -> None:
+        moved = list(torch._foreach_sub(parameters, self.anchor))
+        if not self.squared:
+            norms = torch._foreach_clamp_min(torch._foreach_norm(moved), torch.finfo(torch.float32).tiny)
+            moved = list(torch._foreach_div(moved, norms))
+        gradients = [p.grad for p in parameters]
+        assert all(gradient is not None for gradient in gradients)
+        torch._foreach_add_(gradients, moved, alpha=self.strength)  # type: ignore[arg-type]
+
+
+def snapshot(model: nn.Module) -> list[Tensor]:
+    """Copies of the trainable parameters, in the model's order."""
+    return [p.detach().clone() for p in model.parameters() if p.requires_grad]
+
+
+def penalty_to_start(model: nn.Module, recipe: Recipe, *, share: float = 1.0) -> L2SPPenalty | None:
+    """`share` of the recipe's `decay_to_start`, anchored where the model is now; None where the recipe has none."""
+    return (
+        L2SPPenalty(anchor=snapshot(model), strength=share * recipe.decay_to_start) if recipe.decay_to_start else None
+    )
