@@ -1,12 +1,11 @@
-"""The contents page: every data set, architecture, recipe, method, metric and stage, by the name that a sweep file uses."""
+"""The registry: every data set, architecture, recipe, method, metric and stage, by the name that a sweep file uses."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -33,33 +32,39 @@ from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.methods.scrub_rewind import ScrubRewind
 from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.auc import membership_auc
-from adaprob_ray.metrics.cost import from_facts
 from adaprob_ray.metrics.divergence import kl_to_retrain, kl_variants
 from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.membership import membership
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
 from adaprob_ray.recipe import RECIPES
-from adaprob_ray.stages.relearn import RELEARNING
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.stages.evaluate import EVALUATE
+from adaprob_ray.stages.pretrain import PRETRAIN
+from adaprob_ray.stages.relearn import RELEARN
+from adaprob_ray.stages.train import TRAIN
+from adaprob_ray.stages.unlearn import UNLEARN
+from adaprob_ray.sweep.registry import Registry, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest` is its least scaled width."""
+    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest`: its smallest scaled width."""
 
     name: str
     narrowest: int
     build: Callable[..., nn.Module] = field(repr=False)
     revision: int = 1
 
+    @functools.cache  # noqa: B019  # a few entries that live as long as the process
+    def on_meta(self, *, classes: int, channels: int, filters: float) -> nn.Module:
+        """The network on the meta device: its layers, without memory for their weights."""
+        with torch.device("meta"):
+            return self.build(classes=classes, channels=channels, filters=filters)
 
-@functools.cache
-def parameter_count(architecture: str, classes: int, channels: int, filters: float) -> int:
-    """Trainable parameters, counted on the meta device: nothing is allocated."""
-    with torch.device("meta"):
-        model = ARCHITECTURES[architecture].build(classes=classes, channels=channels, filters=filters)
-    return sum(parameter.numel() for parameter in model.parameters())
+    def parameter_count(self, *, classes: int, channels: int, filters: float) -> int:
+        """Trainable parameters."""
+        network = self.on_meta(classes=classes, channels=channels, filters=filters)
+        return sum(parameter.numel() for parameter in network.parameters())
 
 
 DATASETS: dict[str, Dataset] = {
@@ -69,15 +74,15 @@ BUILT_IN = frozenset(DATASETS)
 
 
 def register_folders(root: Path) -> None:
-    """Let DATASETS hold the data sets that were prepared of folders under `root` (ADAPROB_DATA), and those of no other root.
+    """Register the image-folder data sets prepared under `root` (ADAPROB_DATA); unregister those of other roots.
 
-    Only manifests are read. Every command, and every process that executes cells, calls it once it knows its root. An entry
-    that is as before stays the same object, and with it what is cached for it.
+    Only manifests are read. Every command, and every process that executes cells, calls this once it knows its root. An
+    unchanged entry stays the same object, so that what is cached for it stays valid.
     """
-    found = prepared_folders(root, BUILT_IN)
-    for name in DATASETS.keys() - BUILT_IN - found.keys():
+    folders = prepared_folders(root, BUILT_IN)
+    for name in DATASETS.keys() - BUILT_IN - folders.keys():
         del DATASETS[name]
-    for name, dataset in found.items():
+    for name, dataset in folders.items():
         if name not in DATASETS or DATASETS[name].revision != dataset.revision:
             DATASETS[name] = dataset
 
@@ -105,11 +110,6 @@ METHODS: dict[str, type[Method]] = {
         AdaProb,
     )
 }
-
-
-def build_method(settings: Mapping[str, Any]) -> Any:
-    """The method of a train or unlearn cell, with its hyper-parameters."""
-    return METHODS[settings["method"]](**settings["hyper"])
 
 
 METRICS = {
@@ -154,14 +154,14 @@ METRICS = {
             ),
             compute=kl_variants,
         ),
-        Metric(name="relearn", columns=("relearn_steps",), compute=from_facts),
-        Metric(name="seconds", columns=("unlearn_seconds",), compute=from_facts),
-        Metric(name="passes", columns=("forward_examples", "backward_examples"), compute=from_facts),
-        Metric(name="distance", columns=("parameter_distance", "start_distance"), compute=from_facts),
+        Metric(name="relearn", columns=("relearn_steps",), needs=frozenset({"relearn"})),
+        Metric(name="seconds", columns=("unlearn_seconds",)),
+        Metric(name="passes", columns=("forward_examples", "backward_examples")),
+        Metric(name="distance", columns=("parameter_distance", "start_distance")),
     )
 }
 
-STAGE_REVISIONS = {"pretrain": 1, "train": 1, "unlearn": 1, "relearn": 1, "evaluate": 1}
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, EVALUATE)}
 
 REGISTRY = Registry(
     datasets=DATASETS,
@@ -169,6 +169,5 @@ REGISTRY = Registry(
     recipes=RECIPES,
     methods=METHODS,
     metrics=METRICS,
-    relearning=RELEARNING,
-    stages=STAGE_REVISIONS,
+    stages=STAGES,
 )

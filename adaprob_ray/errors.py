@@ -1,36 +1,86 @@
-"""Every error that adaprob_ray raises on purpose.
+"""Every error that adaprob_ray raises on purpose, and how a failed cell is classified and retried.
 
     AdaprobError
-    ├── InputError (also a ValueError)   what a person gave is wrong; the command line exits with 2
-    │   └── NoStore                      there is no store at the place that was given
+    ├── InputError (also a ValueError)   user input is wrong; the command line exits with 2
+    │   └── NoStore                      there is no store at the given location
     ├── StoreError                       the store could not be read or written
     │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
-    │   ├── NotDone                      a cell that is read has no committed attempt (any more)
+    │   ├── NotDone                      a cell that is read has no committed attempt, or no longer has one
     │   └── LeaseLost                    another attempt of the same cell took over
     ├── Diverged                         a loss or a weight is no longer finite
-    ├── ProjectionFailed                 the targets of AdaProb could not be found to tolerance
+    ├── ProjectionFailed                 the solver of AdaProb did not reach its tolerance
     ├── DeadlineExceeded                 a method passed its deadline
     └── UndeclaredNeed                   a method touched something that its `needs` does not name
 
-Each has a `failure_class`: the word that stands in a failed attempt's log.
+A new failure class is a line of FAILURE_CLASSES, and an error class or a line of FOREIGN_ERRORS that leads to it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-MOST_NAMES = 20  # listed in one line
+# Names listed in one message: more would hide the message itself.
+MAX_NAMES_SHOWN = 20
+# Characters of a failure's message: one line of a terminal or two; the traceback has the rest.
+MAX_MESSAGE_LENGTH = 500
+
+# How often one run tries a cell again after a failure of each class. Only what may pass by itself is retried.
+FAILURE_CLASSES: Mapping[str, int] = {
+    "code": 0,
+    "diverged": 0,
+    "timeout": 0,
+    "storage": 2,
+    "preempted": 3,
+    "out_of_memory": 1,
+}
+# Errors of other libraries, by the name of their class (so that none of them needs to be imported here).
+FOREIGN_ERRORS: Mapping[str, str] = {"OutOfMemoryError": "out_of_memory"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How one attempt of a cell failed, as the store keeps it. `at`: ISO 8601, UTC."""
+
+    failure_class: str
+    message: str
+    traceback: str = ""
+    log: str = ""
+    at: str = ""
+
+    @classmethod
+    def from_error(cls, error: BaseException) -> Failure:
+        """Classify an error; the message is one line that begins with the error's type."""
+        foreign = (FOREIGN_ERRORS[base.__name__] for base in type(error).__mro__ if base.__name__ in FOREIGN_ERRORS)
+        failure_class = error.failure_class if isinstance(error, AdaprobError) else next(foreign, "code")
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return cls(failure_class=failure_class, message=message[:MAX_MESSAGE_LENGTH])
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Failure:
+        """Read the JSON object that `document` gives; absent fields are empty."""
+        texts = {name: str(document.get(name) or "") for name in ("message", "traceback", "log", "at")}
+        return cls(failure_class=str(document.get("class") or "code"), **texts)
+
+    @property
+    def retries(self) -> int:
+        """How often one run tries the cell again."""
+        return FAILURE_CLASSES.get(self.failure_class, 0)
+
+    def __str__(self) -> str:
+        return f"{self.failure_class}: {self.message}"
 
 
 class AdaprobError(Exception):
-    """Base of all errors below."""
+    """Base of all errors below. `failure_class`: one of FAILURE_CLASSES, for a cell that ends with this error."""
 
     failure_class = "code"
 
 
 class InputError(AdaprobError, ValueError):
-    """Bad input. `faults` holds one line for each fault found; the message is those lines."""
+    """Bad input. `faults` holds one line for each fault; the message is those lines."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
@@ -38,7 +88,7 @@ class InputError(AdaprobError, ValueError):
 
 
 class NoStore(InputError):
-    """There is no store at the place that was given, and none was to be made."""
+    """There is no store at the given location, and the caller did not ask to create one."""
 
 
 class StoreError(AdaprobError):
@@ -59,7 +109,7 @@ class CorruptArtefact(StoreError):
 
 
 class NotDone(StoreError):
-    """A cell that is read has no committed attempt: it never had one, or somebody revoked it meanwhile."""
+    """A cell that is read has no committed attempt: it never had one, or another process revoked it."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"cell {key} has no committed attempt")
@@ -81,7 +131,7 @@ class ProjectionFailed(AdaprobError):
 
 
 class DeadlineExceeded(AdaprobError):
-    """A method went on past its deadline."""
+    """A method ran past its deadline."""
 
     failure_class = "timeout"
 
@@ -90,10 +140,14 @@ class UndeclaredNeed(AdaprobError):
     """A method touched something that its `needs` does not name."""
 
 
-def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
-    """One line: what was given, the nearest known name if there is one near, and all that was possible."""
-    names = sorted(known)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"unknown {what} {given!r}{hint} (known: {', '.join(names[:MOST_NAMES])}{more})"
+def unknown_name(kind: str, name: object, names: Iterable[str]) -> str:
+    """One line for a name that is not among `names`: the closest of them, and all that are possible.
+
+    >>> unknown_name("method", "scrubb", ["scrub", "fisher"])
+    "unknown method 'scrubb'; did you mean 'scrub'? (known: fisher, scrub)"
+    """
+    possible = sorted(names)
+    closest = difflib.get_close_matches(str(name), possible, n=1)
+    hint = f"; did you mean {closest[0]!r}?" if closest else ""
+    more = f" and {len(possible) - MAX_NAMES_SHOWN} more" if len(possible) > MAX_NAMES_SHOWN else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(possible[:MAX_NAMES_SHOWN])}{more})"

@@ -13,7 +13,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ from adaprob_ray import __version__
 from adaprob_ray.errors import AdaprobError, InputError, NoStore, unknown_name
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
-from adaprob_ray.sweep.plan import Plan, select_cells
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.select import select_cells
+from adaprob_ray.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     from adaprob_ray.data.dataset import Dataset
@@ -98,7 +99,7 @@ def _data_root() -> Path:
     return Path(os.environ.get("ADAPROB_DATA", "./data")).expanduser()
 
 
-def _cells(options: argparse.Namespace) -> tuple[Sweep, dict[str, Cell]]:
+def _cells(options: argparse.Namespace) -> tuple[Sweep, Mapping[str, Cell]]:
     from adaprob_ray.catalogue import REGISTRY, register_folders  # loads torch, never Ray
 
     register_folders(_data_root())
@@ -118,19 +119,21 @@ def _existing_store(location: str) -> Store | None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime.planning import plan_against
-    from adaprob_ray.stages.estimates import cell_bytes
 
     sweep, cells = _cells(options)
     plan = plan_against(cells, _existing_store(options.store))
     open_cells = [cell for key, cell in cells.items() if plan.state(key) not in ("done", "leased")]
-    size = sum(cell_bytes(cell) for cell in open_cells)
+    size = sum(REGISTRY.stages[cell.stage].artefact_bytes(cell, REGISTRY) for cell in open_cells)
     if options.json:
         states = [{"key": k, "title": c.title, "stage": c.stage, "state": plan.state(k)} for k, c in cells.items()]
         print(json.dumps({"sweep": sweep.name, "counts": plan.counts(), "bytes_to_write": size, "cells": states}))
         return DONE
     print(f"{sweep.name}: {len(cells)} cells in {options.store}")
     _print_stages(plan)
+    for line in sweep.skipped:
+        print(f"skipped: {line}")
     print(f"to execute: {len(open_cells)} cells, about {_bytes(size)} to write")
     return DONE
 
@@ -152,7 +155,7 @@ def _bytes(count: float) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from adaprob_ray.catalogue import DATASETS
+    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime.launch import run
     from adaprob_ray.runtime.planning import check_data, plan_against
 
@@ -160,11 +163,11 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep, cells = _cells(options)
     # bad input leaves nothing behind
-    check_data(cells, plan_against(cells, _existing_store(options.store)), _data_root(), DATASETS)
+    check_data(cells, plan_against(cells, _existing_store(options.store)), _data_root(), REGISTRY)
     store = Store.open(options.store)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
-    plan, tensorboard_dir, requeued = run(
+    result = run(
         cells,
         store,
         sweep=sweep.name,
@@ -172,8 +175,9 @@ def _run(options: argparse.Namespace) -> int:
         executor=options.executor,
         address=options.address,
     )
-    for line in requeued:
-        print(f"made again: {line}")
+    plan, tensorboard_dir = result.plan, result.tensorboard_dir
+    for line in result.recomputed:
+        print(f"recomputed: {line}")
     print(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(cells)} done")
     print(
         f"records:     {store.location}  (python -m analysis compare --store {store.location} --sweep {options.sweep})"
@@ -187,8 +191,7 @@ def _print_problems(plan: Plan) -> int:
     problems = 0
     for key, cell in plan.cells.items():
         if plan.state(key) == "failed":
-            failure = plan.failures[key]
-            print(f"failed: {cell.title}: {failure['class']}: {failure['message']}", file=sys.stderr)
+            print(f"failed: {cell.title}: {plan.failures[key]}", file=sys.stderr)
         elif plan.state(key) == "blocked":
             print(f"blocked: {cell.title}: by {', '.join(plan.blocked_by(key))}", file=sys.stderr)
         problems += plan.state(key) in ("failed", "blocked")
@@ -312,7 +315,7 @@ def _data_verify(options: argparse.Namespace) -> int:
 def _data_indices(options: argparse.Namespace) -> int:
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
-    from adaprob_ray.sweep.expand import forget_faults
+    from adaprob_ray.sweep.checks import forget_faults
 
     (dataset,) = _datasets([options.dataset])
     forget: dict[str, Any] = {"kind": "class", "class": options.forget_class}

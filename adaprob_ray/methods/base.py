@@ -20,6 +20,7 @@ from adaprob_ray.data.batches import Subset
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.recipe import Recipe
+from adaprob_ray.sizes import Cost, Sizes
 
 Need = Literal["retain", "forget", "validation", "recipe", "initial_state", "fresh_model"]
 
@@ -125,33 +126,6 @@ class Context:
             raise DeadlineExceeded("the deadline of this cell has passed")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What the cost of a method depends on: rows of each part, the epochs of the original's recipe, and the network.
-
-    `validation` counts the validation rows whose class occurs among the forget rows.
-    """
-
-    retain: int
-    forget: int
-    validation: int
-    recipe_epochs: int
-    classes: int
-    parameters: int
-
-    @property
-    def train(self) -> int:
-        return self.retain + self.forget
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Passes of single examples through one network: `forward` counts teachers and students, `backward` one a gradient."""
-
-    forward: int
-    backward: int
-
-
 class Method:
     """Base of all methods. Hyper-parameters are the fields of the frozen dataclass that derives from it."""
 
@@ -165,6 +139,9 @@ class Method:
     def cost(self, sizes: Sizes) -> Cost:
         """Passes that the method makes, its preparation included."""
         raise NotImplementedError(f"{type(self).__name__} declares no cost")
+
+    def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
+        return None
 
 
 class Trained(Method):

@@ -7,12 +7,26 @@ from dataclasses import dataclass, field
 
 from adaprob_ray.metrics.outputs import Evaluation
 
+Compute = Callable[[Evaluation], dict[str, float | None]]
+
+
+def no_computation(evaluation: Evaluation) -> dict[str, float | None]:
+    """For columns that are facts of cells. These join every Record; listing such a metric asks tables to show it."""
+    return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A function of an Evaluation and the Record columns that it fills, the first ones first in tables."""
+    """A function of an Evaluation, and the Record columns that it fills.
+
+    columns: the most important ones first, as tables show them; units are in their names.
+    compute: fills them from an Evaluation; `no_computation` where they are facts of cells.
+    needs: names of the stages whose facts fill columns, such as relearn. A sweep that lists the metric runs them.
+    revision: to be raised with every change that moves numbers.
+    """
 
     name: str
     columns: tuple[str, ...]
-    compute: Callable[[Evaluation], dict[str, float | None]] = field(repr=False)
+    compute: Compute = field(default=no_computation, repr=False)
+    needs: frozenset[str] = frozenset()
     revision: int = 1

@@ -1,4 +1,4 @@
-"""One cell, from lease to commit, alike in every executor: take the lease, run the stage, leave a commit or a failure."""
+"""One cell, from lease to commit, in the same way in every executor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import random
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,63 +18,72 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from adaprob_ray.catalogue import register_folders
-from adaprob_ray.errors import AdaprobError, CorruptArtefact, LeaseLost, NotDone, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.runtime.checkpoints import AttemptCheckpoints
-from adaprob_ray.runtime.planning import AssumeExpired
+from adaprob_ray.runtime.leases import AssumeExpired
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter
-from adaprob_ray.stages.models import StageContext, StageOutput
+from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome
+from adaprob_ray.sweep.registry import Registry
 
-STAGES = "adaprob_ray.stages.models:STAGES"
+CATALOGUE = "adaprob_ray.catalogue:REGISTRY"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What an executor is told beside its cells. `stages` names the table of stage functions, as module:name.
+    """What an executor gets besides its cells; it is sent to every worker.
 
-    `boards` is the local folder for TensorBoard, None for none; `run` a word for the leases.
+    store: location of the store.
+    run: identifies this run in its leases.
+    tensorboard_dir: local folder for TensorBoard files, None for none.
+    registry: where workers import the registry from, as module:name.
     """
 
     store: str
     data_root: Path
     run: str
     tensorboard_dir: Path | None = None
-    stages: str = STAGES
+    registry: str = CATALOGUE
 
     @classmethod
-    def start(cls, store: Store, data_root: Path, tensorboard_dir: Path | None, stages: str = STAGES) -> RunConfig:
+    def create(
+        cls, store: Store, data_root: Path, tensorboard_dir: Path | None, registry: str = CATALOGUE
+    ) -> RunConfig:
+        """The configuration of a new run."""
+        run = uuid.uuid4().hex[:8]
         return cls(
-            store=store.location,
-            data_root=data_root,
-            run=uuid.uuid4().hex[:8],
-            tensorboard_dir=tensorboard_dir,
-            stages=stages,
+            store=store.location, data_root=data_root, run=run, tensorboard_dir=tensorboard_dir, registry=registry
         )
+
+    def load_registry(self) -> Registry:
+        module, _, name = self.registry.partition(":")
+        registry: Registry = getattr(importlib.import_module(module), name)
+        return registry
 
 
 def limit_threads(count: int) -> None:
-    """All pools of this process to `count` threads. Sums depend on it, so it is the same in every executor."""
+    """Use `count` threads in all pools of this process. Sums depend on it, so it is the same in every executor."""
     torch.set_num_threads(count)
     threadpool_limits(count)
 
 
-def choose_device(gpu: float) -> torch.device:
-    """The card that was granted, never one that is merely visible. `gpu` is a count, so a share of memory is fenced too."""
+def select_device(gpu: float) -> torch.device:
+    """The card that was granted, never one that is merely visible. `gpu` is a count, so memory is limited in proportion."""
     if gpu <= 0:
         return torch.device("cpu")
-    torch.cuda.empty_cache()  # a reused process: what the last cell held is free again, and its peak forgotten
+    torch.cuda.empty_cache()  # in a reused process: free what the last cell held, and forget its peak
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.set_per_process_memory_fraction(min(gpu, 1.0))
     return torch.device("cuda", 0)
 
 
-def _settle_randomness(cell: Cell) -> None:
-    """Every generator that a stage uses is its own; the global ones are pinned too, so that nothing is inherited."""
-    seed = derive_seed(cell.settings["seed"], cell.settings.get("repeat", 0), "global") % 2**32
+def _seed_global_generators(cell: Cell) -> None:
+    """Every generator that a stage uses is its own; the global ones are seeded too, so that nothing is inherited."""
+    seed = derive_seed(cell.settings.seed, cell.repeat, "global") % 2**32
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -84,86 +92,76 @@ def _settle_randomness(cell: Cell) -> None:
 
 
 def execute(
-    cell: Cell, job: RunConfig, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None
+    cell: Cell, config: RunConfig, store: Store, *, gpu: float, exclusive: bool, expired_attempt: int | None = None
 ) -> Outcome:
-    """Run one cell. Never raises for a failure of the cell: the outcome says what happened, the store keeps the log.
+    """Run one cell. A failure of the cell is never raised: the outcome tells it, and the store keeps the log.
 
-    `dead`: the attempt whose holder the planner found dead, if there is one.
+    Args:
+        gpu: GPUs granted, 0 for the CPU.
+        exclusive: whether no other cell of the run runs at the same time.
+        expired_attempt: the attempt whose holder the planner knows to be dead, None if there is none.
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"
-    watcher = None if dead is None else AssumeExpired(dead)
+    watcher = None if expired_attempt is None else AssumeExpired(expired_attempt)
     try:
-        attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=watcher)
+        attempt = store.begin(cell.key, cell.identity, owner=owner, run=config.run, watcher=watcher)
         if attempt is None:
             return Outcome("cached" if store.log(cell.key).done is not None else "leased")
     except StoreError as error:
-        return Outcome("failed", time.monotonic() - start, describe(error))
+        return Outcome("failed", time.monotonic() - start, Failure.from_error(error))
     checkpoints = AttemptCheckpoints(store, attempt)
     try:
-        product, facts = _produce(cell, job, store, checkpoints, gpu=gpu, exclusive=exclusive)
-        for name, data in product.files.items():
+        output, facts = _run_stage(cell, config, store, checkpoints, gpu=gpu, exclusive=exclusive)
+        for name, data in output.files.items():
             attempt.write(name, data)
         attempt.commit(facts)
     except KeyboardInterrupt:
         attempt.release()
         raise
     except LeaseLost:
-        checkpoints.drop_if_done()  # the successor has dropped its own; ours may have come after
+        checkpoints.drop_if_done()  # the successor has dropped its own; this attempt may have saved one after that
         return Outcome("leased")
     except (CorruptArtefact, NotDone) as error:
         attempt.release()
         return Outcome("inputs_corrupt", revoked=(error.key,))
     except Exception as error:
-        failure = describe(error)
-        with contextlib.suppress(StoreError):  # where storage is down the failure cannot be kept: the lease goes silent
-            attempt.fail(failure["class"], failure["message"], traceback.format_exc())
+        failure = Failure.from_error(error)
+        with contextlib.suppress(StoreError):  # where storage is down, the lease expires instead
+            attempt.fail(failure.failure_class, failure.message, traceback.format_exc())
         return Outcome("failed", time.monotonic() - start, failure)
     checkpoints.drop()
     return Outcome("done", time.monotonic() - start)
 
 
-def _produce(
-    cell: Cell, job: RunConfig, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
+def _run_stage(
+    cell: Cell, config: RunConfig, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
 ) -> tuple[StageOutput, dict[str, Any]]:
-    """What the stage leaves, and the facts to commit: the stage's own, and where and with what it ran."""
+    """The output of the stage, and the facts to commit: those of the stage, and where and with what it ran."""
     start = time.perf_counter()
-    threads = int(cell.resources.get("cpu", 1))
-    limit_threads(threads)
-    device = choose_device(gpu)
-    _settle_randomness(cell)
-    where = provenance(device, threads=threads, exclusive=exclusive)
+    limit_threads(cell.resources.cpu)
+    device = select_device(gpu)
+    _seed_global_generators(cell)
+    where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.where = where
-    register_folders(job.data_root)
-    with TensorBoardWriter(job.tensorboard_dir, cell) as board:
-        limit = cell.resources.get("timeout_seconds")
-        workspace = StageContext(
+    registry = config.load_registry()
+    register_folders(config.data_root)
+    with TensorBoardWriter(config.tensorboard_dir, cell) as writer:
+        limit = cell.resources.timeout_seconds
+        context = StageContext(
             store=store,
-            data_root=job.data_root,
+            registry=registry,
+            data_root=config.data_root,
             device=device,
-            report=board.scalars,
+            report=writer.scalars,
             deadline=None if limit is None else time.monotonic() + limit,
             checkpoints=checkpoints,
         )
-        product = _stage(job.stages, cell.stage)(cell, workspace)
-        facts = {**product.facts, "cell_seconds": time.perf_counter() - start, **where}
-        if facts.get("run_continued_after_epochs"):  # nobody knows what ran beside the attempts before this one
+        output: StageOutput = registry.stages[cell.stage].run(cell, context)
+        facts: dict[str, Any] = {**output.facts, "cell_seconds": time.perf_counter() - start, **where}
+        if facts.get("run_continued_after_epochs"):  # nobody knows what ran at the same time as the earlier attempts
             facts["exclusive"] = False
         if device.type == "cuda":
             facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
-        board.finish(facts)
-    return product, facts
-
-
-def _stage(stages: str, name: str) -> Any:
-    module, _, table = stages.partition(":")
-    return getattr(importlib.import_module(module), table)[name]
-
-
-def describe(error: Exception) -> Mapping[str, str]:
-    """The class of a failure decides about another try."""
-    kind = error.failure_class if isinstance(error, AdaprobError) else "code"
-    if isinstance(error, torch.OutOfMemoryError):
-        kind = "out_of_memory"
-    message = " ".join(f"{type(error).__name__}: {error}".split())
-    return {"class": kind, "message": message[:500]}
+        writer.finish(facts)
+    return output, facts

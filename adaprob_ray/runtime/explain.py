@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adaprob_ray.errors import Failure
+from adaprob_ray.settings import flatten
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.plan import Plan
 
 
 def explain(plan: Plan, cell: Cell, store: Store | None, *, whole: bool) -> list[str]:
-    """Lines about one cell: its state and the reason; with `whole` its key's parts, attempts and nearest finished twin."""
+    """Lines about one cell: its state and the reason; with `whole` also its key, attempts and closest completed cell."""
     lines = [f"{cell.title}: {plan.state(cell.key)}{_reason(plan, cell)}"]
     if not whole:
         return lines
     lines.append(f"  key {cell.key} is a hash of:")
-    lines += [f"    {name} = {value}" for name, value in sorted(flatten(cell.identity).items())]
+    lines += [f"    {name} = {value}" for name, value in sorted(_flat_json(cell.identity).items())]
     if store is not None:
         lines += _attempts(store, cell)
         if plan.state(cell.key) != "done":
-            lines += _twin(store, cell)
+            lines += _closest(store, cell)
     return lines
 
 
@@ -40,42 +42,37 @@ def _attempts(store: Store, cell: Cell) -> list[str]:
     log = store.log(cell.key)
     lines = []
     for number in sorted(log.leases):
-        words = [name for name in ("commits", "failed", "released", "revoked") if number in getattr(log, name)]
+        ends = {"succeeded": log.commits, "failed": log.failed, "released": log.released, "revoked": log.revoked}
+        words = [word for word, numbers in ends.items() if number in numbers]
         lines.append(f"  attempt {number}: {', '.join(words) or 'running or dead'}")
         if number in log.failed:
-            failure = store.failure(cell.key, number) or {}
-            lines.append(f"    {failure.get('class')}: {failure.get('message')}")
-            lines += [f"    | {line}" for line in str(failure.get("traceback", "")).splitlines()]
+            failure = Failure.from_document(store.failure(cell.key, number) or {})
+            lines.append(f"    {failure}")
+            lines += [f"    | {line}" for line in failure.traceback.splitlines()]
     return lines
 
 
-def _twin(store: Store, cell: Cell) -> list[str]:
-    """The finished cell of the same stage that differs in the fewest fields, and those fields."""
-    mine = flatten(cell.identity)
+def _closest(store: Store, cell: Cell) -> list[str]:
+    """The completed cell of the same stage that differs in the fewest fields, and those fields."""
+    mine = _flat_json(cell.identity)
     best: tuple[int, str, dict[str, Any]] | None = None
     for key, log in store.survey().items():
         other = store.cell(key) if log.done is not None and key != cell.key else None
         if other is None or other["stage"] != cell.stage:
             continue
-        theirs = flatten(other)
+        theirs = _flat_json(other)
         different = sum(mine.get(name) != theirs.get(name) for name in mine.keys() | theirs.keys())
         if best is None or different < best[0]:
             best = different, key, theirs
     if best is None:
         return []
-    lines = [f"  nearest finished twin {best[1]} differs in:"]
+    lines = [f"  closest completed cell {best[1]} differs in:"]
     for name in sorted(mine.keys() | best[2].keys()):
         if mine.get(name) != best[2].get(name):
             lines.append(f"    {name}: {mine.get(name)} here, {best[2].get(name)} there")
     return lines
 
 
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as dotted names; lists as JSON."""
-    flat: dict[str, str] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = canonical(value)
-    return flat
+def _flat_json(identity: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of an identity under dotted names, as JSON."""
+    return {name: canonical(value) for name, value in flatten(identity).items()}

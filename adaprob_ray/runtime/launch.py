@@ -1,18 +1,34 @@
-"""`run`: plan against the store, check everything that can be checked before work starts, execute, say what happened."""
+"""`run`: plan against the store, check everything that can be checked before work starts, execute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from adaprob_ray.catalogue import DATASETS
 from adaprob_ray.runtime import local, ray_environment
-from adaprob_ray.runtime.cell_runner import STAGES, RunConfig
-from adaprob_ray.runtime.planning import Leases, check_data, invalidate_incomplete, plan_against, tensorboard_dir_for
+from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
+from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The plan as it ended, where TensorBoard files are, and a line for each cell that had to be computed again."""
+
+    plan: Plan
+    tensorboard_dir: Path
+    recomputed: list[str]
+
+
+def tensorboard_dir_for(store: Store, sweep: str) -> Path:
+    """STORE/tensorboard/SWEEP, or a folder of the working directory where the store is at a URI."""
+    root = Path.cwd() if "://" in store.location else Path(store.location)
+    return root / "tensorboard" / sweep
 
 
 def run(
@@ -23,26 +39,36 @@ def run(
     data_root: Path,
     executor: str = "ray",
     address: str | None = None,
-    stages: str = STAGES,
-) -> tuple[Plan, Path, list[str]]:
-    """Execute what is not done. Returns the plan as it ended, the TensorBoard folder, and a line for each cell made again.
+    registry: str = CATALOGUE,
+) -> RunResult:
+    """Execute the cells that are not done.
 
-    Raises InputError before any work when data are absent or resources cannot be had.
+    Args:
+        cells: by key, parents before children.
+        sweep: its name, for the folder of TensorBoard files.
+        executor: "ray", or "local" for this process, one cell at a time.
+        address: of a Ray cluster; None starts a private local Ray.
+        registry: where workers import the registry from, as module:name.
+
+    Raises:
+        InputError: before any work, when data are missing or resources cannot be had.
+        KeyboardInterrupt: if the run was interrupted; leases are released.
     """
-    requeued = invalidate_incomplete(cells, store)
+    recomputed = invalidate_incomplete(cells, store)
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
-    check_data(cells, plan, data_root, DATASETS)
-    tensorboard_dir = tensorboard_dir_for(store, sweep, Path.cwd())
-    job = RunConfig.start(store, data_root.absolute(), tensorboard_dir, stages)
+    config = RunConfig.create(store, data_root.absolute(), tensorboard_dir_for(store, sweep), registry)
+    check_data(cells, plan, data_root, config.load_registry())
+    assert config.tensorboard_dir is not None
+    result = RunResult(plan, config.tensorboard_dir, recomputed)
     if plan.exhausted():
-        return plan, tensorboard_dir, requeued
+        return result
     if executor == "local":
         with ProgressReporter(plan) as progress:
-            local.run(plan, job, store, leases, progress)
+            local.run(plan, config, store, leases, progress)
     else:
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
-        ray_executor.run(plan, job, leases, address=address)
-    return plan, tensorboard_dir, requeued
+        ray_executor.run(plan, config, leases, address=address)
+    return result

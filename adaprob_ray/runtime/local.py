@@ -7,7 +7,7 @@ import time
 import torch
 
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
-from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan
@@ -15,7 +15,7 @@ from adaprob_ray.sweep.plan import Plan
 POLL_SECONDS = 1.0
 
 
-def run(plan: Plan, job: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
+def run(plan: Plan, config: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
     """Work a plan off. A GPU, if this machine has one and a cell asks for a share, is used whole."""
     while not plan.exhausted():
         leases.refresh_leases(plan)
@@ -27,7 +27,7 @@ def run(plan: Plan, job: RunConfig, store: Store, leases: Leases, progress: Prog
         cell = ready[0]
         plan.started(cell)
         progress.update()
-        gpu = 1.0 if cell.resources.get("gpu") and torch.cuda.is_available() else 0.0
-        dead = leases.dead.get(cell.key)
-        plan.finished(cell, execute(cell, job, store, gpu=gpu, exclusive=True, dead=dead))
+        gpu = 1.0 if cell.resources.gpu and torch.cuda.is_available() else 0.0
+        expired = leases.expired.get(cell.key)
+        plan.finished(cell, execute(cell, config, store, gpu=gpu, exclusive=True, expired_attempt=expired))
         progress.update(cell)

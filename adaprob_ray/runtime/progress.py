@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: cells done, running, waiting and failed, and the time left."""
+"""What is shown while a sweep runs: cells done, running, waiting and failed, and the remaining time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from rich.live import Live
 from rich.text import Text
 
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import STAGE_WEIGHT, Plan
+from adaprob_ray.sweep.plan import Plan
 
-REFRESH_SECONDS = 0.25  # on a terminal: counting ten thousand cells takes 30 ms
-LINE_SECONDS = 10.0  # between lines where the output is no terminal
+# Between refreshes on a terminal: counting ten thousand cells takes 30 ms.
+REFRESH_SECONDS = 0.25
+# Between lines where the output is not a terminal.
+LINE_SECONDS = 10.0
 
 
 class ProgressReporter:
@@ -44,11 +46,10 @@ class ProgressReporter:
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def update(self, cell: Cell | None = None) -> None:
-        """Show the state; `cell` is one that has just ended."""
+        """Refresh what is shown; `cell` has just ended."""
         if cell is not None and cell.key in self._plan.failures and cell.key not in self._shown_failures:
             self._shown_failures.add(cell.key)
-            failure = self._plan.failures[cell.key]
-            self._print(f"failed: {cell.title}: {failure['class']}: {failure['message']}")
+            self._print(f"failed: {cell.title}: {self._plan.failures[cell.key]}")
         now = time.monotonic()
         if self._live is not None:
             if now - self._last_line < REFRESH_SECONDS:
@@ -62,7 +63,7 @@ class ProgressReporter:
     def line(self) -> str:
         """One line: counts, seconds so far, time left."""
         counts = self._plan.counts()
-        working = min(counts["running"], self._slots)  # what is handed out beyond the slots waits for an actor
+        working = min(counts["running"], self._slots)  # cells beyond the slots wait for an actor
         running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
         words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
@@ -71,7 +72,7 @@ class ProgressReporter:
         left = self.seconds_left()
         words.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
-            words.append("time left unknown yet" if left is None else f"about {left:.0f} s left")
+            words.append("time left not known yet" if left is None else f"about {left:.0f} s left")
         return f"{len(self._plan.cells)} cells: " + ", ".join(words)
 
     def _running_titles(self) -> list[str]:
@@ -79,9 +80,10 @@ class ProgressReporter:
         return [f"  {title}" for title in titles[: self._slots]]
 
     def seconds_left(self) -> float | None:
-        """Open cells times the mean seconds of their kind (stage and method), shared by the slots; None before any ended.
+        """Unfinished cells times the mean seconds of their kind (stage, method, data set), shared by the slots.
 
-        A kind not yet seen takes the mean of its stage, else of all cells, in proportion to the stages' rough cost.
+        A kind of which no cell has ended takes the mean of its stage, else of all cells in proportion to their priority.
+        None before any cell has ended.
         """
         if not self._plan.executed:
             return None
@@ -91,15 +93,15 @@ class ProgressReporter:
             cell = self._plan.cells[key]
             seconds[_kind(cell)].append(spent)
             seconds[cell.stage].append(spent)
-            scaled.append(spent / STAGE_WEIGHT[cell.stage])
+            scaled.append(spent / cell.priority)
         left = 0.0
         for key, cell in self._plan.cells.items():
             if self._plan.state(key) in ("ready", "waiting", "running"):
-                known = seconds.get(_kind(cell)) or seconds.get(cell.stage)
-                mean = sum(known) / len(known) if known else STAGE_WEIGHT[cell.stage] * sum(scaled) / len(scaled)
+                samples = seconds.get(_kind(cell)) or seconds.get(cell.stage)
+                mean = sum(samples) / len(samples) if samples else cell.priority * sum(scaled) / len(scaled)
                 left += mean / 2 if self._plan.state(key) == "running" else mean
         return left / self._slots
 
 
 def _kind(cell: Cell) -> tuple[str, str, str]:
-    return cell.stage, str(cell.settings.get("method")), cell.settings["dataset"]["name"]
+    return cell.stage, cell.method, cell.settings.dataset.name

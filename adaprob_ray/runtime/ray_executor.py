@@ -16,7 +16,7 @@ from rich.console import Console
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
-from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.trainable import CellTrainable
@@ -69,8 +69,8 @@ def check_resources(plan: Plan, have: Mapping[str, float], each: list[Mapping[st
 
 def _bundle(cell: Cell, have: Mapping[str, float]) -> dict[str, float]:
     """CPU and GPU of one cell. Without any GPU in the cluster the same cells run on CPU cores."""
-    gpu = float(cell.resources.get("gpu", 0)) if have.get("GPU") else 0.0
-    return {"CPU": float(cell.resources.get("cpu", 1)), **({"GPU": gpu} if gpu else {})}
+    gpu = cell.resources.gpu if have.get("GPU") else 0.0
+    return {"CPU": float(cell.resources.cpu), **({"GPU": gpu} if gpu else {})}
 
 
 def slots(plan: Plan, have: Mapping[str, float]) -> int:
@@ -79,7 +79,7 @@ def slots(plan: Plan, have: Mapping[str, float]) -> int:
     return max(int(max(fits, default=1)), 1)
 
 
-def run(plan: Plan, job: RunConfig, leases: Leases, *, address: str | None) -> None:
+def run(plan: Plan, config: RunConfig, leases: Leases, *, address: str | None) -> None:
     """Start or join a cluster, check that every cell fits, and work the plan off.
 
     Raises KeyboardInterrupt if it was interrupted; the leases of cells that were running are released then.
@@ -87,15 +87,15 @@ def run(plan: Plan, job: RunConfig, leases: Leases, *, address: str | None) -> N
     try:
         with cluster(address) as have:
             check_resources(plan, have, nodes())
-            run_plan(plan, job, leases, have)
+            run_plan(plan, config, leases, have)
     finally:
-        leases.release_run(plan, job.run)
+        leases.release_run(plan, config.run)
     if not plan.exhausted():
         raise KeyboardInterrupt  # Tune takes the first interrupt itself, ends its trials and returns
 
 
 def run_plan(
-    plan: Plan, job: RunConfig, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
+    plan: Plan, config: RunConfig, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
 ) -> None:
     """One Tuner over the plan. Tune's own state goes to a folder that is thrown away: the store is the truth."""
     at_once = slots(plan, have)
@@ -103,13 +103,13 @@ def run_plan(
         tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
         ProgressReporter(plan, slots=at_once, console=console) as progress,
     ):
-        searcher = CellSearcher(plan, job, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
+        searcher = CellSearcher(plan, config, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
         _tuner(searcher, have, at_once, Path(scratch)).fit()
 
 
 def _tuner(searcher: CellSearcher, have: Mapping[str, float], at_once: int, scratch: Path) -> tune.Tuner:
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([_bundle(Cell.from_document(config["cell"]), have)])
+        return tune.PlacementGroupFactory([_bundle(config["cell"], have)])
 
     return tune.Tuner(
         tune.with_resources(CellTrainable, resources),

@@ -10,14 +10,15 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig
-from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome, Plan
 
 LOOK_AGAIN_SECONDS = 1.0  # between looks at cells that another run holds
-LOST = Outcome("failed", failure={"class": "preempted", "message": "the worker process that ran it died"})
+LOST = Outcome("failed", failure=Failure(failure_class="preempted", message="the worker process that ran it died"))
 
 
 class CellSearcher(Searcher):
@@ -27,10 +28,10 @@ class CellSearcher(Searcher):
     """
 
     def __init__(
-        self, plan: Plan, job: RunConfig, leases: Leases, progress: ProgressReporter, *, slots: int, gpus: float
+        self, plan: Plan, config: RunConfig, leases: Leases, progress: ProgressReporter, *, slots: int, gpus: float
     ) -> None:
         super().__init__()
-        self._plan, self._job, self._leases, self._progress = plan, job, leases, progress
+        self._plan, self._config, self._leases, self._progress = plan, config, leases, progress
         self._slots, self._gpus = slots, gpus
         self._running: dict[str, Cell] = {}
         self._looked = 0.0
@@ -55,19 +56,19 @@ class CellSearcher(Searcher):
         self._plan.started(cell)
         self._running[trial_id] = cell
         return {
-            "cell": cell.document(),
-            "job": self._job,
-            "gpu": cell.resources.get("gpu", 0) if self._gpus else 0,
-            "exclusive": self._slots == 1 or cell.exclusive,
-            "dead": self._leases.dead.get(cell.key),
+            "cell": cell,
+            "config": self._config,
+            "gpu": cell.resources.gpu if self._gpus else 0,
+            "exclusive": self._slots == 1 or cell.resources.exclusive,
+            "expired_attempt": self._leases.expired.get(cell.key),
         }
 
     def _choose(self) -> Cell | None:
         """The first ready cell, if it may start now. Exclusive cells stand last: they come when nothing else can start."""
-        if any(cell.exclusive for cell in self._running.values()):
+        if any(cell.resources.exclusive for cell in self._running.values()):
             return None
         cell = next(iter(self._plan.ready()), None)
-        return None if cell is not None and cell.exclusive and self._running else cell
+        return None if cell is not None and cell.resources.exclusive and self._running else cell
 
     def _look_elsewhere(self) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from adaprob_ray.settings import flatten
 from adaprob_ray.sweep.cell import Cell
 
 
@@ -45,17 +46,12 @@ class TensorBoardWriter:
             return
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
         self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
-        hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.title)
+        hparams = summary_v2.hparams_pb(_hyperparameters(self._cell), trial_id=self._cell.title)
         summary = Summary.FromString(hparams.SerializeToString())
         self._writer.add_event(Event(summary=summary, wall_time=time.time()))
 
 
-def _flat(cell: Cell) -> dict[str, bool | float | str]:
-    """Settings one level deep, as the hparams plugin takes them."""
-    flat: dict[str, bool | float | str] = {"stage": cell.stage}
-    for name, value in cell.settings.items():
-        items = value.items() if isinstance(value, Mapping) else [("", value)]
-        for inner, item in items:
-            full = f"{name}.{inner}" if inner else name
-            flat[full] = item if isinstance(item, (bool, int, float, str)) else str(item)
-    return flat
+def _hyperparameters(cell: Cell) -> dict[str, bool | float | str]:
+    """Settings under dotted names, as the hparams plugin takes them."""
+    values = {"stage": cell.stage, **flatten(cell.settings.document())}
+    return {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in values.items()}

@@ -6,14 +6,14 @@ from typing import Any
 
 from ray import tune
 
-from adaprob_ray.runtime.cell_runner import RunConfig, describe, execute
+from adaprob_ray.errors import Failure
+from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome
 
 
 class CellTrainable(tune.Trainable):
-    """Config: `cell` (its document), `job`, `exclusive`, `dead`. One step runs the cell and returns its outcome.
+    """Config: `cell`, `config`, `exclusive`, `expired_attempt`. One step runs the cell and returns its outcome.
 
     A failed cell returns its failure as a result: an exception would kill the actor.
     """
@@ -30,20 +30,20 @@ class CellTrainable(tune.Trainable):
         try:
             outcome = self._execute()
         except Exception as error:  # the store cannot be opened here, say: not a reason to lose the process
-            outcome = Outcome("failed", failure=describe(error))
+            outcome = Outcome("failed", failure=Failure.from_error(error))
         return {"outcome": outcome, "done": True}
 
     def _execute(self) -> Outcome:
-        job: RunConfig = self._assigned["job"]
-        if job.store not in self._stores:
-            self._stores[job.store] = Store.open(job.store, create=False)
+        config: RunConfig = self._assigned["config"]
+        if config.store not in self._stores:
+            self._stores[config.store] = Store.open(config.store, create=False)
         return execute(
-            Cell.from_document(self._assigned["cell"]),
-            job,
-            self._stores[job.store],
+            self._assigned["cell"],
+            config,
+            self._stores[config.store],
             gpu=float(self._assigned["gpu"]),
             exclusive=self._assigned["exclusive"],
-            dead=self._assigned["dead"],
+            expired_attempt=self._assigned["expired_attempt"],
         )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -1,4 +1,4 @@
-"""A cell: one unit of work, known by a key that is a hash of what it is and of what it depends on."""
+"""A cell: one unit of work, identified by a key that is a hash of what it is and of what it depends on."""
 
 from __future__ import annotations
 
@@ -9,38 +9,60 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-STAGES = ("pretrain", "train", "unlearn", "relearn", "evaluate")
-KEY_LENGTH = 32  # hexadecimal digits: 128 bits
+from adaprob_ray.settings import hyperparameter, settings_dataclass
+from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
+
+# Hexadecimal digits of a key: 128 bits, so that no two of 10^15 cells share one by chance.
+KEY_LENGTH = 32
 
 
 def canonical(document: Any) -> str:
-    """JSON with sorted keys and no spaces: equal documents give equal text. Refuses NaN and infinity."""
+    """JSON with sorted keys and no spaces: equal documents give equal text. Refuses NaN and infinity.
+
+    >>> canonical({"b": 1, "a": [2.0]})
+    '{"a":[2.0],"b":1}'
+    """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@settings_dataclass
+class Resources:
+    """What a cell holds while it runs. `exclusive`: no other cell of the run runs at the same time.
+
+    `timeout_seconds` bounds one attempt, not all attempts of a training that resumes.
+    """
+
+    cpu: int = hyperparameter(default=1, ge=1)
+    gpu: float = hyperparameter(default=0.0, ge=0)
+    exclusive: bool = hyperparameter(default=False)
+    timeout_seconds: float | None = hyperparameter(default=None, gt=0)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Its key is made of `stage`, `settings`, `parents` (role → key) and `revisions` of the code that it names.
+    """One unit of work of a sweep.
 
-    `resources` (cpu, gpu, exclusive) and `keep` say how it runs and what it leaves, and are not part of the key.
+    Its key is a hash of `stage`, `settings`, `parents` (role -> key) and `revisions` of the code that it names. `resources`,
+    `keep` (which artefacts it leaves: "weights" or "outputs") and `priority` say how it runs and are not part of the key.
     """
 
     stage: str
-    settings: Mapping[str, Any]
+    settings: CellSettings
     parents: Mapping[str, str] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
-    resources: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    resources: Resources = field(default=Resources(), compare=False)
     keep: str = field(default="weights", compare=False)
+    priority: int = field(default=1, compare=False)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the key is a hash of; it stands in the store beside the attempts."""
+        """What the key is a hash of, as JSON; the store keeps it with the attempts."""
         return {
             "stage": self.stage,
-            "settings": dict(self.settings),
+            "settings": self.settings.document(),
             "parents": dict(self.parents),
             "revisions": dict(self.revisions),
         }
@@ -50,50 +72,37 @@ class Cell:
         return hashlib.sha256(canonical(self.identity).encode()).hexdigest()[:KEY_LENGTH]
 
     @property
-    def exclusive(self) -> bool:
-        """Whether it asks that no other cell of the run runs beside it."""
-        return bool(self.resources.get("exclusive"))
+    def forget(self) -> ForgetRequest | None:
+        """The unlearning request of this cell, None where its result does not depend on one."""
+        return getattr(self.settings, "forget", None)
+
+    @property
+    def method(self) -> str:
+        """The method of a model's cell or of its evaluation, empty for any other cell."""
+        return str(getattr(self.settings, "method", ""))
+
+    @property
+    def repeat(self) -> int:
+        """The number of this repetition of an unlearning, 0 where nothing is repeated."""
+        return int(getattr(self.settings, "repeat", 0))
 
     @property
     def label(self) -> str:
         """The label of an evaluate cell, the method of a model's cell, else the stage."""
-        return str(self.settings.get("label") or self.settings.get("method") or self.stage)
+        return str(getattr(self.settings, "label", "") or self.method or self.stage)
 
     @cached_property
     def title(self) -> str:
-        """Readable and unique: what a person sees of a cell in lists, logs and TensorBoard."""
+        """A readable and unique name, for lists, logs and TensorBoard."""
         settings = self.settings
-        forget = settings.get("forget")
-        parts = [
+        words = [
             self.stage,
-            self.label if self.stage != "pretrain" else "",
-            settings["dataset"]["name"],
-            settings["architecture"]["name"],
-            format_forget(forget) if forget else "",
-            f"s{settings['seed']}",
-            f"r{settings['repeat']}" if settings.get("repeat") else "",
+            self.label if self.label != self.stage else "",
+            settings.dataset.name,
+            settings.architecture.name,
+            str(self.forget or ""),
+            f"s{settings.seed}",
+            f"r{self.repeat}" if self.repeat else "",
+            self.key[:8],
         ]
-        return "-".join([part for part in parts if part] + [self.key[:8]])
-
-    def document(self) -> dict[str, Any]:
-        """All of the cell as JSON, to send it to another process."""
-        return {**self.identity, "resources": dict(self.resources), "keep": self.keep}
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Cell:
-        return cls(**document)
-
-
-def format_forget(forget: Mapping[str, Any]) -> str:
-    """`class5` for a whole class, `25of0` for 25 rows of class 0."""
-    return f"class{forget['class']}" if forget["kind"] == "class" else f"{forget['count']}of{forget['class']}"
-
-
-def parse_forget(words: str) -> dict[str, Any]:
-    """The forget request of `forget_words`. Raises ValueError for other words."""
-    count, _, label = words.partition("of")
-    if label.isdecimal() and count.isdecimal():
-        return {"kind": "selective", "class": int(label), "count": int(count)}
-    if words.startswith("class") and words[5:].isdecimal():
-        return {"kind": "class", "class": int(words[5:])}
-    raise ValueError(f"{words!r} is no forget request: expected class5 or 25of0")
+        return "-".join(word for word in words if word)

@@ -1,52 +1,46 @@
-"""The graph of a sweep's cells against a store: what is done, what can start, what waits, runs elsewhere, failed or is blocked.
+"""The graph of a sweep's cells against a store: which are done, ready, waiting, running, leased, failed or blocked.
 
-A `Plan` is also the source that the executors draw from: `ready()`, `started`, `finished`, `exhausted()`.
+A `Plan` is also what the executors draw cells from: see runtime/cell_source.py.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import Failure
 from adaprob_ray.sweep.cell import Cell
 
 State = Literal["done", "ready", "waiting", "running", "leased", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "failed", "blocked")
-STAGE_WEIGHT = {
-    "pretrain": 1000,
-    "train": 100,
-    "unlearn": 10,
-    "relearn": 10,
-    "evaluate": 1,
-}  # a rough order of cost, for priorities only
-RETRIES = {"storage": 2, "preempted": 3, "out_of_memory": 1}  # further tries in one run, by failure class; others none
-
-MAX_RECOMPUTES = 3  # of corrupt parents, for one cell in one run
+# How often one cell may find corrupt parents in one run: a disk that corrupts everything must not keep a run going for ever.
+MAX_RECOMPUTES = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How one execution of a cell ended.
 
-    `status`: done; cached (somebody else finished it first); elsewhere (somebody else holds its lease); failed, with
-    `failure` {class, message}; stale, when artefacts of the cells `revoked` were found corrupt and must be made again.
+    `status`: done; cached (another run finished it first); leased (another run holds it); failed, with `failure`;
+    inputs_corrupt, when artefacts of the cells `revoked` are corrupt, so that these cells must run again first.
     """
 
     status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
     seconds: float = 0.0
-    failure: Mapping[str, str] | None = None
+    failure: Failure | None = None
     revoked: tuple[str, ...] = ()
 
 
 class Plan:
     """Cells by key, parents before children, and the state of each.
 
-    `done` are keys that the store has, `elsewhere` keys under another's live lease, `past_failures` what the store
-    remembers of cells that failed before: they are ready again, for a failure is never cached.
+    Args:
+        cells: by key, parents before children.
+        done: keys of cells that the store has.
+        leased: keys of cells that another run holds.
+        past_failures: keys of cells that failed in an earlier run. They are ready again: a failure is never cached.
     """
 
     def __init__(
@@ -59,10 +53,10 @@ class Plan:
     ) -> None:
         self.cells = dict(cells)
         self.past_failures = set(past_failures) & self.cells.keys()
-        self.failures: dict[str, Mapping[str, str]] = {}
+        self.failures: dict[str, Failure] = {}
         self.executed: list[tuple[str, float]] = []
         self._tries: Counter[str] = Counter()
-        self._stale: Counter[str] = Counter()
+        self._recomputes: Counter[str] = Counter()
         self._children: dict[str, list[str]] = {key: [] for key in self.cells}
         for key, cell in self.cells.items():
             for parent in set(cell.parents.values()):
@@ -84,11 +78,11 @@ class Plan:
         self._by_state[state][key] = None
 
     def _remaining_paths(self) -> dict[str, int]:
-        """Weight of the longest path from each cell to the end: cells with long paths start first."""
+        """Priority of the longest path from each cell to the end: cells with long paths start first."""
         path: dict[str, int] = {}
         for key in reversed(self.cells):
             longest = max((path[child] for child in self._children[key]), default=0)
-            path[key] = STAGE_WEIGHT[self.cells[key].stage] + longest
+            path[key] = self.cells[key].priority + longest
         return path
 
     def _update_state(self, key: str) -> None:
@@ -115,7 +109,7 @@ class Plan:
         self._update_descendants(key)
 
     def _requeue(self, key: str) -> None:
-        """A cell that ran, or was done, is to be run: ready, waiting, or blocked by what failed since, as all below it."""
+        """A cell that ran, or was done, is to run again; it and its descendants wait, or are blocked by later failures."""
         self._put(key, "waiting")
         self._update_state(key)
         self._update_descendants(key)
@@ -125,17 +119,17 @@ class Plan:
     def ready(self) -> list[Cell]:
         """Cells that can start now, longest remaining path first, then in the order of the file.
 
-        Exclusive ones come last and seed by seed, all methods of one before the next, so that what a machine does to times
-        in the course of a run it does to all methods alike.
+        Exclusive cells come last and seed by seed, all methods of one seed before the next, so that a machine that becomes
+        slower in the course of a run slows all methods alike.
         """
         return sorted((self.cells[key] for key in self._by_state["ready"]), key=self._priority)
 
     def _priority(self, cell: Cell) -> tuple[bool, int, int, int]:
-        """What `ready` sorts by: exclusive or not, seed and repeat of an exclusive cell, the path that remains."""
+        """The sort key of `ready`: exclusive or not, seed and repeat of an exclusive cell, the remaining path."""
         path = -self._path[cell.key]
-        if not cell.exclusive:
+        if not cell.resources.exclusive:
             return False, 0, 0, path
-        return True, cell.settings["seed"], cell.settings.get("repeat", 0), path
+        return True, cell.settings.seed, cell.repeat, path
 
     def started(self, cell: Cell) -> None:
         assert self._state[cell.key] == "ready", (cell.title, self._state[cell.key])
@@ -152,24 +146,22 @@ class Plan:
         elif outcome.status == "inputs_corrupt":
             self._recompute_parents(key, outcome.revoked)
         else:
-            self._fail(key, outcome.failure or {"class": "code", "message": "no reason given"})
+            self._fail(key, outcome.failure or Failure(failure_class="code", message="no reason given"))
 
-    def _fail(self, key: str, failure: Mapping[str, str]) -> None:
+    def _fail(self, key: str, failure: Failure) -> None:
         self._tries[key] += 1
-        if self._tries[key] <= RETRIES.get(failure["class"], 0):
+        if self._tries[key] <= failure.retries:
             self._requeue(key)
             return
         self.failures[key] = failure
         self._set(key, "failed")
 
     def _recompute_parents(self, key: str, revoked: Iterable[str]) -> None:
-        """The parents whose artefacts were corrupt are to be made again; then the cell that noticed."""
-        self._stale[key] += 1
-        if self._stale[key] > MAX_RECOMPUTES:
-            self.failures[key] = {
-                "class": "storage",
-                "message": "its parents' artefacts are corrupt each time they are made",
-            }
+        """Requeue the parents whose artefacts are corrupt, and the cell that noticed, which waits for them."""
+        self._recomputes[key] += 1
+        if self._recomputes[key] > MAX_RECOMPUTES:
+            message = "the artefacts of its parents are corrupt each time they are computed"
+            self.failures[key] = Failure(failure_class="storage", message=message)
             self._set(key, "failed")
             return
         for parent in revoked:
@@ -178,22 +170,22 @@ class Plan:
         self._requeue(key)
 
     def leased(self) -> list[Cell]:
-        """Cells under another's lease, to look at again from time to time."""
+        """Cells that another run holds, to be looked at from time to time."""
         return [self.cells[key] for key in self._by_state["leased"]]
 
     def running(self) -> list[Cell]:
-        """Cells that this run has handed out and not heard of again."""
+        """Cells that this run has started and that have not ended."""
         return [self.cells[key] for key in self._by_state["running"]]
 
-    def observe(self, cell: Cell, seen: Literal["done", "free"]) -> None:
-        """What became of a cell that ran elsewhere."""
-        if seen == "done":
+    def observe(self, cell: Cell, state: Literal["done", "free"]) -> None:
+        """Note that a cell that another run held is done, or free again."""
+        if state == "done":
             self._set(cell.key, "done")
         else:
             self._requeue(cell.key)
 
     def exhausted(self) -> bool:
-        """Nothing is running, can start, or can become able to start."""
+        """Whether nothing runs, and nothing can start now or later."""
         return not any(self._by_state[state] for state in ("ready", "running", "leased", "waiting"))
 
     # -- what people see ---------------------------------------------------------------------------------------------
@@ -206,78 +198,10 @@ class Plan:
 
     def blocked_by(self, key: str) -> list[str]:
         """Titles of the failed cells upstream of a blocked one."""
-        found = []
+        titles = []
         for parent in dict.fromkeys(self.cells[key].parents.values()):
             if self._state[parent] == "failed":
-                found.append(self.cells[parent].title)
+                titles.append(self.cells[parent].title)
             elif self._state[parent] == "blocked":
-                found.extend(self.blocked_by(parent))
-        return list(dict.fromkeys(found))
-
-
-# -- --only ------------------------------------------------------------------------------------------------------------
-
-_CONDITION = re.compile(r"^\s*([a-z_.]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
-_ONLY_NAMES = (
-    "stage",
-    "method",
-    "label",
-    "dataset",
-    "architecture",
-    "forget",
-    "class",
-    "count",
-    "seed",
-    "repeat",
-    "precision",
-)
-
-
-def _value(cell: Cell, name: str) -> Any:
-    settings = cell.settings
-    if name == "stage":
-        return cell.stage
-    if name in ("dataset", "architecture"):
-        return settings[name]["name"]
-    if name in ("forget", "class", "count"):
-        return settings.get("forget", {}).get("kind" if name == "forget" else name)
-    return settings.get(name)
-
-
-def _holds(value: Any, operator: str, wanted: str) -> bool:
-    if value is None:
-        return False
-    if operator in ("=", "!="):
-        return (str(value) == wanted) is (operator == "=")
-    number = float(wanted)
-    tests = {"<": value < number, "<=": value <= number, ">": value > number, ">=": value >= number}
-    return tests[operator]
-
-
-def _conditions(text: str) -> list[tuple[str, str, str]]:
-    """`method=scrub,seed<3` as (name, operator, value) triples. Raises InputError naming what was possible."""
-    conditions = []
-    for part in text.split(","):
-        match = _CONDITION.match(part)
-        if match is None:
-            raise InputError(f"--only: {part!r} is not NAME=VALUE (also != < <= > >=), joined by commas")
-        name, operator, value = match.groups()
-        if name not in _ONLY_NAMES:
-            raise InputError(f"--only: {unknown_name('name', name, _ONLY_NAMES)}")
-        numeric = name in ("class", "count", "seed", "repeat")
-        if operator not in ("=", "!=") and not (numeric and re.fullmatch(r"-?\d+(\.\d+)?", value)):
-            raise InputError(f"--only: {part.strip()!r}: {operator} compares numbers (class, count, seed, repeat)")
-        conditions.append((name, operator, value))
-    return conditions
-
-
-def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
-    """The cells for which every condition of `text` holds, with all that they depend on."""
-    conditions = _conditions(text)
-    chosen = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
-    if not chosen:
-        raise InputError(f"--only: {text!r} matches none of {len(cells)} cells")
-    for key in reversed(list(cells)):
-        if key in chosen:
-            chosen.update(cells[key].parents.values())
-    return {key: cell for key, cell in cells.items() if key in chosen}
+                titles.extend(self.blocked_by(parent))
+        return list(dict.fromkeys(titles))

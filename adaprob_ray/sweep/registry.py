@@ -1,46 +1,172 @@
-"""What the planner must know of data sets, architectures, recipes, methods, metrics and stages. The catalogue fills it in."""
+"""What the planner knows of data sets, architectures, recipes, methods, metrics and stages. `catalogue.py` fills it in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from adaprob_ray.settings import hyperparameter, settings_dataclass
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import as_mapping
+from adaprob_ray.sizes import Cost, Sizes
+from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
+
+Keep = Literal["weights", "outputs"]
 
 
 class DatasetEntry(Protocol):
-    """What the planner asks of a data set."""
+    """A data set whose sizes are known before it is read."""
 
-    revision: int
-    pretrain_on: str | None
-
+    @property
+    def revision(self) -> int: ...
+    @property
+    def pretrain_on(self) -> str | None: ...
     @property
     def classes(self) -> int: ...
     @property
+    def channels(self) -> int: ...
+    @property
     def train_per_class(self) -> tuple[int, ...]: ...
+    @property
+    def validation_per_class(self) -> tuple[int, ...]: ...
+    @property
+    def test_count(self) -> int: ...
+    @property
+    def verify(self) -> Callable[[Path], str | None]: ...
+
+
+class ArchitectureEntry(Protocol):
+    """A network. `narrowest` is its smallest width that `filters` scales."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def narrowest(self) -> int: ...
+    @property
+    def build(self) -> Callable[..., Any]: ...
+    def parameter_count(self, *, classes: int, channels: int, filters: float) -> int: ...
+    def on_meta(self, *, classes: int, channels: int, filters: float) -> Any: ...
+
+
+class MethodEntry(Protocol):
+    """A method: the class of its settings, and once constructed, what it costs and whether it declines."""
+
+    name: str
+    stage: str
+    revision: int
+    reads_forget: bool
+
+    def __call__(self, **hyper: Any) -> Any: ...
+
+
+class MetricEntry(Protocol):
+    """A metric. `needs` names the stages whose cells it reads besides the models' Outputs."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def needs(self) -> frozenset[str]: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def compute(self) -> Callable[[Any], dict[str, float | None]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A kind of cell: how one is run, and all that the planner must know of it.
+
+    settings: the class of its cells' settings.
+    run: makes the artefacts of a cell, `(cell, StageContext) -> StageOutput`.
+    revision: to be raised with every change that moves numbers; it is part of the key.
+    priority: a rough relative cost. Cells with the most expensive remaining path start first.
+    keeps: which artefacts its cells leave; None where the sweep file's `keep` says so.
+    reads_dataset: whether its cells read images, so that these must be present before a run.
+    resources: what a cell of it holds by default.
+    artefact_bytes: how many bytes a cell will write, from the registry alone.
+    passes: how many samples it will pass through networks; None where nobody knows before.
+    """
+
+    name: str
+    settings: type[CellSettings]
+    run: Callable[[Cell, Any], Any] = field(repr=False)
+    revision: int = 1
+    priority: int = 1
+    keeps: Keep | None = "outputs"
+    reads_dataset: bool = True
+    resources: Resources = Resources()  # noqa: RUF009  # frozen
+    artefact_bytes: Callable[[Cell, Registry], int] = field(default=lambda cell, registry: 0, repr=False)
+    passes: Callable[[Cell, Registry], Cost | None] = field(default=lambda cell, registry: None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricStage(Stage):
+    """A stage that runs only for the metrics that need it: one cell for each evaluated model, from its weights.
+
+    Its parents are the model and the original of the same seed. The section of its name in a sweep file holds `options`;
+    `defaults` are their values by the name of the training recipe.
+    """
+
+    options: type
+    defaults: Mapping[str, Any]
+    cell_settings: Callable[[Cell, ForgetRequest, int, Any], CellSettings] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """Every name that a sweep file may use, with what the planner must know of it. The catalogue makes it."""
+    """Every name that a sweep file may use."""
 
-    datasets: Mapping[str, Any]  # name -> DatasetEntry
-    architectures: Mapping[str, Any]  # name -> something with a revision and its narrowest scaled width
-    recipes: Mapping[str, Any]  # name -> a dataclass instance with a revision
-    methods: Mapping[str, Any]  # name -> dataclass with stage, revision, reads_forget
-    metrics: Mapping[str, Any]  # name -> something with a revision
-    relearning: Mapping[str, Any]  # name of a recipe -> a dataclass instance: how models trained by it relearn
-    stages: Mapping[str, int]  # name -> revision
+    datasets: Mapping[str, DatasetEntry]
+    architectures: Mapping[str, ArchitectureEntry]
+    recipes: Mapping[str, Recipe]
+    methods: Mapping[str, Any]  # name -> type that is a MethodEntry; mypy cannot say so of a class with ClassVars
+    metrics: Mapping[str, MetricEntry]
+    stages: Mapping[str, Stage]
 
+    @property
+    def metric_stages(self) -> dict[str, MetricStage]:
+        return {name: stage for name, stage in self.stages.items() if isinstance(stage, MetricStage)}
 
-@settings_dataclass
-class DatasetSettings:
-    name: str = hyperparameter(default="")
-    test_pool: Literal["clean", "paper"] = hyperparameter(default="clean")
+    def cell(self, document: Mapping[str, Any]) -> Cell:
+        """The cell of an identity, as the store keeps it."""
+        settings = self.stages[document["stage"]].settings.from_document(document["settings"])
+        return Cell(document["stage"], settings, document["parents"], document["revisions"])
 
+    def method(self, cell: Cell) -> Any:
+        """The method of a train or unlearn cell, with its hyperparameters."""
+        return self.methods[cell.method](**getattr(cell.settings, "hyper", {}))
 
-@settings_dataclass
-class ArchitectureSettings:
-    name: str = hyperparameter(default="")
-    filters: float = hyperparameter(default=1.0, gt=0)
+    def parameter_count(self, settings: CellSettings) -> int:
+        """Trainable parameters of a cell's network."""
+        return self.architectures[settings.architecture.name].parameter_count(**self._shape(settings))
+
+    def network(self, settings: CellSettings) -> Any:
+        """A cell's network on the meta device: its layers, without memory for their weights."""
+        return self.architectures[settings.architecture.name].on_meta(**self._shape(settings))
+
+    def _shape(self, settings: CellSettings) -> dict[str, Any]:
+        dataset = self.datasets[settings.dataset.name]
+        return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
+
+    def sizes(self, settings: CellSettings, recipe: Recipe, forget: ForgetRequest | None) -> Sizes:
+        """Samples of each subset, and the size of the network: what the cost of a method depends on."""
+        dataset = self.datasets[settings.dataset.name]
+        forget_count = validation_count = 0
+        if forget is not None:
+            forget_count = forget.count or dataset.train_per_class[forget.class_index]
+            validation_count = dataset.validation_per_class[forget.class_index]
+        return Sizes(
+            retain=sum(dataset.train_per_class) - forget_count,
+            forget=forget_count,
+            validation=validation_count,
+            recipe_epochs=recipe.epochs,
+            recipe_decay=recipe.decay,
+            classes=dataset.classes,
+            parameters=self.parameter_count(settings),
+        )
+
+    def recipe(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a named recipe with some of them replaced, not yet validated."""
+        return {**as_mapping(self.recipes[name]), **changes}

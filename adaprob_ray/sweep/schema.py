@@ -1,10 +1,11 @@
-"""The keys of a sweep file, their types, and how one is read: YAML without surprises, faults in our words, one line each."""
+"""The keys of a sweep file and their types, and how one is read: YAML without surprises, one line for each fault."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pydantic
@@ -13,47 +14,27 @@ import yaml
 from adaprob_ray.errors import InputError, unknown_name
 
 
-class _File(pydantic.BaseModel):
+class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Grid(_File):
+class Grid(_Section):
     dataset: Any
     architecture: Any
     forget: Any
     seed: Any
 
 
-class Resources(_File):
-    """What one cell of a stage holds while it runs. `exclusive`: no other cell of the run runs beside it.
-
-    `timeout_seconds` bounds one attempt, not the whole of a training that is gone on with.
-    """
-
-    cpu: int = pydantic.Field(default=1, ge=1)
-    gpu: float = pydantic.Field(default=0, ge=0)
-    exclusive: bool = False
-    timeout_seconds: float | None = pydantic.Field(default=None, gt=0)
-
-
-class StageResources(_File):
-    pretrain: Resources = Resources()
-    train: Resources = Resources()
-    unlearn: Resources = Resources()
-    relearn: Resources = Resources()
-    evaluate: Resources = Resources()
-
-
-class Keep(_File):
+class KeepSection(_Section):
     unlearn: Literal["outputs", "weights"] = "outputs"
 
 
-class Expect(_File):
+class ExpectSection(_Section):
     cells: int | None = None
 
 
-class SweepFile(_File):
-    """The keys of a sweep file and their types."""
+class SweepFile(_Section):
+    """The keys of a sweep file and their types; `sweep_file_model` adds the section of each stage that metrics may need."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     about: str = ""
@@ -61,129 +42,166 @@ class SweepFile(_File):
     train: dict[str, Any] = pydantic.Field(default_factory=dict)
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
     methods: dict[str, Any]
-    reading: str | None = None  # of the labels that share a method the one that tables compare with Retrain
+    primary_label: str | None = None  # of several labels of one method, the one that tables compare with Retrain
     metrics: list[str]
-    relearn: dict[str, Any] = pydantic.Field(default_factory=dict)
     precision: Literal["float32", "bfloat16"] = "float32"
     repeats: int = pydantic.Field(default=1, ge=1)
-    resources: StageResources = StageResources()
-    keep: Keep = Keep()
-    expect: Expect = Expect()
+    resources: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    keep: KeepSection = KeepSection()
+    expect: ExpectSection = ExpectSection()
 
 
-def alternatives(given: Any) -> list[Mapping[str, Any]]:
-    """The settings under a label, those of a where/with list included; malformed ones are reported where they are used."""
-    entries = [entry.get("with") for entry in given if isinstance(entry, dict)] if isinstance(given, list) else [given]
+def sweep_file_model(sections: Iterable[str]) -> type[SweepFile]:
+    """SweepFile with a further optional section, a mapping of settings, for each name."""
+    fields: dict[str, Any] = {name: (dict[str, Any], pydantic.Field(default_factory=dict)) for name in sections}
+    return pydantic.create_model("SweepFile", __base__=SweepFile, **fields)
+
+
+def deprecated_key(document: dict[str, Any], old: str, new: str) -> list[str]:
+    """Move the value of a renamed key to its new name; what to tell the user, empty where the old key is not used.
+
+    Raises:
+        InputError: if both keys are given.
+    """
+    if old not in document:
+        return []
+    if new in document:
+        raise InputError(f"{old}: is the former name of {new}; give one of them, got both")
+    document[new] = document.pop(old)
+    return [f"{old}: is deprecated, write {new}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedFile:
+    """A sweep file and the faults of its structure. What is at fault is left out, so that the rest can be checked too.
+
+    `deprecations`: one line for each key that is given under a former name.
+    """
+
+    file: SweepFile
+    faults: list[str]
+    deprecations: list[str]
+
+
+def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
+    """Parse the YAML text of a sweep file.
+
+    Raises:
+        InputError: where nothing can be checked: not YAML, not a mapping, or a required key is missing.
+    """
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"a sweep file must be a mapping of keys, got {type(document).__name__}")
+    not_json = list(_values_outside_json(document))
+    if not_json:
+        raise InputError(*not_json)
+    deprecations = deprecated_key(document, "reading", "primary_label")
+    file, faults = _validate(document, sweep_file_model(sections))
+    if file is None:
+        raise InputError(*faults)
+    return ParsedFile(file=file, faults=faults, deprecations=deprecations)
+
+
+def label_settings(settings: Any) -> list[Mapping[str, Any]]:
+    """The settings under a label, those of each entry of a where/with list; malformed ones are reported where they are used."""
+    entries = (
+        [entry.get("with") for entry in settings if isinstance(entry, dict)]
+        if isinstance(settings, list)
+        else [settings]
+    )
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """A YAML loader that refuses aliases, and a key given twice, of which plain YAML would silently take the last."""
+class _StrictLoader(yaml.SafeLoader):
+    """A YAML loader that refuses aliases and repeated keys, of which plain YAML would silently take the last."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "no aliases: each value is written where it counts", mark)
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not allowed: write the value in each place", mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        odd = [name for name in names if not isinstance(name, (str, int, float, bool))]
-        if odd:
+        structured = [name for name in names if not isinstance(name, (str, int, float, bool))]
+        if structured:
             raise yaml.constructor.ConstructorError(
-                None, None, f"a key must be a word, got {odd[0]!r}", node.start_mark
+                None, None, f"a key must be a word, got {structured[0]!r}", node.start_mark
             )
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
             raise yaml.constructor.ConstructorError(
-                None, None, f"key given twice: {sorted(map(str, twice))}", node.start_mark
+                None, None, f"key given twice: {sorted(map(str, repeated))}", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
 
-def read_file(text: str) -> tuple[SweepFile, list[str]]:
-    """The file, and the faults of structure of what was left out of it so that the rest can be checked too.
-
-    Raises InputError where nothing can be checked: not YAML, not a mapping, something missing that has no default.
-    """
-    try:
-        document = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"a sweep file is a mapping of keys, got {type(document).__name__}")
-    strange = list(_not_plain(document))
-    if strange:
-        raise InputError(*strange)
-    file, faults = _validated(document)
-    if file is None:
-        raise InputError(*faults)
-    return file, faults
-
-
-def _not_plain(value: Any, where: str = "") -> Iterator[str]:
-    """A line for each value that JSON, and so a key, cannot hold: dates, sets, NaN, infinities, names that are not words."""
+def _values_outside_json(value: Any, where: str = "") -> Iterator[str]:
+    """A line for each value that JSON, and so a key, cannot hold: dates, sets, NaN, infinity, keys that are not text."""
     if isinstance(value, (dict, list)):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value, 1):
-            inside = f"{where}.{name}" if where else str(name)
+            path = f"{where}.{name}" if where else str(name)
             if isinstance(value, dict) and not isinstance(name, str):
-                yield f"{inside}: a key must be a word, got {name!r}; put it in quotes"
-            yield from _not_plain(item, inside)
+                yield f"{path}: a key must be a word, got {name!r}; put it in quotes"
+            yield from _values_outside_json(item, path)
     elif not isinstance(value, (str, int, float, type(None))):
-        yield f"{where}: expected text, a number, a list or a mapping, got {value!r}"
+        yield f"{where}: must be text, a number, a list or a mapping, got {value!r}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{where}: must be a finite number, got {value!r}"
 
 
-def _validated(document: dict[str, Any]) -> tuple[SweepFile | None, list[str]]:
-    """The file and its faults of structure; what is at fault is left out, so that the rest can be checked too."""
-    faults: list[str] = []
+def _validate(document: dict[str, Any], model: type[SweepFile]) -> tuple[SweepFile | None, list[str]]:
+    """The file without what is at fault, and the faults; no file if a required key is missing or at fault."""
     try:
-        return SweepFile.model_validate(document), faults
+        return model.model_validate(document), []
     except pydantic.ValidationError as error:
-        faults = _structure_faults(error)
-        rest = copy.deepcopy(document)
+        faults = [_structure_fault(item, model) for item in error.errors()]
+        valid = copy.deepcopy(document)
         for item in error.errors():
-            _drop(rest, item["loc"])
+            _drop(valid, item["loc"])
     try:
-        return SweepFile.model_validate(rest), faults
+        return model.model_validate(valid), faults
     except pydantic.ValidationError:
-        return None, faults  # something that cannot be done without is missing or wrong
+        return None, faults
 
 
 def _drop(document: Any, location: Sequence[Any]) -> None:
     """Delete the innermost mapping key on the way to a faulty value."""
     *path, last = location
-    for part in path:
-        if not isinstance(document, dict) or not isinstance(document.get(part), dict):
-            last = part
+    for name in path:
+        if not isinstance(document, dict) or not isinstance(document.get(name), dict):
+            last = name
             break
-        document = document[part]
+        document = document[name]
     if isinstance(document, dict):
         document.pop(last, None)
 
 
-def _structure_faults(error: pydantic.ValidationError) -> list[str]:
-    """One line for each fault of structure that pydantic found, in our words."""
-    faults = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            model = _model_at(item["loc"][:-1])
-            prefix = ".".join(str(part) for part in item["loc"][:-1])
-            line = unknown_name("key", item["loc"][-1], model.model_fields)
-            faults.append(f"{prefix}: {line}" if prefix else line)
-        elif item["type"] == "missing":
-            faults.append(f"{where}: is missing")
-        else:
-            faults.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}")
-    return faults
-
-
-def _model_at(location: Sequence[Any]) -> type[pydantic.BaseModel]:
-    model: type[pydantic.BaseModel] = SweepFile
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-            model = annotation
-    return model
+def _structure_fault(item: Any, model: type[SweepFile]) -> str:
+    """One line for an error that pydantic reports."""
+    where = ".".join(str(name) for name in item["loc"])
+    if item["type"] == "extra_forbidden":
+        section: Any = model
+        for name in item["loc"][:-1]:
+            section = section.model_fields[str(name)].annotation
+        prefix = "".join(f"{name}: " for name in item["loc"][:-1])
+        return prefix + unknown_name("key", item["loc"][-1], section.model_fields)
+    if item["type"] == "missing":
+        return f"{where}: is missing"
+    expected = {
+        "dict_type": "a mapping {name: value}",
+        "list_type": "a list",
+        "string_type": "text",
+        "int_type": "an integer",
+        "literal_error": str(item.get("ctx", {}).get("expected")),
+        "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+        "greater_than_equal": f"an integer of at least {item.get('ctx', {}).get('ge')}",
+    }
+    if item["type"] not in expected:
+        return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+    return f"{where}: must be {expected[item['type']]}, got {item['input']!r}"

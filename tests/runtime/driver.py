@@ -11,5 +11,5 @@ from adaprob_ray.runtime import launch
 if __name__ == "__main__":
     # As in a terminal: a shell makes what it starts in the background ignore SIGINT, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    launch.run.__kwdefaults__["stages"] = sys.argv[1]
+    launch.run.__kwdefaults__["registry"] = sys.argv[1]
     sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,54 @@
+"""Leases of other runs: which cells they hold, and which of these have expired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adaprob_ray.store import Attempt, CellLog, LeaseWatcher, Store
+from adaprob_ray.sweep.plan import Plan
+
+
+class Leases:
+    """Judges whether cells are held by another run.
+
+    `expired`: for each cell, the attempt that was judged dead, so that a worker need not watch it for 30 s again.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._watcher = store, LeaseWatcher()
+        self.expired: dict[str, int] = {}
+
+    def is_live(self, key: str, log: CellLog) -> bool:
+        if not log.open_attempts:
+            return False
+        live = self._watcher.is_live(self._store, key, log)
+        if not live and log.last is not None:
+            self.expired[key] = log.last
+        return live
+
+    def refresh_leases(self, plan: Plan) -> None:
+        """Note in the plan which of the leased cells are done, or free again."""
+        for cell in plan.leased():
+            log = self._store.log(cell.key)
+            if log.done is not None:
+                plan.observe(cell, "done")
+            elif not self.is_live(cell.key, log):
+                plan.observe(cell, "free")
+
+    def release_run(self, plan: Plan, run: str) -> None:
+        """Release what the workers of this run held when they were stopped, so that nobody waits for them."""
+        for cell in plan.running():
+            for number in self._store.log(cell.key).open_attempts:
+                if (self._store.holder(cell.key, number) or {}).get("run") == run:
+                    Attempt(self._store, cell.key, number).release()
+
+
+class AssumeExpired(LeaseWatcher):
+    """Takes the judgement of another process that attempt `number` is dead, and any other holder for alive."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def is_live(self, store: Any, key: str, log: CellLog) -> bool:
+        return log.last in log.open_attempts and log.last != self._number

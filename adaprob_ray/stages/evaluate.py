@@ -1,0 +1,72 @@
+"""Evaluate: metrics from the stored Outputs of a model and its references; the result is one Record."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from adaprob_ray.errors import Diverged
+from adaprob_ray.metrics.outputs import Outputs, make_evaluation
+from adaprob_ray.stages.base import OUTPUTS, RECORD, SMALL_FILE_BYTES, StageContext, StageOutput
+from adaprob_ray.stages.models import load_weights
+from adaprob_ray.stages.record import record_settings
+from adaprob_ray.sweep.cell import Cell, canonical
+from adaprob_ray.sweep.cell_settings import EvaluateSettings
+from adaprob_ray.sweep.registry import Stage
+from adaprob_ray.training.loop import Weights, distance
+
+
+def run(cell: Cell, context: StageContext) -> StageOutput:
+    """Compute the metrics and join settings, model facts and facts of the stages that the metrics need."""
+    settings, store, registry = cell.settings, context.store, context.registry
+    assert isinstance(settings, EvaluateSettings)
+    models = {role: key for role, key in cell.parents.items() if role not in registry.metric_stages}
+    by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
+    outputs = {role: by_key[key] for role, key in models.items()}
+    evaluation = make_evaluation(outputs, settings.forget.document(), settings.seed)
+    labels = outputs["model"].labels
+    computed: dict[str, float | None] = {
+        "test_other_classes_rows": int((labels["test"] != settings.forget.class_index).sum()),
+        "forget_rows": len(evaluation.forget),
+        "retain_rows": len(evaluation.retain),
+        **{f"{name}_rows": len(labels[name]) for name in ("validation", "test")},
+    }
+    for name in settings.metrics:
+        computed.update(registry.metrics[name].compute(evaluation))
+    for role in cell.parents.keys() - models.keys():
+        facts = context.facts(cell.parents[role])
+        computed.update({name: value for name, value in facts.items() if name.startswith(f"{role}_")})
+    for name, value in computed.items():
+        if value is not None and not math.isfinite(value):
+            raise Diverged(f"{name} is {value}")
+    record = {**record_settings(cell, context), **computed, **_model_facts(cell, context)}
+    facts = {name: value for name, value in computed.items() if value is not None}
+    return StageOutput({RECORD: canonical(record).encode()}, facts)
+
+
+def _model_facts(cell: Cell, context: StageContext) -> dict[str, Any]:
+    """The facts of the model's cell; for a trained model, which has no distance to the original yet, that too."""
+    facts = context.facts(cell.parents["model"])
+    if "parameter_distance" not in facts:
+        model, original = (
+            _parameters(load_weights(context.store, cell.parents[role])) for role in ("model", "original")
+        )
+        facts = {**facts, "parameter_distance": distance(model, original)}
+    return facts
+
+
+def _parameters(weights: Weights) -> list[Tensor]:
+    """The parameters among the tensors of a network, without the statistics of batch norm."""
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    return [weights[name] for name in sorted(weights) if not name.endswith(statistics)]
+
+
+EVALUATE = Stage(
+    name="evaluate",
+    settings=EvaluateSettings,
+    run=run,
+    reads_dataset=False,
+    artefact_bytes=lambda cell, registry: SMALL_FILE_BYTES,
+)

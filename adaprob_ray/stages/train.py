@@ -1,0 +1,58 @@
+"""Train: original, retrain and retrain_independent, by the recipe, from the start of the seed (protocol §1.6, §3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adaprob_ray.data.split import forget_positions
+from adaprob_ray.sizes import Cost
+from adaprob_ray.stages.base import OUTPUTS, SERIES, SMALL_FILE_BYTES, WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.fit import fit_cell
+from adaprob_ray.stages.models import compute_outputs, outputs_bytes, serialize_weights, start_model, weights_bytes
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell_settings import ModelSettings, TrainSettings
+from adaprob_ray.sweep.registry import Registry, Stage
+
+
+def run(cell: Cell, context: StageContext) -> StageOutput:
+    """Train on the samples that the method selects. Where it reads the forget set, its seconds are those of unlearning."""
+    settings, method = cell.settings, context.registry.method(cell)
+    assert isinstance(settings, TrainSettings)
+    model = start_model(cell, context)
+    subsets = context.subsets(settings)
+    labels = subsets.train.labels.cpu().numpy()
+    forget = np.empty(0, np.int64)
+    if settings.forget is not None:
+        forget = forget_positions(labels, settings.forget.document(), settings.seed)
+    rows = method.rows(len(labels), forget, settings.seed)
+    purpose = "order" + method.generator_suffix
+    facts = fit_cell(model, subsets.train.select(rows), settings, settings.recipe, context, purpose=purpose)
+    if method.reads_forget:
+        facts["unlearn_seconds"] = facts["training_seconds"]
+    files = {
+        WEIGHTS: serialize_weights(model),
+        OUTPUTS: compute_outputs(model, subsets).to_bytes(),
+        SERIES: context.serialize_series(),
+    }
+    return StageOutput(files, facts)
+
+
+def method_passes(cell: Cell, registry: Registry) -> Cost | None:
+    """The passes that the cell's method declares."""
+    assert isinstance(cell.settings, ModelSettings)
+    sizes = registry.sizes(cell.settings, cell.settings.recipe, cell.forget)
+    cost: Cost = registry.method(cell).cost(sizes)
+    return cost
+
+
+TRAIN = Stage(
+    name="train",
+    settings=TrainSettings,
+    run=run,
+    priority=100,
+    keeps="weights",
+    artefact_bytes=lambda cell, registry: (
+        SMALL_FILE_BYTES + weights_bytes(cell, registry) + outputs_bytes(cell, registry)
+    ),
+    passes=method_passes,
+)

@@ -1,0 +1,99 @@
+"""Unlearn: a method applied to the original of the seed. Only the method itself is timed."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from adaprob_ray.data.split import forget_positions, retain_positions
+from adaprob_ray.methods.base import Context, Split, Unlearning
+from adaprob_ray.stages.base import OUTPUTS, SERIES, SMALL_FILE_BYTES, WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.models import (
+    build_model,
+    compute_outputs,
+    outputs_bytes,
+    serialize_weights,
+    start_model,
+    to_device,
+    trained_model,
+    weights_bytes,
+)
+from adaprob_ray.stages.train import method_passes
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell_settings import UnlearnSettings
+from adaprob_ray.sweep.registry import Registry, Stage
+from adaprob_ray.training.cost import PassCounter, measured
+from adaprob_ray.training.loop import Weights, distance
+from adaprob_ray.training.losses import snapshot
+
+
+def run(cell: Cell, context: StageContext) -> StageOutput:
+    """Start from the original and unlearn."""
+    settings, method = cell.settings, context.registry.method(cell)
+    assert isinstance(settings, UnlearnSettings)
+    subsets = context.subsets(settings)
+    model = trained_model(settings, cell.parents["original"], context)
+    before = snapshot(model)
+    labels = subsets.train.labels.cpu().numpy()
+    forget = forget_positions(labels, settings.forget.document(), settings.seed)
+    by_name = {
+        "forget": subsets.train.select(forget),
+        "retain": subsets.train.select(retain_positions(len(labels), forget)),
+        "train": subsets.train,
+        "validation": subsets.validation,
+    }
+    counter = PassCounter()
+    method_context = _method_context(cell, context, method, counter)
+    with measured(model, context.device, counter) as cost:
+        model = method.unlearn(model, Split(needs=method.needs, parts=by_name), method_context)
+    files = {OUTPUTS: compute_outputs(model, subsets).to_bytes(), SERIES: context.serialize_series()}
+    weights = serialize_weights(model)
+    if cell.keep == "weights":
+        files[WEIGHTS] = weights
+    moved = distance(model.parameters(), before)
+    start = start_model(context.parent(cell.parents["original"]), context)
+    from_start = distance(model.parameters(), start.parameters())
+    facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
+    return StageOutput(
+        files, {**facts, **method_context.facts, "parameter_distance": moved, "start_distance": from_start}
+    )
+
+
+def _method_context(cell: Cell, context: StageContext, method: Unlearning, counter: PassCounter) -> Context:
+    settings = cell.settings
+    assert isinstance(settings, UnlearnSettings)
+    original = context.parent(cell.parents["original"])
+
+    def make_model(seed: int) -> nn.Module:
+        return counter.watched(to_device(build_model(settings, seed, context.registry), context.device))
+
+    def initial_state() -> Weights:
+        return start_model(original, context).state_dict()
+
+    return Context(
+        device=context.device,
+        precision=settings.precision,
+        seed=settings.seed,
+        repeat=settings.repeat,
+        needs=method.needs,
+        recipe=settings.recipe,
+        make_model=make_model,
+        initial_state=initial_state,
+        report=context.record_series,
+        deadline=context.deadline,
+    )
+
+
+def artefact_bytes(cell: Cell, registry: Registry) -> int:
+    weights = weights_bytes(cell, registry) if cell.keep == "weights" else 0
+    return SMALL_FILE_BYTES + outputs_bytes(cell, registry) + weights
+
+
+UNLEARN = Stage(
+    name="unlearn",
+    settings=UnlearnSettings,
+    run=run,
+    priority=10,
+    keeps=None,
+    artefact_bytes=artefact_bytes,
+    passes=method_passes,
+)

@@ -1,0 +1,160 @@
+"""The settings of a cell: frozen dataclasses, one for each stage, and their JSON, which is hashed into the key.
+
+A stage that metrics ask for, such as relearn, declares its settings in its own file; those of the other stages stand here,
+because every sweep is expanded to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import as_mapping, hyperparameter, settings_dataclass
+
+
+@settings_dataclass
+class DatasetSettings:
+    """A data set by name. `test_pool: clean` drops test images that are also training images, `paper` keeps them."""
+
+    name: str = hyperparameter(default="")
+    test_pool: Literal["clean", "paper"] = hyperparameter(default="clean")
+
+
+@settings_dataclass
+class ArchitectureSettings:
+    """A network by name, and the factor on its widths."""
+
+    name: str = hyperparameter(default="")
+    filters: float = hyperparameter(default=1.0, gt=0)
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """Which training samples are to be forgotten: all of a class, or `count` of its samples, drawn by the seed.
+
+    >>> str(ForgetRequest("selective", 0, 25)), str(ForgetRequest("class", 5))
+    ('25of0', 'class5')
+    """
+
+    kind: Literal["class", "selective"]
+    class_index: int
+    count: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As in a sweep file: {kind: class, class: C} or {kind: selective, class: C, count: N}."""
+        count = {} if self.count is None else {"count": self.count}
+        return {"kind": self.kind, "class": self.class_index, **count}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ForgetRequest:
+        return cls(document["kind"], document["class"], document.get("count"))
+
+    @classmethod
+    def parse(cls, text: str) -> ForgetRequest:
+        """The request that `str` gives as `text`, a Record's `forget` column.
+
+        Raises:
+            ValueError: for any other text.
+        """
+        count, _, label = text.partition("of")
+        if label.isdecimal() and count.isdecimal():
+            return cls("selective", int(label), int(count))
+        if text.startswith("class") and text[5:].isdecimal():
+            return cls("class", int(text[5:]))
+        raise ValueError(f"forget: must be such as class5 or 25of0, got {text!r}")
+
+    def __str__(self) -> str:
+        return f"class{self.class_index}" if self.count is None else f"{self.count}of{self.class_index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSettings:
+    """What every cell has. `document` omits a field whose value is its default None."""
+
+    dataset: DatasetSettings
+    architecture: ArchitectureSettings
+    seed: int
+    precision: str
+
+    def document(self) -> dict[str, Any]:
+        """The JSON of these settings. It is part of the key: no name and no value in it may ever change."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: _plain(value) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The settings whose JSON is `document`."""
+        types = _field_types(typing.cast(typing.Hashable, cls))
+        return cls(**{name: _typed(types[name], value) for name, value in document.items()})
+
+
+@functools.cache
+def _field_types(cls: typing.Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ForgetRequest):
+        return value.document()
+    if dataclasses.is_dataclass(value):
+        return as_mapping(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return tuple(value) if isinstance(value, list) else value
+    for option in typing.get_args(kind) or (kind,):
+        if option is ForgetRequest:
+            return ForgetRequest.from_document(value)
+        if dataclasses.is_dataclass(option):
+            return typing.cast(Any, option)(**value)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(CellSettings):
+    """A network trained on the data set that others start from."""
+
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(CellSettings):
+    """A model that a method made. `hyper`: all hyperparameters of the method, by name."""
+
+    method: str
+    hyper: Mapping[str, Any] = field(hash=False)
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(ModelSettings):
+    """A model trained by the recipe. `forget` is None where the method does not read it, as for the original."""
+
+    forget: ForgetRequest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnSettings(ModelSettings):
+    """A model unlearned from the original. `repeat` varies the randomness of the unlearning alone."""
+
+    forget: ForgetRequest
+    repeat: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(CellSettings):
+    """The metrics of one model, under the label of its line in the tables."""
+
+    label: str
+    method: str
+    hyper: Mapping[str, Any] = field(hash=False)
+    forget: ForgetRequest
+    repeat: int
+    metrics: tuple[str, ...]

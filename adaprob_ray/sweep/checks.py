@@ -1,0 +1,323 @@
+"""The values of a sweep file, checked against the registry: settings of the right types, or one line for each fault."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adaprob_ray.errors import unknown_name
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
+from adaprob_ray.sweep.cell import Resources, canonical
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
+from adaprob_ray.sweep.schema import SweepFile, label_settings
+
+REFERENCES = ("original", "retrain", "retrain_independent")  # trained and evaluated in every sweep
+# numpy's RandomState, which draws the published splits, takes no larger seed.
+MAX_SEED = 2**32 - 1
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+_FORGET_KEYS = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
+
+
+class Faults:
+    """Lines about what is wrong, each once, in the order in which they are noticed."""
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self._lines = dict.fromkeys(lines)
+
+    def add(self, *lines: str) -> None:
+        self._lines.update(dict.fromkeys(lines))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One point of the grid."""
+
+    dataset: DatasetSettings
+    architecture: ArchitectureSettings
+    forget: ForgetRequest
+    seed: int
+
+    def matches(self, where: Mapping[str, Any]) -> bool:
+        """Whether every key of `where` agrees with this point."""
+        values = {"forget": self.forget.document(), "seed": self.seed}
+        values |= {"dataset": as_mapping(self.dataset), "architecture": as_mapping(self.architecture)}
+        return all(_agrees(values[name], condition) for name, condition in where.items())
+
+    def __str__(self) -> str:
+        return f"{self.dataset.name}, {self.architecture.name}, {self.forget}, seed {self.seed}"
+
+
+def _agrees(value: Any, condition: Any) -> bool:
+    """A name, a kind, a number, a mapping of some of its keys, or a list of these of which one agrees."""
+    if isinstance(condition, list):
+        return any(_agrees(value, item) for item in condition)
+    if isinstance(value, Mapping) and isinstance(condition, Mapping):
+        return all(value.get(name) == item for name, item in condition.items())
+    if isinstance(value, Mapping):
+        return condition in (value.get("name"), value.get("kind"))
+    return bool(value == condition)
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """One setting of a label: the method's name, its hyperparameters, and the method itself."""
+
+    name: str
+    hyper: Mapping[str, Any]
+    method: Any
+
+
+# -- the grid --------------------------------------------------------------------------------------------------------------
+
+
+def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[GridPoint]:
+    """All points of the grid in the order of the file; none if an axis is at fault."""
+    grid = file.grid
+    datasets = [_dataset(item, registry, faults) for item in _axis("dataset", grid.dataset, faults)]
+    architectures = [_architecture(item, registry, faults) for item in _axis("architecture", grid.architecture, faults)]
+    seeds = [_seed(item, faults) for item in _axis("seed", grid.seed, faults)]
+    requests = _axis("forget", grid.forget, faults)
+    for dataset, request in itertools.product(datasets, requests):
+        entry = registry.datasets.get(dataset.name)
+        faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(dataset.name, entry, request)))
+    if faults:
+        return []
+    forgets = [ForgetRequest.from_document(request) for request in requests]
+    return [GridPoint(*point) for point in itertools.product(datasets, architectures, forgets, seeds)]
+
+
+def _axis(name: str, value: Any, faults: Faults) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        faults.add(f"grid.{name}: at least one value is needed, got an empty list")
+    texts = [canonical(item) for item in values]
+    faults.add(*(f"grid.{name}: {text} is given more than once" for text in sorted(texts) if texts.count(text) > 1))
+    return values
+
+
+def _name_settings(kind: str, item: Any, cls: type, names: Mapping[str, Any], faults: Faults) -> Any:
+    """Settings of a data set or an architecture, given by its name alone or as a mapping."""
+    mapping = {"name": item} if isinstance(item, str) else item
+    if not isinstance(mapping, dict):
+        faults.add(f"grid.{kind}: must be a name or a mapping, got {item!r}")
+        return cls()
+    settings, lines = parse_settings(cls, mapping, f"grid.{kind}")
+    faults.add(*lines)
+    name = mapping.get("name", "")
+    if not is_known(name, names):
+        faults.add(f"grid.{kind}: {unknown_name(kind, name, names)}")
+    return cls() if settings is None else settings
+
+
+def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
+    settings: DatasetSettings = _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
+    return settings
+
+
+def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:
+    architectures = registry.architectures
+    settings: ArchitectureSettings = _name_settings("architecture", item, ArchitectureSettings, architectures, faults)
+    narrowest = architectures[settings.name].narrowest if settings.name in architectures else math.inf
+    if settings.filters * narrowest < 1:
+        limit = f"must be at least {1 / narrowest:.4f}, got {settings.filters:g}"
+        faults.add(f"grid.architecture: {settings.name}: filters {limit}")
+    return settings
+
+
+def _seed(value: Any, faults: Faults) -> int:
+    if type(value) is int and 1 <= value <= MAX_SEED:
+        return value
+    reason = "forget sets are drawn with seed − 1"
+    faults.add(f"grid.seed: must be an integer of at least 1 and at most {MAX_SEED} ({reason}), got {value!r}")
+    return 1
+
+
+def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[str]:
+    """What is wrong with an unlearning request, from its shape and from the sizes of its data set if that is known."""
+    kind = forget.get("kind") if isinstance(forget, dict) else None
+    if not isinstance(kind, str) or set(forget) != _FORGET_KEYS.get(kind):
+        return [f"must be {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
+    if dataset is None:
+        return []
+    label, count = forget["class"], forget.get("count")
+    if type(label) is not int or not 0 <= label < dataset.classes:
+        return [f"{name}: class must be 0 to {dataset.classes - 1}, got {label!r}"]
+    available = dataset.train_per_class[label]
+    if count is not None and (type(count) is not int or not 1 <= count <= available):
+        return [f"{name}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
+    if sum(dataset.train_per_class) - (count or available) < 1:
+        return [f"{name}: forgetting {count or available} samples leaves nothing to retain"]
+    return []
+
+
+# -- recipes, metrics, resources -------------------------------------------------------------------------------------------
+
+
+def check_recipe(where: str, section: Mapping[str, Any], default: str, registry: Registry, faults: Faults) -> Recipe:
+    """The recipe that `section` names, with the fields that it changes."""
+    name = section.get("recipe", default)
+    if not is_known(name, registry.recipes):
+        faults.add(f"{where}: {unknown_name('recipe', name, registry.recipes)}")
+        return Recipe()
+    other_keys = ("recipe", "seed") if where == "pretrain" else ("recipe",)  # the seeds of train are the grid's
+    changes = {key: value for key, value in section.items() if key not in other_keys}
+    recipe, lines = parse_settings(Recipe, registry.recipe(name, changes), where)
+    faults.add(*lines)
+    return recipe or Recipe()
+
+
+def check_pretrain_seed(section: Mapping[str, Any], faults: Faults) -> int:
+    seed = section.get("seed", 1)
+    if type(seed) is not int or seed < 1:
+        faults.add(f"pretrain: seed: must be an integer of at least 1, got {seed!r}")
+        return 1
+    return seed
+
+
+def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
+    for name in file.metrics:
+        if name not in registry.metrics:
+            faults.add(f"metrics: {unknown_name('metric', name, registry.metrics)}")
+    if not file.metrics or len(set(file.metrics)) < len(file.metrics):
+        faults.add(f"metrics: must be at least one, each once, got {file.metrics}")
+
+
+def check_metric_stages(file: SweepFile, registry: Registry, faults: Faults) -> dict[str, Any]:
+    """The options of each stage that a metric of the file needs, by the stage's name."""
+    options: dict[str, Any] = {}
+    for name, stage in registry.metric_stages.items():
+        section = getattr(file, name)
+        metrics = [metric for metric, entry in registry.metrics.items() if name in entry.needs]
+        asking = [metric for metric in metrics if metric in file.metrics]
+        if asking:
+            options[name] = _stage_options(file, stage, asking[0], registry, faults)
+        elif section:
+            faults.add(f"{name}: has no effect unless metrics lists {' or '.join(metrics)}")
+    return options
+
+
+def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: Registry, faults: Faults) -> Any:
+    if file.keep.unlearn != "weights" and _has_unlearning(file, registry):
+        faults.add(f"metrics: {metric} needs the weights of unlearned models; write keep: {{unlearn: weights}}")
+    recipe, section = file.train.get("recipe", "large"), getattr(file, stage.name)
+    if not is_known(recipe, registry.recipes):
+        return None  # reported where recipes are
+    if recipe not in stage.defaults and "lr" not in section:
+        known = ", ".join(sorted(stage.defaults))
+        faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {known})")
+        return None
+    defaults = as_mapping(stage.defaults[recipe]) if recipe in stage.defaults else {}
+    options, lines = parse_settings(stage.options, {**defaults, **section}, stage.name)
+    faults.add(*lines)
+    return options
+
+
+def _has_unlearning(file: SweepFile, registry: Registry) -> bool:
+    """Whether a label starts from the original, and so makes a model that drops its weights by default."""
+    names = [entry.get("method", label) for label, item in file.methods.items() for entry in label_settings(item)]
+    return any(registry.methods[name].stage == "unlearn" for name in names if is_known(name, registry.methods))
+
+
+def check_resources(file: SweepFile, registry: Registry, faults: Faults) -> dict[str, Resources]:
+    """What the cells of each stage hold while they run."""
+    resources = {name: stage.resources for name, stage in registry.stages.items()}
+    for name, section in file.resources.items():
+        if name not in registry.stages:
+            faults.add(f"resources: {unknown_name('key', name, registry.stages)}")
+            continue
+        settings, lines = parse_settings(Resources, section, f"resources.{name}")
+        faults.add(*lines)
+        resources[name] = settings or Resources()
+    return resources
+
+
+# -- methods ---------------------------------------------------------------------------------------------------------------
+
+
+def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
+    """Names of labels, and the settings under each, wherever they apply."""
+    for label, item in file.methods.items():
+        if not _LABEL.fullmatch(label) or label == "floor":
+            rule = "must be up to 60 letters, digits, '_', '.', '-', and not 'floor'"
+            faults.add(f"methods: a label {rule}, got {label!r}")
+        for settings in label_settings(item):
+            method_choices(label, settings, registry, faults)
+    if file.primary_label is not None and file.primary_label not in file.methods:
+        faults.add(f"primary_label: {unknown_name('label', file.primary_label, file.methods)}")
+
+
+def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, faults: Faults) -> list[MethodChoice]:
+    """The settings of a label: one, or several where lists multiply."""
+    where, name = f"methods.{label}", settings.get("method", label)
+    if not is_known(name, registry.methods):
+        faults.add(f"{where}: {unknown_name('method', name, registry.methods)}")
+        return []
+    hyper = {key: value for key, value in settings.items() if key != "method"}
+    choices = []
+    for combination in expand_lists(registry.methods[name], hyper):
+        method, lines = parse_settings(registry.methods[name], combination, where)
+        faults.add(*lines)
+        if method is not None:
+            choices.append(MethodChoice(name, as_mapping(method), method))
+    return choices
+
+
+def choices_at(file: SweepFile, label: str, point: GridPoint, registry: Registry, faults: Faults) -> list[MethodChoice]:
+    """The settings of a label at one grid point."""
+    item = file.methods.get(label, {})
+    if isinstance(item, dict):
+        return method_choices(label, item, registry, faults)
+    where = f"methods.{label}"
+    if not isinstance(item, list) or not all(_is_where_with(entry) for entry in item):
+        faults.add(f"{where}: must be settings, or a list of {{where: …, with: …}}, got {item!r}")
+        return []
+    axes = GridPoint.__dataclass_fields__
+    unknown = [name for entry in item for name in entry["where"] if name not in axes]
+    faults.add(*(f"{where}: where: {unknown_name('key', name, axes)}" for name in unknown))
+    if unknown:
+        return []
+    matching = [entry["with"] for entry in item if point.matches(entry["where"])]
+    if len(matching) != 1:
+        faults.add(f"{where}: {len(matching)} entries match {point}; exactly one must")
+        return []
+    return method_choices(label, matching[0], registry, faults)
+
+
+def reference_choice(file: SweepFile, label: str, point: GridPoint, registry: Registry, faults: Faults) -> MethodChoice:
+    """The one setting of original, retrain or retrain_independent; the last takes those of retrain."""
+    default = registry.methods[label]()
+    if label == "retrain_independent":
+        if file.methods.get(label):
+            faults.add(f"methods.{label}: takes the settings of retrain; write {{}}")
+        hyper = reference_choice(file, "retrain", point, registry, faults).hyper
+        return MethodChoice(label, hyper, registry.methods[label](**hyper))
+    choices = choices_at(file, label, point, registry, faults)
+    if len(choices) > 1:
+        faults.add(f"methods.{label}: is a reference and takes one setting, got {len(choices)}")
+    if choices and choices[0].name != label:
+        faults.add(f"methods.{label}: this label is reserved for the method of that name")
+        return MethodChoice(label, as_mapping(default), default)
+    return choices[0] if choices else MethodChoice(label, as_mapping(default), default)
+
+
+def _is_where_with(entry: Any) -> bool:
+    """Whether it is {where: a mapping, with: a mapping}."""
+    is_pair = isinstance(entry, dict) and set(entry) == {"where", "with"}
+    return is_pair and all(isinstance(value, dict) for value in entry.values())
+
+
+def is_known(name: Any, names: Mapping[str, Any]) -> bool:
+    """Whether a value from a file is one of these names; a list or a mapping is none."""
+    return isinstance(name, str) and name in names

@@ -1,0 +1,84 @@
+"""A sweep: one parsed, validated, frozen sweep file and the cells that it expands to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.expand import Skipped, expand
+from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.schema import SweepFile, parse_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One parsed, validated sweep file.
+
+    `cells`: the graph that it expands to, by key, parents before children. `skipped`: labels whose method declines a point
+    of the grid. `deprecations`: one line for each key that is given under a former name.
+    """
+
+    name: str
+    file: SweepFile
+    text: str
+    cells: Mapping[str, Cell] = field(repr=False)
+    skipped: tuple[Skipped, ...]
+    deprecations: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path, registry: Registry) -> Sweep:
+        """Read a sweep file.
+
+        Args:
+            path: of a YAML file.
+            registry: the names that it may use, as `adaprob_ray.catalogue.REGISTRY`.
+
+        Returns:
+            The sweep. A key under a former name is taken, with a FutureWarning.
+
+        Raises:
+            InputError: with one line for each fault, each beginning with the path; `expect` is checked last.
+
+        Example:
+            >>> from adaprob_ray.catalogue import REGISTRY
+            >>> len(Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells)
+            93
+        """
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+        try:
+            sweep = cls.parse(text, registry)
+        except InputError as error:
+            raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
+        for line in sweep.deprecations:
+            warnings.warn(f"{path}: {line}", FutureWarning, stacklevel=2)
+        return sweep
+
+    @classmethod
+    def parse(cls, text: str, registry: Registry) -> Sweep:
+        """As `load`, from the text of a sweep file."""
+        parsed = parse_file(text, registry.metric_stages)
+        expansion = expand(parsed.file, registry)
+        faults = [*dict.fromkeys([*parsed.faults, *expansion.faults])]
+        if faults:
+            raise InputError(*faults)
+        expected = parsed.file.expect.cells
+        if expected is not None and expected != len(expansion.cells):
+            skipped = "".join(f"; skipped: {line}" for line in expansion.skipped)
+            raise InputError(
+                f"expect: cells: {expected} expected, but the file expands to {len(expansion.cells)}{skipped}"
+            )
+        return cls(
+            name=parsed.file.name,
+            file=parsed.file,
+            text=text,
+            cells=expansion.cells,
+            skipped=expansion.skipped,
+            deprecations=tuple(parsed.deprecations),
+        )
