@@ -22,10 +22,9 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
-from adaprob_ray.stages.estimates import cell_passes
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, REGISTRY
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.provenance import is_empty
 from analysis.words import NOTHING, Page, Piece
 
@@ -93,13 +92,13 @@ class Work:
 
 def work_of(cell: Cell) -> Work | None:
     """The work of a cell that makes a network in a number of passes that is known before; None for any other."""
-    passes = cell_passes(cell)
+    passes = REGISTRY.stages[cell.stage].passes(cell, REGISTRY)
     if passes is None:
         return None
     settings = cell.settings
-    network = _network(settings["dataset"]["name"], **settings["architecture"])
-    method = str(settings["method"]) if cell.stage == "unlearn" else TRAINING
-    return Work(network, method, settings["precision"], passes.forward, passes.backward)
+    network = _network(settings.dataset.name, name=settings.architecture.name, filters=settings.architecture.filters)
+    method = cell.method if cell.stage == "unlearn" else TRAINING
+    return Work(network, method, settings.precision, passes.forward, passes.backward)
 
 
 def _network(dataset: str, *, name: str, filters: float) -> Network:

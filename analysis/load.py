@@ -17,9 +17,9 @@ from adaprob_ray.catalogue import REGISTRY, register_folders
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import load_records
-from adaprob_ray.sweep.cell import Cell, format_forget
-from adaprob_ray.sweep.expand import Sweep
-from adaprob_ray.sweep.plan import select_cells
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.select import select_cells
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.grouping import GROUP
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
@@ -166,11 +166,11 @@ def group_of(cell: Cell) -> dict[str, Any]:
     """What a table groups by, of an evaluate cell, as its Record has it."""
     settings = cell.settings
     return {
-        "dataset": settings["dataset"]["name"],
-        "test_pool": settings["dataset"]["test_pool"],
-        "architecture": settings["architecture"]["name"],
-        "filters": settings["architecture"]["filters"],
-        "forget": format_forget(settings["forget"]),
+        "dataset": settings.dataset.name,
+        "test_pool": settings.dataset.test_pool,
+        "architecture": settings.architecture.name,
+        "filters": settings.architecture.filters,
+        "forget": str(cell.forget),
     }
 
 

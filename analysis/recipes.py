@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.published import ARCHITECTURES, FOLDER
 from analysis.words import NOTHING, Page, Piece
 
@@ -87,7 +89,7 @@ def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], c
     own = [
         _setting(cell, line["metric"])
         for cell in cells
-        if cell.stage == "train" and _is(cell, architecture) and cell.settings["dataset"]["name"] == OURS[dataset]
+        if cell.stage == "train" and _is(cell, architecture) and cell.settings.dataset.name == OURS[dataset]
     ]
     said = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
     name = said if OURS[dataset] == dataset.lower().replace("-", "") else f"{said}: {OURS[dataset]}"
@@ -95,7 +97,7 @@ def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], c
 
 
 def _is(cell: Cell, architecture: str) -> bool:
-    return bool(cell.settings["architecture"]["name"] == architecture)
+    return bool(cell.settings.architecture.name == architecture)
 
 
 def _theirs(row: Mapping[str, str], setting: str) -> str:
@@ -108,11 +110,12 @@ def _theirs(row: Mapping[str, str], setting: str) -> str:
 
 def _setting(cell: Cell, setting: str) -> str:
     """One setting of a cell in words; which of the two decays a network has is said."""
-    recipe: Mapping[str, Any] = cell.settings["recipe"]
+    assert isinstance(cell.settings, (PretrainSettings, ModelSettings))
+    recipe: Mapping[str, Any] = as_mapping(cell.settings.recipe)
     if setting == "filter":
-        return f"{cell.settings['architecture']['filters']:g}"
+        return f"{cell.settings.architecture.filters:g}"
     if setting == "seed":
-        return str(cell.settings["seed"])
+        return str(cell.settings.seed)
     if setting == "weight_decay":
         kind = TO_THE_START if recipe["decay_to_start"] else OF_THE_OPTIMISER
         return f"{recipe['decay_to_start'] or recipe['weight_decay']:g} ({kind})"

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.columns import Column
 from analysis.load import Gathered, gather, load_sweep
 from analysis.render import terminal
@@ -75,7 +75,7 @@ def labels_of(sweeps: Mapping[str, Sweep]) -> list[str]:
 
 
 def reading_of(sweeps: Mapping[str, Sweep]) -> str | None:
-    return next((sweep.file.reading for sweep in sweeps.values() if sweep.file.reading), None)
+    return next((sweep.file.primary_label for sweep in sweeps.values() if sweep.file.primary_label), None)
 
 
 def tables_in(records: pd.DataFrame, sweeps: Mapping[str, Sweep], columns: Sequence[Column]) -> list[Table]:

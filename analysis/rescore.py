@@ -28,7 +28,8 @@ import pandas as pd
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs, make_evaluation
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.cell import canonical, parse_forget
+from adaprob_ray.sweep.cell import canonical
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 from analysis.load import ARCHIVE, LINES, RECORDS, read_lines
 from analysis.provenance import is_empty
 from analysis.statistics import FEWEST_RESAMPLED, bootstrap_interval
@@ -184,7 +185,7 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
     """What a metric reads of one Record, whose references are among the Records of its group and seed."""
     keys = {"model": str(record["model_key"]), **_references(record, group)}
     outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, parse_forget(record["forget"]), int(record["seed"]))
+    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]).document(), int(record["seed"]))
 
 
 def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:

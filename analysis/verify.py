@@ -23,7 +23,7 @@ import pandas as pd
 from adaprob_ray.catalogue import METRICS
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.metrics.outputs import Evaluation
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.claims import Claim, claim_tables, claims
 from analysis.columns import Column, column, metric_columns
 from analysis.fidelity_page import CLAIMED, fidelity_text, scored_columns
@@ -92,7 +92,7 @@ class Results:
     def tables(self, path: Path, columns: Sequence[Column]) -> list[Table]:
         """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
         sweep, records = self._read(path)
-        return tables(records, columns, sweep.file.methods, sweep.file.reading)
+        return tables(records, columns, sweep.file.methods, sweep.file.primary_label)
 
     def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
         if path not in self._known:
@@ -264,7 +264,9 @@ def _fidelity(results: Results, rewrite: bool) -> Checked:
 
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
     sweep, records = results.sweep(path), results.records(path)
-    found = claim_tables(records, lambda own, name: tables(own, [column(name)], sweep.file.methods, sweep.file.reading))
+    found = claim_tables(
+        records, lambda own, name: tables(own, [column(name)], sweep.file.methods, sweep.file.primary_label)
+    )
     return [(table, claim) for table in found for claim in claims(table)]
 
 

@@ -60,6 +60,7 @@ def main() -> None:
             retain=options.rows - FORGET,
             forget=FORGET,
             validation=0,
+            recipe_decay=5e-4,
             recipe_epochs=31,
             classes=CLASSES,
             parameters=sum(p.numel() for p in model.parameters()),

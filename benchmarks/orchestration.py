@@ -11,6 +11,7 @@ import io
 import itertools
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,11 +19,12 @@ from rich.console import Console
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import ray_environment
 from adaprob_ray.runtime.cell_runner import RunConfig
-from adaprob_ray.runtime.planning import Leases, plan_against
-from adaprob_ray.stages.models import StageContext, StageOutput
+from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.planning import plan_against
+from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 
 SWEEP = """
 name: trivial
@@ -37,13 +39,13 @@ expect: {cells: 300}
 """.replace("SEEDS", ", ".join(str(seed) for seed in range(1, 26)))
 
 
-def trivial(cell: Cell, workspace: StageContext) -> StageOutput:
+def trivial(cell: Cell, context: StageContext) -> StageOutput:
     """Leaves one small file and reports one scalar, like a stage that took no time."""
-    workspace.record_series(1, loss=0.5)
+    context.record_series(1, loss=0.5)
     return StageOutput({"artefact": cell.key.encode()}, {"answer": 1.0})
 
 
-STAGES = dict.fromkeys(("pretrain", "train", "unlearn", "evaluate"), trivial)
+TRIVIAL = replace(REGISTRY, stages={name: replace(stage, run=trivial) for name, stage in REGISTRY.stages.items()})
 
 
 def main() -> None:
@@ -55,11 +57,11 @@ def main() -> None:
         store = Store.open(folder)
         leases = Leases(store)
         plan = plan_against(cells, store, leases)
-        job = RunConfig.start(store, Path(folder), Path(folder) / "boards", "benchmarks.orchestration:STAGES")
+        config = RunConfig.create(store, Path(folder), Path(folder) / "tensorboard", "benchmarks.orchestration:TRIVIAL")
         times = [time.perf_counter()]
         with cluster(None) as have:
             times.append(time.perf_counter())
-            run_plan(plan, job, leases, have, console=Console(file=io.StringIO()))
+            run_plan(plan, config, leases, have, console=Console(file=io.StringIO()))
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         assert plan.counts()["done"] == len(cells), plan.counts()

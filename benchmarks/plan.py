@@ -13,9 +13,8 @@ import time
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime.planning import plan_against
-from adaprob_ray.stages.estimates import cell_bytes
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 
 SWEEP = """
 name: many
@@ -35,7 +34,7 @@ def main() -> None:
     start = time.perf_counter()
     sweep = Sweep.parse(SWEEP, REGISTRY)
     plan = plan_against(sweep.cells, None)
-    size = sum(cell_bytes(cell) for cell in sweep.cells.values())
+    size = sum(REGISTRY.stages[cell.stage].artefact_bytes(cell, REGISTRY) for cell in sweep.cells.values())
     empty = time.perf_counter() - start
     print(f"{len(plan.cells)} cells, {size / 1e9:.2f} GB: planned without a store in {empty:.2f} s")
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaprob_ray.catalogue import DATASETS, METHODS, parameter_count
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
 from adaprob_ray.methods.base import Cost, Method, Sizes
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
@@ -32,8 +32,11 @@ def example_sizes() -> Sizes:
         forget=FORGOTTEN,
         validation=dataset.pool_per_class[0] - dataset.train_per_class[0],
         recipe_epochs=RECIPES["small"].epochs,
+        recipe_decay=RECIPES["small"].decay,
         classes=dataset.classes,
-        parameters=parameter_count("resnet18", dataset.classes, dataset.channels, 0.4),
+        parameters=ARCHITECTURES["resnet18"].parameter_count(
+            classes=dataset.classes, channels=dataset.channels, filters=0.4
+        ),
     )
 
 

@@ -5,43 +5,81 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
 
-from adaprob_ray.settings import PositiveInt, hyperparameter, settings_dataclass
-from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.settings import PositiveInt, as_mapping, hyperparameter, settings_dataclass
+from adaprob_ray.sizes import Sizes
+from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.cell_settings import (
+    ArchitectureSettings,
+    CellSettings,
+    DatasetSettings,
+    EvaluateSettings,
+    ForgetRequest,
+    PretrainSettings,
+    TrainSettings,
+    UnlearnSettings,
+)
+from adaprob_ray.sweep.registry import MetricStage, Registry, Stage
+from adaprob_ray.sweep.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawImages:
+class Images:
     """A data set of which only the sizes are known."""
 
     train_per_class: tuple[int, ...]
     pretrain_on: str | None = None
     revision: int = 1
+    channels: int = 3
+    test_count: int = 10
 
     @property
     def classes(self) -> int:
         return len(self.train_per_class)
 
+    @property
+    def validation_per_class(self) -> tuple[int, ...]:
+        return self.train_per_class
+
+    def verify(self, root: Path) -> str | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture without layers."""
+
+    revision: int = 1
+    narrowest: int = 64
+
+    def parameter_count(self, *, classes: int, channels: int, filters: float) -> int:
+        return 1000
+
+    def on_meta(self, *, classes: int, channels: int, filters: float) -> Any:
+        return None
+
 
 @dataclass(frozen=True)
 class Versioned:
+    """A metric."""
+
     revision: int = 1
-    narrowest: int = 64  # asked of architectures only
+    needs: frozenset[str] = frozenset()
 
 
-@settings_dataclass
-class Schedule:
-    """A recipe."""
+class FakeMethod:
+    """What the planner asks of every method."""
 
-    epochs: int = hyperparameter(default=10, ge=1)
-    lr: float = hyperparameter(default=0.1, gt=0)
+    reads_forget: ClassVar[bool] = True
+    revision: ClassVar[int] = 1
 
-    revision = 1
+    def skip(self, sizes: Sizes, architecture: Any) -> str | None:
+        return None
 
 
 @settings_dataclass
@@ -52,18 +90,30 @@ class Rounds:
     epochs: int = hyperparameter(default=100, ge=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RelearnSettings(CellSettings):
+    method: str
+    recipe: Recipe
+    forget: ForgetRequest
+    repeat: int
+    relearn: Rounds
+
+
+def relearn_settings(model: Cell, forget: ForgetRequest, repeat: int, options: Rounds) -> RelearnSettings:
+    names = ("dataset", "architecture", "seed", "precision", "method", "recipe")
+    shared = {name: getattr(model.settings, name) for name in names}
+    return RelearnSettings(**shared, forget=forget, repeat=repeat, relearn=options)
+
+
 @settings_dataclass
-class Original:
+class Original(FakeMethod):
     stage: ClassVar[str] = "train"
     reads_forget: ClassVar[bool] = False
-    revision: ClassVar[int] = 1
 
 
 @settings_dataclass
-class Retrain:
+class Retrain(FakeMethod):
     stage: ClassVar[str] = "train"
-    reads_forget: ClassVar[bool] = True
-    revision: ClassVar[int] = 1
     variant: Literal["code", "plain"] = hyperparameter(default="code")
 
 
@@ -73,10 +123,8 @@ class RetrainIndependent(Retrain):
 
 
 @settings_dataclass
-class Scrub:
+class Scrub(FakeMethod):
     stage: ClassVar[str] = "unlearn"
-    reads_forget: ClassVar[bool] = True
-    revision: ClassVar[int] = 1
     lr: float = hyperparameter(default=5e-3, gt=0)
     epochs: int = hyperparameter(default=5, ge=1)
     forget_epochs: int = hyperparameter(default=3, ge=0)
@@ -85,10 +133,8 @@ class Scrub:
 
 
 @settings_dataclass
-class Adaprob:
+class Adaprob(FakeMethod):
     stage: ClassVar[str] = "unlearn"
-    reads_forget: ClassVar[bool] = True
-    revision: ClassVar[int] = 1
     reference: Literal["original", "pseudo"] = hyperparameter(default="original")
     totals: Literal["original", "pseudo"] = hyperparameter(default="pseudo")
     lam: float = hyperparameter(default=1.0, gt=0)
@@ -99,17 +145,25 @@ class Adaprob:
             raise ValueError("reference: original with totals: original asks for no change at all")
 
 
+def run_nothing(cell: Cell, context: Any) -> None:
+    raise AssertionError("the planner runs nothing")
+
+
 WORLD = Registry(
     datasets={
-        "cifar10": RawImages(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
-        "cifar100": RawImages(train_per_class=(400,) * 100),
-        "faces10": RawImages(train_per_class=(320,) * 10, pretrain_on="faces100"),
-        "faces100": RawImages(train_per_class=(100,) * 100),
-        "dots": RawImages(train_per_class=(30, 20)),
-        "one_class": RawImages(train_per_class=(7,)),
+        "cifar10": Images(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
+        "cifar100": Images(train_per_class=(400,) * 100),
+        "faces10": Images(train_per_class=(320,) * 10, pretrain_on="faces100"),
+        "faces100": Images(train_per_class=(100,) * 100),
+        "dots": Images(train_per_class=(30, 20)),
+        "one_class": Images(train_per_class=(7,)),
     },
-    architectures={"allcnn": Versioned(), "resnet18": Versioned()},
-    recipes={"pretrain": Schedule(epochs=30), "small": Schedule(lr=0.001), "large": Schedule(lr=0.01)},
+    architectures={"allcnn": Network(), "resnet18": Network()},
+    recipes={
+        "pretrain": Recipe(epochs=30, lr=0.1),
+        "small": Recipe(epochs=10, lr=0.001),
+        "large": Recipe(epochs=10, lr=0.01),
+    },
     methods={
         "original": Original,
         "retrain": Retrain,
@@ -117,9 +171,25 @@ WORLD = Registry(
         "scrub": Scrub,
         "adaprob": Adaprob,
     },
-    metrics={name: Versioned() for name in ("errors", "membership", "kl_to_retrain", "relearn", "seconds")},
-    relearning={"small": Rounds(lr=0.1), "large": Rounds()},
-    stages=dict.fromkeys(("pretrain", "train", "unlearn", "relearn", "evaluate"), 1),
+    metrics={
+        "relearn": Versioned(needs=frozenset({"relearn"})),
+        **{name: Versioned() for name in ("errors", "membership", "kl_to_retrain", "seconds")},
+    },
+    stages={
+        "pretrain": Stage(name="pretrain", settings=PretrainSettings, run=run_nothing, priority=1000, keeps="weights"),
+        "train": Stage(name="train", settings=TrainSettings, run=run_nothing, priority=100, keeps="weights"),
+        "unlearn": Stage(name="unlearn", settings=UnlearnSettings, run=run_nothing, priority=10, keeps=None),
+        "relearn": MetricStage(
+            name="relearn",
+            settings=RelearnSettings,
+            run=run_nothing,
+            priority=10,
+            options=Rounds,
+            defaults={"small": Rounds(lr=0.1), "large": Rounds()},
+            cell_settings=relearn_settings,
+        ),
+        "evaluate": Stage(name="evaluate", settings=EvaluateSettings, run=run_nothing, reads_dataset=False),
+    },
 )
 
 BASE: Mapping[str, Any] = {
@@ -140,12 +210,10 @@ def bumped(kind: str, name: str) -> Registry:
     """The world with the revision of one entry one higher."""
     entries = dict(getattr(WORLD, kind))
     old = entries[name]
-    if kind == "stages":
-        entries[name] = old + 1
-    elif kind == "methods":
+    if kind == "methods":
         entries[name] = type(old.__name__, (old,), {"revision": old.revision + 1})
     elif kind == "recipes":
-        entries[name] = type("Schedule", (type(old),), {"revision": old.revision + 1})(epochs=old.epochs, lr=old.lr)
+        entries[name] = type("Recipe", (Recipe,), {"revision": old.revision + 1})(**as_mapping(old))
     else:
         entries[name] = replace(old, revision=old.revision + 1)
     return replace(WORLD, **{kind: entries})
@@ -162,7 +230,7 @@ def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any
     return result
 
 
-def expand(document: Mapping[str, Any], registry: Registry = WORLD) -> dict[str, Cell]:
+def expand(document: Mapping[str, Any], registry: Registry = WORLD) -> Mapping[str, Cell]:
     """The cells of a document, through its YAML text."""
     return Sweep.parse(yaml.safe_dump(dict(document), sort_keys=False), registry).cells
 
@@ -179,8 +247,14 @@ class Family:
     cells: dict[str, Cell] = field(default_factory=dict)
 
     def add(self, *parents: Cell, stage: str = "train", exclusive: bool = False) -> Cell:
-        names = {"dataset": {"name": "none"}, "architecture": {"name": "none"}, "seed": len(self.cells)}
+        settings = CellSettings(
+            dataset=DatasetSettings(name="none"),
+            architecture=ArchitectureSettings(name="none"),
+            seed=len(self.cells),
+            precision="float32",
+        )
         roles = {f"p{i}": parent.key for i, parent in enumerate(parents)}
-        cell = Cell(stage, names, roles, resources={"exclusive": exclusive})
+        resources = Resources(exclusive=exclusive)
+        cell = Cell(stage, settings, roles, resources=resources, priority=WORLD.stages[stage].priority)
         self.cells[cell.key] = cell
         return cell

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 from analysis.load import group_of
 
 COMMON = {
@@ -54,9 +54,9 @@ def of_cells(sweep: Sweep, columns: Iterable[str], *, without: Iterable[str] = (
         if cell.stage != "evaluate" or any(words in cell.title for words in without):
             continue
         settings = cell.settings
-        digest = hashlib.sha256(f"{settings['label']}{settings['forget']}".encode()).digest()
-        values = {name: 10 + digest[at] / 13 + 0.1 * settings["seed"] for at, name in enumerate(columns)}
-        hyper = {f"method.{name}": value for name, value in settings["hyper"].items()}
+        digest = hashlib.sha256(f"{settings.label}{settings.forget.document()}".encode()).digest()
+        values = {name: 10 + digest[at] / 13 + 0.1 * settings.seed for at, name in enumerate(columns)}
+        hyper = {f"method.{name}": value for name, value in settings.hyper.items()}
         rows.append(
             {
                 **COMMON,
@@ -65,7 +65,7 @@ def of_cells(sweep: Sweep, columns: Iterable[str], *, without: Iterable[str] = (
                 **values,
                 "key": key,
                 "model_key": cell.parents["model"],
-                **{name: settings[name] for name in ("label", "method", "seed", "repeat", "precision")},
+                **{name: getattr(settings, name) for name in ("label", "method", "seed", "repeat", "precision")},
             }
         )
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_records import of_cells
 
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 from analysis import request as shared
 from analysis.__main__ import BAD_INPUT, DONE, main
 from analysis.artefacts import ARTEFACTS
@@ -109,7 +109,7 @@ def test_a_part_is_asked_for_with_conditions(sweeps: dict[str, Sweep], tmp_path:
 
 
 def _methods(sweep: Sweep) -> set[str]:
-    return {cell.settings["method"] for cell in sweep.cells.values() if cell.stage == "evaluate"}
+    return {cell.settings.method for cell in sweep.cells.values() if cell.stage == "evaluate"}
 
 
 def test_a_file_that_holds_no_records_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from adaprob_ray.catalogue import BUILT_IN, DATASETS, REGISTRY, register_folders
 from adaprob_ray.data.folder import load_folder, prepare_folder
 from adaprob_ray.data.split import split_images
 from adaprob_ray.errors import InputError
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.sweep import Sweep
 
 COUNTS = (10, 7, 23)
 

@@ -15,11 +15,13 @@ import contract
 import torch
 from safetensors.torch import load
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGE_REVISIONS
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGES
+from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.metrics.outputs import PARTS, Outputs
-from adaprob_ray.stages import models as stages
-from adaprob_ray.stages.models import StageOutput
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.stages.base import OUTPUTS, RECORD, WEIGHTS, StageContext, StageOutput
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, PretrainSettings
 
 FILE = Path(__file__).with_name("golden.json")
 FILTERS = {"allcnn": 0.08, "resnet18": 0.08}
@@ -87,15 +89,15 @@ def labels() -> dict[str, Any]:
 def pretrain_cell() -> Cell:
     """Digits has nothing to be pretrained on: the stage is run on digits itself."""
     recipe = dataclasses.asdict(RECIPES["pretrain"])
-    settings = {
-        **contract.SETTINGS,
-        "recipe": {**recipe, "epochs": 2, "lr": 0.02, "batch_size": 300},
-        "seed": 1,
-        "precision": "float32",
-    }
-    settings["architecture"] = {"name": "allcnn", "filters": FILTERS["allcnn"]}
+    settings = PretrainSettings(
+        dataset=contract.SETTINGS.dataset,
+        architecture=ArchitectureSettings(name="allcnn", filters=FILTERS["allcnn"]),
+        recipe=Recipe(**{**recipe, "epochs": 2, "lr": 0.02, "batch_size": 300}),
+        seed=1,
+        precision="float32",
+    )
     revisions = {
-        "stage:pretrain": STAGE_REVISIONS["pretrain"],
+        "stage:pretrain": STAGES["pretrain"].revision,
         "dataset:digits": DATASETS["digits"].revision,
         "architecture:allcnn": ARCHITECTURES["allcnn"].revision,
         "recipe": RECIPES["pretrain"].revision,
@@ -105,7 +107,7 @@ def pretrain_cell() -> Cell:
 
 def ntk_cell(like: Cell) -> Cell:
     """NTK with the settings and the original of another cell of the stage unlearn; run on fewer rows, and not evaluated."""
-    settings = {**like.settings, "method": "ntk", "hyper": dataclasses.asdict(METHODS["ntk"]())}
+    settings = dataclasses.replace(like.settings, method="ntk", hyper=dataclasses.asdict(METHODS["ntk"]()))
     revisions = {name: revision for name, revision in like.revisions.items() if not name.startswith("method:")}
     return Cell("unlearn", settings, like.parents, {**revisions, "method:ntk": METHODS["ntk"].revision})
 
@@ -113,11 +115,9 @@ def ntk_cell(like: Cell) -> Cell:
 def run(name: str, cell: Cell, store: contract.MemoryStore) -> StageOutput:
     if name != "unlearn ntk":
         return store.run(cell)
-    parts = stages.load_subsets(
-        DATASETS["digits"], Path(), cell.settings["seed"], test_pool="clean", device=contract.CPU
-    )
+    parts = load_subsets(DATASETS["digits"], Path(), cell.settings.seed, test_pool="clean", device=contract.CPU)
     parts = dataclasses.replace(parts, train=contract.shrunk(parts.train, NTK_ROWS))
-    with mock.patch.object(stages, "subsets_of", return_value=parts):
+    with mock.patch.object(StageContext, "subsets", return_value=parts):
         return store.run(cell)
 
 
@@ -128,17 +128,17 @@ def cells() -> dict[str, Cell]:
     owners: dict[str, str] = {}
     for cell in every.values():
         if cell.stage == "evaluate":
-            owners.setdefault(cell.parents["model"], cell.settings["label"])
+            owners.setdefault(cell.parents["model"], cell.settings.label)
     for cell in every.values():
-        label = cell.settings["label"] if cell.stage == "evaluate" else owners[cell.key]
+        label = cell.settings.label if cell.stage == "evaluate" else owners[cell.key]
         named[f"{cell.stage} {label}"] = cell
     for cell in sweep("allcnn", "large", {}, relearn=True).values():
-        if cell.stage in ("relearn", "evaluate") and cell.settings["method"] == "retrain_independent":
+        if cell.stage in ("relearn", "evaluate") and cell.method == "retrain_independent":
             named[f"{cell.stage} relearned"] = cell
     named["unlearn ntk"] = ntk_cell(named["unlearn finetune"])
     for recipe, architecture in (("small", "allcnn"), ("large", "resnet18")):
         for cell in sweep(architecture, recipe, {"original": {}}).values():
-            if cell.stage == "train" and cell.settings["method"] == "original":
+            if cell.stage == "train" and cell.method == "original":
                 named[f"train original {recipe} {architecture}"] = cell
     return named
 
@@ -154,17 +154,17 @@ def timeless(facts: dict[str, Any]) -> dict[str, float]:
 def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
     """Facts, metrics, and enough of weights and logits that nothing can change unseen."""
     found = timeless(product.facts)
-    if stages.RECORD in product.files:
-        record = json.loads(product.files[stages.RECORD])
+    if RECORD in product.files:
+        record = json.loads(product.files[RECORD])
         columns = [column for metric in METRICS.values() for column in metric.columns]
         found |= timeless({name: record.get(name) for name in columns})
-    if stages.WEIGHTS in product.files:
-        weights = load(product.files[stages.WEIGHTS])  # in no particular order
+    if WEIGHTS in product.files:
+        weights = load(product.files[WEIGHTS])  # in no particular order
         flat = torch.cat([weights[name].double().flatten() for name in sorted(weights)])
         wave = torch.linspace(1, 2, len(flat), dtype=torch.float64)  # tells a permutation from the same weights
         found |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
-    if stages.OUTPUTS in product.files:
-        outputs = Outputs.from_bytes(product.files[stages.OUTPUTS])
+    if OUTPUTS in product.files:
+        outputs = Outputs.from_bytes(product.files[OUTPUTS])
         for part in PARTS:
             found[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
             found[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])

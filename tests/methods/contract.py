@@ -24,24 +24,39 @@ import torch
 from torch import Tensor, nn
 
 from adaprob_ray.catalogue import METHODS, REGISTRY
-from adaprob_ray.data.batches import DeviceImages, Subset, Subsets
+from adaprob_ray.data.batches import DeviceImages, Subset, Subsets, load_subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
-from adaprob_ray.methods.base import Context, Sizes, Split, Trained, derive_seed
+from adaprob_ray.methods.base import Context, Split, Trained, derive_seed
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters
-from adaprob_ray.stages import models as stages
-from adaprob_ray.stages.models import PassCounter, StageContext, StageOutput
+from adaprob_ray.sizes import Sizes
+from adaprob_ray.stages.base import WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.models import build_model, to_device
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.cell_settings import (
+    ArchitectureSettings,
+    CellSettings,
+    DatasetSettings,
+    ForgetRequest,
+    TrainSettings,
+)
+from adaprob_ray.sweep.sweep import Sweep
+from adaprob_ray.training.cost import PassCounter
 from adaprob_ray.training.loop import fit
 
 CPU = torch.device("cpu")
 SEED = 1
 ROWS = {"train": 160, "validation": 120, "test": 40}  # validation stands class by class: enough for the forget class
 FORGET = {"kind": "selective", "class": 3, "count": 12}
+REQUEST = ForgetRequest.from_document(FORGET)
 FILTERS = 0.04
 RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
-SETTINGS = {"dataset": {"name": "digits", "test_pool": "clean"}, "architecture": {"name": "allcnn", "filters": FILTERS}}
+SETTINGS = CellSettings(
+    dataset=DatasetSettings(name="digits"),
+    architecture=ArchitectureSettings(name="allcnn", filters=FILTERS),
+    seed=SEED,
+    precision="float32",
+)
 NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
 KEEPS_STATISTICS = ("fisher", "ntk")  # they never train: batch norm's statistics stay whatever the recipe
 PIXELS = ("forget", "retain", "validation", "test")  # what can be replaced by noise
@@ -132,7 +147,7 @@ def shrunk(part: Subset, rows: int) -> Subset:
 
 @functools.cache
 def make_parts() -> Subsets:
-    whole = stages.load_subsets(REGISTRY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
+    whole = load_subsets(REGISTRY.datasets["digits"], Path(), SEED, test_pool="clean", device=CPU)
     small = {name: shrunk(getattr(whole, name), rows) for name, rows in ROWS.items()}
     return Subsets(**small)
 
@@ -163,7 +178,7 @@ def with_noise(parts: Subsets, names: Sequence[str]) -> Subsets:
 
 
 def new_model(seed: int = derive_seed(SEED, 0, "initial")) -> nn.Module:
-    return stages.to_device(stages.build_model(SETTINGS, seed), CPU)
+    return to_device(build_model(SETTINGS, seed, REGISTRY), CPU)
 
 
 @functools.cache
@@ -332,6 +347,7 @@ def sizes(parts: Subsets) -> Sizes:
         forget=forget,
         validation=int((parts.validation.labels == FORGET["class"]).sum()),
         recipe_epochs=RECIPE.epochs,
+        recipe_decay=RECIPE.decay,
         classes=10,
         parameters=sum(p.numel() for p in _original().parameters()),
     )
@@ -360,14 +376,15 @@ class MemoryStore:
         return SimpleNamespace(facts=self.products[key].facts)
 
     def run(self, cell: Cell) -> StageOutput:
-        workspace = StageContext(
+        context = StageContext(
             store=self,
+            registry=REGISTRY,
             data_root=Path(),
             device=CPU,
             report=lambda step, **scalars: None,
         )
         self.cells[cell.key] = cell
-        self.products[cell.key] = stages.STAGES[cell.stage](cell, workspace)
+        self.products[cell.key] = REGISTRY.stages[cell.stage].run(cell, context)
         return self.products[cell.key]
 
 
@@ -379,16 +396,16 @@ def planned(text: str) -> dict[str, Cell]:
 def train_cell(case: Case, precision: str = "float32") -> Cell:
     """A cell of the stage train on the bench's settings."""
     method = case.build()
-    settings = {
-        **SETTINGS,
-        "method": case.method,
-        "hyper": dataclasses.asdict(method),
-        "recipe": dataclasses.asdict(RECIPE),
-        "seed": SEED,
-        "precision": precision,
-    }
-    if method.reads_forget:
-        settings["forget"] = FORGET
+    settings = TrainSettings(
+        dataset=SETTINGS.dataset,
+        architecture=SETTINGS.architecture,
+        method=case.method,
+        hyper=dataclasses.asdict(method),
+        recipe=RECIPE,
+        seed=SEED,
+        precision=precision,
+        forget=REQUEST if method.reads_forget else None,
+    )
     return Cell("train", settings)
 
 
@@ -396,7 +413,7 @@ def trained(case: Case, *, precision: str = "float32", noise: Sequence[str] = ()
     """Run a method of the stage train on the bench, through the stage."""
     assert issubclass(case.cls, Trained)
     parts = with_noise(make_parts(), noise)
-    with mock.patch.object(stages, "subsets_of", return_value=parts):
+    with mock.patch.object(StageContext, "subsets", return_value=parts):
         return MemoryStore().run(train_cell(case, precision))
 
 
@@ -406,7 +423,7 @@ def train_product(case: Case, precision: str = "float32") -> StageOutput:
 
 
 def weights_digest(product: StageOutput) -> str:
-    return hashlib.sha256(product.files[stages.WEIGHTS]).hexdigest()
+    return hashlib.sha256(product.files[WEIGHTS]).hexdigest()
 
 
 def all_digests() -> dict[str, str]:

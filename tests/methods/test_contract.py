@@ -26,7 +26,9 @@ from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.settings import Choice, Int, Log, as_mapping, hyperparameters, parse_settings
-from adaprob_ray.stages import models as stages
+from adaprob_ray.stages import train
+from adaprob_ray.stages.base import OUTPUTS, WEIGHTS, StageContext
+from adaprob_ray.sweep.cell_settings import UnlearnSettings
 from adaprob_ray.training.loop import distance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +162,7 @@ def test_a_deadline_in_the_middle_stops_it(case: Case) -> None:
 def test_bfloat16_runs_and_leaves_float32_weights(case: Case) -> None:
     assert digest_of(case, "bfloat16") != digest_of(case, "float32")
     if case.cls.stage == "train":
-        after = load(contract.train_product(case, "bfloat16").files[stages.WEIGHTS])
+        after = load(contract.train_product(case, "bfloat16").files[WEIGHTS])
     else:
         after = contract.trial(case, "bfloat16").after
     assert contract.is_finite(after)
@@ -254,8 +256,17 @@ def reachable(start: Any) -> list[Any]:
 def unlearn_cell(case: Case, store: contract.MemoryStore) -> Any:
     trained = contract.train_cell(Case("original"))
     store.cells[trained.key], store.products[trained.key] = trained, contract.train_product(Case("original"))
-    settings = {**trained.settings, "method": case.method, "hyper": dataclasses.asdict(case.build()), "repeat": 0}
-    settings["forget"] = contract.FORGET
+    settings = UnlearnSettings(
+        dataset=trained.settings.dataset,
+        architecture=trained.settings.architecture,
+        method=case.method,
+        hyper=dataclasses.asdict(case.build()),
+        recipe=trained.settings.recipe,
+        seed=trained.settings.seed,
+        precision=trained.settings.precision,
+        forget=contract.REQUEST,
+        repeat=0,
+    )
     return contract.Cell("unlearn", settings, {"original": trained.key})
 
 
@@ -278,7 +289,7 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
         return real(self, model, split, context)
 
     with (
-        mock.patch.object(stages, "subsets_of", return_value=parts),
+        mock.patch.object(StageContext, "subsets", return_value=parts),
         mock.patch.object(case.cls, "unlearn", spying),
     ):
         product = store.run(cell)
@@ -288,7 +299,7 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
     trial = contract.trial(case)
     moved = distance(trial.model.parameters(), [trial.before[name] for name, _ in trial.model.named_parameters()])
     assert product.facts["parameter_distance"] == moved > 0  # the stage does what the bench does
-    logits = Outputs.from_bytes(product.files[stages.OUTPUTS]).logits
+    logits = Outputs.from_bytes(product.files[OUTPUTS]).logits
     assert {name: len(rows) for name, rows in logits.items()} == contract.ROWS
 
 
@@ -396,7 +407,7 @@ def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:
 
 def test_original_and_retrain_share_start_and_order_and_the_independent_one_has_its_own() -> None:
     """With no forget row at all retrain is the original, bit for bit; retrain_independent is not."""
-    nothing = mock.patch.object(stages, "forget_positions", return_value=np.empty(0, np.int64))
+    nothing = mock.patch.object(train, "forget_positions", return_value=np.empty(0, np.int64))
     with nothing:
         same = contract.weights_digest(contract.trained(Case("retrain")))
         other = contract.weights_digest(contract.trained(Case("retrain_independent")))

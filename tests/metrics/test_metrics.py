@@ -15,7 +15,7 @@ from torch import nn
 from adaprob_ray.catalogue import METRICS
 from adaprob_ray.metrics.error_rate import error_percent, errors
 from adaprob_ray.metrics.outputs import PARTS, Outputs
-from adaprob_ray.stages.models import PassCounter
+from adaprob_ray.training.cost import PassCounter
 
 
 def test_errors_are_one_minus_scikit_learns_accuracy() -> None:

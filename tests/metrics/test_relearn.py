@@ -15,10 +15,18 @@ from torch.nn import functional
 from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.stages.relearn import RELEARNING, SLACK, Relearned, Relearning, draw, forget_loss, relearn
+from adaprob_ray.stages.relearn import (
+    DEFAULTS,
+    LOSS_TOLERANCE,
+    RelearnOptions,
+    RelearnResult,
+    forget_loss,
+    resample,
+    train_until_relearned,
+)
 
 ROWS, FORGET, CLASSES = 60, list(range(7, 60, 6)), 3
-SETTINGS = Relearning(lr=0.1, epochs=12, rows=50, batch_size=16)
+SETTINGS = RelearnOptions(lr=0.1, epochs=12, rows=50, batch_size=16)
 SEED = 11
 
 
@@ -57,7 +65,7 @@ def make_model() -> nn.Module:
     return model
 
 
-def plain_losses(settings: Relearning, decay: float) -> list[float]:
+def plain_losses(settings: RelearnOptions, decay: float) -> list[float]:
     """The forget loss before each of all epochs; the decay differentiated, the steps written out, nothing stopped."""
     model = make_model().eval()
     parameters = list(model.parameters())
@@ -81,8 +89,8 @@ def plain_losses(settings: Relearning, decay: float) -> list[float]:
 
 
 def ours(
-    threshold: float, settings: Relearning = SETTINGS, decay: dict[str, float] | None = None, **more: Any
-) -> tuple[Relearned, list[float], nn.Module]:
+    threshold: float, settings: RelearnOptions = SETTINGS, decay: dict[str, float] | None = None, **more: Any
+) -> tuple[RelearnResult, list[float], nn.Module]:
     """The result, the reported forget losses, and the model as it was left."""
     model, losses = make_model(), list[float]()
 
@@ -93,7 +101,7 @@ def ours(
 
     given = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
     recipe = Recipe(momentum=0.9, batch_norm="train", **(decay or {}))
-    done = relearn(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **given)
+    done = train_until_relearned(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **given)
     return done, losses, model
 
 
@@ -130,17 +138,17 @@ def test_a_hair_above_the_threshold_is_trained() -> None:
 
 
 def test_the_original_itself_is_one_step() -> None:
-    assert ours(forget_loss(make_model(), FORGOTTEN) + SLACK)[0].steps == 1
+    assert ours(forget_loss(make_model(), FORGOTTEN) + LOSS_TOLERANCE)[0].steps == 1
 
 
 def test_never_is_a_hundred_by_default() -> None:
-    done, losses, _ = ours(-1.0, Relearning(lr=1e-6, rows=4))
+    done, losses, _ = ours(-1.0, RelearnOptions(lr=1e-6, rows=4))
     assert done.steps == len(losses) == 100
     assert done.forget_loss > -1.0  # what tells it from a threshold reached at the last step
 
 
 def test_after_the_last_look_nothing_is_trained() -> None:
-    done, _, model = ours(-1.0, Relearning(epochs=1))
+    done, _, model = ours(-1.0, RelearnOptions(epochs=1))
     assert done.steps == 1
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), make_model().parameters(), strict=True))
 
@@ -164,16 +172,16 @@ def test_draws_come_from_the_given_generator_alone() -> None:
 
 def test_rows_are_drawn_with_replacement_from_all_training_rows() -> None:
     generator = torch.Generator().manual_seed(1)
-    rows = draw(TRAIN, 2000, generator).rows
+    rows = resample(TRAIN, 2000, generator).rows
     counts = torch.bincount(rows, minlength=ROWS)
     assert len(rows) == 2000
     assert int(counts.min()) > 0, "forget rows too"
     assert len(counts) == ROWS
-    assert not torch.equal(rows, draw(TRAIN, 2000, generator).rows), "anew for each epoch"
+    assert not torch.equal(rows, resample(TRAIN, 2000, generator).rows), "anew for each epoch"
 
 
 def test_a_part_of_the_rows_draws_only_from_itself() -> None:
-    assert set(draw(FORGOTTEN, 200, torch.Generator().manual_seed(1)).rows.tolist()) == set(FORGET)
+    assert set(resample(FORGOTTEN, 200, torch.Generator().manual_seed(1)).rows.tolist()) == set(FORGET)
 
 
 def test_the_loss_is_the_mean_in_eval_mode_whatever_the_mode_was() -> None:
@@ -185,7 +193,7 @@ def test_the_loss_is_the_mean_in_eval_mode_whatever_the_mode_was() -> None:
 @pytest.mark.parametrize("rate", [1e20, 1e38])
 def test_what_is_no_number_any_more_has_diverged(rate: float) -> None:
     with pytest.raises(Diverged, match="smaller learning rate"):
-        ours(-1.0, Relearning(lr=rate, epochs=20, rows=50, batch_size=16))
+        ours(-1.0, RelearnOptions(lr=rate, epochs=20, rows=50, batch_size=16))
 
 
 def test_training_passes_may_be_bfloat16() -> None:
@@ -193,7 +201,7 @@ def test_training_passes_may_be_bfloat16() -> None:
 
 
 def test_settings_of_the_protocol() -> None:
-    assert SLACK == 1e-5
-    assert {name: settings.lr for name, settings in RELEARNING.items()} == {"small": 0.1, "large": 0.01}
-    for settings in RELEARNING.values():
+    assert LOSS_TOLERANCE == 1e-5
+    assert {name: settings.lr for name, settings in DEFAULTS.items()} == {"small": 0.1, "large": 0.01}
+    for settings in DEFAULTS.values():
         assert (settings.epochs, settings.rows, settings.batch_size) == (100, 500, 128)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.catalogue import ARCHITECTURES, parameter_count
+from adaprob_ray.catalogue import ARCHITECTURES
 from adaprob_ray.models import AllCNN, ResNet18
 from adaprob_ray.models.resnet import PreActivationBlock
 
@@ -52,13 +52,14 @@ def norm(x_BCHW: Tensor, bn: nn.BatchNorm2d) -> Tensor:
 
 @pytest.mark.parametrize(("architecture", "filters", "classes", "count"), COUNTS)
 def test_parameter_counts_are_the_published_ones(architecture: str, filters: float, classes: int, count: int) -> None:
-    assert parameter_count(architecture, classes, 3, filters) == count
+    assert ARCHITECTURES[architecture].parameter_count(classes=classes, channels=3, filters=filters) == count
 
 
 def test_the_count_on_the_meta_device_is_that_of_the_network_itself() -> None:
     for name, entry in ARCHITECTURES.items():
         model = entry.build(classes=7, channels=1, filters=0.1)
-        assert parameter_count(name, 7, 1, 0.1) == sum(p.numel() for p in model.parameters())
+        count = ARCHITECTURES[name].parameter_count(classes=7, channels=1, filters=0.1)
+        assert count == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(("filters", "widths"), [(0.4, [25, 51, 102, 204]), (0.1, [6, 12, 25, 51])])

@@ -163,7 +163,7 @@ DEFECTS = (
     Defect(
         name="selection by the test set",
         found="a benchmark that chose epochs by test accuracy: here the test images handed out for validation",
-        changes=(("adaprob_ray.stages.models", '"validation": parts.validation,', '"validation": parts.test,'),),
+        changes=(("adaprob_ray.stages.unlearn", '"validation": subsets.validation,', '"validation": subsets.test,'),),
         test=f"{CONTRACT}::test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone[scrub_rewind]",
     ),
     Defect(

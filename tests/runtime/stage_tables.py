@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import checkpoints
-from adaprob_ray.stages.models import STAGES, StageContext, StageOutput
+from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.registry import Registry
 
 Stage = Callable[[Cell, StageContext], StageOutput]
 PATIENCE = 120.0  # seconds until a test that hangs is given up
@@ -40,17 +43,23 @@ def asked(variable: str, cell: Cell) -> bool:
     return words(cell) in os.environ.get(variable, "").split() and first_time(f"{variable}-{words(cell)}")
 
 
-def before(act: Callable[[Cell], None]) -> Mapping[str, Stage]:
+def registry_with(wrap: Callable[[Stage], Stage]) -> Registry:
+    """The catalogue with every stage's `run` wrapped."""
+    stages = {name: replace(stage, run=wrap(stage.run)) for name, stage in REGISTRY.stages.items()}
+    return replace(REGISTRY, stages=stages)
+
+
+def before(act: Callable[[Cell], None]) -> Registry:
     """The real stages, each after `act`."""
 
     def wrapped(stage: Stage) -> Stage:
-        def run(cell: Cell, workspace: StageContext) -> StageOutput:
+        def run(cell: Cell, context: StageContext) -> StageOutput:
             act(cell)
-            return stage(cell, workspace)
+            return stage(cell, context)
 
         return run
 
-    return {name: wrapped(stage) for name, stage in STAGES.items()}
+    return registry_with(wrapped)
 
 
 def fail_at_adaprob(cell: Cell) -> None:
@@ -79,8 +88,8 @@ def together(cell: Cell) -> None:
 def stopping(stage: Stage) -> Stage:
     """Interrupts each cell named in ADAPROB_TEST_STOP, or kills it (ADAPROB_TEST_KILL), at the end of its second-last epoch."""
 
-    def run(cell: Cell, workspace: StageContext) -> StageOutput:
-        report, last = workspace.report, cell.settings.get("recipe", {}).get("epochs", 0)
+    def run(cell: Cell, context: StageContext) -> StageOutput:
+        report, last = context.report, getattr(getattr(cell.settings, "recipe", None), "epochs", 0)
 
         def stop(step: int, **scalars: float) -> None:
             report(step, **scalars)
@@ -89,9 +98,9 @@ def stopping(stage: Stage) -> Stage:
             if step == last - 1 and asked("ADAPROB_TEST_KILL", cell):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        workspace.report = stop
+        context.report = stop
         checkpoints.PERIOD_SECONDS, checkpoints.MOST_OF_TIME = 0.0, 1e9  # one after each epoch
-        return stage(cell, workspace)
+        return stage(cell, context)
 
     return run
 
@@ -99,4 +108,4 @@ def stopping(stage: Stage) -> Stage:
 FAILING = before(fail_at_adaprob)
 TROUBLE = before(trouble)
 TOGETHER = before(together)
-STOPPING = {name: stopping(stage) for name, stage in STAGES.items()}
+STOPPING = registry_with(stopping)

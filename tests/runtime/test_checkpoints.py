@@ -16,9 +16,10 @@ from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_colum
 from adaprob_ray.errors import LeaseLost, StoreError
 from adaprob_ray.runtime import checkpoints, provenance
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
-from adaprob_ray.runtime.planning import AssumeExpired, tensorboard_dir_for
+from adaprob_ray.runtime.launch import tensorboard_dir_for
+from adaprob_ray.runtime.leases import AssumeExpired
 from adaprob_ray.runtime.provenance import fingerprint
-from adaprob_ray.stages.models import SERIES, WEIGHTS
+from adaprob_ray.stages.base import SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.store.attempt import Attempt
 from adaprob_ray.training.checkpoint import Checkpoint
@@ -47,7 +48,7 @@ def stopped(store: Store, words: Mapping[str, Any], monkeypatch: pytest.MonkeyPa
     """Run until the original is interrupted, at the end of its third epoch of four; its key."""
     monkeypatch.setenv(*STOPPED)
     with pytest.raises(KeyboardInterrupt):
-        run(store, words, stages="stage_tables:STOPPING")
+        run(store, words, worker_registry="stage_tables:STOPPING")
     key = key_of(cells_of(words), "train", "original")
     assert store.log(key).released == {1}
     assert len(list(store.checkpoints(key))) == 1
@@ -84,7 +85,7 @@ def test_a_stopped_training_ends_with_the_same_bits(
 ) -> None:
     store = Store.open(tmp_path / "store")
     key = stopped(store, words, monkeypatch)
-    run(store, words, stages="stage_tables:STOPPING")
+    run(store, words, worker_registry="stage_tables:STOPPING")
     assert store.log(key).commits == {2}
     assert continued(store, key) == EPOCHS - 2, "the third epoch was reported, and not kept"
     other = undisturbed(tmp_path, words)
@@ -159,7 +160,7 @@ def test_what_a_late_attempt_keeps_goes_once_the_cell_is_done(
         raise LeaseLost("taken")
 
     monkeypatch.setattr(Attempt, "commit", too_late)
-    outcome = execute(cell, RunConfig.start(store, tmp_path, None), store, gpu=0, exclusive=False)
+    outcome = execute(cell, RunConfig.create(store, tmp_path, None), store, gpu=0, exclusive=False)
     assert outcome.status == "leased"
     assert len(list(store.checkpoints(cell.key))) == (0 if finished else 1)
 

@@ -21,13 +21,15 @@ from adaprob_ray.errors import StoreError
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.runtime import launch, local
 from adaprob_ray.runtime.cell_runner import RunConfig
-from adaprob_ray.runtime.planning import Leases, plan_against
+from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.planning import plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
-from adaprob_ray.stages.models import OUTPUTS, SERIES, WEIGHTS
+from adaprob_ray.stages.base import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import RECORD, load_records, may_differ, read_records
-from adaprob_ray.sweep.expand import Sweep
-from adaprob_ray.sweep.plan import Plan, select_cells
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.select import select_cells
+from adaprob_ray.sweep.sweep import Sweep
 
 
 def test_every_cell_is_done_once_parents_first(first_run: tuple[Store, Plan]) -> None:
@@ -70,10 +72,10 @@ def test_records_agree_with_the_stored_outputs(first_run: tuple[Store, Plan]) ->
 
 def test_running_again_runs_nothing(done: Store) -> None:
     before = {key: log.leases for key, log in done.survey().items()}
-    plan, requeued = run(done)
+    plan, recomputed = run(done)
     assert plan.counts()["done"] == CELLS
     assert not plan.executed
-    assert not requeued
+    assert not recomputed
     assert {key: log.leases for key, log in done.survey().items()} == before
 
 
@@ -86,7 +88,7 @@ def test_two_undisturbed_runs_give_the_same_records(first_run: tuple[Store, Plan
 def test_a_seed_added_runs_only_its_own_cells(done: Store) -> None:
     plan, _ = run(done, changed(TINY, "grid.seed", [2, 1]))
     assert len(plan.cells) == 2 * CELLS
-    assert {plan.cells[key].settings["seed"] for key, _ in plan.executed} == {2}
+    assert {plan.cells[key].settings.seed for key, _ in plan.executed} == {2}
     assert len(plan.executed) == CELLS
 
 
@@ -111,10 +113,10 @@ def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done
 
 def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(done: Store) -> None:
     before = same_columns(done)
-    plan, requeued = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
+    plan, recomputed = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
     assert sorted(executed(plan)) == ["unlearn-adaprob", "unlearn-finetune"]
-    assert len(requeued) == 2
-    assert all("weights are asked for now" in line for line in requeued)
+    assert len(recomputed) == 2
+    assert all("weights are needed now" in line for line in recomputed)
     for key, cell in plan.cells.items():
         if cell.stage == "unlearn":
             assert done.log(key).done == 2
@@ -127,7 +129,7 @@ def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(d
 def test_only_runs_what_fits_and_what_it_needs(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     cells = select_cells(cells_of(), "stage=unlearn,method=finetune")
-    plan, _, _ = launch.run(cells, store, sweep="tiny", data_root=tmp_path, executor="local")
+    plan = launch.run(cells, store, sweep="tiny", data_root=tmp_path, executor="local").plan
     assert executed(plan) == ["train-original", "unlearn-finetune"]
 
 
@@ -146,7 +148,7 @@ def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
     bad, below = key_of(cells, "unlearn", "adaprob"), key_of(cells, "evaluate", "adaprob")
 
     with monkeypatch.context() as patch:
-        patch.setitem(launch.run.__kwdefaults__, "stages", "stage_tables:FAILING")
+        patch.setitem(launch.run.__kwdefaults__, "registry", "stage_tables:FAILING")
         assert cli.main(command) == 1
     err = capsys.readouterr().err
     assert f"failed: {cells[bad].title}: code: RuntimeError: the sky is falling" in err
@@ -172,7 +174,7 @@ def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
 
 def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     document = changed(TINY, "methods.adaprob.lr", 0.25)
-    plan, _ = run(done, document, stages="stage_tables:FAILING")
+    plan, _ = run(done, document, worker_registry="stage_tables:FAILING")
     assert (plan.counts()["failed"], plan.counts()["blocked"]) == (1, 1)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(document)))
     arguments = [str(tmp_path / "sweep.yaml"), "--store", done.location]
@@ -193,7 +195,7 @@ def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
     plan, _ = run(done, changed(TINY, "methods.finetune.lr", 1e30))
     key = key_of(plan.cells, "unlearn", "finetune")
     assert plan.state(key) == "failed"
-    assert plan.failures[key]["class"] == "diverged"
+    assert plan.failures[key].failure_class == "diverged"
     failure = done.failure(key)
     assert failure is not None
     assert failure["class"] == "diverged"
@@ -218,7 +220,7 @@ def test_storage_that_is_away_for_a_moment_costs_a_try_and_not_the_run(
     plan, _ = run(done, document)
     assert plan.state(key) == state
     assert len(tries) == 3
-    assert (plan.failures.get(key, {}).get("class") == "storage") is (state == "failed")
+    assert [failure.failure_class for failure in plan.failures.values()] == ["storage"] * (state == "failed")
 
 
 # -- artefacts that differ from their commit ------------------------------------------------------------------------------
@@ -257,8 +259,8 @@ def test_a_byte_turned_over_is_noticed_by_whoever_reads_it(done: Store) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    plan, requeued = run(done, TINY, with_bumped_metric("errors"))
-    assert not requeued
+    plan, recomputed = run(done, TINY, with_bumped_metric("errors"))
+    assert not recomputed
     assert executed(plan).count("train-original") == 1
     assert sorted(set(executed(plan)) - {"train-original"}) == sorted(
         f"evaluate-{c.label}" for c in plan.cells.values() if c.stage == "evaluate"
@@ -289,7 +291,7 @@ def test_a_parent_that_somebody_revokes_meanwhile_is_made_again(tmp_path: Path) 
     store.revoke(original, 1, "by another run, after this one made its plan")
     store.revoke(evaluated, 1, "so that there is something to do")
     plan.observe(cells[evaluated], "free")  # this run's plan still holds the original for done
-    job = RunConfig.start(store, Path("nowhere"), None)
+    job = RunConfig.create(store, Path("nowhere"), None)
     with ProgressReporter(plan, console=Console(file=io.StringIO())) as progress:
         local.run(plan, job, store, Leases(store), progress)
     assert plan.counts()["done"] == len(cells)

@@ -20,7 +20,7 @@ from adaprob_ray.catalogue import ARCHITECTURES, DATASETS
 from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.data.split import forget_positions
 from adaprob_ray.methods.base import derive_seed
-from adaprob_ray.stages.models import SERIES, WEIGHTS
+from adaprob_ray.stages.base import SERIES, WEIGHTS
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import load_records, read_records
 from adaprob_ray.sweep.plan import Plan
@@ -167,7 +167,7 @@ def test_weights_far_away_from_any_number_fail_one_cell_and_block_its_evaluation
     plan, _ = run(Store.open(tmp_path / "store"), changed(RELEARN, "relearn.lr", 1e30))
     failed = {cell.label for key, cell in plan.cells.items() if plan.state(key) == "failed"}
     assert failed
-    assert {plan.failures[key]["class"] for key in plan.failures} == {"diverged"}
+    assert {failure.failure_class for failure in plan.failures.values()} == {"diverged"}
     blocked = {cell.label for key, cell in plan.cells.items() if plan.state(key) == "blocked"}
     assert blocked >= failed
     assert "original" not in failed, "it is done before it is trained"

@@ -12,13 +12,14 @@ from rich.console import Console
 from small_world import changed
 from tiny_sweep import TINY, cells_of
 
+from adaprob_ray.errors import FAILURE_CLASSES
 from adaprob_ray.runtime.cell_runner import RunConfig
-from adaprob_ray.runtime.planning import Leases
+from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import RETRIES, Outcome, Plan
+from adaprob_ray.sweep.plan import Outcome, Plan
 
 FINISHED = str(Searcher.FINISHED)
 
@@ -27,7 +28,7 @@ def searcher_over(folder: Path, document: dict[str, Any], slots: int = 2) -> tup
     store = Store.open(folder / "store")
     plan = Plan(cells_of(document))
     progress = ProgressReporter(plan, console=Console(file=io.StringIO()))
-    return CellSearcher(plan, RunConfig.start(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
+    return CellSearcher(plan, RunConfig.create(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
 
 
 def drive(searcher: CellSearcher, at_once: int = 4) -> list[list[tuple[Cell, bool]]]:
@@ -39,7 +40,7 @@ def drive(searcher: CellSearcher, at_once: int = 4) -> list[list[tuple[Cell, boo
         if answer == FINISHED:
             return moments
         if isinstance(answer, dict):
-            running.append((f"trial{number}", Cell.from_document(answer["cell"]), answer["exclusive"]))
+            running.append((f"trial{number}", answer["cell"], answer["exclusive"]))
             moments.append([(cell, exclusive) for _, cell, exclusive in running])
             continue
         assert running, "nothing runs and nothing is handed out"
@@ -72,8 +73,8 @@ def test_exclusive_cells_are_handed_out_seed_by_seed_so_that_methods_interleave(
     searcher, plan = searcher_over(tmp_path, document)
     order = [moment[-1][0] for moment in drive(searcher)]
     assert sorted(cell.key for cell in order) == sorted(plan.cells)
-    assert [cell.settings["seed"] for cell in order] == sorted(cell.settings["seed"] for cell in order)
-    unlearned = [cell.settings["method"] for cell in order if cell.stage == "unlearn"]
+    assert [cell.settings.seed for cell in order] == sorted(cell.settings.seed for cell in order)
+    unlearned = [cell.settings.method for cell in order if cell.stage == "unlearn"]
     assert unlearned == ["adaprob", "finetune"] * 3
 
 
@@ -81,7 +82,7 @@ def test_times_are_taken_seed_by_seed_after_all_that_need_not_be_alone(tmp_path:
     document = changed({**TINY, "resources": {"unlearn": {"exclusive": True}}}, "grid.seed", [2, 1])
     searcher, _ = searcher_over(tmp_path, changed(document, "repeats", 2))
     order = [moment[-1][0] for moment in drive(searcher)]
-    turns = [(c.settings["seed"], c.settings["repeat"], c.settings["method"]) for c in order if c.stage == "unlearn"]
+    turns = [(c.settings.seed, c.settings.repeat, c.settings.method) for c in order if c.stage == "unlearn"]
     assert turns == [(s, r, m) for s in (1, 2) for r in (0, 1) for m in ("adaprob", "finetune")]
     first = next(number for number, cell in enumerate(order) if cell.stage == "unlearn")
     assert {cell.stage for cell in order[first:]} == {"unlearn", "evaluate"}
@@ -96,12 +97,12 @@ def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Pat
     searcher, plan = searcher_over(tmp_path, TINY)
     first = searcher.suggest("trial0")
     assert isinstance(first, dict)
-    key = Cell.from_document(first["cell"]).key
+    key = first["cell"].key
     trials = {"trial0": first}
     tries = 0
     for number in range(1, 500):
         for trial, config in list(trials.items()):
-            died = Cell.from_document(config["cell"]).key == key
+            died = config["cell"].key == key
             tries += died
             searcher.on_trial_complete(trial, None if died else {"outcome": Outcome("done")}, error=died)
             del trials[trial]
@@ -110,9 +111,9 @@ def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Pat
             break
         if isinstance(answer, dict):
             trials[f"trial{number}"] = answer
-    assert tries == RETRIES["preempted"] + 1
+    assert tries == FAILURE_CLASSES["preempted"] + 1
     assert plan.state(key) == "failed"
-    assert plan.failures[key]["class"] == "preempted"
+    assert plan.failures[key].failure_class == "preempted"
 
 
 def test_a_restore_is_refused(tmp_path: Path) -> None:

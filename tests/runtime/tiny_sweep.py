@@ -15,12 +15,13 @@ import yaml
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import launch
+from adaprob_ray.runtime.cell_runner import CATALOGUE
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import may_differ, read_records
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Sweep
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.sweep import Sweep
 
 HERE = Path(__file__).resolve().parent
 TINY: Mapping[str, Any] = {
@@ -48,19 +49,23 @@ def with_bumped_metric(name: str) -> Registry:
     return replace(REGISTRY, metrics={**REGISTRY.metrics, name: replace(metric, revision=metric.revision + 1)})
 
 
-def cells_of(document: Mapping[str, Any] = TINY, registry: Registry = REGISTRY) -> dict[str, Cell]:
+def cells_of(document: Mapping[str, Any] = TINY, registry: Registry = REGISTRY) -> Mapping[str, Cell]:
     return Sweep.parse(yaml.safe_dump(dict(document)), registry).cells
 
 
 def run(
-    store: Store, document: Mapping[str, Any] = TINY, registry: Registry = REGISTRY, **more: Any
+    store: Store,
+    document: Mapping[str, Any] = TINY,
+    registry: Registry = REGISTRY,
+    *,
+    worker_registry: str = CATALOGUE,
 ) -> tuple[Plan, list[str]]:
-    """Run in this process; the plan as it ended and the lines about cells made again."""
+    """Run in this process; the plan as it ended and the lines about recomputed cells."""
     cells = cells_of(document, registry)
-    plan, _, requeued = launch.run(
-        cells, store, sweep=document["name"], data_root=Path("nowhere"), executor="local", **more
+    result = launch.run(
+        cells, store, sweep=document["name"], data_root=Path("nowhere"), executor="local", registry=worker_registry
     )
-    return plan, requeued
+    return result.plan, result.recomputed
 
 
 def executed(plan: Plan) -> list[str]:

@@ -7,55 +7,53 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_world import BASE, changed, expand
+from small_world import BASE, WORLD, changed, expand
 
-from adaprob_ray.sweep.cell import KEY_LENGTH, Cell, canonical, format_forget
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.sweep.cell import KEY_LENGTH, Cell, Resources, canonical
+from adaprob_ray.sweep.cell_settings import ForgetRequest, UnlearnSettings
 
-CELL = Cell(
-    "unlearn",
-    {
-        "method": "scrub",
-        "hyper": {"lr": 0.005, "milestones": (3, 5), "epochs": 5},
-        "dataset": {"name": "digits", "test_pool": "clean"},
-        "architecture": {"name": "allcnn", "filters": 0.12},
-        "forget": {"kind": "selective", "class": 3, "count": 25},
-        "seed": 1,
-        "repeat": 0,
-    },
-    {"original": "0" * 32},
-    {"stage:unlearn": 1, "method:scrub": 2},
-    {"cpu": 1},
-    "outputs",
-)
 
-# Written once: a store holds years of work under such keys, and a key that moves throws that work away.
-GOLDEN = {
-    "pretrain": "02d693c10090d1514c886a8b0e461129",
-    "train": "6b1ed91975e516569ddf8f3bc7d51c75",
-    "unlearn": "edfba556dca6140ff5e14ec53968d816",
-    "evaluate": "162b5c2fa2dd9c2aeffc6f1413bb0e45",
+@dataclass(frozen=True)
+class Document:
+    """Settings that are nothing but their JSON."""
+
+    values: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        return self.values
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+DOCUMENT = {
+    "method": "scrub",
+    "hyper": {"lr": 0.005, "milestones": (3, 5), "epochs": 5},
+    "dataset": {"name": "digits", "test_pool": "clean"},
+    "architecture": {"name": "allcnn", "filters": 0.12},
+    "forget": {"kind": "selective", "class": 3, "count": 25},
+    "seed": 1,
+    "repeat": 0,
 }
+UNLEARN = UnlearnSettings.from_document({**DOCUMENT, "recipe": {"epochs": 2}, "precision": "float32"})
+REVISIONS = {"stage:unlearn": 1, "method:scrub": 2}
+CELL = Cell("unlearn", Document(DOCUMENT), {"original": "0" * 32}, REVISIONS, Resources(cpu=1), "outputs")
+TYPED = replace(CELL, settings=UNLEARN)
 
 
 def test_golden_key_of_a_cell() -> None:
+    """See also golden_keys.json: a store holds years of work under its keys, and a key that moves loses that work."""
     assert CELL.key == "b2b75548e7c1b0c4b1dcf349c2ed0376"
-
-
-def test_golden_keys_of_a_sweep() -> None:
-    cells = expand(changed(changed(BASE, "grid.dataset", "cifar10"), "methods.scrub.lr", 0.25))
-    chosen = {
-        cell.stage: key
-        for key, cell in cells.items()
-        if cell.settings["seed"] == 1 and cell.settings.get("method", "scrub") in ("scrub", "original")
-        if cell.stage in ("pretrain", "train") or cell.settings["method"] == "scrub"
-    }
-    assert chosen == GOLDEN
 
 
 def test_the_key_is_the_hash_of_the_sorted_json_of_the_identity() -> None:
@@ -78,21 +76,21 @@ JSON = st.recursive(
 
 @given(settings=st.dictionaries(st.text(), JSON, max_size=4))
 def test_the_key_sees_values_not_order(settings: dict[str, Any]) -> None:
-    assert Cell("train", settings).key == Cell("train", turned(settings)).key
+    assert Cell("train", Document(settings)).key == Cell("train", Document(turned(settings))).key
 
 
 @given(one=st.dictionaries(st.text(), JSON, max_size=3), other=st.dictionaries(st.text(), JSON, max_size=3))
 def test_keys_are_equal_where_and_only_where_the_settings_are(one: dict[str, Any], other: dict[str, Any]) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (Cell("train", one).key == Cell("train", other).key) is same
+    assert (Cell("train", Document(one)).key == Cell("train", Document(other)).key) is same
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"stage": "evaluate"},
-        {"settings": {**CELL.settings, "seed": 2}},
-        {"settings": {**CELL.settings, "hyper": {**CELL.settings["hyper"], "lr": 0.0050000000000000001 * 2}}},
+        {"settings": Document({**DOCUMENT, "seed": 2})},
+        {"settings": Document({**DOCUMENT, "hyper": {**DOCUMENT["hyper"], "lr": 0.0050000000000000001 * 2}})},
         {"parents": {"original": "1" * 32}},
         {"parents": {"model": "0" * 32}},
         {"parents": {}},
@@ -104,7 +102,9 @@ def test_stage_settings_parents_and_revisions_are_in_the_key(change: dict[str, A
     assert replace(CELL, **change).key != CELL.key
 
 
-@pytest.mark.parametrize("change", [{"resources": {"gpu": 1, "exclusive": True}}, {"keep": "weights"}])
+@pytest.mark.parametrize(
+    "change", [{"resources": Resources(gpu=1, exclusive=True)}, {"keep": "weights"}, {"priority": 7}]
+)
 def test_resources_and_keep_are_not_in_the_key(change: dict[str, Any]) -> None:
     other = replace(CELL, **change)
     assert other.key == CELL.key
@@ -118,10 +118,24 @@ def test_no_key_of_nan_or_infinity(number: float) -> None:
         canonical({"lr": number})
 
 
-def test_a_cell_comes_through_json_whole() -> None:
-    there = Cell.from_document(json.loads(json.dumps(CELL.document())))
-    assert there.key == CELL.key
-    assert (there.resources, there.keep) == (CELL.resources, CELL.keep)
+@pytest.mark.parametrize("stage", ["pretrain", "train", "unlearn", "relearn", "evaluate"])
+def test_a_cell_survives_json(stage: str) -> None:
+    """What a store keeps of a cell gives the same cell, and the same key."""
+    document = {**BASE, "metrics": ["errors", "relearn"], "keep": {"unlearn": "weights"}}
+    cells = expand(changed(document, "grid.dataset", "cifar10"))
+    for cell in (cell for cell in cells.values() if cell.stage == stage):
+        parsed = WORLD.cell(json.loads(json.dumps(cell.identity)))
+        assert parsed.key == cell.key
+        assert canonical(parsed.settings.document()) == canonical(cell.settings.document())
+        assert type(parsed.settings) is type(cell.settings)
+
+
+def test_settings_of_a_cell_are_frozen_and_typed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        UNLEARN.seed = 2  # type: ignore[misc]
+    assert UNLEARN.forget == ForgetRequest("selective", 3, 25)
+    assert UNLEARN.recipe == Recipe(epochs=2)
+    assert UNLEARN.document()["forget"] == DOCUMENT["forget"]
 
 
 def test_titles_are_unique_and_readable() -> None:
@@ -129,13 +143,25 @@ def test_titles_are_unique_and_readable() -> None:
     cells = expand(changed(changed(BASE, "grid.forget", requests), "repeats", 2))
     titles = [cell.title for cell in cells.values()]
     assert len(set(titles)) == len(titles) == len(cells)
-    assert CELL.title == f"unlearn-scrub-digits-allcnn-25of3-s1-{CELL.key[:8]}"
+    assert TYPED.title == f"unlearn-scrub-digits-allcnn-25of3-s1-{TYPED.key[:8]}"
     assert any(title.startswith("unlearn-scrub-dots-allcnn-class1-s2-r1-") for title in titles)
 
 
-def test_forget_requests_in_words() -> None:
-    assert format_forget({"kind": "class", "class": 5}) == "class5"
-    assert format_forget({"kind": "selective", "class": 0, "count": 25}) == "25of0"
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [({"kind": "class", "class": 5}, "class5"), ({"kind": "selective", "class": 0, "count": 25}, "25of0")],
+)
+def test_forget_requests_as_text(document: dict[str, Any], text: str) -> None:
+    request = ForgetRequest.from_document(document)
+    assert str(request) == text
+    assert ForgetRequest.parse(text) == request
+    assert request.document() == document
+
+
+@pytest.mark.parametrize("text", ["", "class", "of", "5of", "of5", "classx", "xof5"])
+def test_other_texts_are_no_forget_requests(text: str) -> None:
+    with pytest.raises(ValueError, match="must be such as class5 or 25of0"):
+        ForgetRequest.parse(text)
 
 
 LIGHT = ["adaprob_ray", "adaprob_ray.sweep.cell", "adaprob_ray.sweep.plan", "adaprob_ray.sweep.expand"] + [

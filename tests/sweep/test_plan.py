@@ -13,16 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import BASE, Family, changed, expand
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import FAILURE_CLASSES, Failure, InputError
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import RETRIES, STATES, Outcome, Plan, select_cells
+from adaprob_ray.sweep.plan import STATES, Outcome, Plan
+from adaprob_ray.sweep.select import select_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 DONE = Outcome("done", 1.0)
 
 
 def failed(kind: str) -> Outcome:
-    return Outcome("failed", 1.0, {"class": kind, "message": "no luck"})
+    return Outcome("failed", 1.0, Failure(failure_class=kind, message="no luck"))
 
 
 @st.composite
@@ -130,7 +131,7 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
     valid: set[str] = set()  # what a store would hold
 
     def how(cell: Cell) -> Outcome:
-        kinds = ["done", "cached", "leased", "code", *RETRIES, *(["inputs_corrupt"] if cell.parents else [])]
+        kinds = ["done", "cached", "leased", *FAILURE_CLASSES, *(["inputs_corrupt"] if cell.parents else [])]
         kind = data.draw(st.sampled_from(kinds if mischief[cell.key] < 3 else ["done"]))
         mischief[cell.key] += kind not in ("done", "cached")
         if kind == "inputs_corrupt":
@@ -158,7 +159,7 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
             assert any(plan.state(parent) in ("failed", "blocked") for parent in cells[key].parents.values())
 
 
-@pytest.mark.parametrize("kind", [*RETRIES, "code", "diverged", "timeout"])
+@pytest.mark.parametrize("kind", FAILURE_CLASSES)
 def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
     family = Family()
     parent = family.add()
@@ -172,7 +173,7 @@ def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
         tries += 1
     assert tries == {"storage": 3, "preempted": 4, "out_of_memory": 2}.get(kind, 1)
     assert (plan.state(parent.key), plan.state(child.key)) == ("failed", "blocked")
-    assert plan.failures == {parent.key: {"class": kind, "message": "no luck"}}
+    assert plan.failures == {parent.key: Failure(failure_class=kind, message="no luck")}
 
 
 def test_a_try_that_works_after_some_that_failed_is_done() -> None:
@@ -239,8 +240,8 @@ def test_exclusive_cells_go_seed_by_seed_and_methods_interleave(stages: list[str
         plan.finished(cell, DONE)
         order.append(cell)
     alone = [cell for cell in order if cell.stage in stages]
-    assert [cell.settings["seed"] for cell in alone] == sorted(cell.settings["seed"] for cell in alone)
-    unlearned = [(cell.settings["seed"], cell.label) for cell in order if cell.stage == "unlearn"]
+    assert [cell.settings.seed for cell in alone] == sorted(cell.settings.seed for cell in alone)
+    unlearned = [(cell.settings.seed, cell.label) for cell in order if cell.stage == "unlearn"]
     assert unlearned == [(seed, label) for seed in (1, 2, 3) for label in ("scrub", "adaprob") * 2]
 
 
@@ -332,16 +333,16 @@ CELLS = expand(
 
 
 ORACLES: dict[str, Any] = {
-    "method=scrub": lambda c: c.settings.get("method") == "scrub",
-    "method=scrub,seed<3": lambda c: c.settings.get("method") == "scrub" and c.settings["seed"] < 3,
-    " stage = train , seed >= 2 ": lambda c: c.stage == "train" and c.settings["seed"] >= 2,
-    "label=a,repeat!=0": lambda c: c.settings.get("label") == "a" and c.settings["repeat"] == 1,
-    "dataset=dots": lambda c: c.settings["dataset"]["name"] == "dots",
-    "architecture!=allcnn": lambda c: c.settings["architecture"]["name"] == "resnet18",
-    "forget=class": lambda c: c.settings.get("forget", {}).get("kind") == "class",
-    "class=1": lambda c: c.settings.get("forget", {}).get("class") == 1,
-    "count<=5": lambda c: c.settings.get("forget", {}).get("count") == 5,
-    "seed>1,seed!=3,stage=evaluate": lambda c: c.stage == "evaluate" and c.settings["seed"] == 2,
+    "method=scrub": lambda c: c.method == "scrub",
+    "method=scrub,seed<3": lambda c: c.method == "scrub" and c.settings.seed < 3,
+    " stage = train , seed >= 2 ": lambda c: c.stage == "train" and c.settings.seed >= 2,
+    "label=a,repeat!=0": lambda c: c.label == "a" and c.settings.repeat == 1,
+    "dataset=dots": lambda c: c.settings.dataset.name == "dots",
+    "architecture!=allcnn": lambda c: c.settings.architecture.name == "resnet18",
+    "forget=class": lambda c: getattr(c.forget, "kind", None) == "class",
+    "class=1": lambda c: getattr(c.forget, "class_index", None) == 1,
+    "count<=5": lambda c: getattr(c.forget, "count", None) == 5,
+    "seed>1,seed!=3,stage=evaluate": lambda c: c.stage == "evaluate" and c.settings.seed == 2,
 }
 
 
@@ -387,9 +388,10 @@ def test_the_plan_command_never_loads_ray(tmp_path: Path) -> None:
 
 
 def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
-    parent = Cell("train", {"seed": 1})
-    child = Cell("evaluate", {"seed": 1}, {"model": parent.key})
-    plan = Plan({parent.key: parent, child.key: child})
+    family = Family()
+    parent = family.add()
+    child = family.add(parent, stage="evaluate")
+    plan = Plan(family.cells)
     rounds = 0
     while not plan.exhausted():
         rounds += 1
@@ -397,5 +399,5 @@ def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
         plan.started(cell)
         plan.finished(cell, Outcome("done") if cell == parent else Outcome("inputs_corrupt", revoked=(parent.key,)))
     assert plan.state(child.key) == "failed"
-    assert plan.failures[child.key]["class"] == "storage"
+    assert plan.failures[child.key].failure_class == "storage"
     assert rounds < 20

@@ -8,8 +8,10 @@ import pytest
 from small_world import BASE, WORLD, bumped, changed, expand, keys
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.sweep.cell import STAGES, Cell
-from adaprob_ray.sweep.plan import Plan, select_cells
+from adaprob_ray.settings import as_mapping
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.select import select_cells
 
 ASKED = {**BASE, "metrics": [*BASE["metrics"], "relearn"], "keep": {"unlearn": "weights"}}
 
@@ -34,7 +36,7 @@ def test_one_relearn_cell_for_each_model_and_forget_request_and_none_unasked() -
     # Seeds x requests x (3 references, 2 methods x 2 repeats); the twin shares scrub's models, and their relearning.
     assert len(of(cells, "relearn")) == 2 * 2 * (3 + 2 * 2)
     assert len(of(cells, "evaluate")) == 2 * 2 * (3 + 3 * 2)
-    assert len({(c.parents["model"], str(c.settings["forget"])) for c in of(cells, "relearn")}) == 28
+    assert len({(c.parents["model"], str(c.settings.forget)) for c in of(cells, "relearn")}) == 28
     unasked = expand(changed(document, "metrics", ["errors"]))
     assert not of(unasked, "relearn")
     assert len(cells) == len(unasked) + 28
@@ -55,7 +57,7 @@ def test_an_evaluation_waits_for_the_relearning_of_its_model() -> None:
         assert relearned.stage == "relearn"
         assert relearned.parents == {"model": cell.parents["model"], "original": cell.parents["original"]}
         for name in ("method", "dataset", "architecture", "forget", "seed", "repeat", "precision"):
-            assert relearned.settings[name] == cell.settings[name]
+            assert getattr(relearned.settings, name) == getattr(cell.settings, name)
         assert relearned.keep == "outputs"
         assert position[relearned.parents["model"]] < position[relearned.key] < position[cell.key]
 
@@ -78,7 +80,7 @@ def test_only_finds_relearn_cells_and_what_they_need() -> None:
 
 def test_resources_name_the_stage() -> None:
     for cell in expand(changed(ASKED, "resources", {"relearn": {"cpu": 3}})).values():
-        assert cell.resources["cpu"] == (3 if cell.stage == "relearn" else 1)
+        assert cell.resources.cpu == (3 if cell.stage == "relearn" else 1)
 
 
 # -- settings -----------------------------------------------------------------------------------------------------------
@@ -95,14 +97,14 @@ def test_resources_name_the_stage() -> None:
     ],
 )
 def test_the_rate_is_that_of_the_recipe_unless_written(changes: dict[str, Any], rate: float) -> None:
-    settings = [cell.settings["relearn"] for cell in of(expand({**ASKED, **changes}), "relearn")]
+    settings = [cell.settings.relearn for cell in of(expand({**ASKED, **changes}), "relearn")]
     assert settings
-    assert all(found == {"lr": rate, "epochs": 100} for found in settings)
+    assert all(as_mapping(options) == {"lr": rate, "epochs": 100} for options in settings)
 
 
 def test_a_setting_of_relearning_moves_only_relearning_and_what_is_below() -> None:
     before, after = expand(ASKED), expand(changed(ASKED, "relearn", {"lr": 0.5}))
-    for stage in STAGES:
+    for stage in tuple(WORLD.stages):
         assert (keys(before, stage) == keys(after, stage)) is (stage not in ("relearn", "evaluate")), stage
     assert expand(changed(ASKED, "relearn", {"lr": 0.01, "epochs": 100})).keys() == before.keys()
 
@@ -150,7 +152,7 @@ def test_where_nothing_is_unlearned_no_weights_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({**BASE, "relearn": {"lr": 0.1}}, "relearn: is of no use where metrics does not list relearn"),
+        ({**BASE, "relearn": {"lr": 0.1}}, "relearn: has no effect unless metrics lists relearn"),
         ({**ASKED, "relearn": {"rate": 0.1}}, "relearn: unknown key 'rate'"),
         (
             {**ASKED, "relearn": {"lr": "1e-3"}},
@@ -168,4 +170,4 @@ def test_what_is_wrong_is_one_line(document: dict[str, Any], words: str) -> None
 
 
 def test_the_world_knows_the_recipes_of_relearning() -> None:
-    assert set(WORLD.relearning) <= set(WORLD.recipes)
+    assert set(WORLD.metric_stages["relearn"].defaults) <= set(WORLD.recipes)

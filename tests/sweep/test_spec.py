@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from small_world import BASE, WORLD, bumped, changed, expand, keys
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import InputError
-from adaprob_ray.sweep.cell import STAGES, Cell
-from adaprob_ray.sweep.expand import Sweep
+from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.sweep import Sweep
 
+STAGES = tuple(WORLD.stages)
 EVERY = set(STAGES) - {"relearn"}  # of a sweep that does not ask for relearn, see test_relearn_plan.py
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 
@@ -52,7 +54,11 @@ def counts(cells: dict[str, Cell]) -> dict[str, int]:
 
 
 def of(cells: dict[str, Cell], stage: str, **settings: Any) -> list[Cell]:
-    return [c for c in cells.values() if c.stage == stage and all(c.settings.get(n) == v for n, v in settings.items())]
+    return [
+        c
+        for c in cells.values()
+        if c.stage == stage and all(getattr(c.settings, n, None) == v for n, v in settings.items())
+    ]
 
 
 def faults(document: dict[str, Any]) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ def test_example_of_the_design_has_122_cells() -> None:
 
 def test_where_and_with_select_by_grid_point() -> None:
     cells = Sweep.parse(TABLE2, WORLD).cells
-    rates = {c.settings["dataset"]["name"]: c.settings["hyper"]["lr"] for c in of(cells, "unlearn", method="scrub")}
+    rates = {c.settings.dataset.name: c.settings.hyper["lr"] for c in of(cells, "unlearn", method="scrub")}
     assert rates == {"cifar10": 5e-4, "faces10": 1e-4}
 
 
@@ -138,8 +144,8 @@ def test_parents_stand_before_children() -> None:
 def test_references_are_planned_and_evaluated_though_none_is_listed() -> None:
     cells = expand(changed(BASE, "methods", {}))
     names = ["original", "retrain", "retrain_independent"]
-    assert sorted(c.settings["method"] for c in of(cells, "train", seed=1)) == names
-    assert sorted(c.settings["label"] for c in of(cells, "evaluate", seed=1)) == names
+    assert sorted(c.settings.method for c in of(cells, "train", seed=1)) == names
+    assert sorted(c.settings.label for c in of(cells, "evaluate", seed=1)) == names
 
 
 def test_one_original_serves_all_forget_requests() -> None:
@@ -147,9 +153,9 @@ def test_one_original_serves_all_forget_requests() -> None:
     cells = expand(changed(BASE, "grid.forget", requests))
     for seed in (1, 2):
         (original,) = of(cells, "train", method="original", seed=seed)
-        assert "forget" not in original.settings
+        assert original.forget is None
         unlearned = of(cells, "unlearn", seed=seed)
-        assert [c.settings["forget"] for c in unlearned] == requests
+        assert [c.forget.document() for c in unlearned] == requests
         assert {c.parents["original"] for c in unlearned} == {original.key}
     assert len(of(cells, "evaluate", label="original")) == 2 * 2
 
@@ -157,7 +163,7 @@ def test_one_original_serves_all_forget_requests() -> None:
 def test_one_pretraining_serves_all_seeds_and_requests() -> None:
     cells = expand(changed(BASE, "grid.dataset", "cifar10"))
     (pretrained,) = of(cells, "pretrain")
-    assert pretrained.settings["dataset"]["name"] == "cifar100"
+    assert pretrained.settings.dataset.name == "cifar100"
     assert {c.parents["pretrain"] for c in of(cells, "train")} == {pretrained.key}
 
 
@@ -172,25 +178,25 @@ def test_an_evaluate_cell_has_its_model_and_the_three_references_of_its_seed_as_
     for cell in of(cells, "evaluate"):
         parents = {role: cells[key] for role, key in cell.parents.items()}
         assert set(parents) == {"model", "original", "retrain", "retrain_independent"}
-        assert {p.settings["seed"] for p in parents.values()} == {cell.settings["seed"]}
-        assert parents["model"].settings["method"] == cell.settings["method"]
-        assert parents["model"].settings["hyper"] == cell.settings["hyper"]
+        assert {p.settings.seed for p in parents.values()} == {cell.settings.seed}
+        assert parents["model"].settings.method == cell.settings.method
+        assert parents["model"].settings.hyper == cell.settings.hyper
         for role in ("original", "retrain", "retrain_independent"):
-            assert parents[role].settings["method"] == role
+            assert parents[role].settings.method == role
 
 
 def test_equal_settings_under_two_labels_share_the_model_but_not_the_evaluation() -> None:
     cells = expand(changed(BASE, "methods", {"scrub": {}, "twin": {"method": "scrub", "lr": 5e-3}}))
     assert len(of(cells, "unlearn", seed=1)) == 1
     scrub, twin = of(cells, "evaluate", method="scrub", seed=1)
-    assert (scrub.settings["label"], twin.settings["label"]) == ("scrub", "twin")
+    assert (scrub.settings.label, twin.settings.label) == ("scrub", "twin")
     assert scrub.parents == twin.parents
     assert scrub.key != twin.key
 
 
 def test_lists_multiply() -> None:
     cells = expand(changed(BASE, "methods", {"scrub": {"lr": [0.1, 0.2], "epochs": [1, 2, 3]}}))
-    found = {(c.settings["hyper"]["lr"], c.settings["hyper"]["epochs"]) for c in of(cells, "unlearn", seed=1)}
+    found = {(c.settings.hyper["lr"], c.settings.hyper["epochs"]) for c in of(cells, "unlearn", seed=1)}
     assert found == {(lr, epochs) for lr in (0.1, 0.2) for epochs in (1, 2, 3)}
 
 
@@ -208,20 +214,20 @@ def test_a_list_is_the_value_where_the_field_is_one_and_a_list_of_lists_multipli
     given: list[Any], found: set[tuple[int, ...]]
 ) -> None:
     cells = expand(changed(BASE, "methods.scrub.milestones", given))
-    assert {c.settings["hyper"]["milestones"] for c in of(cells, "unlearn", seed=1)} == found
+    assert {c.settings.hyper["milestones"] for c in of(cells, "unlearn", seed=1)} == found
 
 
 def test_repeats_multiply_what_unlearns_and_nothing_that_trains() -> None:
     cells = expand(changed(BASE, "repeats", 3))
-    assert [c.settings["repeat"] for c in of(cells, "unlearn", seed=1)] == [0, 1, 2]
-    assert [c.settings["repeat"] for c in of(cells, "evaluate", seed=1, label="scrub")] == [0, 1, 2]
-    assert [c.settings["repeat"] for c in of(cells, "evaluate", seed=1, label="retrain")] == [0]
+    assert [c.settings.repeat for c in of(cells, "unlearn", seed=1)] == [0, 1, 2]
+    assert [c.settings.repeat for c in of(cells, "evaluate", seed=1, label="scrub")] == [0, 1, 2]
+    assert [c.settings.repeat for c in of(cells, "evaluate", seed=1, label="retrain")] == [0]
     assert len(of(cells, "train", seed=1)) == 3
 
 
 def test_retrain_independent_takes_the_settings_of_retrain() -> None:
     cells = expand(changed(BASE, "methods.retrain", {"variant": "plain"}))
-    assert {c.settings["hyper"]["variant"] for c in of(cells, "train", method="retrain_independent")} == {"plain"}
+    assert {c.settings.hyper["variant"] for c in of(cells, "train", method="retrain_independent")} == {"plain"}
     (fault,) = faults(changed(BASE, "methods.retrain_independent", {"variant": "plain"}))
     assert "takes the settings of retrain" in fault
 
@@ -229,8 +235,8 @@ def test_retrain_independent_takes_the_settings_of_retrain() -> None:
 def test_a_retraining_under_another_label_is_no_reference() -> None:
     cells = expand(changed(BASE, "methods", {"plain": {"method": "retrain", "variant": "plain"}}))
     (evaluated,) = of(cells, "evaluate", label="plain", seed=1)
-    assert cells[evaluated.parents["model"]].settings["hyper"] == {"variant": "plain"}
-    assert cells[evaluated.parents["retrain"]].settings["hyper"] == {"variant": "code"}
+    assert cells[evaluated.parents["model"]].settings.hyper == {"variant": "plain"}
+    assert cells[evaluated.parents["retrain"]].settings.hyper == {"variant": "code"}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +271,7 @@ def test_where_holds_by_name_kind_number_part_or_list(where: dict[str, Any], fit
     entry = {"where": where, "with": {"lr": 0.7}}
     if fits:
         cells = expand(changed(document, "methods", {"scrub": [entry]}))
-        assert {c.settings["hyper"]["lr"] for c in of(cells, "unlearn")} == {0.7}
+        assert {c.settings.hyper["lr"] for c in of(cells, "unlearn")} == {0.7}
     else:
         (fault,) = faults(changed(document, "methods", {"scrub": [entry]}))
         assert "methods.scrub: 0 entries match dots, allcnn, 5of1, seed 1; exactly one must" in fault
@@ -289,7 +295,7 @@ def test_a_seed_added_adds_only_its_own_cells() -> None:
     before, after = expand(BASE), expand(changed(BASE, "grid.seed", [1, 2, 3]))
     assert before.keys() <= after.keys()
     added = [cell for key, cell in after.items() if key not in before]
-    assert {c.settings["seed"] for c in added} == {3}
+    assert {c.settings.seed for c in added} == {3}
     assert len(added) == len(before) // 2
 
 
@@ -328,7 +334,7 @@ def test_a_revision_of_unlearning_moves_only_its_own_models_and_their_evaluation
 ) -> None:
     document = changed(BASE, "methods", {"scrub": {}, "adaprob": {}})
     before, after = expand(document), expand(document, bumped(kind, name))
-    gone = [(cell.stage, cell.settings["method"]) for key, cell in before.items() if key not in after]
+    gone = [(cell.stage, cell.settings.method) for key, cell in before.items() if key not in after]
     assert set(gone) == {(stage, method) for stage in ("unlearn", "evaluate") for method in methods}
     assert len(gone) == 2 * 2 * len(methods)  # two stages, two seeds
 
@@ -392,7 +398,7 @@ def test_resources_and_keep_reach_their_stage() -> None:
     cells = expand(document)
     for cell in cells.values():
         asked = {"cpu": 3, "gpu": 0.2} if cell.stage == "unlearn" else {"cpu": 1, "gpu": 0}
-        assert cell.resources == {**asked, "exclusive": False}
+        assert cell.resources == Resources(**asked)
     assert {c.keep for c in of(cells, "unlearn")} == {"weights"}
     assert {c.keep for c in of(expand(BASE), "unlearn")} == {"outputs"}
     assert {c.keep for c in of(cells, "train")} == {"weights"}
@@ -441,3 +447,44 @@ def test_junk_anywhere_gives_cells_or_one_line_for_each_fault(place: tuple[Any, 
     found = faults(document)
     assert found
     assert all(fault and "\n" not in fault for fault in found), found
+
+
+# -- keys under a former name -----------------------------------------------------------------------------------------------
+
+
+def test_a_renamed_key_is_taken_under_its_former_name_with_a_warning(tmp_path: Path) -> None:
+    document = {**BASE, "reading": "scrub"}
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.warns(FutureWarning, match=r"sweep\.yaml: reading: is deprecated, write primary_label"):
+        sweep = Sweep.load(path, WORLD)
+    assert sweep.file.primary_label == "scrub"
+    assert sweep.cells.keys() == expand({**BASE, "primary_label": "scrub"}).keys() == expand(BASE).keys()
+
+
+def test_both_names_of_a_renamed_key_are_a_fault() -> None:
+    (fault,) = faults({**BASE, "reading": "scrub", "primary_label": "scrub"})
+    assert "reading: is the former name of primary_label" in fault
+
+
+# -- labels whose method declines -------------------------------------------------------------------------------------------
+
+
+class Picky(type(WORLD.methods["scrub"]())):
+    """Declines forget sets of more than five samples."""
+
+    def skip(self, sizes: Any, architecture: Any) -> str | None:
+        return f"takes at most 5 samples, got {sizes.forget}" if sizes.forget > 5 else None
+
+
+def test_a_label_whose_method_declines_is_skipped_with_the_reason_and_the_rest_is_planned() -> None:
+    world = replace(WORLD, methods={**WORLD.methods, "picky": Picky})
+    requests = [{"kind": "selective", "class": 1, "count": count} for count in (5, 6)]
+    document = changed(changed(BASE, "grid.forget", requests), "methods", {"scrub": {}, "picky": {}})
+    sweep = Sweep.parse(yaml.safe_dump(document), world)
+    assert [str(line) for line in sweep.skipped] == ["picky on dots, allcnn, 6of1: takes at most 5 samples, got 6"]
+    assert [cell.forget.count for cell in of(sweep.cells, "unlearn", method="picky", seed=1)] == [5]
+    assert [cell.forget.count for cell in of(sweep.cells, "evaluate", label="picky", seed=1)] == [5]
+    assert len(of(sweep.cells, "unlearn", method="scrub", seed=1)) == 2
+    with pytest.raises(InputError, match="skipped: picky on dots"):
+        Sweep.parse(yaml.safe_dump({**document, "expect": {"cells": len(sweep.cells) + 4}}), world)
