@@ -352,7 +352,7 @@ def test_a_cell_that_is_not_in_the_sweep(say: Say) -> None:
         (["data", "verify", "cifar11"], ["unknown data set 'cifar11'; did you mean 'cifar10'?"]),
         (
             ["data", "indices", "digits", "--seed", "0", "--class", "3"],
-            ["--seed: must be a whole number of at least 1"],
+            ["--seed: must be an integer of at least 1"],
         ),
         (
             ["data", "indices", "digits", "--seed", "0", "--class", "10"],
@@ -377,7 +377,7 @@ def test_unknown_commands_and_options_exit_with_2(arguments: list[str], capsys: 
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
-    assert "usage: adaprob-ray" in capsys.readouterr().err
+    assert "Usage: adaprob-ray" in capsys.readouterr().err
 
 
 @pytest.mark.slow
