@@ -32,26 +32,28 @@ COMMANDS = {
     "data": "adaprob_ray.cli.data",
 }
 
-EPILOG = """\b
-Environment variables:
-  ADAPROB_DATA   folder of the data sets (default: ./data)
-  ADAPROB_STORE  default of --store
 
-\b
-Exit codes:
-  0    all done
-  1    some cells failed or are blocked
-  2    bad input
-  130  interrupted
-"""
-
-
-@click.group(
-    cls=CommandGroup, modules=COMMANDS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=CommandGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def commands() -> None:
-    """Machine unlearning sweeps: AdaProb and the baselines."""
+    """Machine unlearning sweeps: AdaProb and the baselines.
+
+    \b
+    Environment variables:
+      ADAPROB_DATA   folder of the data sets (default: ./data)
+      ADAPROB_STORE  default of --store
+
+    \b
+    Exit codes:
+      0    all done
+      1    some cells failed or are blocked
+      2    bad input
+      130  interrupted
+
+    \b
+    Completion in bash (zsh and fish likewise):
+      eval "$(_ADAPROB_RAY_COMPLETE=bash_source adaprob-ray)"
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaprob_ray.errors import InputError, NoStore, unknown_name
 
@@ -36,14 +36,6 @@ def select_datasets(names: tuple[str, ...]) -> list[Dataset]:
     if faults:
         raise InputError(*faults)
     return [datasets[name] for name in names]
-
-
-def forget_faults(dataset: Dataset, forget: Mapping[str, Any]) -> list[str]:
-    """One line for each fault of a forget request."""
-    from adaprob_ray.catalogue import REGISTRY
-    from adaprob_ray.sweep import expand
-
-    return expand.forget_faults(dataset.name, REGISTRY.datasets[dataset.name], forget)
 
 
 def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, Store | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.cli._load import data_root, forget_faults, load_datasets, select_datasets
+from adaprob_ray.cli._load import data_root, load_datasets, select_datasets
 from adaprob_ray.errors import InputError
 
 
@@ -95,13 +95,15 @@ def verify(names: tuple[str, ...]) -> None:
 )
 def indices(name: str, seed: int, forget_class: int, count: int | None, test_pool: str, out: Path | None) -> None:
     """Write every index of a split and its forget set as JSON."""
+    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
+    from adaprob_ray.sweep.expand import forget_faults
 
     (dataset,) = select_datasets((name,))
     forget: dict[str, Any] = {"kind": "class", "class": forget_class}
     if count is not None:
         forget = {"kind": "selective", "class": forget_class, "count": count}
-    faults = forget_faults(dataset, forget)
+    faults = forget_faults(name, REGISTRY.datasets[name], forget)
     if seed < 1:
         faults.append(f"--seed: must be an integer of at least 1, got {seed}")
     if (fault := dataset.verify(data_root())) is not None:

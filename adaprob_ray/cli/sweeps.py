@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
-from adaprob_ray.cli._load import data_root, load_plan
+from adaprob_ray.cli._load import data_root, load_datasets, load_plan
 from adaprob_ray.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
 
     SWEEP is a sweep file (YAML). To resume an interrupted run, repeat its command.
     """
-    from adaprob_ray.catalogue import DATASETS
     from adaprob_ray.runtime import launch
     from adaprob_ray.runtime.planning import check_data
     from adaprob_ray.store import Store
@@ -102,7 +101,7 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep, plan, _ = load_plan(path, location, only)
     # The data are checked before the store is created, so that bad input leaves nothing behind.
-    check_data(plan.cells, plan, data_root(), DATASETS)
+    check_data(plan.cells, plan, data_root(), load_datasets())
     store = Store.open(location)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
