@@ -1,4 +1,4 @@
-"""Whatever is wrong with what a person gives: exit code 2, one line that names it and what was possible, nothing written."""
+"""Bad input: exit code 2, one line for each fault that names it and says what is possible, and nothing is written."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ GOOD: Mapping[str, Any] = {
 }
 GOOD_CELLS = 2 * (3 + 1 + 4)
 
-Say = Callable[..., tuple[int, list[str]]]
+RunCommand = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def say(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
-    """Run the command on a document or a text; the exit code and the lines of its standard error."""
+def run_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    """Run a command on a sweep file with this content; its exit code and the lines of its standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run(
@@ -45,22 +45,22 @@ def say(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     ) -> tuple[int, list[str]]:
         text = sweep if isinstance(sweep, str) else yaml.safe_dump(dict(sweep), sort_keys=False)
         Path("sweep.yaml").write_text(text)
-        before = everything(tmp_path)
+        before = paths_below(tmp_path)
         executor = ["--executor", "local"] if command == "run" else []
         code = cli.main([command, "sweep.yaml", *more, "--store", store, *executor])
-        written = capsys.readouterr()
-        assert everything(tmp_path) == before, "bad input leaves nothing behind"
-        assert written.out == "" or code != 2
-        return code, written.err.splitlines()
+        output = capsys.readouterr()
+        assert paths_below(tmp_path) == before, "bad input leaves nothing behind"
+        assert output.out == "" or code != 2
+        return code, output.err.splitlines()
 
     return run
 
 
-def everything(folder: Path) -> set[Path]:
+def paths_below(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-def without(document: Mapping[str, Any], path: str) -> dict[str, Any]:
+def without_key(document: Mapping[str, Any], path: str) -> dict[str, Any]:
     result = copy.deepcopy(dict(document))
     *way, last = path.split(".")
     place = result
@@ -70,11 +70,11 @@ def without(document: Mapping[str, Any], path: str) -> dict[str, Any]:
     return result
 
 
-def test_the_good_file_is_good(say: Say) -> None:
-    assert say(GOOD, command="plan") == (0, [])
+def test_a_valid_file_is_accepted(run_command: RunCommand) -> None:
+    assert run_command(GOOD, command="plan") == (0, [])
 
 
-ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "key at the top": (changed(GOOD, "metods", {}), ("'metods'", "did you mean 'methods'?", "precision")),
     "key of the grid": (changed(GOOD, "grid.seeds", [1]), ("grid: ", "'seeds'", "did you mean 'seed'?")),
     "key of a data set": (
@@ -171,9 +171,9 @@ ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "gpu as text": (changed(GOOD, "resources", {"train": {"gpu": "half"}}), ("resources.train: gpu", "got 'half'")),
     "cpu of zero": (changed(GOOD, "resources", {"train": {"cpu": 0}}), ("resources.train: cpu", "got 0")),
     "what to keep": (changed(GOOD, "keep", {"unlearn": "all"}), ("'outputs' or 'weights'", "got 'all'")),
-    "no name": (without(GOOD, "name"), ("name: is missing",)),
-    "no methods": (without(GOOD, "methods"), ("methods: is missing",)),
-    "no grid": (without(GOOD, "grid"), ("grid: is missing",)),
+    "no name": (without_key(GOOD, "name"), ("name: is missing",)),
+    "no methods": (without_key(GOOD, "methods"), ("methods: is missing",)),
+    "no grid": (without_key(GOOD, "grid"), ("grid: is missing",)),
     "name that leads out of its folder": (changed(GOOD, "name", ".."), ("name: ", "got '..'")),
     "one cell too few": (changed(GOOD, "expect", {"cells": GOOD_CELLS - 1}), ("15 expected", "expands to 16")),
     "one cell too many": (changed(GOOD, "expect", {"cells": GOOD_CELLS + 1}), ("17 expected", "expands to 16")),
@@ -185,10 +185,10 @@ ONE_FAULT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("case", ONE_FAULT)
-def test_one_fault_is_one_line_that_names_it(case: str, say: Say) -> None:
-    document, words = ONE_FAULT[case]
-    code, lines = say(document)
+@pytest.mark.parametrize("case", SINGLE_FAULTS)
+def test_a_fault_is_reported_in_one_line(case: str, run_command: RunCommand) -> None:
+    document, words = SINGLE_FAULTS[case]
+    code, lines = run_command(document)
     assert code == 2
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: sweep.yaml: ")
@@ -210,15 +210,15 @@ def test_one_fault_is_one_line_that_names_it(case: str, say: Say) -> None:
         ("name: x\n5: y\n", "a key must be a word, got 5"),
     ],
 )
-def test_a_text_that_is_no_sweep_is_one_line(text: str, words: str, say: Say) -> None:
-    code, lines = say(text)
+def test_a_text_that_is_not_a_sweep_is_reported_in_one_line(text: str, words: str, run_command: RunCommand) -> None:
+    code, lines = run_command(text)
     assert code == 2
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: sweep.yaml: ")
     assert words in lines[0]
 
 
-def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them(say: Say) -> None:
+def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them(run_command: RunCommand) -> None:
     document = {
         **GOOD,
         "metods": {},
@@ -235,7 +235,7 @@ def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them
         "metrics": ["error", "membership"],
         "resources": {"train": {"gpu": "a"}},
     }
-    code, lines = say(document)
+    code, lines = run_command(document)
     assert code == 2
     needed = ["'metods'", "'float16'", "'digitz'", "'alexnet'", "class must be", "'random'", "got 0", "1 is given more"]
     needed += ["train: epochs", "write 1.0e-4", "got -1", "'speed'", "'nonsense'", "'error'", "resources.train: gpu"]
@@ -246,21 +246,21 @@ def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them
 
 
 @pytest.mark.parametrize("forget", [{"kind": "class", "class": 0}, {"kind": "selective", "class": 0, "count": 7}])
-def test_a_request_that_leaves_nothing_to_retain(
-    forget: dict[str, Any], say: Say, monkeypatch: pytest.MonkeyPatch
+def test_a_request_that_retains_no_sample_is_refused(
+    forget: dict[str, Any], run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adaprob_ray.catalogue.REGISTRY", WORLD)
     document = {**GOOD, "methods": {}, "grid": {**GOOD["grid"], "dataset": "one_class", "forget": forget}}
-    code, lines = say({**document, "train": {}})
+    code, lines = run_command({**document, "train": {}})
     assert code == 2
     (line,) = lines
     assert "one_class: forgetting 7 samples leaves nothing to retain" in line
 
 
-def test_all_but_one_row_may_be_forgotten(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_samples_but_one_may_be_forgotten(run_command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adaprob_ray.catalogue.REGISTRY", WORLD)
     grid = {**GOOD["grid"], "dataset": "one_class", "forget": {"kind": "selective", "class": 0, "count": 6}}
-    assert say({**GOOD, "methods": {}, "train": {}, "grid": grid}, command="plan") == (0, [])
+    assert run_command({**GOOD, "methods": {}, "train": {}, "grid": grid}, command="plan") == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -273,15 +273,15 @@ def test_all_but_one_row_may_be_forgotten(say: Say, monkeypatch: pytest.MonkeyPa
         ("method=nobody", "matches none of 16 cells"),
     ],
 )
-def test_conditions_that_mean_nothing(conditions: str, words: str, say: Say) -> None:
-    code, lines = say(GOOD, "--only", conditions)
+def test_invalid_conditions_are_reported(conditions: str, words: str, run_command: RunCommand) -> None:
+    code, lines = run_command(GOOD, "--only", conditions)
     assert code == 2
     (line,) = lines
     assert line.startswith("error: --only: ")
     assert words in line
 
 
-def test_a_sweep_file_that_is_not_there(say: Say, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_sweep_file_is_reported(run_command: RunCommand, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "nowhere.yaml", "--store", "store"]) == 2
     assert re.fullmatch(r"error: nowhere.yaml: cannot be read: .*No such file.*\n", capsys.readouterr().err)
     assert not Path("store").exists()
@@ -290,9 +290,11 @@ def test_a_sweep_file_that_is_not_there(say: Say, capsys: pytest.CaptureFixture[
 CIFAR = changed(changed(GOOD, "grid.dataset", "cifar10"), "pretrain", False)
 
 
-def test_a_data_folder_that_is_not_there(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_data_folder_is_reported(
+    run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "nowhere"))
-    code, lines = say(CIFAR)
+    code, lines = run_command(CIFAR)
     assert code == 2
     (line,) = lines
     assert f"cifar10: no folder {tmp_path / 'nowhere' / 'cifar-10-batches-py'}" in line
@@ -301,8 +303,8 @@ def test_a_data_folder_that_is_not_there(say: Say, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.data
-def test_data_of_which_one_file_is_cut_short(
-    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar: Path
+def test_a_truncated_data_file_is_reported(
+    run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar: Path
 ) -> None:
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
@@ -312,37 +314,37 @@ def test_data_of_which_one_file_is_cut_short(
     (folder / "data_batch_3").unlink()
     (folder / "data_batch_3").write_bytes(cut)
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "data"))
-    code, lines = say(CIFAR)
+    code, lines = run_command(CIFAR)
     assert code == 2
     assert lines == [f"error: cifar10: absent or corrupt (md5) in {folder}: data_batch_3"]
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "status", "explain"])
-def test_a_store_whose_parent_is_a_file(command: str, say: Say, tmp_path: Path) -> None:
+def test_a_store_below_a_file_is_reported(command: str, run_command: RunCommand, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code, lines = say(GOOD, command=command, store="file/store")
+    code, lines = run_command(GOOD, command=command, store="file/store")
     assert code == 2
     (line,) = lines
     assert line.startswith(f"error: store {tmp_path / 'file' / 'store'}: ")
     assert "is a file, not a folder" in line
 
 
-def test_a_store_of_an_unknown_kind(say: Say) -> None:
-    code, lines = say(GOOD, store="ftp://somewhere")
+def test_a_store_with_an_unknown_scheme_is_reported(run_command: RunCommand) -> None:
+    code, lines = run_command(GOOD, store="ftp://somewhere")
     assert code == 2
     (line,) = lines
     assert "unknown scheme 'ftp' (possible: s3://, gs://, az://, or the path of a folder)" in line
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "explain"])
-def test_what_only_looks_makes_no_store(command: str, say: Say, tmp_path: Path) -> None:
-    assert say(GOOD, command=command)[0] == 0
+def test_commands_that_only_read_create_no_store(command: str, run_command: RunCommand, tmp_path: Path) -> None:
+    assert run_command(GOOD, command=command)[0] == 0
     (tmp_path / "empty").mkdir()
-    assert say(GOOD, command=command, store="empty")[0] == 0
+    assert run_command(GOOD, command=command, store="empty")[0] == 0
 
 
-def test_a_cell_that_is_not_in_the_sweep(say: Say) -> None:
-    code, lines = say(GOOD, "train-orignal-digits-allcnn-s1", command="explain")
+def test_an_unknown_cell_is_reported(run_command: RunCommand) -> None:
+    code, lines = run_command(GOOD, "train-orignal-digits-allcnn-s1", command="explain")
     assert code == 2
     (line,) = lines
     assert "unknown cell 'train-orignal-digits-allcnn-s1'; did you mean 'train-original-digits-allcnn-s" in line
@@ -354,7 +356,7 @@ def test_a_cell_that_is_not_in_the_sweep(say: Say) -> None:
         (["data", "verify", "cifar11"], ["unknown data set 'cifar11'; did you mean 'cifar10'?"]),
         (
             ["data", "indices", "digits", "--seed", "0", "--class", "3"],
-            ["--seed: must be a whole number of at least 1"],
+            ["--seed: must be an integer of at least 1"],
         ),
         (
             ["data", "indices", "digits", "--seed", "0", "--class", "10"],
@@ -363,7 +365,7 @@ def test_a_cell_that_is_not_in_the_sweep(say: Say) -> None:
         (["data", "indices", "digits", "--seed", "1", "--class", "3", "--count", "118"], ["count must be 1 to 117"]),
     ],
 )
-def test_data_commands_refuse_what_they_do_not_know(
+def test_data_commands_refuse_invalid_arguments(
     arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments) == 2
@@ -376,22 +378,24 @@ def test_data_commands_refuse_what_they_do_not_know(
 
 @pytest.mark.parametrize("arguments", [[], ["rn"], ["run"], ["run", "x.yaml", "--executor", "slurm"]])
 def test_unknown_commands_and_options_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert caught.value.code == 2
-    assert "usage: adaprob-ray" in capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "Usage: adaprob-ray" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_command_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) -> None:
+def test_the_program_exits_with_2_and_shows_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(changed(GOOD, "methods", {"scrubb": {}})))
     command = [sys.executable, "-m", "adaprob_ray", "run", "sweep.yaml", "--store", "store"]
     path = os.pathsep.join(sys.path)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "did you mean 'scrub'?" in done.stderr
+    process = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert len(process.stderr.splitlines()) == 1
+    assert "did you mean 'scrub'?" in process.stderr
     assert not (tmp_path / "store").exists()
 
 
@@ -404,24 +408,26 @@ def test_the_command_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) 
         ("methods.a/b", {"method": "finetune"}, "a label must be up to 60 letters"),
     ],
 )
-def test_what_would_fail_in_every_cell_is_refused(say: Say, path: str, value: object, words: str) -> None:
-    code, lines = say(changed(GOOD, path, value))
+def test_settings_that_would_fail_in_every_cell_are_refused(
+    run_command: RunCommand, path: str, value: object, words: str
+) -> None:
+    code, lines = run_command(changed(GOOD, path, value))
     assert code == 2
     assert any(words in line for line in lines), lines
 
 
-def test_a_key_that_is_no_word_is_refused(say: Say) -> None:
-    code, lines = say("? [a]\n: 1\n? [a]\n: 2\n")
+def test_a_key_that_is_not_a_word_is_refused(run_command: RunCommand) -> None:
+    code, lines = run_command("? [a]\n: 1\n? [a]\n: 2\n")
     assert code == 2
     assert "a key must be a word" in lines[0]
 
 
-def test_bad_input_writes_nothing_into_a_store_that_is_there(
-    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_bad_input_writes_nothing_into_an_existing_store(
+    run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "nowhere"))
     Store.open(tmp_path / "store")
     missing = changed(changed(GOOD, "grid.dataset", "cifar5"), "grid.architecture.filters", 0.1)
-    code, lines = say(missing)
+    code, lines = run_command(missing)
     assert code == 2
     assert "no folder" in lines[0]

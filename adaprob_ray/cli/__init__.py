@@ -1,5 +1,97 @@
-"""The command line."""
+"""The command line: a click group, and the conversion of errors to exit codes. No other package prints.
 
-from adaprob_ray.cli.sweeps import main
+A command imports what it needs when it runs, so that `--help`, usage errors and shell completion are immediate and `plan`
+never loads Ray. To add a command or a group of commands, write its module and add a line to COMMANDS.
+"""
 
-__all__ = ["main"]
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import shell_complete
+
+from adaprob_ray import __version__
+from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from adaprob_ray.cli._group import CommandGroup
+from adaprob_ray.errors import AdaprobError, InputError
+
+__all__ = ["commands", "main"]
+
+PROGRAM = "adaprob-ray"
+COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
+
+COMMANDS = {
+    "plan": "adaprob_ray.cli.sweeps",
+    "run": "adaprob_ray.cli.sweeps",
+    "status": "adaprob_ray.cli.sweeps",
+    "explain": "adaprob_ray.cli.sweeps",
+    "data": "adaprob_ray.cli.data",
+}
+
+
+@click.group(cls=CommandGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Machine unlearning sweeps: AdaProb and the baselines.
+
+    \b
+    Environment variables:
+      ADAPROB_DATA   folder of the data sets (default: ./data)
+      ADAPROB_STORE  default of --store
+
+    \b
+    Exit codes:
+      0    all done
+      1    some cells failed or are blocked
+      2    bad input
+      130  interrupted
+
+    \b
+    Completion in bash (zsh and fish likewise):
+      eval "$(_ADAPROB_RAY_COMPLETE=bash_source adaprob-ray)"
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: command line without the program name; `sys.argv[1:]` if None.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: the command line itself is wrong; click has printed the usage and the error.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    try:
+        with commands.make_context(PROGRAM, list(words)) as context:
+            code: int | None = commands.invoke(context)
+    except click.exceptions.Exit as stop:  # of --help and --version
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except InputError as error:
+        for fault in error.faults:
+            click.echo(f"error: {fault}", err=True)
+        return BAD_INPUT
+    except AdaprobError as error:
+        click.echo(f"error: {error}", err=True)
+        return FAILED
+    except KeyboardInterrupt:
+        command = shlex.join([PROGRAM, *words])
+        click.echo(f"\nInterrupted. Completed cells are saved. Resume with:\n  {command}", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the pipe, as in `| head`, is gone: nothing may be flushed into it when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return DONE if code is None else code

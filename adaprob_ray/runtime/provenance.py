@@ -47,7 +47,7 @@ def _processor() -> str:
 _KERNELS = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
 _CPU_LINES = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
 _BITLESS = (
-    "cli.py",
+    "cli/",
     "runtime/progress.py",
     "runtime/tensorboard.py",
     "runtime/explain.py",
@@ -61,7 +61,7 @@ def _source_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if name not in _BITLESS:
+        if not name.startswith(_BITLESS):
             digest.update(f"{name}\0{_code(path.read_text(encoding='utf-8'))}\0".encode())
     return digest.hexdigest()
 

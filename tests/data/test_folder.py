@@ -215,10 +215,10 @@ def test_prepare_list_verify_and_plan_know_a_users_folder(
     assert "unknown data set 'pets'" in capsys.readouterr().err
     assert cli.main(["data", "prepare", "pets", "--size", "16"]) == 0
     assert cli.main(["data", "verify", "pets"]) == 0
-    assert capsys.readouterr().out == "pets: ready\nwhole: pets\n"
+    assert capsys.readouterr().out == "pets: ready\nverified: pets\n"
     assert cli.main(["data", "list"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[0] == "pets")
-    assert line.split()[1:8] == ["33", "train", "7", "validation", "6", "test", "at"]
+    assert line.split()[1:8] == ["33", "train", "7", "validation", "6", "test", "available"]
     sweep = {
         "name": "mine",
         "grid": {

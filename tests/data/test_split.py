@@ -226,9 +226,9 @@ def test_data_list_names_each_data_set_its_sizes_and_whether_it_is_at_hand(
     assert str(tmp_path) in first
     found = {line.split()[0]: line for line in lines}
     assert found.keys() == DATASETS.keys()
-    assert found["digits"].split()[1:8] == ["1154", "train", "283", "validation", "360", "test", "at"]
+    assert found["digits"].split()[1:8] == ["1154", "train", "283", "validation", "360", "test", "available"]
     assert "40000 train" in found["cifar10"]
-    assert "absent or corrupt" in found["cifar10"]
+    assert "missing or corrupt" in found["cifar10"]
 
 
 def test_data_verify_tells_whole_from_absent(
@@ -236,7 +236,7 @@ def test_data_verify_tells_whole_from_absent(
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))
     assert cli.main(["data", "verify", "digits"]) == 0
-    assert capsys.readouterr().out == "whole: digits\n"
+    assert capsys.readouterr().out == "verified: digits\n"
     assert cli.main(["data", "verify", "digits", "cifar100", "cifar10"]) == 2
     written = capsys.readouterr()
     assert written.out == ""
@@ -249,7 +249,7 @@ def test_data_verify_accepts_the_real_files(
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(cifar))
     assert cli.main(["data", "verify", "cifar10"]) == 0
-    assert capsys.readouterr().out == "whole: cifar10\n"
+    assert capsys.readouterr().out == "verified: cifar10\n"
 
 
 def test_data_indices_writes_every_index(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

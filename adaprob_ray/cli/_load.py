@@ -1,0 +1,56 @@
+"""What the commands load: data sets, the cells of a sweep file, a store. Nothing here is imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaprob_ray.errors import InputError, NoStore, unknown_name
+
+if TYPE_CHECKING:
+    from adaprob_ray.data.dataset import Dataset
+    from adaprob_ray.store import Store
+    from adaprob_ray.sweep.plan import Plan
+    from adaprob_ray.sweep.sweep import Sweep
+
+
+def data_root() -> Path:
+    """The folder of the data sets."""
+    return Path(os.environ.get("ADAPROB_DATA") or "./data").expanduser()
+
+
+def load_datasets() -> Mapping[str, Dataset]:
+    """Every data set by name, those prepared from image folders included."""
+    from adaprob_ray.catalogue import DATASETS, register_folders
+
+    register_folders(data_root())
+    return DATASETS
+
+
+def select_datasets(names: tuple[str, ...]) -> list[Dataset]:
+    """The data sets with these names. Raises InputError, one line for each unknown name."""
+    datasets = load_datasets()
+    faults = [unknown_name("data set", name, datasets) for name in names if name not in datasets]
+    if faults:
+        raise InputError(*faults)
+    return [datasets[name] for name in names]
+
+
+def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, Store | None]:
+    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.runtime.planning import plan_against
+    from adaprob_ray.store import Store
+    from adaprob_ray.sweep.select import select_cells
+    from adaprob_ray.sweep.sweep import Sweep
+
+    load_datasets()
+    sweep = Sweep.load(path, REGISTRY)
+    cells = sweep.cells if only is None else select_cells(sweep.cells, only)
+    try:
+        store = Store.open(location, create=False)
+    except NoStore:
+        store = None
+    return sweep, plan_against(cells, store), store

@@ -1,0 +1,120 @@
+"""Commands on data sets: data list, prepare, verify, indices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaprob_ray.cli._group import CommandGroup
+from adaprob_ray.cli._load import data_root, load_datasets, select_datasets
+from adaprob_ray.errors import InputError
+
+
+def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of data sets that begin with `incomplete`."""
+    try:
+        return [name for name in load_datasets() if name.startswith(incomplete)]
+    except InputError:
+        return []  # An unreadable manifest is an error of the command, not of the prompt.
+
+
+names_argument = click.argument("names", metavar="DATASET...", nargs=-1, required=True, shell_complete=complete_dataset)
+
+
+@click.group(cls=CommandGroup)
+def data() -> None:
+    """List, prepare and verify data sets; write split indices."""
+
+
+@data.command("list")
+def list_datasets() -> None:
+    """List all data sets and whether they are available."""
+    root = data_root()
+    datasets = load_datasets()
+    click.echo(f"ADAPROB_DATA is {root}")
+    for dataset in datasets.values():
+        counts = f"{sum(dataset.train_per_class):>6} train {sum(dataset.validation_per_class):>6} validation"
+        state = "missing or corrupt" if dataset.verify(root) else "available"
+        click.echo(f"  {dataset.name:<14} {counts} {dataset.test_count:>6} test  {state:<18} {dataset.about}")
+
+
+@data.command()
+@names_argument
+@click.option("--size", type=int, default=32, show_default=True, help="Height and width in pixels, for image folders.")
+def prepare(names: tuple[str, ...], size: int) -> None:
+    """Download data sets, or convert image folders into data sets.
+
+    Downloads go to the folder ADAPROB_DATA. An image folder there is ADAPROB_DATA/DATASET/CLASS/* or
+    ADAPROB_DATA/DATASET/train|test/CLASS/*.
+    """
+    from adaprob_ray.catalogue import BUILT_IN
+    from adaprob_ray.data.folder import prepare_folder
+
+    root = data_root()
+    try:
+        for name in names:
+            if name not in BUILT_IN and (root / name).is_dir():
+                prepare_folder(name, root, size=size)
+        for dataset in select_datasets(names):
+            if dataset.verify(root) is not None and dataset.prepare is not None:
+                dataset.prepare(root)
+            if (fault := dataset.verify(root)) is not None:
+                raise InputError(fault)
+            click.echo(f"{dataset.name}: ready")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{', '.join(names)}: cannot be prepared in {root}: {error}") from error
+
+
+@data.command()
+@names_argument
+def verify(names: tuple[str, ...]) -> None:
+    """Check data sets by the checksums or counts of their files."""
+    faults = [fault for dataset in select_datasets(names) if (fault := dataset.verify(data_root()))]
+    if faults:
+        raise InputError(*faults)
+    click.echo(f"verified: {', '.join(names)}")
+
+
+@data.command()
+@click.argument("name", metavar="DATASET", shell_complete=complete_dataset)
+@click.option("--seed", type=int, required=True, help="Seed of the split, at least 1.")
+@click.option("--class", "forget_class", type=int, required=True, metavar="C", help="Class of the samples to forget.")
+@click.option("--count", type=int, help="Number of samples to forget. Without it, the whole class.")
+@click.option(
+    "--test-pool",
+    type=click.Choice(["clean", "paper"]),
+    default="clean",
+    show_default=True,
+    help="paper keeps test samples that are also training samples; clean drops them.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Without it, standard output."
+)
+def indices(name: str, seed: int, forget_class: int, count: int | None, test_pool: str, out: Path | None) -> None:
+    """Write every index of a split and its forget set as JSON."""
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.data.split import index_table
+    from adaprob_ray.sweep.checks import forget_faults
+
+    (dataset,) = select_datasets((name,))
+    forget: dict[str, Any] = {"kind": "class", "class": forget_class}
+    if count is not None:
+        forget = {"kind": "selective", "class": forget_class, "count": count}
+    faults = forget_faults(name, REGISTRY.datasets[name], forget)
+    if seed < 1:
+        faults.append(f"--seed: must be an integer of at least 1, got {seed}")
+    if (fault := dataset.verify(data_root())) is not None:
+        faults.append(fault)
+    if faults:
+        raise InputError(*faults)
+    text = json.dumps(index_table(dataset, data_root(), seed, forget, test_pool=test_pool))
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(text + "\n")
+    except OSError as error:
+        raise InputError(f"--out: cannot be written: {error}") from error

@@ -1,0 +1,204 @@
+"""Exit codes 0, 1, 2 and 130, and what each command prints for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaprob_ray import cli
+from adaprob_ray.errors import Failure, StoreError
+from adaprob_ray.runtime import launch
+from adaprob_ray.runtime.launch import RunResult
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.plan import Outcome, Plan
+
+CELLS = 8  # 3 trained, 1 unlearned, 4 evaluated
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A location at which there is no store yet, which ADAPROB_STORE names."""
+    monkeypatch.setenv("ADAPROB_STORE", str(tmp_path / "a store"))
+    return str(tmp_path / "a store")
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, failing: str, *reasons: str) -> dict[str, Any]:
+    """Replace the execution of cells: those of stage `failing` fail. The keyword arguments of the call that follows."""
+    call: dict[str, Any] = {}
+
+    def execute(cells: Mapping[str, Cell], store: Store, **options: Any) -> RunResult:
+        call.update(options)
+        plan = Plan(cells)
+        while ready := plan.ready():
+            plan.started(ready[0])
+            message = "RuntimeError: no"
+            failure = Failure(failure_class="code", message=message) if ready[0].stage == failing else None
+            plan.finished(ready[0], Outcome(status="failed" if failure else "done", failure=failure))
+        return RunResult(plan, Path(store.location) / "tensorboard" / options["sweep"], list(reasons))
+
+    monkeypatch.setattr(launch, "run", execute)
+    return call
+
+
+def test_plan_counts_cells_and_bytes_and_writes_nothing(
+    sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["plan", sweep_file]) == 0
+    first, *stages, last = capsys.readouterr().out.splitlines()
+    assert first == f"small: {CELLS} cells in {store}"
+    assert [line.split() for line in stages] == [
+        ["train", "3", "3", "ready"],
+        ["evaluate", "4", "4", "waiting"],
+        ["unlearn", "1", "1", "waiting"],
+    ]
+    assert last.startswith(f"to execute: {CELLS} cells, about ")
+    assert last.endswith(" kB to write")
+    assert not Path(store).exists()
+
+
+def test_plan_as_json(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", sweep_file, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document.keys() == {"sweep", "counts", "bytes_to_write", "cells", "skipped"}
+    assert document["counts"].keys() == {"done", "running", "leased", "ready", "waiting", "failed", "blocked"}
+    assert [cell.keys() for cell in document["cells"]] == [{"key", "title", "stage", "state"}] * CELLS
+
+
+def test_the_option_store_overrides_the_environment(
+    sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status", sweep_file, "--store", "here"]) == 0
+    assert capsys.readouterr().out.startswith(f"small: 0 of {CELLS} cells done in here\n")
+
+
+def test_only_selects_cells_and_their_parents(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", sweep_file, "--json", "--only", "stage=unlearn"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document.keys() == {"sweep", "cells", "counts", "failures"}
+    assert document["cells"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["SWEEP", "unlearn-finetune", "--store", "none", "--only", "seed=1"],
+        ["SWEEP", "--store", "none", "unlearn-finetune", "--only", "seed=1"],
+        ["SWEEP", "--store", "none", "--only", "seed=1", "unlearn-finetune"],
+        ["--store", "none", "SWEEP", "--only", "seed=1", "unlearn-finetune"],
+    ],
+)
+def test_explain_takes_its_cell_before_between_and_after_options(
+    arguments: list[str], sweep_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [sweep_file if word == "SWEEP" else word for word in arguments]
+    assert cli.main(["explain", *arguments]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("unlearn-finetune-digits-allcnn-25of3-s1-")
+    assert "waiting for train-original-" in first
+    assert second.startswith("  key ")
+
+
+def test_explain_without_a_cell_explains_each_that_is_not_done(
+    sweep_file: str, store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["explain", sweep_file]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == CELLS
+    monkeypatch.setattr(Plan, "state", lambda plan, key: "done")
+    assert cli.main(["explain", sweep_file]) == 0
+    assert capsys.readouterr().out == "all cells are done\n"
+
+
+def test_run_says_where_the_results_are_and_which_cells_were_recomputed(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    call = run_with(monkeypatch, "", "train-original-x: a file is missing")
+    assert cli.main(["run", sweep_file, "--executor", "local", "--address", "ray://head:10001"]) == 0
+    assert (call["sweep"], call["executor"], call["address"]) == ("small", "local", "ray://head:10001")
+    output = capsys.readouterr()
+    assert output.err == ""
+    recomputed, counts, records, tensorboard = output.out.splitlines()
+    assert recomputed == "recomputed: train-original-x: a file is missing"
+    assert counts == f"{CELLS} cells executed, {CELLS} of {CELLS} done"
+    assert records.startswith(f"records:     {store} ")
+    assert shlex.join(["--store", store, "--sweep", sweep_file]) in records, "a location with a space is quoted"
+    assert tensorboard.startswith(f"tensorboard: {store}/tensorboard/small ")
+
+
+def test_run_exits_with_1_and_names_each_cell_that_failed_or_is_blocked(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    run_with(monkeypatch, "unlearn")
+    assert cli.main(["run", sweep_file, "--executor", "local"]) == 1
+    output = capsys.readouterr()
+    assert f"6 cells executed, 6 of {CELLS} done" in output.out
+    failed, blocked = output.err.splitlines()
+    title = failed.split(": ")[1]
+    assert failed == f"failed: {title}: code: RuntimeError: no"
+    assert title.startswith("unlearn-finetune-")
+    assert blocked.startswith("blocked: evaluate-finetune-")
+    assert blocked.endswith(f": by {title}")
+
+
+def test_a_store_that_cannot_be_read_exits_with_1(
+    sweep_file: str, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(location: str, *, create: bool = True) -> Store:
+        raise StoreError("store s3://bucket: connection refused")
+
+    monkeypatch.setattr(Store, "open", refuse)
+    assert cli.main(["status", sweep_file]) == 1
+    assert capsys.readouterr().err == "error: store s3://bucket: connection refused\n"
+
+
+def test_an_interrupted_run_exits_with_130_and_prints_the_command_that_resumes_it(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", interrupt)
+    arguments = ["run", sweep_file, "--executor", "local", "--only", "method=finetune,seed<3"]
+    assert cli.main(arguments) == 130
+    *_, message, command = capsys.readouterr().err.splitlines()
+    assert message == "Interrupted. Completed cells are saved. Resume with:"
+    assert shlex.split(command) == ["adaprob-ray", *arguments]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], pytest.param(["status", "SWEEP"], marks=pytest.mark.slow)])
+def test_a_closed_pipe_exits_with_0_and_without_a_word(arguments: list[str], sweep_file: str, store: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "adaprob_ray", *(sweep_file if word == "SWEEP" else word for word in arguments)]
+    process = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_indices_that_cannot_be_written_are_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["data", "indices", "digits", "--seed", "1", "--class", "3", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "missing" / "indices.json")]) == 2
+    assert capsys.readouterr().err.startswith("error: --out: cannot be written: ")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*arguments, str(tmp_path)])
+    assert stop.value.code == 2
