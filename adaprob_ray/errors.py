@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 MOST_NAMES = 20  # listed in one line
 
@@ -97,3 +98,19 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"unknown {what} {given!r}{hint} (known: {', '.join(names[:MOST_NAMES])}{more})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How an attempt failed. `failure_class` decides whether it is tried again; `at`: ISO 8601, UTC."""
+
+    failure_class: str
+    message: str
+    traceback: str = ""
+    log: str = ""
+    at: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The failure as the store has it."""
+        names = ("message", "traceback", "log", "at")
+        return {"class": self.failure_class, **{name: getattr(self, name) for name in names}}

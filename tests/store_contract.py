@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from obstore.store import MemoryStore
 
 from adaprob_ray.errors import CorruptArtefact, LeaseLost
-from adaprob_ray.store import Attempt, LeaseWatcher, Store
+from adaprob_ray.store import Attempt, Holder, LeaseWatcher, Store
 from adaprob_ray.store.objects import Objects
 
 KEY = "ab12" * 8
@@ -52,8 +53,8 @@ def paths(store: Store) -> list[str]:
 class Elsewhere(Store):
     """A store whose leases look as if another host held them, so that only their beats can tell."""
 
-    def holder(self, key: str, number: int) -> dict[str, Any] | None:
-        return {**(super().holder(key, number) or {}), "host": "another"}
+    def holder(self, key: str, number: int) -> Holder | None:
+        return replace(super().holder(key, number) or Holder(), host="another")
 
 
 def leased(store: Store) -> Store:
@@ -125,7 +126,7 @@ class NeverHalf(RuleBasedStateMachine):
     def take(self) -> Attempt | None:
         """Begin as one for whom every present holder has been silent for long."""
         away = Store(self.objects)
-        away.holder = lambda key, number: {}  # type: ignore[method-assign]
+        away.holder = lambda key, number: Holder()  # type: ignore[method-assign]
         return try_begin(away, LeaseWatcher(stale_after=0.0))
 
     def work(self, attempt: Attempt) -> None:

@@ -84,15 +84,15 @@ def _settle_randomness(cell: Cell) -> None:
 
 
 def execute(
-    cell: Cell, job: RunConfig, store: Store, *, gpu: float, exclusive: bool, dead: int | None = None
+    cell: Cell, job: RunConfig, store: Store, *, gpu: float, exclusive: bool, expired_attempt: int | None = None
 ) -> Outcome:
     """Run one cell. Never raises for a failure of the cell: the outcome says what happened, the store keeps the log.
 
-    `dead`: the attempt whose holder the planner found dead, if there is one.
+    `expired_attempt`: the attempt whose holder the planner found dead, if there is one.
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"
-    watcher = None if dead is None else AssumeExpired(dead)
+    watcher = None if expired_attempt is None else AssumeExpired(expired_attempt)
     try:
         attempt = store.begin(cell.key, cell.identity, owner=owner, run=job.run, watcher=watcher)
         if attempt is None:
@@ -133,7 +133,7 @@ def _produce(
     device = choose_device(gpu)
     _settle_randomness(cell)
     where = provenance(device, threads=threads, exclusive=exclusive)
-    checkpoints.where = where
+    checkpoints.provenance = where
     register_folders(job.data_root)
     with TensorBoardWriter(job.tensorboard_dir, cell) as board:
         limit = cell.resources.get("timeout_seconds")

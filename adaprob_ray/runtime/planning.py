@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.stages.models import WEIGHTS
-from adaprob_ray.store import CellLog, LeaseWatcher, Store
-from adaprob_ray.store.attempt import Attempt, Below
+from adaprob_ray.runtime.cell_source import CellSource
+from adaprob_ray.store import Attempt, CellLog, LeaseWatcher, Store
+from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 
@@ -18,17 +18,17 @@ class Leases:
 
     def __init__(self, store: Store) -> None:
         self._store, self._watcher = store, LeaseWatcher()
-        self.dead: dict[str, int] = {}
+        self.expired_attempts: dict[str, int] = {}
 
     def is_live(self, key: str, log: CellLog) -> bool:
         if not log.open_attempts:
             return False
         live = self._watcher.is_live(self._store, key, log)
         if not live and log.last is not None:
-            self.dead[key] = log.last
+            self.expired_attempts[key] = log.last
         return live
 
-    def refresh_leases(self, plan: Plan) -> None:
+    def refresh_leases(self, plan: CellSource) -> None:
         """What became of the cells that another run held: finished, free again, or still running."""
         for cell in plan.leased():
             log = self._store.log(cell.key)
@@ -37,11 +37,11 @@ class Leases:
             elif not self.is_live(cell.key, log):
                 plan.observe(cell, "free")
 
-    def release_run(self, plan: Plan, run: str) -> None:
+    def release_run(self, plan: CellSource, run: str) -> None:
         """Release what this run's workers held when they were stopped, so that nobody waits for them."""
         for cell in plan.running():
             for number in self._store.log(cell.key).open_attempts:
-                if (self._store.holder(cell.key, number) or {}).get("run") == run:
+                if (holder := self._store.holder(cell.key, number)) is not None and holder.run == run:
                     Attempt(self._store, cell.key, number).release()
 
 
@@ -52,7 +52,7 @@ class AssumeExpired(LeaseWatcher):
         super().__init__()
         self._number = number
 
-    def is_live(self, store: Below, key: str, log: CellLog) -> bool:
+    def is_live(self, store: Store, key: str, log: CellLog) -> bool:
         return log.last in log.open_attempts and log.last != self._number
 
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import STAGE_WEIGHT, Plan
+from adaprob_ray.sweep.plan import STAGE_WEIGHT
 
 REFRESH_SECONDS = 0.25  # on a terminal: counting ten thousand cells takes 30 ms
 LINE_SECONDS = 10.0  # between lines where the output is no terminal
@@ -20,7 +21,7 @@ LINE_SECONDS = 10.0  # between lines where the output is no terminal
 class ProgressReporter:
     """A live line on a terminal; elsewhere a line every ten seconds, and one at the end."""
 
-    def __init__(self, plan: Plan, *, slots: int = 1, console: Console | None = None) -> None:
+    def __init__(self, plan: CellSource, *, slots: int = 1, console: Console | None = None) -> None:
         self._plan, self._slots = plan, max(slots, 1)
         self._console = console or Console(stderr=True)
         self._live: Live | None = None

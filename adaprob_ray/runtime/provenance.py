@@ -24,6 +24,7 @@ from adaprob_ray.runtime.cpu import ONEDNN_CAPS, cpu_columns, cpu_flags, cpu_mod
 NUMBER_FREE_SOURCES = (
     "__main__.py",
     "cli/",
+    "runtime/cell_source.py",
     "runtime/explain.py",
     "runtime/launch.py",
     "runtime/local.py",

@@ -1,4 +1,4 @@
-"""TensorBoard files: a view of a cell, in a folder of its own, emptied when an attempt starts. Never read back."""
+"""TensorBoard files of a cell, in a folder of its own that is emptied when an attempt starts. They are never read back."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from adaprob_ray.settings import flatten
 from adaprob_ray.sweep.cell import Cell
 
 
 class TensorBoardWriter:
-    """Writes named scalars, and at the end the cell's settings as hparams. With folder None it does nothing."""
+    """Writes named scalars, and at the end the cell's settings as hparams. Does nothing if `folder` is None."""
 
     def __init__(self, folder: Path | None, cell: Cell) -> None:
         self._cell, self._writer = cell, None
         if folder is None:
             return
-        own = folder / cell.title
-        shutil.rmtree(own, ignore_errors=True)
-        self._writer = EventFileWriter(str(own))
+        cell_folder = folder / cell.title
+        shutil.rmtree(cell_folder, ignore_errors=True)
+        self._writer = EventFileWriter(str(cell_folder))
 
     def scalars(self, step: int, **values: float) -> None:
         if self._writer is not None:
@@ -40,22 +41,15 @@ class TensorBoardWriter:
             self._writer.close()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Last values as scalars, settings as hparams."""
+        """Write final values as scalars, and settings as hparams."""
         if self._writer is None:
             return
-        numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
-        self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
-        hparams = summary_v2.hparams_pb(_flat(self._cell), trial_id=self._cell.title)
+        numbers = {f"final/{name}": float(value) for name, value in facts.items() if isinstance(value, (int, float))}
+        self.scalars(0, **numbers)
+        settings = {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in flatten(self._cell.settings).items()
+        }
+        hparams = summary_v2.hparams_pb({"stage": self._cell.stage, **settings}, trial_id=self._cell.title)
         summary = Summary.FromString(hparams.SerializeToString())
         self._writer.add_event(Event(summary=summary, wall_time=time.time()))
-
-
-def _flat(cell: Cell) -> dict[str, bool | float | str]:
-    """Settings one level deep, as the hparams plugin takes them."""
-    flat: dict[str, bool | float | str] = {"stage": cell.stage}
-    for name, value in cell.settings.items():
-        items = value.items() if isinstance(value, Mapping) else [("", value)]
-        for inner, item in items:
-            full = f"{name}.{inner}" if inner else name
-            flat[full] = item if isinstance(item, (bool, int, float, str)) else str(item)
-    return flat

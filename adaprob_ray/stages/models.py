@@ -27,15 +27,14 @@ from adaprob_ray.metrics.outputs import PARTS, Outputs, make_evaluation
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.stages.relearn import SLACK, Relearning, forget_loss
 from adaprob_ray.stages.relearn import relearn as train_on
-from adaprob_ray.store.records import RECORD, Reader, cell_of, record_settings
+from adaprob_ray.store.names import OUTPUTS, RECORD, SERIES, WEIGHTS
+from adaprob_ray.store.records import Reader, cell_of, record_settings
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.relearn import RELEARN
 from adaprob_ray.training.checkpoint import Checkpoint, Checkpoints, TrainingState
 from adaprob_ray.training.cost import PassCounter, measured
 from adaprob_ray.training.loop import Weights, check_finite, distance, fit, predict
 from adaprob_ray.training.losses import snapshot
-
-WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"
 
 
 @dataclass(kw_only=True)
@@ -188,7 +187,7 @@ def _trained(model: nn.Module, part: Subset, cell: Cell, workspace: StageContext
             backward=counter.backward,
             series=workspace.series,
         )
-        workspace.checkpoints.keep(checkpoint.to_bytes)
+        workspace.checkpoints.save_checkpoint(checkpoint.to_bytes)
         extra -= time.perf_counter() - now
 
     with measured(model, workspace.device, counter) as cost:

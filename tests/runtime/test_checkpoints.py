@@ -20,8 +20,8 @@ from adaprob_ray.runtime import checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.planning import AssumeExpired, tensorboard_dir_for
 from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree
-from adaprob_ray.stages.models import SERIES, WEIGHTS
 from adaprob_ray.store import Attempt, Store
+from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.training.checkpoint import Checkpoint
 
 EPOCHS = 4
@@ -39,7 +39,7 @@ def document(recipe: str = "large", **settings: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoints, "MOST_OF_TIME", 1e9)
+    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", 1e9)
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("ADAPROB_TEST_MARKS", str(tmp_path / "marks"))
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_machine_does_not_hide_an_own_one(
     key = stopped(store, words, monkeypatch)
     attempt = store.begin(key, {}, owner="another", run="another")
     assert attempt is not None
-    attempt.keep(b"written on another card")
+    attempt.save_checkpoint(b"written on another card")
     attempt.release()
     run(store, words)
     assert store.log(key).commits == {3}
@@ -200,7 +200,7 @@ def test_a_storage_error_while_saving_does_not_stop_the_training(
     def full(self: Attempt, data: bytes) -> None:
         raise StoreError("no space left")
 
-    monkeypatch.setattr(Attempt, "keep", full)
+    monkeypatch.setattr(Attempt, "save_checkpoint", full)
     plan, _ = run(Store.open(tmp_path / "store"), document())
     assert plan.exhausted()
     assert not plan.counts()["failed"]
@@ -209,7 +209,7 @@ def test_a_storage_error_while_saving_does_not_stop_the_training(
 def test_a_short_training_saves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 60.0)
     checkpoint_list: list[bytes] = []
-    monkeypatch.setattr(Attempt, "keep", lambda self, data: checkpoint_list.append(data))
+    monkeypatch.setattr(Attempt, "save_checkpoint", lambda self, data: checkpoint_list.append(data))
     plan, _ = run(Store.open(tmp_path / "store"), document())
     assert plan.exhausted()
     assert checkpoint_list == []
