@@ -106,7 +106,7 @@ def test_the_column_says_what_onednn_says_of_itself(cap: str) -> None:
     script = (
         "import json, torch\n"
         "from adaprob_ray.runtime.cpu import cpu_columns\n"
-        "torch.nn.Conv2d(16, 16, 3)(torch.zeros(1, 16, 8, 8))\n"
+        "torch.nn.Conv2d(16, 16, 3)(torch.zeros(8, 16, 16, 16))\n"
         "print(json.dumps(cpu_columns()))\n"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ONEDNN_CAPS}
