@@ -1,4 +1,4 @@
-"""What the tests of the store share: its users in a line each, damage, crashes, and the law "never half"."""
+"""Shared by the tests of the store: calls in one line each, damage, crashes, and the state machine NeverHalf."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def paths(store: Store) -> list[str]:
     return sorted(entry["path"] for entry in store.objects.list(""))
 
 
-class Elsewhere(Store):
-    """A store whose leases look as if another host held them, so that only their beats can tell."""
+class RemoteStore(Store):
+    """A store whose leases look as if another host held them, so that only heartbeats can tell whether they are live."""
 
     def holder(self, key: str, number: int) -> Holder | None:
         return replace(super().holder(key, number) or Holder(), host="another")
 
 
-def leased(store: Store) -> Store:
-    return Elsewhere(store.objects)
+def remote_view(store: Store) -> Store:
+    return RemoteStore(store.objects)
 
 
 DAMAGES = {
@@ -83,7 +83,7 @@ class Crash(BaseException):
     """The process stops here."""
 
 
-class Mortal(Objects):
+class CrashingObjects(Objects):
     """Dies at a chosen write, counted down, before the write or just after it."""
 
     fuse: int | None = None
@@ -108,13 +108,13 @@ class Mortal(Objects):
 
 
 class NeverHalf(RuleBasedStateMachine):
-    """Processes begin, write, pause, crash and meet damage in any order; a done cell is whole, any other is ready."""
+    """Processes begin, write, pause, crash and find damage in any order; a done cell is complete, any other is ready."""
 
     NAMES = ("weights", "outputs")
 
     @initialize()
     def start(self) -> None:
-        self.objects = Mortal(MemoryStore(), "memory")
+        self.objects = CrashingObjects(MemoryStore(), "memory")
         self.store = Store(self.objects)
         self.open: list[Attempt] = []
         self.written = 0
@@ -153,7 +153,7 @@ class NeverHalf(RuleBasedStateMachine):
             self.open.append(attempt)
 
     @rule(which=st.integers(0, 5), how=st.sampled_from(["work", "fail", "release", "part"]))
-    def go_on(self, which: int, how: str) -> None:
+    def continue_attempt(self, which: int, how: str) -> None:
         if not self.open:
             return
         attempt = self.open.pop(which % len(self.open))

@@ -1,4 +1,4 @@
-"""Laws of the store, on a local folder and on S3 as moto's server speaks it."""
+"""Guarantees of the store, on a local folder and on S3 as moto's server implements it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from store_contract import (
     KEY,
     Clock,
     Crash,
-    Mortal,
+    CrashingObjects,
     NeverHalf,
     begin,
     damage,
     finish,
-    leased,
+    remote_view,
     paths,
     try_begin,
 )
@@ -109,7 +109,7 @@ def test_the_layout_is_the_documented_one(store: Store) -> None:
     assert {"host", "boot", "pid_started", "at"} <= set(held)
 
 
-def test_deleting_what_is_gone_is_no_error(store: Store) -> None:
+def test_deleting_an_absent_object_is_not_an_error(store: Store) -> None:
     store.put_text("texts/one", "1")
     store.put_text("texts/three", "3")
     store.objects.delete(["texts/one", "texts/two", "texts/three"])
@@ -142,7 +142,7 @@ def test_an_artefact_that_is_not_json_stays_committed(store: Store) -> None:
     assert store.log(KEY).done == 1
 
 
-def test_a_failure_is_kept_and_never_done(store: Store) -> None:
+def test_a_failure_is_stored_and_the_cell_is_not_done(store: Store) -> None:
     begin(store).fail("diverged", "loss is nan", "Traceback …", log="epoch 3")
     begin(store).fail("timeout", "too late", "")
     log = store.log(KEY)
@@ -164,7 +164,7 @@ def test_release_frees_at_once(store: Store) -> None:
     assert store.log(KEY).released == {1, 2}
 
 
-def test_a_checkpoint_is_left_to_the_next_attempts_until_the_cell_is_done(store: Store) -> None:
+def test_later_attempts_see_checkpoints_until_the_cell_is_done(store: Store) -> None:
     assert list(store.checkpoints(KEY)) == []
     first = begin(store)
     first.save_checkpoint(b"one epoch")
@@ -187,7 +187,7 @@ def test_a_checkpoint_is_left_to_the_next_attempts_until_the_cell_is_done(store:
 
 
 @pytest.mark.parametrize("left", [b"", b"cut", b"\xff" * 80])
-def test_a_damaged_checkpoint_is_passed_over(store: Store, left: bytes) -> None:
+def test_a_damaged_checkpoint_is_skipped(store: Store, left: bytes) -> None:
     for content in (b"older", b"newer"):
         attempt = begin(store)
         attempt.save_checkpoint(content)
@@ -236,7 +236,7 @@ def test_a_name_that_is_not_plain_is_refused(tmp_path: Path, name: str) -> None:
     assert paths(store) == [f"cells/{KEY}/cell.json", f"cells/{KEY}/lease/1", "store.json"]
 
 
-def test_texts_live_beside_the_cells(store: Store) -> None:
+def test_texts_are_stored_outside_the_cells(store: Store) -> None:
     store.put_text("sweeps/table2-ab12.yaml", "name: täble2\n")
     store.put_text("sweeps/a.yaml", "old")
     store.put_text("sweeps/a.yaml", "new")
@@ -315,7 +315,7 @@ def test_a_silent_lease_is_taken_over_after_its_time_and_not_before(store: Store
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     silent = begin(store)
-    away = leased(store)
+    away = remote_view(store)
     assert (STALE_SECONDS, HEARTBEAT_SECONDS) == (30.0, 5.0)
     assert try_begin(away, watcher) is None
     clock.now += STALE_SECONDS - 0.01
@@ -325,10 +325,10 @@ def test_a_silent_lease_is_taken_over_after_its_time_and_not_before(store: Store
     silent.write("weights", b"w")
 
 
-def test_a_new_attempt_starts_the_time_anew(store: Store) -> None:
+def test_a_new_attempt_restarts_the_clock(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
-    away = leased(store)
+    away = remote_view(store)
     held = [begin(store)]
     assert try_begin(away, watcher) is None
     clock.now += STALE_SECONDS
@@ -338,11 +338,11 @@ def test_a_new_attempt_starts_the_time_anew(store: Store) -> None:
     assert try_begin(away, watcher) is None
 
 
-def test_a_lease_that_beats_is_never_taken(store: Store) -> None:
+def test_a_lease_with_heartbeats_is_never_taken_over(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     attempt = begin(store)
-    away = leased(store)
+    away = remote_view(store)
     for _ in range(10):
         assert try_begin(away, watcher) is None
         clock.now += STALE_SECONDS - 1.0
@@ -354,7 +354,7 @@ def test_a_beat_that_an_old_listing_hides_still_counts(store: Store) -> None:
     clock = Clock()
     watcher = LeaseWatcher(clock=clock)
     attempt = begin(store)
-    away = leased(store)
+    away = remote_view(store)
     attempt.beat()
     old = store.log(KEY)
     assert watcher.is_live(away, KEY, old)
@@ -368,8 +368,8 @@ def test_a_beat_that_an_old_listing_hides_still_counts(store: Store) -> None:
     assert not watcher.is_live(away, KEY, store.log(KEY))
 
 
-def test_an_own_watcher_remembers_between_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    away, held = leased(store), begin(store)
+def test_a_stores_own_watcher_remembers_between_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, held = remote_view(store), begin(store)
     away._watcher = LeaseWatcher(stale_after=0.05)
     assert try_begin(away) is None
     time.sleep(0.06)
@@ -392,23 +392,23 @@ def test_an_answer_lost_on_the_way_does_not_lose_the_lease(store: Store, monkeyp
 
 def test_a_commit_between_look_and_lease_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     paused = begin(store)
-    away, log = leased(store), store.log
+    away, log = remote_view(store), store.log
     looks = iter([lambda: paused.commit({}), lambda: None])
 
-    def look_then_let_the_other_go_on(key: str) -> CellLog:
-        found = log(key)
+    def look_then_let_the_other_commit(key: str) -> CellLog:
+        cell_log = log(key)
         next(looks)()
-        return found
+        return cell_log
 
-    monkeypatch.setattr(away, "log", look_then_let_the_other_go_on)
+    monkeypatch.setattr(away, "log", look_then_let_the_other_commit)
     assert try_begin(away, LeaseWatcher(stale_after=0.0)) is None
     after = store.log(KEY)
     assert (after.done, after.leases, after.released) == (1, {1, 2}, {2})
 
 
-def test_two_commits_of_one_cell_both_stand_and_the_lowest_is_read(store: Store) -> None:
+def test_of_two_commits_of_one_cell_the_lowest_is_read(store: Store) -> None:
     paused = begin(store)
-    later = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
+    later = begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
     paused.write("weights", b"first")
     later.write("weights", b"second")
     paused.commit({})
@@ -421,7 +421,7 @@ def test_two_commits_of_one_cell_both_stand_and_the_lowest_is_read(store: Store)
 
 def test_a_later_commit_takes_the_lease(store: Store) -> None:
     paused = begin(store)
-    later = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
+    later = begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
     later.commit({})
     with pytest.raises(LeaseLost, match=r"attempt 2 .* later than 1"):
         paused.commit({})
@@ -572,8 +572,8 @@ def test_check_sizes_finds_exactly_the_damaged(store: Store) -> None:
     finish(store, "torn")
     damage(store, "cells/torn/commit/1", "truncated")
     running = begin(store, "running")
-    found = store.check_sizes([*keys, "torn", running.key, "never-begun"])
-    assert [(error.key, error.name) for error in found] == [
+    errors = store.check_sizes([*keys, "torn", running.key, "never-begun"])
+    assert [(error.key, error.name) for error in errors] == [
         ("truncated", "weights"),
         ("deleted", "weights"),
         ("emptied", "weights"),
@@ -583,7 +583,7 @@ def test_check_sizes_finds_exactly_the_damaged(store: Store) -> None:
     assert store.check_sizes(keys) == []
 
 
-def test_check_sizes_asks_again_before_it_condemns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_sizes_asks_for_the_object_before_it_revokes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(store, weights=b"0123456789")
     full = store.objects.list
     monkeypatch.setattr(store.objects, "list", lambda prefix: iter(()) if prefix == "attempts" else full(prefix))
@@ -710,7 +710,7 @@ TestNeverHalf.settings = settings(
 def test_every_crash_point_on_a_real_folder(fuse: int, after: bool) -> None:
     """Of cell.json, lease, two files and commit: only a crash past the last leaves a done cell."""
     with tempfile.TemporaryDirectory() as folder:
-        objects = Mortal(Store.open(folder).objects.backend, folder)
+        objects = CrashingObjects(Store.open(folder).objects.backend, folder)
         store = Store(objects)
         objects.fuse, objects.after = fuse, after
         with contextlib.suppress(Crash):
@@ -725,7 +725,7 @@ def test_every_crash_point_on_a_real_folder(fuse: int, after: bool) -> None:
 
 
 def finish_after_crash(store: Store) -> Store:
-    attempt = begin(leased(store), watcher=LeaseWatcher(stale_after=0.0))
+    attempt = begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
     attempt.write("weights", b"again")
     attempt.commit({})
     return store

@@ -1,4 +1,4 @@
-"""The checkpoints of one attempt, kept in the store until its cell is done."""
+"""The checkpoints of one attempt, in the store until its cell is done."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Sums are added in another order by kernels for another instruction set, so equal cells may give other numbers on other
 processors. These columns of a Record tell why; they are equal between any two executions on one machine.
 
-oneDNN, which computes PyTorch's convolutions, detects the processor itself and does not say what it found. Its levels:
+oneDNN, which computes PyTorch's convolutions, detects the processor itself and has no Python interface that tells its level. The levels:
 https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html, and src/cpu/x64/cpu_isa_traits.hpp.
 """
 

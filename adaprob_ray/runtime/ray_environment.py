@@ -1,4 +1,4 @@
-"""Environment variables that Ray reads once, when it is imported. What the user has set is kept."""
+"""Environment variables that Ray reads once, when it is imported. Those that are already set stay as they are."""
 
 from __future__ import annotations
 

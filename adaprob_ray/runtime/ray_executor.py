@@ -95,7 +95,7 @@ def run(source: CellSource, run_config: RunConfig, leases: Leases, *, address: s
 
     Args:
         source: The cells.
-        run_config: What every cell is told.
+        run_config: The same for every cell.
         leases: Which cells other runs hold. Those of this run are released when it ends.
         address: The cluster to join; None starts a private one.
 

@@ -141,7 +141,7 @@ def seal(data: bytes) -> bytes:
 
 
 def unseal(data: bytes) -> bytes | None:
-    """The data that `seal` was given; None if it is damaged."""
+    """The argument of `seal`, from its result; None if that is damaged."""
     content = data[64:]
     return content if seal(content) == data else None
 

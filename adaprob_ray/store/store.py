@@ -198,7 +198,7 @@ class Store:
         return parse_json(self.read(key, name), f"store {self.location}: {name} of cell {key}")
 
     def revoke(self, key: str, number: int, reason: str) -> None:
-        """Make attempt `number` count no longer. The first reason is kept."""
+        """Make attempt `number` count no longer. A second call does not replace the first reason."""
         self.objects.create(f"{cell_folder(key)}/revoked/{number}", {"reason": reason, "at": timestamp()})
 
     def check_sizes(self, keys: Iterable[str]) -> list[CorruptArtefact]:
