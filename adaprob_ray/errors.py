@@ -64,6 +64,11 @@ class Failure:
         texts = {name: str(document.get(name) or "") for name in ("message", "traceback", "log", "at")}
         return cls(failure_class=str(document.get("class") or "code"), **texts)
 
+    def document(self) -> dict[str, str]:
+        """The failure as the store keeps it."""
+        texts = {name: getattr(self, name) for name in ("message", "traceback", "log", "at")}
+        return {"class": self.failure_class, **texts}
+
     @property
     def retries(self) -> int:
         """How often one run tries the cell again."""

@@ -1,7 +1,8 @@
-"""What the tests of the store share: its users in a line each, damage, crashes, and the law "never half"."""
+"""Shared by the tests of the store: calls in one line each, damage, crashes, and the state machine NeverHalf."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from obstore.store import MemoryStore
 
 from adaprob_ray.errors import CorruptArtefact, LeaseLost
-from adaprob_ray.store import Attempt, LeaseWatcher, Store
+from adaprob_ray.store import Attempt, Holder, LeaseWatcher, Store
 from adaprob_ray.store.objects import Objects
 
 KEY = "ab12" * 8
@@ -49,15 +50,15 @@ def paths(store: Store) -> list[str]:
     return sorted(entry["path"] for entry in store.objects.list(""))
 
 
-class Elsewhere(Store):
-    """A store whose leases look as if another host held them, so that only their beats can tell."""
+class RemoteStore(Store):
+    """A store whose leases look as if another host held them, so that only heartbeats can tell whether they are live."""
 
-    def holder(self, key: str, number: int) -> dict[str, Any] | None:
-        return {**(super().holder(key, number) or {}), "host": "another"}
+    def holder(self, key: str, number: int) -> Holder | None:
+        return replace(super().holder(key, number) or Holder(), host="another")
 
 
-def leased(store: Store) -> Store:
-    return Elsewhere(store.objects)
+def remote_view(store: Store) -> Store:
+    return RemoteStore(store.objects)
 
 
 DAMAGES = {
@@ -82,7 +83,7 @@ class Crash(BaseException):
     """The process stops here."""
 
 
-class Mortal(Objects):
+class CrashingObjects(Objects):
     """Dies at a chosen write, counted down, before the write or just after it."""
 
     fuse: int | None = None
@@ -107,13 +108,13 @@ class Mortal(Objects):
 
 
 class NeverHalf(RuleBasedStateMachine):
-    """Processes begin, write, pause, crash and meet damage in any order; a done cell is whole, any other is ready."""
+    """Processes begin, write, pause, crash and find damage in any order; a done cell is complete, any other is ready."""
 
     NAMES = ("weights", "outputs")
 
     @initialize()
     def start(self) -> None:
-        self.objects = Mortal(MemoryStore(), "memory")
+        self.objects = CrashingObjects(MemoryStore(), "memory")
         self.store = Store(self.objects)
         self.open: list[Attempt] = []
         self.written = 0
@@ -125,7 +126,7 @@ class NeverHalf(RuleBasedStateMachine):
     def take(self) -> Attempt | None:
         """Begin as one for whom every present holder has been silent for long."""
         away = Store(self.objects)
-        away.holder = lambda key, number: {}  # type: ignore[method-assign]
+        away.holder = lambda key, number: Holder()  # type: ignore[method-assign]
         return try_begin(away, LeaseWatcher(stale_after=0.0))
 
     def work(self, attempt: Attempt) -> None:
@@ -152,7 +153,7 @@ class NeverHalf(RuleBasedStateMachine):
             self.open.append(attempt)
 
     @rule(which=st.integers(0, 5), how=st.sampled_from(["work", "fail", "release", "part"]))
-    def go_on(self, which: int, how: str) -> None:
+    def continue_attempt(self, which: int, how: str) -> None:
         if not self.open:
             return
         attempt = self.open.pop(which % len(self.open))

@@ -333,7 +333,7 @@ def test_a_store_with_an_unknown_scheme_is_reported(run_command: RunCommand) -> 
     code, lines = run_command(GOOD, store="ftp://somewhere")
     assert code == 2
     (line,) = lines
-    assert "unknown scheme 'ftp' (possible: s3://, gs://, az://, or the path of a folder)" in line
+    assert "must be a folder or a URI, got scheme 'ftp' (known: s3://, gs://, az://)" in line
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "explain"])

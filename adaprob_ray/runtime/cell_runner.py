@@ -143,7 +143,7 @@ def _run_stage(
     device = select_device(gpu)
     _seed_global_generators(cell)
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
-    checkpoints.where = where
+    checkpoints.provenance = where
     registry = config.load_registry()
     register_folders(config.data_root)
     with TensorBoardWriter(config.tensorboard_dir, cell) as writer:

@@ -1,4 +1,4 @@
-"""The checkpoints of one attempt, in the store beside the cells."""
+"""The checkpoints of one attempt, in the store until its cell is done."""
 
 from __future__ import annotations
 
@@ -9,51 +9,50 @@ from typing import Any
 
 from adaprob_ray.errors import StoreError
 from adaprob_ray.runtime.provenance import fingerprint
-from adaprob_ray.store import Store
-from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store import Attempt, Store
 
-PERIOD_SECONDS = 60.0
-MOST_OF_TIME = 0.01  # spent on keeping them, where storage is slow or the network large
+PERIOD_SECONDS = 60.0  # between two checkpoints: a stopped training loses a minute at most
+MAX_OVERHEAD = 0.01  # fraction of run time that saving may take, where storage is slow or the network is large
 
 
 class AttemptCheckpoints:
-    """See adaprob_ray.training.checkpoint.Checkpoints. `where`: what `provenance` says of this attempt, once it is known.
+    """Implements adaprob_ray.training.checkpoint.Checkpoints. `provenance`: its columns of this attempt, set by the caller.
 
-    A checkpoint begins with the fingerprint of what made it: only one's own kind is gone on with.
+    A checkpoint begins with the fingerprint of the machine and code that wrote it: only an equal one is resumed from.
     """
 
     def __init__(self, store: Store, attempt: Attempt) -> None:
         self._store, self._attempt = store, attempt
-        self.where: Mapping[str, Any] = {}
-        self._kept = False
-        self._kept_at, self._took = time.monotonic(), 0.0
+        self.provenance: Mapping[str, Any] = {}
+        self._has_saved = False
+        self._last_save, self._save_seconds = time.monotonic(), 0.0
 
     def last(self) -> bytes | None:
         if self._attempt.number == 1:
             return None
-        mark = fingerprint(self.where).encode()
-        found = (data[len(mark) :] for data in self._store.checkpoints(self._attempt.key) if data.startswith(mark))
-        return next(found, None)
+        prefix = fingerprint(self.provenance).encode()
+        checkpoints = self._store.checkpoints(self._attempt.key)
+        return next((data[len(prefix) :] for data in checkpoints if data.startswith(prefix)), None)
 
     def due(self) -> bool:
-        return time.monotonic() - self._kept_at >= max(PERIOD_SECONDS, self._took / MOST_OF_TIME)
+        return time.monotonic() - self._last_save >= max(PERIOD_SECONDS, self._save_seconds / MAX_OVERHEAD)
 
-    def keep(self, make: Callable[[], bytes]) -> None:
+    def save_checkpoint(self, make: Callable[[], bytes]) -> None:
         start = time.monotonic()
-        with contextlib.suppress(StoreError):  # a training does not end for want of one; the commit will tell
-            self._attempt.keep(fingerprint(self.where).encode() + make())
-            self._kept = True
-        self._kept_at = time.monotonic()
-        self._took = self._kept_at - start
+        with contextlib.suppress(StoreError):  # training continues without; the commit will fail if storage is down
+            self._attempt.save_checkpoint(fingerprint(self.provenance).encode() + make())
+            self._has_saved = True
+        self._last_save = time.monotonic()
+        self._save_seconds = self._last_save - start
 
     def drop_if_done(self) -> None:
-        """Where another attempt may have finished the cell; where it has not, it may go on with these."""
+        """Delete the checkpoints only if another attempt finished the cell; otherwise leave them for it."""
         with contextlib.suppress(StoreError):
             if self._store.log(self._attempt.key).done is not None:
                 self.drop()
 
     def drop(self) -> None:
-        """The cell is done. What cannot be deleted now stays and harms nobody."""
-        if self._kept or self._attempt.number > 1:
+        """Delete the checkpoints: the cell is done. One that cannot be deleted now does no harm."""
+        if self._has_saved or self._attempt.number > 1:
             with contextlib.suppress(StoreError):
                 self._store.drop_checkpoints(self._attempt.key)

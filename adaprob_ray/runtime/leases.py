@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.store import Attempt, CellLog, LeaseWatcher, Store
-from adaprob_ray.sweep.plan import Plan
 
 
 class Leases:
     """Judges whether cells are held by another run.
 
-    `expired`: for each cell, the attempt that was judged dead, so that a worker need not watch it for 30 s again.
+    `expired_attempts`: for each cell, the attempt that was judged dead, so that a worker need not watch it for 30 s again.
     """
 
     def __init__(self, store: Store) -> None:
         self._store, self._watcher = store, LeaseWatcher()
-        self.expired: dict[str, int] = {}
+        self.expired_attempts: dict[str, int] = {}
 
     def is_live(self, key: str, log: CellLog) -> bool:
         if not log.open_attempts:
             return False
         live = self._watcher.is_live(self._store, key, log)
         if not live and log.last is not None:
-            self.expired[key] = log.last
+            self.expired_attempts[key] = log.last
         return live
 
-    def refresh_leases(self, plan: Plan) -> None:
-        """Note in the plan which of the leased cells are done, or free again."""
-        for cell in plan.leased():
+    def refresh_leases(self, source: CellSource) -> None:
+        """Note which of the leased cells are done, or free again."""
+        for cell in source.leased():
             log = self._store.log(cell.key)
             if log.done is not None:
-                plan.observe(cell, "done")
+                source.observe(cell, "done")
             elif not self.is_live(cell.key, log):
-                plan.observe(cell, "free")
+                source.observe(cell, "free")
 
-    def release_run(self, plan: Plan, run: str) -> None:
+    def release_run(self, source: CellSource, run: str) -> None:
         """Release what the workers of this run held when they were stopped, so that nobody waits for them."""
-        for cell in plan.running():
+        for cell in source.running():
             for number in self._store.log(cell.key).open_attempts:
-                if (self._store.holder(cell.key, number) or {}).get("run") == run:
+                if (holder := self._store.holder(cell.key, number)) is not None and holder.run == run:
                     Attempt(self._store, cell.key, number).release()
 
 
@@ -50,5 +48,5 @@ class AssumeExpired(LeaseWatcher):
         super().__init__()
         self._number = number
 
-    def is_live(self, store: Any, key: str, log: CellLog) -> bool:
+    def is_live(self, store: Store, key: str, log: CellLog) -> bool:
         return log.last in log.open_attempts and log.last != self._number

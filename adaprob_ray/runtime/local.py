@@ -1,4 +1,4 @@
-"""The same cells in this process, one at a time, without Ray."""
+"""The local executor: cells in this process, one at a time, without Ray."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import time
 import torch
 
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.plan import Plan
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0  # between two looks at cells that another run holds
 
 
-def run(plan: Plan, config: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
-    """Work a plan off. A GPU, if this machine has one and a cell asks for a share, is used whole."""
-    while not plan.exhausted():
-        leases.refresh_leases(plan)
-        ready = plan.ready()
+def run(source: CellSource, run_config: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
+    """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one."""
+    while not source.exhausted():
+        leases.refresh_leases(source)
+        ready = source.ready()
         if not ready:
             progress.update()
             time.sleep(POLL_SECONDS)
             continue
         cell = ready[0]
-        plan.started(cell)
+        source.started(cell)
         progress.update()
         gpu = 1.0 if cell.resources.gpu and torch.cuda.is_available() else 0.0
-        expired = leases.expired.get(cell.key)
-        plan.finished(cell, execute(cell, config, store, gpu=gpu, exclusive=True, expired_attempt=expired))
+        expired_attempt = leases.expired_attempts.get(cell.key)
+        outcome = execute(cell, run_config, store, gpu=gpu, exclusive=True, expired_attempt=expired_attempt)
+        source.finished(cell, outcome)
         progress.update(cell)

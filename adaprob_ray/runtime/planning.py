@@ -7,8 +7,8 @@ from pathlib import Path
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.stages.base import WEIGHTS
 from adaprob_ray.store import Store
+from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Plan
 
 # Between refreshes on a terminal: counting ten thousand cells takes 30 ms.
 REFRESH_SECONDS = 0.25
@@ -22,8 +22,8 @@ LINE_SECONDS = 10.0
 class ProgressReporter:
     """A live line on a terminal; elsewhere a line every ten seconds, and one at the end."""
 
-    def __init__(self, plan: Plan, *, slots: int = 1, console: Console | None = None) -> None:
-        self._plan, self._slots = plan, max(slots, 1)
+    def __init__(self, source: CellSource, *, slots: int = 1, console: Console | None = None) -> None:
+        self._source, self._slots = source, max(slots, 1)
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
         self._start = self._last_line = time.monotonic()
@@ -47,9 +47,9 @@ class ProgressReporter:
 
     def update(self, cell: Cell | None = None) -> None:
         """Refresh what is shown; `cell` has just ended."""
-        if cell is not None and cell.key in self._plan.failures and cell.key not in self._shown_failures:
+        if cell is not None and cell.key in self._source.failures and cell.key not in self._shown_failures:
             self._shown_failures.add(cell.key)
-            self._print(f"failed: {cell.title}: {self._plan.failures[cell.key]}")
+            self._print(f"failed: {cell.title}: {self._source.failures[cell.key]}")
         now = time.monotonic()
         if self._live is not None:
             if now - self._last_line < REFRESH_SECONDS:
@@ -62,7 +62,7 @@ class ProgressReporter:
 
     def line(self) -> str:
         """One line: counts, seconds so far, time left."""
-        counts = self._plan.counts()
+        counts = self._source.counts()
         working = min(counts["running"], self._slots)  # cells beyond the slots wait for an actor
         running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
@@ -73,10 +73,10 @@ class ProgressReporter:
         words.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
             words.append("time left not known yet" if left is None else f"about {left:.0f} s left")
-        return f"{len(self._plan.cells)} cells: " + ", ".join(words)
+        return f"{len(self._source.cells)} cells: " + ", ".join(words)
 
     def _running_titles(self) -> list[str]:
-        titles = [cell.title for key, cell in self._plan.cells.items() if self._plan.state(key) == "running"]
+        titles = [cell.title for key, cell in self._source.cells.items() if self._source.state(key) == "running"]
         return [f"  {title}" for title in titles[: self._slots]]
 
     def seconds_left(self) -> float | None:
@@ -85,21 +85,21 @@ class ProgressReporter:
         A kind of which no cell has ended takes the mean of its stage, else of all cells in proportion to their priority.
         None before any cell has ended.
         """
-        if not self._plan.executed:
+        if not self._source.executed:
             return None
         seconds: dict[object, list[float]] = defaultdict(list)
         scaled: list[float] = []
-        for key, spent in self._plan.executed:
-            cell = self._plan.cells[key]
+        for key, spent in self._source.executed:
+            cell = self._source.cells[key]
             seconds[_kind(cell)].append(spent)
             seconds[cell.stage].append(spent)
             scaled.append(spent / cell.priority)
         left = 0.0
-        for key, cell in self._plan.cells.items():
-            if self._plan.state(key) in ("ready", "waiting", "running"):
+        for key, cell in self._source.cells.items():
+            if self._source.state(key) in ("ready", "waiting", "running"):
                 samples = seconds.get(_kind(cell)) or seconds.get(cell.stage)
                 mean = sum(samples) / len(samples) if samples else cell.priority * sum(scaled) / len(scaled)
-                left += mean / 2 if self._plan.state(key) == "running" else mean
+                left += mean / 2 if self._source.state(key) == "running" else mean
         return left / self._slots
 
 

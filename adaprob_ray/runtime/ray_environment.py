@@ -1,25 +1,31 @@
-"""Environment variables that Ray reads once, when it is imported. What a user has set stands."""
+"""Environment variables that Ray reads once, when it is imported. Those that are already set stay as they are."""
 
 from __future__ import annotations
 
 import os
 import secrets
 
-SETTINGS = {
+VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial's own folder would break relative paths
     "RAY_DEDUP_LOGS": "0",
+    # Under `uv run` Ray would copy the working folder, store and data included, to every worker, and install the
+    # environment there again: a slower start, and an error if the folder is larger than 512 MiB.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files for each trial; cells write their own TensorBoard files
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",  # its box and hints cannot be turned off; progress is our own
+    "RAY_AIR_NEW_OUTPUT": "0",  # its box and hints cannot be turned off; progress is reported by our own code
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
 def prepare(address: str | None) -> None:
-    """Call before Ray is imported. A private local Ray gets a token of its own, which is never written to a file."""
-    for name, value in SETTINGS.items():
+    """Set the variables; call it before Ray is imported.
+
+    A private local Ray gets an authentication token of its own, which is never written to a file.
+    """
+    for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"

@@ -1,11 +1,11 @@
-"""A plan on Ray Tune: one Tuner, one searcher over the plan, reused actors."""
+"""The Ray executor: one Tuner, one searcher over the source of cells, reused actors."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,30 @@ from rich.console import Console
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.trainable import CellTrainable
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Plan
 
-OBJECT_STORE_BYTES = 100_000_000  # nothing large passes through it
-PENDING_PER_SLOT = 2  # trials that wait for an actor, so that none is idle between two cells
+OBJECT_STORE_BYTES = 100_000_000  # close to the least that Ray accepts: nothing large passes through it
+TRIALS_PER_SLOT = 2  # one that runs and one that is pending, so that no actor is idle between two cells
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
-    """Resources of the cluster at `address`, or of a private local Ray that ends with this block."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    """Connect to the cluster at `address`, or start a private local Ray that ends with the block. Yields its resources.
+
+    Raises InputError if no cluster answers there.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     folder = tempfile.mkdtemp(prefix="adaprob-ray-") if address is None else None
     if address is None:
-        quiet |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
     try:
         try:
-            ray.init(address=address or "local", **quiet)
+            ray.init(address=address or "local", **options)
         except ConnectionError as error:
             raise InputError(f"--address {address}: no Ray cluster answers there: {error}") from error
         yield ray.cluster_resources()
@@ -46,77 +49,98 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def nodes() -> list[Mapping[str, float]]:
-    """Resources of each node that is alive: a cell runs on one node, whatever the cluster has in all."""
+def node_resources() -> list[Mapping[str, float]]:
+    """Resources of each node that is alive: a cell runs on one node, whatever the cluster has in total."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def check_resources(plan: Plan, have: Mapping[str, float], each: list[Mapping[str, float]]) -> None:
-    """Raise InputError for an unfinished cell that fits on no node: Ray would wait for it for ever."""
+def check_resources(source: CellSource, total: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raise InputError for an unfinished cell that fits on no node: Ray would wait for ever.
+
+    Args:
+        source: The cells.
+        total: Resources of the cluster.
+        nodes: Resources of each node.
+    """
     faults = []
-    for key, cell in plan.cells.items():
-        asked = _bundle(cell, have)
-        fits = any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in each)
-        if plan.state(key) != "done" and not fits:
-            largest = {name: max((node.get(name, 0) for node in each), default=0) for name in asked}
+    for key, cell in source.cells.items():
+        request = _request(cell, total)
+        fits = any(all(node.get(name, 0) >= amount for name, amount in request.items()) for node in nodes)
+        if source.state(key) != "done" and not fits:
+            largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in request}
             words = ", ".join(
-                f"{name.lower()} {asked[name]:g} (the largest node has {largest[name]:g})" for name in asked
+                f"{name.lower()} {amount:g} (the largest node has {largest[name]:g})"
+                for name, amount in request.items()
             )
-            faults.append(f"resources: {cell.stage}: asks for {words}")
+            faults.append(f"resources: {cell.stage}: must fit on one node, got {words}")
     if faults:
         raise InputError(*dict.fromkeys(faults))
 
 
-def _bundle(cell: Cell, have: Mapping[str, float]) -> dict[str, float]:
-    """CPU and GPU of one cell. Without any GPU in the cluster the same cells run on CPU cores."""
-    gpu = cell.resources.gpu if have.get("GPU") else 0.0
+def _request(cell: Cell, total: Mapping[str, float]) -> dict[str, float]:
+    """CPU and GPU of one cell. In a cluster without GPUs the same cells run on CPU cores."""
+    gpu = cell.resources.gpu if total.get("GPU") else 0.0
     return {"CPU": float(cell.resources.cpu), **({"GPU": gpu} if gpu else {})}
 
 
-def slots(plan: Plan, have: Mapping[str, float]) -> int:
-    """How many of the smallest cells fit at once."""
-    fits = [min(have.get(n, 0) / a for n, a in _bundle(c, have).items()) for c in plan.cells.values()]
+def slot_count(source: CellSource, total: Mapping[str, float]) -> int:
+    """How many of the smallest cells fit in the cluster at once."""
+    requests = [_request(cell, total) for cell in source.cells.values()]
+    fits = [min(total.get(name, 0) / amount for name, amount in request.items()) for request in requests]
     return max(int(max(fits, default=1)), 1)
 
 
-def run(plan: Plan, config: RunConfig, leases: Leases, *, address: str | None) -> None:
-    """Start or join a cluster, check that every cell fits, and work the plan off.
+def run(source: CellSource, run_config: RunConfig, leases: Leases, *, address: str | None) -> None:
+    """Execute cells on a Ray cluster until the source is exhausted.
 
-    Raises KeyboardInterrupt if it was interrupted; the leases of cells that were running are released then.
+    Args:
+        source: The cells.
+        run_config: The same for every cell.
+        leases: Which cells other runs hold. Those of this run are released when it ends.
+        address: The cluster to join; None starts a private one.
+
+    Raises:
+        InputError: If no cluster answers at the address, or a cell fits on none of its nodes.
+        KeyboardInterrupt: If the run was interrupted.
     """
     try:
-        with cluster(address) as have:
-            check_resources(plan, have, nodes())
-            run_plan(plan, config, leases, have)
+        with cluster(address) as total:
+            check_resources(source, total, node_resources())
+            run_plan(source, run_config, leases, total)
     finally:
-        leases.release_run(plan, config.run)
-    if not plan.exhausted():
-        raise KeyboardInterrupt  # Tune takes the first interrupt itself, ends its trials and returns
+        leases.release_run(source, run_config.run)
+    if not source.exhausted():
+        raise KeyboardInterrupt  # Tune catches the first interrupt itself, ends its trials and returns
 
 
 def run_plan(
-    plan: Plan, config: RunConfig, leases: Leases, have: Mapping[str, float], *, console: Console | None = None
+    source: CellSource,
+    run_config: RunConfig,
+    leases: Leases,
+    total: Mapping[str, float],
+    *,
+    console: Console | None = None,
 ) -> None:
-    """One Tuner over the plan. Tune's own state goes to a folder that is thrown away: the store is the truth."""
-    at_once = slots(plan, have)
+    """One Tuner over the cells. Tune's own state goes to a temporary folder: results are in the store."""
+    slots = slot_count(source, total)
     with (
         tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
-        ProgressReporter(plan, slots=at_once, console=console) as progress,
+        ProgressReporter(source, slots=slots, console=console) as progress,
     ):
-        searcher = CellSearcher(plan, config, leases, progress, slots=at_once, gpus=have.get("GPU", 0))
-        _tuner(searcher, have, at_once, Path(scratch)).fit()
+        searcher = CellSearcher(source, run_config, leases, progress, slots=slots, gpus=total.get("GPU", 0))
+        _tuner(searcher, total, slots, Path(scratch)).fit()
 
 
-def _tuner(searcher: CellSearcher, have: Mapping[str, float], at_once: int, scratch: Path) -> tune.Tuner:
+def _tuner(searcher: CellSearcher, total: Mapping[str, float], slots: int, scratch: Path) -> tune.Tuner:
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([_bundle(config["cell"], have)])
+        return tune.PlacementGroupFactory([_request(config["cell"], total)])
 
     return tune.Tuner(
         tune.with_resources(CellTrainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=at_once * PENDING_PER_SLOT,
+            max_concurrent_trials=slots * TRIALS_PER_SLOT,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -1,4 +1,4 @@
-"""TensorBoard files: a view of a cell, in a folder of its own, emptied when an attempt starts. Never read back."""
+"""TensorBoard files of a cell, in a folder of its own that is emptied when an attempt starts. They are never read back."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from adaprob_ray.sweep.cell import Cell
 
 
 class TensorBoardWriter:
-    """Writes named scalars, and at the end the cell's settings as hparams. With folder None it does nothing."""
+    """Writes named scalars, and at the end the cell's settings as hparams. Does nothing if `folder` is None."""
 
     def __init__(self, folder: Path | None, cell: Cell) -> None:
         self._cell, self._writer = cell, None
         if folder is None:
             return
-        own = folder / cell.title
-        shutil.rmtree(own, ignore_errors=True)
-        self._writer = EventFileWriter(str(own))
+        cell_folder = folder / cell.title
+        shutil.rmtree(cell_folder, ignore_errors=True)
+        self._writer = EventFileWriter(str(cell_folder))
 
     def scalars(self, step: int, **values: float) -> None:
         if self._writer is not None:
@@ -41,17 +41,15 @@ class TensorBoardWriter:
             self._writer.close()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Last values as scalars, settings as hparams."""
+        """Write final values as scalars, and settings as hparams."""
         if self._writer is None:
             return
-        numbers = {name: float(value) for name, value in facts.items() if isinstance(value, (int, float))}
-        self.scalars(0, **{f"final/{name}": value for name, value in numbers.items()})
-        hparams = summary_v2.hparams_pb(_hyperparameters(self._cell), trial_id=self._cell.title)
+        numbers = {f"final/{name}": float(value) for name, value in facts.items() if isinstance(value, (int, float))}
+        self.scalars(0, **numbers)
+        settings = {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in flatten(self._cell.settings.document()).items()
+        }
+        hparams = summary_v2.hparams_pb({"stage": self._cell.stage, **settings}, trial_id=self._cell.title)
         summary = Summary.FromString(hparams.SerializeToString())
         self._writer.add_event(Event(summary=summary, wall_time=time.time()))
-
-
-def _hyperparameters(cell: Cell) -> dict[str, bool | float | str]:
-    """Settings under dotted names, as the hparams plugin takes them."""
-    values = {"stage": cell.stage, **flatten(cell.settings.document())}
-    return {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""One Tune trial is one cell; the actor is reused for the next one."""
+"""The Tune trainable: one trial executes one cell, and its actor is reused for the next trial."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from adaprob_ray.sweep.plan import Outcome
 
 
 class CellTrainable(tune.Trainable):
-    """Config: `cell`, `config`, `exclusive`, `expired_attempt`. One step runs the cell and returns its outcome.
+    """Config: `cell`, `run_config`, `gpu`, `exclusive`, `expired_attempt`; see `cell_runner.execute`.
 
-    A failed cell returns its failure as a result: an exception would kill the actor.
+    The first step executes the cell. A failed cell returns its failure as a result: an exception would end the actor.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._assigned = config
+        self._assignment = config
         self._stores: dict[str, Store] = getattr(self, "_stores", {})
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -29,25 +29,25 @@ class CellTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             outcome = self._execute()
-        except Exception as error:  # the store cannot be opened here, say: not a reason to lose the process
+        except Exception as error:  # for example if the store cannot be opened here: no reason to lose the process
             outcome = Outcome("failed", failure=Failure.from_error(error))
         return {"outcome": outcome, "done": True}
 
     def _execute(self) -> Outcome:
-        config: RunConfig = self._assigned["config"]
-        if config.store not in self._stores:
-            self._stores[config.store] = Store.open(config.store, create=False)
+        run_config: RunConfig = self._assignment["run_config"]
+        if run_config.store not in self._stores:
+            self._stores[run_config.store] = Store.open(run_config.store, create=False)
         return execute(
-            self._assigned["cell"],
-            config,
-            self._stores[config.store],
-            gpu=float(self._assigned["gpu"]),
-            exclusive=self._assigned["exclusive"],
-            expired_attempt=self._assigned["expired_attempt"],
+            self._assignment["cell"],
+            run_config,
+            self._stores[run_config.store],
+            gpu=float(self._assignment["gpu"]),
+            exclusive=self._assignment["exclusive"],
+            expired_attempt=self._assignment["expired_attempt"],
         )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: what a cell leaves is in the store."""
+        """Save nothing: the results of a cell are in the store."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: see save_checkpoint."""
+        """Load nothing: see save_checkpoint."""

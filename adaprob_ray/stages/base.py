@@ -19,9 +19,6 @@ from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.training.checkpoint import Checkpoints
 
-# Artefacts of a cell, by the names of their files in the store.
-WEIGHTS, OUTPUTS, SERIES, RECORD = "weights.safetensors", "outputs.safetensors", "series.json", "record.json"
-
 # Bytes of a cell's small files: series, record, lease and commit.
 SMALL_FILE_BYTES = 4_000
 

@@ -43,7 +43,7 @@ class _CheckpointSaver:
             backward=self._counter.backward,
             series=self._context.series,
         )
-        checkpoints.keep(checkpoint.to_bytes)
+        checkpoints.save_checkpoint(checkpoint.to_bytes)
         self.extra_seconds -= time.perf_counter() - now
 
 

@@ -11,7 +11,8 @@ from adaprob_ray.data.batches import Subsets
 from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import Trained, derive_seed
 from adaprob_ray.metrics.outputs import PARTS, Outputs
-from adaprob_ray.stages.base import WEIGHTS, Reader, StageContext
+from adaprob_ray.stages.base import Reader, StageContext
+from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.sweep.registry import Registry

@@ -5,9 +5,10 @@ from __future__ import annotations
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.sizes import Cost
-from adaprob_ray.stages.base import SERIES, SMALL_FILE_BYTES, WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.fit import fit_cell
 from adaprob_ray.stages.models import build_model, serialize_weights, to_device, weights_bytes
+from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import PretrainSettings
 from adaprob_ray.sweep.registry import Registry, Stage

@@ -28,8 +28,9 @@ from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameter, settings_dataclass
-from adaprob_ray.stages.base import SERIES, SMALL_FILE_BYTES, StageContext, StageOutput
+from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import trained_model
+from adaprob_ray.store.names import SERIES
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest, ModelSettings
 from adaprob_ray.sweep.registry import MetricStage

@@ -6,7 +6,7 @@ from torch import nn
 
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.methods.base import Context, Split, Unlearning
-from adaprob_ray.stages.base import OUTPUTS, SERIES, SMALL_FILE_BYTES, WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import (
     build_model,
     compute_outputs,
@@ -18,6 +18,7 @@ from adaprob_ray.stages.models import (
     weights_bytes,
 )
 from adaprob_ray.stages.train import method_passes
+from adaprob_ray.store.names import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import UnlearnSettings
 from adaprob_ray.sweep.registry import Registry, Stage

@@ -1,6 +1,10 @@
-"""The store of finished work, in a folder or at a URI: see store.py for its layout and its promise."""
+"""The store of finished work, in a folder or at a URI: see store.py for its layout and its guarantees."""
 
-from adaprob_ray.store.attempt import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher
-from adaprob_ray.store.store import Commit, Store
+from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store.heartbeat import HEARTBEAT_SECONDS
+from adaprob_ray.store.log import CellLog, Commit
+from adaprob_ray.store.process import Holder
+from adaprob_ray.store.store import Store
+from adaprob_ray.store.watcher import STALE_SECONDS, LeaseWatcher
 
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "LeaseWatcher", "Store"]
+__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "Holder", "LeaseWatcher", "Store"]

@@ -1,16 +1,17 @@
-"""Objects: bytes by name in a folder or at an s3://, gs:// or az:// URI, each there whole or not at all.
+"""Objects: bytes by name in a folder or at an s3://, gs:// or az:// URI, each written completely or not at all.
 
-What obstore offers, as far as the store needs it, with every error of the storage in one line that names the place.
+The part of obstore that the store needs, with every storage error as one line that names the location.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from obstore.store import LocalStore, from_url
 from adaprob_ray.errors import InputError, NoStore, StoreError
 
 SCHEMES = ("s3", "gs", "az")
-# The default goes on for three minutes: too long for a mistyped endpoint, and longer than a lease lives.
-RETRY: Any = {"max_retries": 10, "retry_timeout": timedelta(seconds=30)}
+# obstore retries for three minutes by default: too long for a mistyped endpoint, and longer than a lease lasts.
+RETRY_CONFIG: Any = {"max_retries": 10, "retry_timeout": timedelta(seconds=30)}
 
-_ANSWER = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+_SERVICE_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 
 
 class NotJson(StoreError):
@@ -32,30 +33,41 @@ class NotJson(StoreError):
 
 
 class Objects:
-    """Everything under one place. `below`: obstore's view of it; `location`: absolute path or URI, for messages."""
+    """All objects at one location. `backend`: its obstore; `location`: absolute path or URI, for messages."""
 
-    def __init__(self, below: Any, location: str) -> None:
-        self.below = below
+    def __init__(self, backend: Any, location: str) -> None:
+        self.backend = backend
         self.location = location
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool) -> Objects:
-        """What lies in a folder, which `create` makes if need be, or at a URI. Raises InputError, or NoStore: one line."""
-        return cls(*_connect(os.fspath(location), create))
+        """The objects in a folder, which is created if `create` says so, or at a URI. Raises InputError or NoStore."""
+        place = os.fspath(location)
+        scheme, separator, _ = place.partition("://")
+        try:
+            if not separator:
+                folder = Path(place).expanduser().absolute()
+                return cls(_local_backend(folder, create), str(folder))
+            if scheme in SCHEMES:
+                return cls(from_url(place, retry_config=RETRY_CONFIG), place)
+        except (BaseError, OSError) as error:
+            raise InputError(f"store {place}: {_one_line(error)}") from error
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise InputError(f"store {place}: must be a folder or a URI, got scheme {scheme!r} (known: {known})")
 
     def put(self, path: str, data: bytes) -> None:
         """Put or replace an object."""
         with self._storage():
-            obstore.put(self.below, path, data)
+            obstore.put(self.backend, path, data)
 
     def create(self, path: str, document: Mapping[str, Any]) -> bool:
-        """Whether the object was absent and is now this document."""
+        """Create an object only if it is absent; whether this call created it."""
         data = json_bytes(document)
         with self._storage():
             try:
-                obstore.put(self.below, path, data, mode="create")
+                obstore.put(self.backend, path, data, mode="create")
             except AlreadyExistsError:
-                # A repeated request (S3, NFS) may meet what its own first try made, whose answer was lost.
+                # A repeated request (S3, NFS) may meet the object of its own first try, whose answer was lost.
                 return self.get(path) == data
         return True
 
@@ -63,7 +75,7 @@ class Objects:
         """The bytes; None for no object."""
         with self._storage():
             try:
-                return obstore.get(self.below, path).bytes().to_bytes()
+                return obstore.get(self.backend, path).bytes().to_bytes()
             except FileNotFoundError:
                 return None
 
@@ -72,31 +84,31 @@ class Objects:
         data = self.get(path)
         if data is None:
             return None
-        document = parse(data, f"store {self.location}: {path}")
+        document = parse_json(data, f"store {self.location}: {path}")
         if not isinstance(document, dict):
             raise NotJson(f"store {self.location}: {path} is not a JSON object")
         return document
 
     def head(self, path: str) -> Mapping[str, Any] | None:
-        """obstore's size, last_modified and e_tag of an object; None for no object. Never from a cached listing."""
+        """Size, last_modified and e_tag of an object, as obstore has them; None for no object. Never from a cached listing."""
         with self._storage():
             try:
-                return obstore.head(self.below, path)
+                return obstore.head(self.backend, path)
             except FileNotFoundError:
                 return None
 
     def list(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        """What `head` says of each object in folder `prefix` and below, with its path; on NFS a listing may be old."""
+        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old."""
         with self._storage():
-            for chunk in obstore.list(self.below, prefix, chunk_size=1000):
+            for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
                 yield from chunk
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects; one that is already gone is no error."""
+        """Delete objects; one that does not exist is not an error."""
         with self._storage():
             for path in paths:
                 with suppress(FileNotFoundError):
-                    obstore.delete(self.below, path)
+                    obstore.delete(self.backend, path)
 
     @contextmanager
     def _storage(self) -> Iterator[None]:
@@ -107,7 +119,7 @@ class Objects:
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """JSON of one spelling. Raises InputError for what JSON lacks: NaN, infinity, other types."""
+    """Canonical JSON. Raises InputError for values that JSON lacks: NaN, infinity, other types."""
     try:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -115,40 +127,41 @@ def json_bytes(document: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
-def parse(data: bytes, what: str) -> Any:
-    """JSON. Raises NotJson."""
+def parse_json(data: bytes, what: str) -> Any:
+    """`data` parsed; `what` names it in the error. Raises NotJson."""
     try:
         return json.loads(data)
     except ValueError as error:
         raise NotJson(f"{what} is not JSON") from error
 
 
-def _connect(location: str, create: bool) -> tuple[Any, str]:
-    """An object store and the absolute name of its place. Raises InputError."""
-    scheme, separator, _ = location.partition("://")
-    try:
-        if not separator:
-            folder = Path(location).expanduser().absolute()
-            return _folder(folder, create), str(folder)
-        if scheme in SCHEMES:
-            return from_url(location, retry_config=RETRY), location
-    except (BaseError, OSError) as error:
-        raise InputError(f"store {location}: {_one_line(error)}") from error
-    possible = ", ".join(f"{known}://" for known in SCHEMES)
-    raise InputError(f"store {location}: unknown scheme {scheme!r} (possible: {possible}, or the path of a folder)")
+def seal(data: bytes) -> bytes:
+    """`data` with its sha256 in front."""
+    return hashlib.sha256(data).hexdigest().encode() + data
 
 
-def _folder(folder: Path, create: bool) -> LocalStore:
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise InputError(f"store {folder}: {there} is a file, not a folder")
-    if not create and there != folder:
+def unseal(data: bytes) -> bytes | None:
+    """The argument of `seal`, from its result; None if that is damaged."""
+    content = data[64:]
+    return content if seal(content) == data else None
+
+
+def timestamp() -> str:
+    """The present time, for people only: nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _local_backend(folder: Path, create: bool) -> LocalStore:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"store {folder}: {existing} is a file, not a folder")
+    if not create and existing != folder:
         raise NoStore(f"store {folder}: there is no such folder")
     return LocalStore(folder, mkdir=create)
 
 
 def _one_line(error: Exception) -> str:
-    """What the storage service answered, or else the first paragraph: obstore's others are its own debugging."""
-    answer = _ANSWER.search(str(error))
-    text = ": ".join(answer.groups()) if answer else str(error).partition("\n\n")[0]
+    """The storage service's own message, or else the first paragraph: obstore's others are for its developers."""
+    match = _SERVICE_ERROR.search(str(error))
+    text = ": ".join(match.groups()) if match else str(error).partition("\n\n")[0]
     return " ".join(text.split())[:300]

@@ -1,4 +1,4 @@
-"""Records: one flat row for each finished evaluate cell, its settings' columns, and how rows are read from the store."""
+"""Records: one flat row for each completed evaluate cell, read from a store."""
 
 from __future__ import annotations
 
@@ -6,60 +6,67 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from adaprob_ray.store import Store
+from adaprob_ray.store.names import RECORD
+from adaprob_ray.store.store import Store
 from adaprob_ray.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     import pandas
 
-RECORD = "record.json"
-READERS = 16  # threads: on S3 each read waits for the network
-
-# Columns that may differ between two executions of one cell on one machine; besides `run_…` and `…_seconds`.
-VARYING = ("commit", "started_at", "host", "exclusive")
-
-
-class Reader(Protocol):
-    """What is asked of a store about other cells: verified artefacts, facts and descriptions."""
-
-    def read(self, key: str, name: str) -> bytes: ...
-    def cell(self, key: str) -> dict[str, Any] | None: ...
-    def commit(self, key: str) -> Any: ...
-
-
-def may_differ(column: str) -> bool:
-    """Whether a column may differ between two executions of one cell on one machine; all others are equal bit for bit."""
-    return column in VARYING or column.startswith("run_") or column.endswith("_seconds")
+READ_THREADS = 16  # reads at once, because on S3 each one waits for the network
 
 
 def read_records(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """The Records of these evaluate cells, verified. Raises CorruptArtefact, and StoreError for a cell that is not done."""
+    """The Records of evaluate cells, verified, in the order of `keys`.
 
-    def one(key: str) -> dict[str, Any]:
+    Raises:
+        CorruptArtefact: If a Record is missing or damaged. Its attempt is revoked.
+        NotDone: If a cell is not done.
+    """
+
+    def read_record(key: str) -> dict[str, Any]:
         commit = store.commit(key)
         record: dict[str, Any] = json.loads(store.read(key, RECORD))
         return {**record, "run_committed_at": commit.at if commit else ""}
 
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(one, keys))
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return list(pool.map(read_record, keys))
 
 
 def load_records(store: Store | str | os.PathLike[str], sweep: Sweep | None = None) -> pandas.DataFrame:
-    """One row for each Record, one column for each setting, metric and fact (percent, nats, seconds: units in the names).
+    """Load the Records of a store: one row each, one column for each setting, metric and fact.
 
-    With a sweep: the Records of its own evaluate cells that are done. Without: all Records of the store, and of those that
-    differ only in which metrics or revisions they hold the one committed last.
+    Args:
+        store: A store, or the folder or URI of one.
+        sweep: Load the Records of this sweep's own evaluate cells that are done. Without a sweep all Records are
+            loaded, except that of those which differ only in their metrics or revisions only the last is kept.
+
+    Returns:
+        The rows. Columns have their unit in their name (percent, nats, seconds).
+
+    Raises:
+        InputError: If there is no such store.
+        CorruptArtefact: If a Record is missing or damaged. Its attempt is revoked, so that the next run repeats it.
+
+    Example:
+        >>> import tempfile
+        >>> from adaprob_ray import Store, load_records
+        >>> store = Store.open(tempfile.mkdtemp())
+        >>> with store.begin("ab12", {"stage": "evaluate"}, owner="me", run="first") as attempt:
+        ...     attempt.write("record.json", b'{"label": "retrain", "test_error_percent": 7.5, "lineage": "f00d"}')
+        ...     attempt.commit({})
+        >>> load_records(store)[["label", "test_error_percent"]].to_dict("records")
+        [{'label': 'retrain', 'test_error_percent': 7.5}]
     """
-    import pandas as pd  # half a second: only where rows are wanted
+    import pandas as pd  # takes half a second: imported only where a table is asked for
 
     store = store if isinstance(store, Store) else Store.open(store, create=False)
-    logs = store.survey()
-    done = {key: None for key, log in logs.items() if log.done is not None}
+    done = [key for key, log in store.survey().items() if log.done is not None]
     if sweep is not None:
-        wanted = [key for key, cell in sweep.cells.items() if cell.stage == "evaluate"]
-        keys = [key for key in wanted if key in done]
+        finished = set(done)
+        keys = [key for key, cell in sweep.cells.items() if cell.stage == "evaluate" and key in finished]
     else:
         keys = [key for key in done if (store.cell(key) or {}).get("stage") == "evaluate"]
     rows = read_records(store, keys)

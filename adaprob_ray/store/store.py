@@ -1,71 +1,62 @@
-"""The store of finished work: cells, their attempts and what those left, in a folder or at a URI.
+"""The store of finished work: cells, their attempts and the artefacts of those, in a folder or at a URI.
 
     store.json                the format
-    cells/KEY/cell.json       what the cell is, put before each lease
+    cells/KEY/cell.json       what the cell is, written before each lease
     cells/KEY/lease/N         created only if absent: whoever creates it owns attempt N
-    cells/KEY/beat/N          overwritten by that owner every 5 s (see lease.py)
+    cells/KEY/beat/N          overwritten by that owner every 5 s (see watcher.py)
     cells/KEY/commit/N        names, sizes and sha256 of the files, and facts: THE commit point, created after all files
     cells/KEY/failed/N        class, message, traceback, log
     cells/KEY/released/N      interrupted on purpose; the cell is free at once
-    cells/KEY/revoked/N       the attempt counts no more, and why
+    cells/KEY/revoked/N       the attempt no longer counts, and why
     attempts/KEY/N/NAME       the artefacts
-    checkpoints/KEY/N         how far attempt N has come, replaced as it goes on; dropped once the cell is done
+    checkpoints/KEY/N         the last checkpoint of attempt N; deleted once the cell is done
 
-A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object appears
-whole or not at all, none of an ended attempt changes, and no number is used twice: so whatever stops at whatever
-point, a cell is either done with all its files, or ready again.
+A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object is written
+completely or not at all, objects of an ended attempt never change, and no number is used twice: whatever stops at
+whatever point, a cell is either done with all its files or ready to be executed again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, NotDone, StoreError
-from adaprob_ray.store import attempt as lease
-from adaprob_ray.store.attempt import (
-    HEARTBEAT_SECONDS,
-    NAME,
-    STALE_SECONDS,
-    Attempt,
-    CellLog,
-    LeaseWatcher,
-    group,
-    now,
-    require,
-    token_of,
-    unsealed,
-)
-from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse
-
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Attempt", "CellLog", "Commit", "LeaseWatcher", "Store"]
+from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store.log import CellLog, Commit, etag, logs_from_listing
+from adaprob_ray.store.names import cell_folder, checkpoint_folder, reject_reserved
+from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse_json, timestamp, unseal
+from adaprob_ray.store.process import Holder, this_process
+from adaprob_ray.store.watcher import LeaseWatcher
 
 FORMAT = 1
-RESERVED = ("cells", "attempts", "checkpoints", "store.json")
-
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """One committed attempt. `files`: name -> {"size": bytes, "sha256": hex digest}; `at`: ISO 8601, UTC."""
-
-    number: int
-    files: Mapping[str, Mapping[str, Any]]
-    facts: Mapping[str, Any]
-    at: str
+CHECK_THREADS = 16  # requests at once, because on S3 each one waits for the network
 
 
 class Store:
-    """One store. `location`: absolute path or URI. All errors of the storage below are StoreError, in one line.
+    """One store, at `location` (absolute path or URI). Every storage error is raised as StoreError, in one line.
 
-    `objects`: what its attempts write through; nobody else does.
+    `objects` is for this package only.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store.open(tempfile.mkdtemp())
+        >>> attempt = store.begin("ab12", {"stage": "train", "seed": 1}, owner="me", run="first")
+        >>> attempt.write("weights.bin", b"0123")
+        >>> attempt.commit({"seconds": 1.5})
+        >>> store.log("ab12").done
+        1
+        >>> store.commit("ab12").facts["seconds"], store.read("ab12", "weights.bin")
+        (1.5, b'0123')
+        >>> store.begin("ab12", {}, owner="me", run="second") is None  # it is done
+        True
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -75,49 +66,56 @@ class Store:
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool = True) -> Store:
-        """The store at a folder or an s3://, gs:// or az:// URI (endpoint and credentials from AWS_* and the like).
+        """Open a store, or create one.
 
-        `create`: make it if need be and try that it can be written; otherwise write nothing.
-        Raises InputError, one line, if that is impossible.
+        Args:
+            location: A folder, or an s3://, gs:// or az:// URI; endpoint and credentials come from AWS_* and the like.
+            create: Create the store if there is none, and check that it can be written. False writes nothing.
+
+        Returns:
+            The store.
+
+        Raises:
+            InputError: If it cannot be opened; the message is one line.
+            NoStore: If there is none and `create` is False.
         """
         objects = Objects.open(location, create=create)
-        store = cls(objects)
         try:
             if create:
-                store._try_to_write()
-            format_ = objects.document("store.json")
+                probe = f"writable-{uuid.uuid4().hex}"
+                objects.put(probe, b"may be deleted")
+                objects.delete([probe])
+                objects.create("store.json", {"format": FORMAT})
+            document = objects.document("store.json")
         except StoreError as error:
             raise InputError(str(error)) from error
-        if format_ is None:
-            raise NoStore(f"store {store.location}: there is no store here")
-        if format_.get("format") != FORMAT:
-            raise InputError(
-                f"store {store.location}: format {format_.get('format')!r} is not {FORMAT}, the one known here"
-            )
-        return store
+        if document is None:
+            raise NoStore(f"store {objects.location}: there is no store here")
+        if document.get("format") != FORMAT:
+            raise InputError(f"store {objects.location}: format must be {FORMAT}, got {document.get('format')!r}")
+        return cls(objects)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens the store anew: what this one's clock and connections have seen is of no use there."""
-        return _reopen, (self.location,)
-
-    # --- what is there
+        """Unpickle by reopening: connections and lease observations are per process."""
+        return partial(type(self).open, create=False), (self.location,)
 
     def survey(self) -> dict[str, CellLog]:
         """The log of every cell, from one listing."""
-        return group(self.objects.list("cells"))
+        return logs_from_listing(self.objects.list("cells"))
 
     def log(self, key: str) -> CellLog:
         """The log of one cell; empty if nobody ever began it."""
-        return group(self.objects.list(_cell(key))).get(key, CellLog())
+        return logs_from_listing(self.objects.list(cell_folder(key))).get(key, CellLog())
 
     def cell(self, key: str) -> dict[str, Any] | None:
-        """What the cell is, as `begin` was told; None if nobody ever began it.
+        """The document that `begin` stored for the cell; None if nobody ever began it.
 
-        Raises StoreError if it cannot be read; that of a done cell is CorruptArtefact, and its commit is revoked: the
-        next attempt writes it anew.
+        Raises:
+            CorruptArtefact: If the cell is done and the document is missing or damaged. Its commit is revoked.
+            StoreError: If it cannot be read.
         """
         try:
-            document = self.objects.document(f"{_cell(key)}/cell.json")
+            document = self.objects.document(f"{cell_folder(key)}/cell.json")
         except NotJson:
             if (number := self.log(key).done) is None:
                 raise
@@ -127,48 +125,57 @@ class Store:
         return document
 
     def commit(self, key: str) -> Commit | None:
-        """The commit that counts; None if the cell is not done. An unreadable one is revoked: CorruptArtefact."""
+        """The commit that counts.
+
+        Returns:
+            The commit, or None if the cell is not done.
+
+        Raises:
+            CorruptArtefact: If the commit is damaged. It is revoked.
+            StoreError: If the storage fails.
+        """
         number = self.log(key).done
         return None if number is None else self._commit(key, number)
 
     def peek(self, key: str) -> Commit | None:
-        """The commit that counts, without a word to anybody if it is unreadable: None then too. Writes nothing."""
+        """Like `commit`, but returns None instead of revoking a damaged commit. Writes nothing."""
         number = self.log(key).done
-        if number is None:
-            return None
-        try:
-            return self._parsed_commit(key, number)
-        except (NotJson, KeyError):
-            return None
+        with suppress(NotJson, KeyError):
+            return None if number is None else self._parsed_commit(key, number)
+        return None
 
     def failure(self, key: str, number: int | None = None) -> dict[str, Any] | None:
         """class, message, traceback, log and at of failed attempt `number`, by default the last; None without one."""
         if number is None:
             number = max(self.log(key).failed, default=None)
-        return None if number is None else self.objects.document(f"{_cell(key)}/failed/{number}")
+        return None if number is None else self.objects.document(f"{cell_folder(key)}/failed/{number}")
 
-    def holder(self, key: str, number: int) -> dict[str, Any] | None:
-        """Who began attempt `number`: owner, run, host, boot, pid, pid_started, at. None if unknown."""
+    def holder(self, key: str, number: int) -> Holder | None:
+        """Who began attempt `number`; None if its lease is missing or damaged."""
         try:
-            return self.objects.document(f"{_cell(key)}/lease/{number}")
+            document = self.objects.document(f"{cell_folder(key)}/lease/{number}")
         except NotJson:
             return None
+        return None if document is None else Holder.from_document(document)
 
-    def beat_token(self, key: str, number: int) -> str | None:
-        """The token of the newest heartbeat, past any cached listing; None before the first."""
-        return token_of(self.objects.head(f"{_cell(key)}/beat/{number}"))
-
-    def bytes_held(self) -> int:
-        """Bytes of all artefacts, those of failed and revoked attempts included."""
-        return sum(entry["size"] for entry in self.objects.list("attempts"))
-
-    # --- artefacts
+    def beat_etag(self, key: str, number: int) -> str | None:
+        """The etag of the newest heartbeat, not from a cached listing; None before the first."""
+        return etag(self.objects.head(f"{cell_folder(key)}/beat/{number}"))
 
     def read(self, key: str, name: str) -> bytes:
-        """An artefact of a done cell, checked against its commit.
+        """Read an artefact of a done cell, checked against its commit.
 
-        Raises NotDone if there is no commit, StoreError for a name that it does not hold. If the file is missing or
-        differs, the attempt is revoked and CorruptArtefact raised.
+        Args:
+            key: The cell's key.
+            name: The artefact's name.
+
+        Returns:
+            Its content.
+
+        Raises:
+            NotDone: If the cell has no commit.
+            CorruptArtefact: If the file is missing or differs from its commit. The attempt is revoked.
+            StoreError: If the commit has no such artefact or the storage fails.
         """
         commit = self.commit(key)
         if commit is None:
@@ -177,94 +184,90 @@ class Store:
             known = ", ".join(sorted(commit.files)) or "none"
             raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {known})")
         data = self.objects.get(f"attempts/{key}/{commit.number}/{name}")
-        reason = _difference(data, commit.files[name])
-        if reason is not None or data is None:
-            raise self._corrupt(key, commit.number, name, reason or "is missing")
+        size, sha256 = commit.files[name]["size"], commit.files[name]["sha256"]
+        if data is None:
+            raise self._corrupt(key, commit.number, name, "is missing")
+        if len(data) != size:
+            raise self._corrupt(key, commit.number, name, f"has {len(data)} bytes, not {size}")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise self._corrupt(key, commit.number, name, "has another sha256 than its commit")
         return data
 
     def read_json(self, key: str, name: str) -> Any:
         """An artefact, parsed. Raises as `read` does, and StoreError if it is not JSON."""
-        return parse(self.read(key, name), f"store {self.location}: {name} of cell {key}")
+        return parse_json(self.read(key, name), f"store {self.location}: {name} of cell {key}")
 
     def revoke(self, key: str, number: int, reason: str) -> None:
-        """Let attempt `number` count no more. The first reason stands."""
-        self.objects.create(f"{_cell(key)}/revoked/{number}", {"reason": reason, "at": now()})
+        """Make attempt `number` count no longer. A second call does not replace the first reason."""
+        self.objects.create(f"{cell_folder(key)}/revoked/{number}", {"reason": reason, "at": timestamp()})
 
     def check_sizes(self, keys: Iterable[str]) -> list[CorruptArtefact]:
         """Revoke the commits of `keys` whose files are missing or of another size; contents are not read.
 
-        Two listings and one small object per done cell. A cell that is not done has nothing to check.
+        Two listings and one small object per done cell. Cells that are not done are skipped.
         """
         logs = self.survey()
         done = [(key, number) for key in keys if key in logs and (number := logs[key].done) is not None]
         sizes = {entry["path"]: entry["size"] for entry in self.objects.list("attempts")}
-        with ThreadPoolExecutor(16) as pool:
-            found = pool.map(lambda cell: self._check_sizes(cell[0], cell[1], sizes), done)
-            return [error for error in found if error is not None]
-
-    # --- attempts
+        with ThreadPoolExecutor(CHECK_THREADS) as pool:
+            errors = pool.map(lambda attempt: self._check_attempt(attempt[0], attempt[1], sizes), done)
+            return [error for error in errors if error is not None]
 
     def begin(
         self, key: str, document: Mapping[str, Any], *, owner: str, run: str, watcher: LeaseWatcher | None = None
     ) -> Attempt | None:
-        """Take the cell. None if it is done, held by a live owner, or lost to another in this moment; never waits.
+        """Begin an attempt at a cell; never waits.
 
-        `document`: what the cell is. `owner`, `run`: for people who read the lease. `watcher`: who judges a present
-        holder, by default this store's own, which has to see 30 s of silence itself.
+        Args:
+            key: The cell's key.
+            document: What the cell is, for `cell`.
+            owner: The holder's name, for people who read the lease.
+            run: The name of the run that it belongs to, also for people.
+            watcher: Judges a present holder; by default this store's own, which has to observe 30 s of silence itself.
+
+        Returns:
+            The attempt, or None if the cell is done, held by a live holder, or lost to another process meanwhile.
+
+        Raises:
+            InputError: If the key is not valid or the document is not JSON.
+            StoreError: If the storage fails.
         """
         log = self.log(key)
         if log.done is not None or (watcher or self._watcher).is_live(self, key, log):
             return None
-        self.objects.put(f"{_cell(key)}/cell.json", json_bytes(document))
+        self.objects.put(f"{cell_folder(key)}/cell.json", json_bytes(document))
         number = (log.last or 0) + 1
-        # The token tells this lease from any other, see Objects.create.
-        words = {"owner": owner, "run": run, "at": now(), "token": uuid.uuid4().hex}
-        if not self.objects.create(f"{_cell(key)}/lease/{number}", words | lease.this_process()):
+        # The token makes every lease differ from all others, see Objects.create.
+        lease = {**asdict(this_process(owner, run)), "token": uuid.uuid4().hex}
+        if not self.objects.create(f"{cell_folder(key)}/lease/{number}", lease):
             return None
         attempt = Attempt(self, key, number)
-        # A holder taken for dead may have committed between the first look and the lease.
+        # A holder that was judged dead may have committed between the first look and the lease.
         if self.log(key).done is not None:
             attempt.release()
             return None
-        lease.HEART.watch(attempt)
+        attempt.start_heartbeat()
         return attempt
 
-    # --- checkpoints
-
     def checkpoints(self, key: str) -> Iterator[bytes]:
-        """What attempts left by `Attempt.keep`, the newest first; one that is not whole is passed over."""
-        for number in sorted(self._checkpoints(key), reverse=True):
-            data = self.objects.get(f"checkpoints/{key}/{number}")
-            if data is not None and (content := unsealed(data)) is not None:
+        """Checkpoints of the cell's attempts, the newest first; damaged ones are skipped."""
+        for number in sorted(self._checkpoint_numbers(key), reverse=True):
+            data = self.objects.get(f"{checkpoint_folder(key)}/{number}")
+            if data is not None and (content := unseal(data)) is not None:
                 yield content
 
     def drop_checkpoints(self, key: str) -> None:
-        """Delete them: the cell is done."""
-        paths = [f"checkpoints/{key}/{number}" for number in self._checkpoints(key)]
-        self.objects.delete(paths)
-
-    def _checkpoints(self, key: str) -> list[int]:
-        """Numbers of attempts; what else lies there (NFS and desktops leave files of their own) is passed over."""
-        entries = self.objects.list(f"checkpoints/{require(_KEY, key, 'cell key')}")
-        names = [entry["path"].rpartition("/")[2] for entry in entries]
-        return [int(name) for name in names if name.isdecimal()]
-
-    # --- texts beside the cells
+        """Delete the cell's checkpoints: it is done."""
+        self.objects.delete(f"{checkpoint_folder(key)}/{number}" for number in self._checkpoint_numbers(key))
 
     def put_text(self, path: str, text: str) -> None:
-        """Put or replace a text. Raises InputError for a path that the store keeps for itself."""
-        self.objects.put(_free(path), text.encode())
+        """Write a text outside the cells, in place of an older one. Raises InputError for a reserved path."""
+        self.objects.put(reject_reserved(path), text.encode())
 
-    def get_text(self, path: str) -> str | None:
-        """The text at `path`; None if there is none."""
-        data = self.objects.get(_free(path))
-        return None if data is None else data.decode()
-
-    def list_texts(self, prefix: str) -> list[str]:
-        """Sorted paths of the texts in folder `prefix`."""
-        return sorted(entry["path"] for entry in self.objects.list(_free(prefix)))
-
-    # --- inside
+    def _checkpoint_numbers(self, key: str) -> list[int]:
+        """Numbers of attempts with a checkpoint; files that NFS and desktops leave there are ignored."""
+        names = [entry["path"].rpartition("/")[2] for entry in self.objects.list(checkpoint_folder(key))]
+        return [int(name) for name in names if name.isdecimal()]
 
     def _commit(self, key: str, number: int) -> Commit:
         try:
@@ -273,54 +276,24 @@ class Store:
             raise self._corrupt(key, number, "the commit", "cannot be read") from error
 
     def _parsed_commit(self, key: str, number: int) -> Commit:
-        document = self.objects.document(f"{_cell(key)}/commit/{number}") or {}
-        return Commit(number=number, **{name: document[name] for name in ("files", "facts", "at")})
+        return Commit.from_document(number, self.objects.document(f"{cell_folder(key)}/commit/{number}") or {})
 
-    def _check_sizes(self, key: str, number: int, sizes: Mapping[str, int]) -> CorruptArtefact | None:
+    def _check_attempt(self, key: str, number: int, sizes: Mapping[str, int]) -> CorruptArtefact | None:
         try:
             files = self._commit(key, number).files
         except CorruptArtefact as error:
             return error
-        for name, expected in files.items():
+        for name, file in files.items():
             path = f"attempts/{key}/{number}/{name}"
-            # A listing may be old (see lease.py), so ask again before condemning.
-            if (
-                sizes.get(path) == expected["size"]
-                or (head := self.objects.head(path) or {}).get("size") == expected["size"]
-            ):
+            if sizes.get(path) == file["size"]:
                 continue
-            reason = f"has {head['size']} bytes, not {expected['size']}" if head else "is missing"
-            return self._corrupt(key, number, name, reason)
+            # A listing may be old (see watcher.py): ask for the object itself before revoking.
+            head = self.objects.head(path)
+            if head is None or head["size"] != file["size"]:
+                reason = "is missing" if head is None else f"has {head['size']} bytes, not {file['size']}"
+                return self._corrupt(key, number, name, reason)
         return None
 
     def _corrupt(self, key: str, number: int, name: str, reason: str) -> CorruptArtefact:
         self.revoke(key, number, f"{name} {reason}")
         return CorruptArtefact(key, number, name, reason)
-
-    def _try_to_write(self) -> None:
-        probe = f"writable-{uuid.uuid4().hex}"
-        self.objects.put(probe, b"may be deleted")
-        self.objects.delete([probe])
-        self.objects.create("store.json", {"format": FORMAT})
-
-
-def _reopen(location: str) -> Store:
-    return Store.open(location, create=False)
-
-
-def _difference(data: bytes | None, expected: Mapping[str, Any]) -> str | None:
-    if data is None:
-        return "is missing"
-    if len(data) != expected["size"]:
-        return f"has {len(data)} bytes, not {expected['size']}"
-    return None if hashlib.sha256(data).hexdigest() == expected["sha256"] else "has another sha256 than its commit"
-
-
-def _cell(key: str) -> str:
-    return f"cells/{require(_KEY, key, 'cell key')}"
-
-
-def _free(path: str) -> str:
-    if require(NAME, path, "path").partition("/")[0].lower() in RESERVED:
-        raise InputError(f"path {path!r} belongs to the store itself (reserved: {', '.join(RESERVED)})")
-    return path

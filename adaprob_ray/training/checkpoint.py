@@ -99,5 +99,5 @@ class Checkpoints(Protocol):
     def due(self) -> bool:
         """Whether so much time has passed that it is worth keeping one."""
 
-    def keep(self, make: Callable[[], bytes]) -> None:
+    def save_checkpoint(self, make: Callable[[], bytes]) -> None:
         """Make one and put it in the place of the last."""

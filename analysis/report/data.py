@@ -173,7 +173,8 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
 
 def _is_provenance(name: str) -> bool:
     known = ("commit", "host", "device", "threads", "exclusive", "started_at")
-    return name in known or name.startswith("run_") or name.endswith(("_version", "_seconds"))
+    processor = ("onednn_instruction_set", "blas", "mkl_instructions", "mkl_cbwr")
+    return name in (*known, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
 
 
 def plain(value: Any) -> Any:

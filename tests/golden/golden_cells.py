@@ -19,7 +19,8 @@ from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, REC
 from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.metrics.outputs import PARTS, Outputs
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.stages.base import OUTPUTS, RECORD, WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.base import StageContext, StageOutput
+from adaprob_ray.store.names import OUTPUTS, RECORD, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, PretrainSettings
 

@@ -30,8 +30,9 @@ from adaprob_ray.methods.base import Context, Split, Trained, derive_seed
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters
 from adaprob_ray.sizes import Sizes
-from adaprob_ray.stages.base import WEIGHTS, StageContext, StageOutput
+from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.stages.models import build_model, to_device
+from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import (
     ArchitectureSettings,

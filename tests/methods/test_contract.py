@@ -27,7 +27,8 @@ from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.settings import Choice, Int, Log, as_mapping, hyperparameters, parse_settings
 from adaprob_ray.stages import train
-from adaprob_ray.stages.base import OUTPUTS, WEIGHTS, StageContext
+from adaprob_ray.stages.base import StageContext
+from adaprob_ray.store.names import OUTPUTS, WEIGHTS
 from adaprob_ray.sweep.cell_settings import UnlearnSettings
 from adaprob_ray.training.loop import distance
 

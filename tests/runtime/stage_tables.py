@@ -99,7 +99,7 @@ def stopping(stage: Stage) -> Stage:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         context.report = stop
-        checkpoints.PERIOD_SECONDS, checkpoints.MOST_OF_TIME = 0.0, 1e9  # one after each epoch
+        checkpoints.PERIOD_SECONDS, checkpoints.MAX_OVERHEAD = 0.0, 1e9  # one after each epoch
         return stage(cell, context)
 
     return run

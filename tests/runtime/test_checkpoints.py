@@ -1,4 +1,4 @@
-"""A stopped training goes on after its last kept epoch and ends with the same bits; where it might not, it begins anew."""
+"""A stopped training resumes from its last checkpoint and ends with the same bits; where it might not, it starts over."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns
 
+import adaprob_ray
 from adaprob_ray.errors import LeaseLost, StoreError
-from adaprob_ray.runtime import checkpoints, provenance
+from adaprob_ray.runtime import checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.launch import tensorboard_dir_for
 from adaprob_ray.runtime.leases import AssumeExpired
-from adaprob_ray.runtime.provenance import fingerprint
-from adaprob_ray.stages.base import SERIES, WEIGHTS
-from adaprob_ray.store import Store
-from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree
+from adaprob_ray.store import Attempt, Store
+from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.training.checkpoint import Checkpoint
 
 EPOCHS = 4
@@ -37,9 +38,9 @@ def document(recipe: str = "large", **settings: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def kept_after_each_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoints, "MOST_OF_TIME", 1e9)
+    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", 1e9)
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("ADAPROB_TEST_MARKS", str(tmp_path / "marks"))
 
@@ -87,7 +88,7 @@ def test_a_stopped_training_ends_with_the_same_bits(
     key = stopped(store, words, monkeypatch)
     run(store, words, worker_registry="stage_tables:STOPPING")
     assert store.log(key).commits == {2}
-    assert continued(store, key) == EPOCHS - 2, "the third epoch was reported, and not kept"
+    assert continued(store, key) == EPOCHS - 2, "the third epoch was reported and has no checkpoint"
     other = undisturbed(tmp_path, words)
     assert continued(other, key) == 0
     assert store.read(key, WEIGHTS) == other.read(key, WEIGHTS)
@@ -97,7 +98,7 @@ def test_a_stopped_training_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_seconds_are_those_of_both_attempts_and_none_of_keeping(
+def test_seconds_are_those_of_both_attempts_without_saving_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, to_bytes = Store.open(tmp_path / "store"), Checkpoint.to_bytes
@@ -114,17 +115,19 @@ def test_seconds_are_those_of_both_attempts_and_none_of_keeping(
     elapsed = time.monotonic() - start
     commit = store.commit(key)
     assert commit is not None
-    assert 1000 < commit.facts["training_seconds"] < 1000 + elapsed - 2 * 0.5, "two were kept, half a second each"
-    assert commit.facts["exclusive"] is False, "nobody knows what ran beside the first attempt"
+    assert 1000 < commit.facts["training_seconds"] < 1000 + elapsed - 2 * 0.5, "two checkpoints took half a second each"
+    assert commit.facts["exclusive"] is False, "nobody knows what ran concurrently with the first attempt"
 
 
 @pytest.mark.slow
-def test_a_foreign_checkpoint_does_not_hide_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_another_machine_does_not_hide_an_own_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
     attempt = store.begin(key, {}, owner="another", run="another")
     assert attempt is not None
-    attempt.keep(b"made by another card")
+    attempt.save_checkpoint(b"written on another card")
     attempt.release()
     run(store, words)
     assert store.log(key).commits == {3}
@@ -144,10 +147,10 @@ def test_an_interrupt_after_the_commit_is_an_interrupt(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_what_a_late_attempt_keeps_goes_once_the_cell_is_done(
+def test_checkpoints_of_a_late_attempt_are_deleted_only_if_the_cell_is_done(
     finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was taken for dead; another took the cell; it keeps a checkpoint, and learns of all that at its commit."""
+    """It was judged dead, another attempt took the cell, it saved a checkpoint, and its commit fails."""
     store, words = Store.open(tmp_path / "store"), document()
     cell = cells_of(words)[key_of(cells_of(words), "train", "original")]
     commit = Attempt.commit
@@ -175,39 +178,47 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("what", ["_source_digest", "_processor"])
-def test_another_source_or_device_begins_anew(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [("provenance._source_digest", "another"), ("cpu.cpuinfo", {"model name": "another"})],
+    ids=["source", "processor"],
+)
+def test_another_source_or_processor_starts_over(
+    function: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
-    monkeypatch.setattr(f"adaprob_ray.runtime.provenance.{what}", lambda: "another")
+    monkeypatch.setattr(f"adaprob_ray.runtime.{function}", lambda: value)
     run(store, words)
     assert continued(store, key) == 0
     assert not list(store.checkpoints(key))
 
 
 @pytest.mark.slow
-def test_a_storage_that_keeps_no_checkpoint_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_error_while_saving_does_not_stop_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: Attempt, data: bytes) -> None:
         raise StoreError("no space left")
 
-    monkeypatch.setattr(Attempt, "keep", full)
+    monkeypatch.setattr(Attempt, "save_checkpoint", full)
     plan, _ = run(Store.open(tmp_path / "store"), document())
     assert plan.exhausted()
     assert not plan.counts()["failed"]
 
 
-def test_a_short_training_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_training_saves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 60.0)
-    kept: list[bytes] = []
-    monkeypatch.setattr(Attempt, "keep", lambda self, data: kept.append(data))
+    checkpoint_list: list[bytes] = []
+    monkeypatch.setattr(Attempt, "save_checkpoint", lambda self, data: checkpoint_list.append(data))
     plan, _ = run(Store.open(tmp_path / "store"), document())
     assert plan.exhausted()
-    assert kept == []
+    assert checkpoint_list == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "ray"])
-def test_a_killed_training_goes_on(executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_resumes(executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies as a preempted node's does: no handler runs. With Ray the searcher tries again by itself."""
     command = Command(tmp_path, document(), table="stage_tables:STOPPING", executor=executor)
     key = key_of(cells_of(command.document), "train", "original")
@@ -223,19 +234,26 @@ def test_a_killed_training_goes_on(executor: str, tmp_path: Path, monkeypatch: p
 
 
 def test_all_that_decides_the_bits_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    where: dict[str, Any] = {"device": "cpu (some)", "threads": 2, "host": "a"}
-    where |= {"python_version": "3.12.1", "torch_version": "2.11", "numpy_version": "2.4"}
-    known = fingerprint(where)
-    assert fingerprint({**where, "host": "b"}) == known
-    others = {"device": "cpu (other)", "threads": 1, "torch_version": "2.12", "numpy_version": "2.5"}
-    for name, value in others.items():
-        assert fingerprint({**where, name: value}) != known
+    columns = provenance(torch.device("cpu"), threads=2, exclusive=True)
+    reference = fingerprint(columns)
+    varying = {"host": "b", "commit": "b", "started_at": "b", "exclusive": False, "run_dirty": True}
+    assert fingerprint({**columns, **varying}) == reference
+    deciding = columns.keys() - varying.keys()
+    assert len(deciding) == 12
+    for name in deciding:
+        assert fingerprint({**columns, name: "another"}) != reference, name
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX")
-    assert fingerprint(where) != known
+    assert fingerprint(provenance(torch.device("cpu"), threads=2, exclusive=True)) != reference
 
 
-def test_words_about_the_code_are_no_part_of_it() -> None:
+def test_comments_and_docstrings_are_not_part_of_the_source() -> None:
     plain = 'def f(x):\n    return x + "a"\n'
-    told = '"""A module."""\n\n# Why.\ndef f(x):\n    return x + "a"  # here\n'
-    assert provenance._code('"""Another."""\n' + plain) == provenance._code(told)
-    assert provenance._code(plain) != provenance._code(plain.replace('"a"', '"b"'))
+    commented = '"""A module."""\n\n# Why.\ndef f(x):\n    return x + "a"  # here\n'
+    assert syntax_tree('"""Another."""\n' + plain) == syntax_tree(commented)
+    assert syntax_tree(plain) != syntax_tree(plain.replace('"a"', '"b"'))
+
+
+def test_sources_without_influence_on_numbers_exist() -> None:
+    """So that a file that is renamed does not silently become part of the fingerprint."""
+    root = Path(adaprob_ray.__file__).parent
+    assert all((root / name).exists() for name in NUMBER_FREE_SOURCES)

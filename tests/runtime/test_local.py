@@ -13,7 +13,18 @@ import pytest
 import yaml
 from rich.console import Console
 from small_world import changed
-from tiny_sweep import CELLS, TINY, cells_of, commits, executed, key_of, run, same_columns, with_bumped_metric
+from tiny_sweep import (
+    CELLS,
+    TINY,
+    cells_of,
+    commits,
+    executed,
+    key_of,
+    may_differ,
+    run,
+    same_columns,
+    with_bumped_metric,
+)
 
 from adaprob_ray import cli
 from adaprob_ray.catalogue import REGISTRY
@@ -24,9 +35,9 @@ from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
-from adaprob_ray.stages.base import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.store import Store
-from adaprob_ray.store.records import RECORD, load_records, may_differ, read_records
+from adaprob_ray.store.names import OUTPUTS, RECORD, SERIES, WEIGHTS
+from adaprob_ray.store.records import load_records, read_records
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.select import select_cells
 from adaprob_ray.sweep.sweep import Sweep
@@ -167,9 +178,9 @@ def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
     assert "2 cells executed, 12 of 12 done" in capsys.readouterr().out
     assert store.log(bad).failed == {1}
     assert store.log(bad).done == 2
-    (kept,) = store.list_texts("sweeps")
-    assert kept.startswith("sweeps/tiny-")
-    assert store.get_text(kept) == (tmp_path / "sweep.yaml").read_text()
+    (copy,) = (entry["path"] for entry in store.objects.list("sweeps"))
+    assert copy.startswith("sweeps/tiny-")
+    assert store.objects.get(copy) == (tmp_path / "sweep.yaml").read_bytes()
 
 
 def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

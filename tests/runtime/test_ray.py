@@ -77,7 +77,7 @@ def test_each_stop_cost_the_stopped_cell_one_attempt(story: dict[str, Any]) -> N
         assert stopped or numbers == {1}
 
 
-def test_an_interrupt_under_ray_exits_with_130_and_says_how_to_go_on(story: dict[str, Any]) -> None:
+def test_an_interrupt_under_ray_exits_with_130_and_prints_the_command_that_resumes(story: dict[str, Any]) -> None:
     assert story["interrupted_code"] == 130, story["interrupted_said"]
     assert "--executor ray" in story["interrupted_said"].splitlines()[-1]
 

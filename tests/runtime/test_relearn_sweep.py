@@ -20,8 +20,8 @@ from adaprob_ray.catalogue import ARCHITECTURES, DATASETS
 from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.data.split import forget_positions
 from adaprob_ray.methods.base import derive_seed
-from adaprob_ray.stages.base import SERIES, WEIGHTS
 from adaprob_ray.store import Store
+from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.store.records import load_records, read_records
 from adaprob_ray.sweep.plan import Plan
 

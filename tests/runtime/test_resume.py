@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted or doubled: the same command goes on, and no finished cell is run twice."""
+"""Runs that are killed, interrupted or started twice: the same command resumes, and no finished cell runs twice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_after_sigkill_the_same_command_does_the_rest(tmp_path: Path, first_run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_releases_the_lease_and_says_how_to_go_on(
+def test_an_interrupt_releases_the_lease_and_prints_the_command_that_resumes(
     number: signal.Signals, tmp_path: Path, first_run: tuple[Store, Plan]
 ) -> None:
     command = Command(tmp_path)

@@ -1,4 +1,4 @@
-"""The searcher driven by hand, without a cluster: order, waiting, cells that want to be alone, lost workers."""
+"""The searcher driven by hand, without a cluster: order, waiting, exclusive cells, lost workers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tiny_sweep import TINY, cells_of
 
 from adaprob_ray.errors import FAILURE_CLASSES
 from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
@@ -58,7 +59,7 @@ def test_every_cell_is_handed_out_once_and_after_its_parents(tmp_path: Path) -> 
     assert max(len(moment) for moment in moments) > 1, "independent cells run side by side"
 
 
-def test_a_cell_that_wants_to_be_alone_is(tmp_path: Path) -> None:
+def test_an_exclusive_cell_runs_alone(tmp_path: Path) -> None:
     searcher, _ = searcher_over(tmp_path, {**TINY, "resources": {"unlearn": {"exclusive": True}}})
     moments = drive(searcher)
     for moment in moments:
@@ -114,6 +115,31 @@ def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Pat
     assert tries == FAILURE_CLASSES["preempted"] + 1
     assert plan.state(key) == "failed"
     assert plan.failures[key].failure_class == "preempted"
+
+
+class MembersOnly:
+    """A plan of which nothing can be reached that CellSource does not name."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        assert name in vars(CellSource), f"{name} is not a member of CellSource"
+        return getattr(self._plan, name)
+
+
+def test_a_plan_is_a_cell_source() -> None:
+    assert isinstance(Plan({}), CellSource)
+    assert not isinstance({}, CellSource)
+
+
+def test_searcher_leases_and_progress_need_no_more_than_a_cell_source(tmp_path: Path) -> None:
+    plan, store = Plan(cells_of(TINY)), Store.open(tmp_path / "store")
+    source: Any = MembersOnly(plan)
+    config = RunConfig.create(store, tmp_path, None)
+    with ProgressReporter(source, console=Console(file=io.StringIO())) as progress:
+        drive(CellSearcher(source, config, Leases(store), progress, slots=2, gpus=0))
+    assert plan.counts()["done"] == len(plan.cells)
 
 
 def test_a_restore_is_refused(tmp_path: Path) -> None:

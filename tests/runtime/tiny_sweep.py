@@ -17,7 +17,7 @@ from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.cell_runner import CATALOGUE
 from adaprob_ray.store import Store
-from adaprob_ray.store.records import may_differ, read_records
+from adaprob_ray.store.records import read_records
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry
@@ -76,6 +76,12 @@ def executed(plan: Plan) -> list[str]:
 def key_of(cells: Mapping[str, Cell], stage: str, label: str) -> str:
     (key,) = (key for key, cell in cells.items() if (cell.stage, cell.label) == (stage, label))
     return key
+
+
+def may_differ(column: str) -> bool:
+    """Whether a column may differ between two executions of one cell on one machine; all others are equal bit for bit."""
+    varying = ("commit", "started_at", "host", "exclusive")
+    return column in varying or column.startswith("run_") or column.endswith("_seconds")
 
 
 def same_columns(store: Store, document: Mapping[str, Any] = TINY, *, leave: str = "") -> list[dict[str, Any]]:
