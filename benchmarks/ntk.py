@@ -60,7 +60,8 @@ def main() -> None:
             retain=options.rows - FORGET,
             forget=FORGET,
             validation=0,
-            recipe_epochs=31,
+            recipe_epochs=context.recipe.epochs,
+            recipe_decay=context.recipe.decay,
             classes=CLASSES,
             parameters=sum(p.numel() for p in model.parameters()),
         )

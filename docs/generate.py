@@ -32,6 +32,7 @@ def example_sizes() -> Sizes:
         forget=FORGOTTEN,
         validation=dataset.pool_per_class[0] - dataset.train_per_class[0],
         recipe_epochs=RECIPES["small"].epochs,
+        recipe_decay=RECIPES["small"].decay,
         classes=dataset.classes,
         parameters=parameter_count("resnet18", dataset.classes, dataset.channels, 0.4),
     )

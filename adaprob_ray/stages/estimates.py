@@ -7,6 +7,7 @@ from typing import Any
 
 from adaprob_ray.catalogue import DATASETS, build_method, parameter_count
 from adaprob_ray.methods.base import Cost, Sizes
+from adaprob_ray.recipe import Recipe
 from adaprob_ray.sweep.cell import Cell
 
 FLOAT, LABEL = 4, 8  # bytes
@@ -51,6 +52,7 @@ def _sizes(settings: Mapping[str, Any]) -> Sizes:
         forget=forgotten,
         validation=validation,
         recipe_epochs=settings["recipe"]["epochs"],
+        recipe_decay=Recipe(**settings["recipe"]).decay,
         classes=dataset.classes,
         parameters=parameter_count(architecture["name"], dataset.classes, dataset.channels, architecture["filters"]),
     )

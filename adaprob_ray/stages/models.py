@@ -23,7 +23,8 @@ from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import DeadlineExceeded, Diverged, NotDone
 from adaprob_ray.methods.base import Context, Split, Trained, Unlearning, derive_seed
 from adaprob_ray.metrics.error_rate import error_percent
-from adaprob_ray.metrics.outputs import PARTS, Outputs, make_evaluation
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs, make_evaluation
+from adaprob_ray.models.anatomy import anatomy, parameter_names
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.stages.relearn import SLACK, Relearning, forget_loss
 from adaprob_ray.stages.relearn import relearn as train_on
@@ -31,7 +32,7 @@ from adaprob_ray.store.records import RECORD, Reader, cell_of, record_settings
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.relearn import RELEARN
 from adaprob_ray.training.checkpoint import Checkpoint, Checkpoints, TrainingState
-from adaprob_ray.training.cost import PassCounter, measured
+from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import Weights, check_finite, distance, fit, predict
 from adaprob_ray.training.losses import snapshot
 
@@ -131,9 +132,11 @@ def start_model(cell: Mapping[str, Any], store: Reader) -> nn.Module:
     model = build_model(settings, derive_seed(settings["seed"], 0, "initial" + suffix))
     if "pretrain" in cell["parents"]:
         weights = load_weights(store, cell["parents"]["pretrain"])
-        kept = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
-        missing = model.load_state_dict(kept, strict=False)
-        assert set(missing.missing_keys) == {"classifier.weight", "classifier.bias"}, missing
+        classifier = set(parameter_names(model, anatomy(model, "classifier").classifier))
+        loaded = model.load_state_dict(
+            {n: weight for n, weight in weights.items() if n not in classifier}, strict=False
+        )
+        assert set(loaded.missing_keys) == classifier, loaded
     return model
 
 
@@ -143,7 +146,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 def compute_outputs(model: nn.Module, parts: Subsets) -> Outputs:
     """Logits over train, validation and test. Raises Diverged if one is not finite."""
-    sources: dict[str, Subset] = {name: getattr(parts, name) for name in PARTS}
+    sources: dict[str, Subset] = {name: getattr(parts, name) for name in SUBSET_NAMES}
     logits = {name: predict(model, part).cpu().numpy() for name, part in sources.items()}
     for name, values in logits.items():
         if not np.isfinite(values).all():
@@ -191,7 +194,7 @@ def _trained(model: nn.Module, part: Subset, cell: Cell, workspace: StageContext
         workspace.checkpoints.keep(checkpoint.to_bytes)
         extra -= time.perf_counter() - now
 
-    with measured(model, workspace.device, counter) as cost:
+    with measure_cost(model, workspace.device, counter) as cost:
         last = fit(
             model,
             part,
@@ -288,7 +291,7 @@ def unlearn(cell: Cell, workspace: StageContext) -> StageOutput:
     }
     counter = PassCounter()
     context = _context(cell, workspace, method, counter)
-    with measured(model, workspace.device, counter) as cost:
+    with measure_cost(model, workspace.device, counter) as cost:
         model = method.unlearn(model, Split(needs=method.needs, parts=chosen), context)
     files = {OUTPUTS: compute_outputs(model, parts).to_bytes(), SERIES: _series_bytes(workspace)}
     weights = serialize_weights(model)

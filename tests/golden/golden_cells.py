@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGE_REVISIONS
-from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.stages import models as stages
 from adaprob_ray.stages.models import StageOutput
 from adaprob_ray.sweep.cell import Cell
@@ -165,7 +165,7 @@ def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
         found |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
     if stages.OUTPUTS in product.files:
         outputs = Outputs.from_bytes(product.files[stages.OUTPUTS])
-        for part in PARTS:
+        for part in SUBSET_NAMES:
             found[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
             found[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])
     return found

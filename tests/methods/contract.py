@@ -27,6 +27,7 @@ from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.batches import DeviceImages, Subset, Subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.methods.base import Context, Sizes, Split, Trained, derive_seed
+from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters
 from adaprob_ray.stages import models as stages
@@ -43,12 +44,7 @@ FILTERS = 0.04
 RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
 SETTINGS = {"dataset": {"name": "digits", "test_pool": "clean"}, "architecture": {"name": "allcnn", "filters": FILTERS}}
 NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
-KEEPS_STATISTICS = ("fisher", "ntk")  # they never train: batch norm's statistics stay whatever the recipe
 PIXELS = ("forget", "retain", "validation", "test")  # what can be replaced by noise
-ONLY_CHOOSES = {
-    ("scrub_rewind", "validation")
-}  # a part that picks one of several results need not change the picked one
-LAST_STAGE = "features.7."  # of the bench's network: all that CF-k and EU-k train, but for the classifier of `random`
 
 
 # -- cases ----------------------------------------------------------------------------------------------------------------
@@ -74,48 +70,40 @@ class Case:
         return self.cls(**json.loads(self.settings))
 
 
-EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}], "cf_k": [{"momentum": 0.9}], "eu_k": [{"momentum": 0.9}]}
-
-
 def cases(stage: str) -> list[Case]:
-    """Every method of a stage with `{}`, and once with each choice that is not a default, as far as a method allows it."""
-    found = []
+    """Every method of a stage with `{}`, with each choice that is not a default, if allowed, and with its tested settings."""
+    selected = []
     for name, cls in METHODS.items():
         if cls.stage != stage:
             continue
-        found.append(Case(name))
+        selected.append(Case(name))
         choices = [
             {item.name: choice}
             for item in hyperparameters(cls).values()
             for choice in item.choices
             if choice != item.default
         ]
-        for given in choices + EXTRA.get(name, []):
+        for settings in [*choices, *cls.tested_settings]:
             with contextlib.suppress(ValueError):
-                cls(**given)
-                found.append(Case(name, json.dumps(given)))
-    return found
+                cls(**settings)
+                selected.append(Case(name, json.dumps(settings)))
+    return selected
 
 
 UNLEARN, TRAIN = cases("unlearn"), cases("train")
 
 
-def keeps_statistics(case: Case, recipe: Recipe, name: str) -> bool:
-    """Whether a buffer of batch norm stays as it was. Who asks for the recipe follows it, others train."""
-    if case.method == "eu_k" and "random" in case.settings and name.startswith(LAST_STAGE):
-        return False
-    if case.method == "adaprob" and "scrub" in case.settings:  # SCRUB trains them
-        return False
-    frozen = "recipe" in case.cls.needs and recipe.batch_norm == "frozen"
-    return frozen or case.method in KEEPS_STATISTICS
+def changed_parameters(case: Case) -> set[str]:
+    """The names of the parameters that the method declares to change."""
+    model = original()
+    return {name for layer in case.build().changed_layers(model) for name in parameter_names(model, layer)}
 
 
-def trains(case: Case, name: str) -> bool:
-    """Whether a method may change this parameter."""
-    if case.method not in ("cf_k", "eu_k"):
-        return True
-    starts_anew = case.method == "eu_k"  # ALL-CNN's classifier goes back to its start and stays there
-    return name.startswith(LAST_STAGE) or (starts_anew and name.startswith("classifier."))
+def updated_buffers(case: Case, batch_norm: str) -> set[str]:
+    """The names of the batch-norm statistics that the method declares to update, under a recipe with this `batch_norm`."""
+    model = original()
+    buffers = {id(b) for layer in case.build().updated_statistics(model, batch_norm) for b in layer.buffers()}
+    return {name for name, buffer in model.named_buffers() if id(buffer) in buffers}
 
 
 # -- the split and the original -----------------------------------------------------------------------------------------------
@@ -332,6 +320,7 @@ def sizes(parts: Subsets) -> Sizes:
         forget=forget,
         validation=int((parts.validation.labels == FORGET["class"]).sum()),
         recipe_epochs=RECIPE.epochs,
+        recipe_decay=RECIPE.decay,
         classes=10,
         parameters=sum(p.numel() for p in _original().parameters()),
     )

@@ -19,7 +19,7 @@ import contract
 import numpy as np
 import pytest
 import torch
-from contract import NEEDS, RECIPE, TRAIN, UNLEARN, Case
+from contract import NEEDS, TRAIN, UNLEARN, Case
 from safetensors.torch import load
 
 from adaprob_ray.catalogue import METHODS
@@ -124,14 +124,21 @@ def test_an_unlearned_model_shares_no_memory_with_a_teacher(case: Case) -> None:
 @unlearning
 @pytest.mark.parametrize("batch_norm", ["train", "frozen"])
 def test_batch_norm_is_handled_as_declared(case: Case, batch_norm: str) -> None:
-    trial = contract.trial(case, "float32", batch_norm)
-    recipe = dataclasses.replace(RECIPE, batch_norm=batch_norm)
+    trial, updated = contract.trial(case, "float32", batch_norm), contract.updated_buffers(case, batch_norm)
     for name, buffer in trial.model.named_buffers():
-        assert torch.equal(buffer, trial.before[name]) is contract.keeps_statistics(case, recipe, name), name
-    scales = [name for name in trial.after if name.endswith("1.weight") and name.startswith("features")]
-    assert scales
-    for name in filter(lambda name: contract.trains(case, name), scales):
-        assert not torch.equal(trial.after[name], trial.before[name]), f"{name}: scale and shift train all the same"
+        assert torch.equal(buffer, trial.before[name]) is (name not in updated), name
+    scales = {name for name in trial.after if name.endswith("1.weight") and name.startswith("features")}
+    assert scales & contract.changed_parameters(case)
+    for name in scales & contract.changed_parameters(case):
+        assert not torch.equal(trial.after[name], trial.before[name]), f"{name}: scale and shift train nevertheless"
+
+
+@unlearning
+def test_the_declared_layers_change_and_no_others(case: Case) -> None:
+    trial, changed = contract.trial(case), contract.changed_parameters(case)
+    assert {
+        name for name, _ in trial.model.named_parameters() if not torch.equal(trial.after[name], trial.before[name])
+    } == changed
 
 
 @unlearning
@@ -152,7 +159,7 @@ def test_a_deadline_in_the_middle_stops_it(case: Case) -> None:
     looks = contract.trial(case).looks
     ticks = iter([0.0] * (looks - 1) + [2.0])
     clock = types.SimpleNamespace(monotonic=ticks.__next__)
-    with mock.patch("adaprob_ray.methods.base.time", clock), pytest.raises(DeadlineExceeded):
+    with mock.patch("adaprob_ray.methods.context.time", clock), pytest.raises(DeadlineExceeded):
         contract.attempt(case, deadline=1.0)
 
 
@@ -175,7 +182,7 @@ def test_it_reports_every_epoch(case: Case) -> None:
     by_epoch = [step for step, scalars in trial.reported if "projection_residual" not in scalars]
     assert sorted(set(by_epoch)) == list(range(1, epochs + 1))
     assert by_solver == list(range(len(by_solver))), "a solver counts its own steps, from 0"
-    assert bool(by_solver) == (case.method == "adaprob")
+    assert bool(by_solver) == ("projection_residual" in trial.facts)
     assert all(isinstance(value, float) for _, scalars in trial.reported for value in scalars.values())
 
 
@@ -231,7 +238,7 @@ def test_pixels_of_parts_that_it_does_not_need_play_no_part(case: Case) -> None:
     others = [part for part in contract.PIXELS if part not in touched]
     assert contract.digest(contract.attempt(case, noise=others).after) == digest_of(case)
     for part in contract.PIXELS:
-        if part in touched and (case.method, part) not in contract.ONLY_CHOOSES:
+        if part in touched - case.cls.selects_only:
             assert contract.digest(contract.attempt(case, noise=[part]).after) != digest_of(case), part
 
 
