@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from adaprob_ray.metrics.membership import MIN_ROWS, losses
 from adaprob_ray.metrics.outputs import Evaluation
@@ -51,8 +50,10 @@ def auc_interval(members_M: NDArray[np.float64], others_O: NDArray[np.float64]) 
         >>> import numpy as np
         >>> auc, low, high = auc_interval(np.array([0.1, 0.4, 0.5]), np.array([0.3, 0.6, 0.7, 0.9]))
         >>> f"{auc:.2f} in [{low:.2f}, {high:.2f}]"
-        '0.83 in [0.45, 1.00]'
+        '0.83 in [0.47, 1.00]'
     """
+    from scipy.special import ndtri
+
     v_M, v_O = placements(members_M, others_O), 1 - placements(others_O, members_M)
     auc = float(v_M.mean())
     variance = float(v_M.var(ddof=1) / len(v_M) + v_O.var(ddof=1) / len(v_O))

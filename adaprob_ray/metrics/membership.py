@@ -11,7 +11,6 @@ import random
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.metrics.outputs import Evaluation
@@ -25,6 +24,8 @@ MIN_ROWS = 10
 
 def losses(logits_NK: NDArray[np.float32], labels_N: Integers) -> NDArray[np.float64]:
     """Cross-entropy of each row in nats, in float64."""
+    from scipy.special import log_softmax
+
     log_p_NK = log_softmax(logits_NK.astype(np.float64), axis=1)
     return -log_p_NK[np.arange(len(labels_N)), labels_N]
 
