@@ -20,7 +20,7 @@ Differences from the paper:
 1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) requires.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
-3. The paper gives no hyper-parameters for (9): the defaults are ours. The recipe's weight decay applies in both of its forms:
+3. The paper gives no hyperparameters for (9): the defaults are ours. The recipe's weight decay applies in both of its forms:
    the optimiser's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 5. The targets are computed to 1e-9 of the rows by Newton's method. `solver: dual_ascent` with `eta` is the paper's Eq. (7) for

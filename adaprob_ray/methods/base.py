@@ -1,6 +1,6 @@
 """The contract of a method.
 
-A method is a frozen dataclass of hyper-parameters, in a file of its own that describes it completely. One that unlearns has
+A method is a frozen dataclass of hyperparameters, in a file of its own that describes it completely. One that unlearns has
 the verb `unlearn(model, split, context)`; one that trains from the start (original, retrain, retrain_independent) says which
 rows it trains on. `needs` names everything that it may use, and using anything else raises. The test set is never reachable.
 """
@@ -50,7 +50,7 @@ class Cost:
 
 
 class Method:
-    """Base of all methods. Derive from `Trained` or `Unlearning`, with the hyper-parameters as fields.
+    """Base of all methods. Derive from `Trained` or `Unlearning`, with the hyperparameters as fields.
 
     A method is listed in `adaprob_ray.catalogue`; the contract tests then apply to it without further entries.
 
