@@ -1,6 +1,6 @@
-"""A bench for methods: a tiny real split, a quickly trained original, and trials of every method in the catalogue on it.
+"""Test bench for methods: a tiny real split, a quickly trained original, and runs of every method in the catalogue on it.
 
-Run as a script it prints the digest of the weights that each case leaves, for the comparison between processes.
+Run as a script it prints the digest of the weights that each case gives, for the comparison between processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from adaprob_ray.training.loop import fit
 
 CPU = torch.device("cpu")
 SEED = 1
-ROWS = {"train": 160, "validation": 120, "test": 40}  # validation stands class by class: enough for the forget class
+ROWS = {"train": 160, "validation": 120, "test": 40}  # validation is ordered by class: enough for the forget class
 FORGET = {"kind": "selective", "class": 3, "count": 12}
 FILTERS = 0.04
 RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
@@ -59,8 +59,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        given = json.loads(self.settings)
-        return "-".join([self.method, *(f"{key}={value}" for key, value in given.items())])
+        settings = json.loads(self.settings).items()
+        return "-".join([self.method, *(f"{key}={value}" for key, value in settings)])
 
     @property
     def cls(self) -> Any:
@@ -110,7 +110,7 @@ def updated_buffers(case: Case, batch_norm: str) -> set[str]:
 
 
 def shrunk(part: Subset, rows: int) -> Subset:
-    """The first rows as a part of its own, so that positions run from 0."""
+    """The first rows as a subset of their own images, so that positions start at 0."""
     pixels = part.pixels
     return Subset(
         DeviceImages(pixels.images_NHWC[:rows].clone(), pixels.labels[:rows].clone(), pixels.scale_C, pixels.shift_C),
@@ -130,7 +130,7 @@ def forget_rows(parts: Subsets) -> np.ndarray:
 
 
 def noisy(part: Subset, rows: Any) -> Subset:
-    """The same part with the pixels of some rows replaced by noise."""
+    """The same subset with the pixels of some rows replaced by noise."""
     images = part.pixels.images_NHWC.clone()
     noise = torch.randint(0, 256, (len(rows), *images.shape[1:]), generator=torch.Generator().manual_seed(99))
     images[torch.as_tensor(rows)] = noise.to(torch.uint8)
@@ -138,7 +138,7 @@ def noisy(part: Subset, rows: Any) -> Subset:
 
 
 def with_noise(parts: Subsets, names: Sequence[str]) -> Subsets:
-    """The parts with noise for all pixels of some of PIXELS."""
+    """The subsets with noise for all pixels of some of PIXELS."""
     forget = forget_rows(parts)
     rows = {"forget": forget, "retain": retain_positions(len(parts.train), forget)}
     for name in names:
@@ -164,7 +164,7 @@ def _original() -> nn.Module:
 
 
 def original() -> nn.Module:
-    """A copy that may be changed."""
+    """A copy of the original that may be changed."""
     return copy.deepcopy(_original())
 
 
@@ -183,7 +183,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class WatchedSplit(Split):
-    """Notes which parts were touched."""
+    """Records which subsets were used."""
 
     def _part(self, name: str) -> Subset:
         part = super()._part(name)
@@ -192,10 +192,10 @@ class WatchedSplit(Split):
 
 
 class WatchedContext(Context):
-    """Notes what was touched, what was handed out, and how often the deadline was looked at."""
+    """Records what was used, what was handed out, and how often the deadline was checked."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.touched: set[str] = set()
         self.handed: list[tuple[Any, str]] = []
         self.looks = 0
@@ -221,7 +221,7 @@ class WatchedContext(Context):
 
 @dataclass
 class Trial:
-    """What one run of a method left. `teachers` are networks that it copied or was handed, with their first digests."""
+    """Results of one run of a method. `teachers` are networks that it copied or received, with their initial digests."""
 
     model: nn.Module
     before: dict[str, Tensor]
@@ -239,18 +239,18 @@ class Trial:
 
 def make_split(parts: Subsets, needs: frozenset[str], kind: type[Split] = Split) -> Split:
     forget = forget_rows(parts)
-    chosen: dict[str, Any] = {
+    subsets: dict[str, Any] = {
         "forget": parts.train.select(forget),
         "retain": parts.train.select(retain_positions(len(parts.train), forget)),
         "train": parts.train,
         "validation": parts.validation,
     }
     if kind is WatchedSplit:
-        chosen["touched"] = set()
-    return kind(needs=needs, parts=chosen)
+        subsets["touched"] = set()
+    return kind(needs=needs, parts=subsets)
 
 
-def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: Any) -> Any:
+def make_context(needs: frozenset[str], kind: type[Context] = Context, **overrides: Any) -> Any:
     defaults: dict[str, Any] = {
         "device": CPU,
         "precision": "float32",
@@ -261,23 +261,23 @@ def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: 
         "initial_state": lambda: state(new_model()),
         "report": lambda step, **scalars: None,
     }
-    return kind(needs=needs, **{**defaults, **given})
+    return kind(needs=needs, **{**defaults, **overrides})
 
 
 @contextlib.contextmanager
-def copies_noted() -> Iterator[list[tuple[nn.Module, str]]]:
-    """Networks that are made by `copy.deepcopy` meanwhile, with their digests."""
-    made: list[tuple[nn.Module, str]] = []
-    plain = copy.deepcopy
+def record_copies() -> Iterator[list[tuple[nn.Module, str]]]:
+    """Networks that `copy.deepcopy` returns in the block, with their digests."""
+    copies: list[tuple[nn.Module, str]] = []
+    deepcopy = copy.deepcopy
 
-    def noting(value: Any, memo: Any = None) -> Any:
-        result = plain(value, memo)
+    def spying(value: Any, memo: Any = None) -> Any:
+        result = deepcopy(value, memo)
         if isinstance(value, nn.Module) and memo is None:
-            made.append((result, digest(state(result))))
+            copies.append((result, digest(state(result))))
         return result
 
-    with mock.patch.object(copy, "deepcopy", noting):
-        yield made
+    with mock.patch.object(copy, "deepcopy", spying):
+        yield copies
 
 
 def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[str] = (), **context: Any) -> Trial:
@@ -289,7 +289,7 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
     handle, make_model = passes.watch(model), lambda seed: passes.watched(new_model(seed))
     before = state(model)
     reported: list[tuple[int, dict[str, float]]] = []
-    window = make_context(
+    context_spy = make_context(
         needs,
         WatchedContext,
         **{
@@ -299,17 +299,17 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
         },
     )
     split = make_split(parts, needs, WatchedSplit)
-    with copies_noted() as made:
-        result = method.unlearn(model, split, window)
+    with record_copies() as copies:
+        result = method.unlearn(model, split, context_spy)
     handle.remove()
-    touched = window.touched | split.parts["touched"]
-    teachers = [(net, first) for net, first in [*made, *window.handed] if net is not result]
-    return Trial(result, before, touched, teachers, passes, window.looks, window.facts, reported)
+    touched = context_spy.touched | split.parts["touched"]
+    teachers = [(net, first) for net, first in [*copies, *context_spy.handed] if net is not result]
+    return Trial(result, before, touched, teachers, passes, context_spy.looks, context_spy.facts, reported)
 
 
 @functools.cache
 def trial(case: Case, precision: str = "float32", batch_norm: str = "train") -> Trial:
-    """One run for all the laws that look at it."""
+    """One run, shared by all tests that inspect it."""
     return attempt(case, precision=precision, recipe=dataclasses.replace(RECIPE, batch_norm=batch_norm))
 
 
@@ -330,7 +330,7 @@ def sizes(parts: Subsets) -> Sizes:
 
 
 class MemoryStore:
-    """What a stage reads, in memory."""
+    """The store interface that a stage reads, in memory."""
 
     def __init__(self) -> None:
         self.products: dict[str, StageOutput] = {}
@@ -361,7 +361,7 @@ class MemoryStore:
 
 
 def planned(text: str) -> dict[str, Cell]:
-    """The cells of a sweep given as text, parents first."""
+    """The cells of a sweep, from its text, parents first."""
     return dict(Sweep.parse(text, REGISTRY).cells)
 
 
@@ -399,7 +399,7 @@ def weights_digest(product: StageOutput) -> str:
 
 
 def all_digests() -> dict[str, str]:
-    """What each case leaves, by name, in this process."""
+    """Digests of the weights that each case gives in this process, by name."""
     unlearned = {case.name: digest(attempt(case).after) for case in UNLEARN}
     return {**unlearned, **{case.name: weights_digest(trained(case)) for case in TRAIN}}
 

@@ -28,7 +28,7 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def cases() -> list[Case]:
-    return [Case(name, json.dumps({**given, **ROUGH})) for name, given in [("cf_k", {}), ("eu_k", {"epochs": 3})]]
+    return [Case(name, json.dumps({**settings, **ROUGH})) for name, settings in [("cf_k", {}), ("eu_k", {"epochs": 3})]]
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.method)
@@ -39,7 +39,7 @@ def test_frozen_parameters_stay_bit_identical_through_momentum_and_weight_decay(
         # ALL-CNN's classifier is reset to its start by EU-k and not by CF-k.
         changes = name.startswith(LAST_STAGE) or (case.method == "eu_k" and name.startswith("classifier."))
         assert is_frozen is not changes, name
-    assert all(parameter.requires_grad for parameter in trial.model.parameters())  # as it was given
+    assert all(parameter.requires_grad for parameter in trial.model.parameters())  # as before
 
 
 def test_euk_by_the_code_starts_where_the_original_did() -> None:

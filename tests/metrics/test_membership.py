@@ -118,9 +118,9 @@ def test_the_larger_list_is_subsampled_reproducibly_by_the_seed() -> None:
     seen: list[Floats] = []
     real = model_selection.cross_val_score
 
-    def spying(model: object, features: Floats, *given: object, **named: object) -> Floats:
+    def spying(model: object, features: Floats, *arguments: object, **keywords: object) -> Floats:
         seen.append(features[:, 0].copy())
-        return real(model, features, *given, **named)
+        return real(model, features, *arguments, **keywords)
 
     with mock.patch.object(model_selection, "cross_val_score", spying):
         values = [attack_accuracy_percent(few, many, seed) for seed in (3, 3, 4)]

@@ -70,9 +70,9 @@ def plain_losses(settings: Relearning, decay: float) -> list[float]:
             losses.append(float(functional.cross_entropy(model(images[FORGET]), labels[FORGET])))
         rows = every[torch.randint(ROWS, (settings.rows,), generator=generator)]
         for first in range(0, settings.rows, settings.batch_size):
-            chosen = rows[first : first + settings.batch_size]
+            batch = rows[first : first + settings.batch_size]
             penalty = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
-            loss = functional.cross_entropy(model(images[chosen]), labels[chosen]) + decay / 2 * penalty
+            loss = functional.cross_entropy(model(images[batch]), labels[batch]) + decay / 2 * penalty
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for p, g in zip(parameters, gradients, strict=True):
@@ -91,9 +91,9 @@ def ours(
             losses.append(scalars["forget_loss"])
             assert step == len(losses)
 
-    given = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
+    arguments = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
     recipe = Recipe(momentum=0.9, batch_norm="train", **(decay or {}))
-    done = relearn(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **given)
+    done = relearn(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **arguments)
     return done, losses, model
 
 
