@@ -65,7 +65,7 @@ class CFk(Unlearning):
     def train(
         self, model: nn.Module, split: Split, context: Context, *layers: nn.Module, update_statistics: bool = False
     ) -> nn.Module:
-        """Train these layers on the retain rows. `update_statistics`: their batch norm trains, whatever the recipe."""
+        """Train these layers on the retain rows. `update_statistics`: their batch norm trains under any recipe."""
         recipe, shuffle = context.recipe, context.generator("shuffle")
         with only_trainable(model, *layers):
             penalty = penalty_to_start(model, recipe)

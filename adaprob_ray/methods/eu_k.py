@@ -9,7 +9,7 @@ The last layers are those of CF-k. `reset` says which state they return to:
                     statistics of batch norm are not reset. ALL-CNN's classifier returns to its random start too, that of
                     ResNet-18 is left as it is. In both networks it is frozen.
     reset: random   weights and running statistics of a new random network. The classifier is reset and trained too. The last
-                    stage uses batch statistics, whatever the recipe, because its running statistics are not trained.
+                    stage uses batch statistics, whatever the recipe, because a random network has no trained running ones.
 
 Symbols: lr = γ. Needs the retain rows, the recipe, the initial state (`code`) and a random network (`random`). Cost per epoch:
 one forward and one (partial) backward pass over the retain rows.

@@ -9,7 +9,7 @@ and order. Retrain's own `kl_*_nats` is the noise floor: the divergence between 
     centroid, reverse   KL(p̄ ‖ q̄) and KL(q̄ ‖ p̄),  p̄ = mean over n of p_n
 
 are further columns, against the independent retraining. The centroid is what the authors' second script computes. It never
-exceeds the mean over rows, and is 0 for models that differ on every row but agree on average, so that it alone shows little.
+exceeds the mean over rows, and is 0 for models that differ on every row but agree on average: by itself it is weak evidence.
 
 N rows, K classes.
 """

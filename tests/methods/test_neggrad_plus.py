@@ -79,7 +79,7 @@ def test_iterations_override_epochs() -> None:
 
 
 def test_forget_rows_are_counted_as_often_as_they_come() -> None:
-    """12 forget rows in batches of 5, 5 and 2 beside 4 retain batches: 5 + 5 + 2 + 5."""
+    """12 forget rows in batches of 5, 5 and 2, paired with 4 retain batches: 5 + 5 + 2 + 5."""
     assert paired_forget_rows(160, 40, 12, 5) == 17
     assert paired_forget_rows(475, 128, 25, 32) == 100
     assert paired_forget_rows(30, 40, 12, 5) == 5

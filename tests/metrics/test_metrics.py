@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +65,14 @@ def test_metrics_fill_the_columns_that_they_declare() -> None:
         assert set(computed) == set(metric.columns) or computed == {}
     columns = [column for metric in METRICS.values() for column in metric.columns]
     assert len(columns) == len(set(columns))
+
+
+def test_importing_metrics_loads_neither_scipy_nor_scikit_learn() -> None:
+    """The planner imports them; SciPy and scikit-learn would take most of its time."""
+    names = "auc, divergence, error_rate, membership, outputs"
+    code = f"import sys; from adaprob_ray.metrics import {names}; print({{'scipy', 'sklearn'}} & set(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "set()"
 
 
 def test_outputs_survive_bytes() -> None:

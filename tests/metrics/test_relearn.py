@@ -169,7 +169,7 @@ def test_rows_are_drawn_with_replacement_from_all_training_rows() -> None:
     assert len(rows) == 2000
     assert int(counts.min()) > 0, "forget rows too"
     assert len(counts) == ROWS
-    assert not torch.equal(rows, draw(TRAIN, 2000, generator).rows), "anew for each epoch"
+    assert not torch.equal(rows, draw(TRAIN, 2000, generator).rows), "a new draw for each epoch"
 
 
 def test_a_part_of_the_rows_draws_only_from_itself() -> None:
