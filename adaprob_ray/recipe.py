@@ -1,6 +1,6 @@
-"""The recipes by which the paper's models are trained, by the name that a sweep file uses.
+"""The recipes by which the paper's models are trained, by the names that sweep files use.
 
-A leaf, not a part of `training`: a cell's settings hold a Recipe, and the planner reads them without PyTorch.
+This module is not part of `training`, because the planner reads recipes without PyTorch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Recipe:
         return self.decay_to_start or self.weight_decay
 
 
-# The authors' pretraining also makes one pass without steps after its first epoch, which only feeds batch norm's running
-# statistics; thirty epochs of 313 batches at momentum 0.1 leave nothing of it, and it is left out.
+# The values are those of protocol §3. The authors' pretraining also makes one pass without optimiser steps after its first
+# epoch, which only updates batch norm's running statistics. It is left out, because thirty more epochs of 313 batches at
+# momentum 0.1 overwrite them.
 RECIPES = {
     "pretrain": Recipe(epochs=31, lr=0.1, decay_to_start=5e-4, batch_norm="train"),
     "small": Recipe(epochs=31, lr=0.001, decay_to_start=0.1, batch_norm="frozen"),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What the cost of a method depends on: samples of each subset, the original's recipe, and the network.
+    """What the cost and the limits of a method depend on.
 
-    `validation` counts the validation samples whose class occurs in the forget set; `recipe_decay` is the recipe's weight
-    decay in whichever of its two forms.
+    `retain`, `forget` and `validation` are numbers of samples; `validation` counts only the classes that occur in the forget
+    set. `recipe_epochs` and `recipe_decay` (weight decay in either form, 0 for none) are of the original's recipe, `classes`
+    and `parameters` of the network.
     """
 
     retain: int

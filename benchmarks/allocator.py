@@ -1,10 +1,10 @@
-"""A training step on the CPU where glibc keeps freed memory, in huge pages, against its default, process by process in turn.
+"""Training steps on the CPU with glibc set to retain freed memory, in huge pages, against its defaults, in separate processes.
 
     python -m benchmarks.allocator [--threads 2] [--steps 8] [--rounds 4]
 
-A step frees its activations and asks for them again in the next; by default each page is then faulted in anew. TUNABLES in
-the environment changes that, where the C library is glibc 2.35 or newer. Prints images a second, page faults and memory of
-each, and the ratio; the weights of both must be the same bits.
+A step frees its activations and allocates them again in the next; by default every page then faults again. TUNABLES in the
+environment avoids this with glibc 2.35 or newer. Prints images per second, page faults and memory of both, and the ratio; the
+weights of both must be bit-identical.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ import sys
 import time
 
 BATCH = 128
-HUGE = 2**32  # bytes: more than any block of a step
+# Bytes; larger than any allocation of a step, so that no memory is returned to the system.
+THRESHOLD = 2**32
 TUNABLES = ":".join(
     f"glibc.malloc.{name}={value}"
-    for name, value in (("hugetlb", 1), ("mmap_threshold", HUGE), ("trim_threshold", HUGE), ("top_pad", 2**28))
+    for name, value in (
+        ("hugetlb", 1),
+        ("mmap_threshold", THRESHOLD),
+        ("trim_threshold", THRESHOLD),
+        ("top_pad", 2**28),
+    )
 )
 
 
 def child(threads: int, steps: int) -> None:
-    """Steps of ResNet-18 0.4 on random images; the first two are not timed."""
+    """Train ResNet-18 0.4 on random images; the first two steps are not timed."""
     import torch
 
     from adaprob_ray.data.batches import Batch
@@ -65,18 +71,18 @@ def child(threads: int, steps: int) -> None:
     )
 
 
-def measure(keep: bool, options: argparse.Namespace) -> dict[str, float | str]:
+def measure(retain_memory: bool, options: argparse.Namespace) -> dict[str, float | str]:
     words = ["--child", "--threads", str(options.threads), "--steps", str(options.steps)]
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.allocator", *words],
-        env={**environment, "GLIBC_TUNABLES": TUNABLES} if keep else environment,
+        env={**environment, "GLIBC_TUNABLES": TUNABLES} if retain_memory else environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    found: dict[str, float | str] = json.loads(done.stdout)
-    return found
+    result: dict[str, float | str] = json.loads(process.stdout)
+    return result
 
 
 def main() -> None:
@@ -91,13 +97,13 @@ def main() -> None:
         return
     pairs = [(measure(False, options), measure(True, options)) for _ in range(options.rounds)]
     assert len({run["digest"] for pair in pairs for run in pair}) == 1, "the weights differ"
-    for at, name in enumerate(("default", "kept")):
-        images = [float(pair[at]["images"]) for pair in pairs]
+    for index, name in enumerate(("default", "retained")):
+        images = [float(pair[index]["images"]) for pair in pairs]
         faults, memory = (
-            statistics.median(float(pair[at][word]) for pair in pairs) for word in ("faults", "megabytes")
+            statistics.median(float(pair[index][word]) for pair in pairs) for word in ("faults", "megabytes")
         )
         print(f"{name:<8} {statistics.median(images):6.0f} images/s, {faults:10,.0f} page faults, {memory:6,.0f} MB")
-    ratios = sorted(float(kept["images"]) / float(default["images"]) for default, kept in pairs)
+    ratios = sorted(float(retained["images"]) / float(default["images"]) for default, retained in pairs)
     print(f"ratio: median {statistics.median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f}); equal weights")
     print(f"GLIBC_TUNABLES={TUNABLES}")
 

@@ -1,10 +1,10 @@
-"""How often intervals hold the truth where events are rare: the measured limits in docs/statistics.md.
+"""Coverage of confidence intervals for rare events: the measured limits in docs/statistics.md.
 
     python -m benchmarks.coverage [--draws 2000] [--out results/coverage.csv]
 
-Each draw is n seeds of 100 forget rows, each row wrong with probability p. Student's t over seeds, the percentile bootstrap
-over seeds, and the rule of our tables (a Clopper-Pearson bound of the pooled rows where fewer than ten are wrong, else t) are
-asked for p. Nominal is 95 %.
+Each draw simulates n seeds with 100 forget rows, each misclassified with probability p. Intervals for p at a nominal 95 % are
+compared: Student's t over seeds, the percentile bootstrap over seeds, and the rule of our tables (a Clopper-Pearson interval of
+the pooled rows if fewer than ten are misclassified, else t).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from scipy.stats import bootstrap
 from analysis.statistics import mean_interval, share_interval
 
 ROWS, SEEDS = 100, (3, 5, 10)
-BATCH = 200  # draws resampled at once
+# Draws that are resampled together, to bound memory.
+DRAWS_PER_BATCH = 200
 SHARES = (0.002, 0.01, 0.03, 0.1, 0.25)
 Floats = NDArray[np.floating[Any]]
 
@@ -47,22 +48,24 @@ def bootstrap_holds(draws_DN: Floats, truth: float) -> Floats:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000)
-    parser.add_argument("--out", type=Path, help="a CSV file for the numbers, as results/coverage.csv is one")
+    parser.add_argument("--out", type=Path, help="CSV file to write, such as results/coverage.csv")
     options = parser.parse_args()
-    rows = [_measured(share, n, options.draws) for share in SHARES for n in SEEDS]
-    found = pd.DataFrame(rows, columns=["wrong_percent", "n", "t", "bootstrap", "rule"])
-    print(found.to_string(index=False, float_format=lambda value: f"{value:.1f}"))
+    rows = [coverage_percent(share, n, options.draws) for share in SHARES for n in SEEDS]
+    table = pd.DataFrame(rows, columns=["wrong_percent", "n", "t", "bootstrap", "rule"])
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.1f}"))
     if options.out is not None:
-        found.to_csv(options.out, index=False, float_format="%.6g")
+        table.to_csv(options.out, index=False, float_format="%.6g")
 
 
-def _measured(share: float, n: int, draws: int) -> tuple[float, int, float, float, float]:
-    """Percent of draws in which each interval holds the truth."""
+def coverage_percent(share: float, n: int, draws: int) -> tuple[float, int, float, float, float]:
+    """The truth in percent, n, and the percentage of draws in which each interval contains the truth."""
     percents = np.random.default_rng(n).binomial(ROWS, share, (draws, n)) * (100 / ROWS)
     truth = 100 * share
-    t, rule = (100 * float(np.mean([holds(own, truth) for own in percents])) for holds in (t_holds, rule_holds))
-    parts = [bootstrap_holds(percents[at : at + BATCH], truth) for at in range(0, draws, BATCH)]
-    return truth, n, t, 100 * float(np.concatenate(parts).mean()), rule
+    t, rule = (100 * float(np.mean([holds(draw, truth) for draw in percents])) for holds in (t_holds, rule_holds))
+    batches = [
+        bootstrap_holds(percents[start : start + DRAWS_PER_BATCH], truth) for start in range(0, draws, DRAWS_PER_BATCH)
+    ]
+    return truth, n, t, 100 * float(np.concatenate(batches).mean()), rule
 
 
 if __name__ == "__main__":

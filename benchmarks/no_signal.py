@@ -1,10 +1,10 @@
-"""What the paper's membership attack says where there is nothing to find, by the number of members.
+"""Chance level of the paper's membership attack: its mean accuracy without a membership signal, by the number of members.
 
     python -m benchmarks.no_signal [--draws 2000] [--rows 25 100 1000]
 
-Members and others are drawn from one distribution; the attack is ours, seed by seed. Its mean is not 50 % where held-out rows
-are few: with 25 members a split holds out five rows, which fall 3 to 2. Writes `analysis/paper/no_signal.csv` for the tables,
-and keeps the sizes there that it is not asked for.
+The losses of members and others are drawn from one distribution; each draw is attacked with another seed. The mean is not 50 %
+if few rows are held out: with 25 members a split holds out five rows, which divide 3 to 2. Writes
+`analysis/paper/no_signal.csv` for the tables; sizes in it that are not requested are left as they are.
 """
 
 from __future__ import annotations
@@ -14,17 +14,8 @@ import csv
 
 from analysis.comparison import NO_SIGNAL, simulated_attacks
 
-ROWS = (
-    25,
-    50,
-    92,
-    100,
-    116,
-    250,
-    400,
-    500,
-    1000,
-)  # forget requests of `sweeps/`, cut to the test images of their class
+# Sizes of the forget requests in `sweeps/`, at most the number of test images of their class.
+ROWS = (25, 50, 92, 100, 116, 250, 400, 500, 1000)
 
 
 def main() -> None:
@@ -32,19 +23,19 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     options = parser.parse_args()
-    known = (
+    lines = (
         {int(line["rows"]): list(line.values()) for line in csv.DictReader(NO_SIGNAL.open())}
         if NO_SIGNAL.is_file()
         else {}
     )
     for rows in options.rows:
         scores = simulated_attacks(rows, options.draws)
-        line = known[rows] = [str(rows), str(options.draws), f"{scores.mean():.2f}", f"{scores.std(ddof=1):.2f}"]
+        line = lines[rows] = [str(rows), str(options.draws), f"{scores.mean():.2f}", f"{scores.std(ddof=1):.2f}"]
         print(f"{rows:>6} members: mean {line[2]} %, standard deviation {line[3]} points, {line[1]} draws", flush=True)
     with NO_SIGNAL.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rows", "draws", "mean_percent", "deviation_percent"])
-        writer.writerows(known[rows] for rows in sorted(known))
+        writer.writerows(lines[rows] for rows in sorted(lines))
 
 
 if __name__ == "__main__":

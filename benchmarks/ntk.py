@@ -1,9 +1,9 @@
-"""NTK forgetting at the small-scale setting: 500 images of five classes, ResNet-18 0.4. Seconds and the process's peak memory.
+"""Time and peak memory of NTK forgetting at small scale: 500 images of five classes, ResNet-18 with width multiplier 0.4.
 
     python -m benchmarks.ntk [--rows 500] [--memory 512]
 
-Bars: 10 minutes and 3 GiB on two cores, where the Jacobian alone would take 18 GB. The images are noise: neither time nor
-memory depends on them.
+Limits: 10 minutes and 3 GiB on two cores; the whole Jacobian would take 18 GB. The images are noise, on which neither time nor
+memory depends.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def main() -> None:
             retain=options.rows - FORGET,
             forget=FORGET,
             validation=0,
-            recipe_decay=5e-4,
-            recipe_epochs=31,
+            recipe_epochs=context.recipe.epochs,
+            recipe_decay=context.recipe.decay,
             classes=CLASSES,
             parameters=sum(p.numel() for p in model.parameters()),
         )

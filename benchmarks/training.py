@@ -1,8 +1,8 @@
-"""Training throughput against a plain float32 DataLoader loop of the same model, epoch by epoch in turn, in one process.
+"""Training throughput against a plain float32 DataLoader loop with the same model, alternating epochs in one process.
 
     ADAPROB_DATA=… python -m benchmarks.training [--threads 2] [--rows 3840] [--epochs 4]
 
-Bars where the processor has bfloat16 units: 2.5x for ALL-CNN 1.0, 1.8x for ResNet-18 0.4, at the same error within noise.
+Required on processors with bfloat16 units: 2.5x for ALL-CNN 1.0, 1.8x for ResNet-18 0.4, at the same error within noise.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MODELS = {"allcnn 1.0": ("allcnn", 1.0, 2.5), "resnet18 0.4": ("resnet18", 0.4, 
 
 
 def plain_loader(root: Path, rows: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """What most code does: PIL image, ToTensor, Normalize, DataLoader with shuffle and no workers."""
+    """The usual pipeline: PIL image, ToTensor, Normalize, DataLoader with shuffle and no workers."""
     dataset = DATASETS["cifar10"]
     steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(dataset.mean, dataset.std)])
-    chosen = split_images(dataset.load(root, SEED), SEED, test_pool="clean").train[:rows]
-    return DataLoader(TorchSubset(TorchvisionCIFAR10(str(root), transform=steps), chosen.tolist()), BATCH, shuffle=True)
+    train = split_images(dataset.load(root, SEED), SEED, test_pool="clean").train[:rows]
+    return DataLoader(TorchSubset(TorchvisionCIFAR10(str(root), transform=steps), train.tolist()), BATCH, shuffle=True)
 
 
 def plain_epoch(
@@ -57,18 +57,18 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def error_percent(model: nn.Module, part: Subset) -> float:
-    return 100 * float((predict(model, part).argmax(1) != part.labels).double().mean())
+def error_percent(model: nn.Module, subset: Subset) -> float:
+    return 100 * float((predict(model, subset).argmax(1) != subset.labels).double().mean())
 
 
 def compare(name: str, root: Path, rows: int, epochs: int) -> None:
-    architecture, filters, bar = MODELS[name]
+    architecture, filters, required = MODELS[name]
     torch.manual_seed(SEED)
     plain = ARCHITECTURES[architecture].build(classes=10, filters=filters)
     ours = to_device(copy.deepcopy(plain), torch.device("cpu"))
     loader = plain_loader(root, rows)
     parts = load_subsets(DATASETS["cifar10"], root, SEED, test_pool="clean", device=torch.device("cpu"))
-    part = Subset(parts.train.pixels, parts.train.rows[:rows])
+    train = Subset(parts.train.pixels, parts.train.rows[:rows])
     test = Subset(parts.test.pixels, parts.test.rows[:2000])
     plain_optimizer = torch.optim.SGD(plain.parameters(), lr=LR, momentum=MOMENTUM)
     our_optimizer = sgd(ours, lr=LR, momentum=MOMENTUM)
@@ -76,12 +76,14 @@ def compare(name: str, root: Path, rows: int, epochs: int) -> None:
 
     def our_epoch() -> None:
         set_mode(ours, "train")
-        train_epoch(ours, part.batches(BATCH, shuffle), cross_entropy, our_optimizer, precision="bfloat16")
+        train_epoch(ours, train.batches(BATCH, shuffle), cross_entropy, our_optimizer, precision="bfloat16")
 
     times = [(seconds(lambda: plain_epoch(plain, loader, plain_optimizer)), seconds(our_epoch)) for _ in range(epochs)]
-    ratios = sorted(slow / fast for slow, fast in times[1:] or times)  # the first epoch compiles kernels
+    ratios = sorted(slow / fast for slow, fast in times[1:] or times)  # without the first epoch, which compiles kernels
     print(f"{name}: plain {times[-1][0]:.1f} s, ours {times[-1][1]:.1f} s an epoch of {rows} rows")
-    print(f"  ratio: median {ratios[len(ratios) // 2]:.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f}; bar {bar})")
+    print(
+        f"  ratio: median {ratios[len(ratios) // 2]:.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f}; required {required})"
+    )
     print(
         f"  test error after {epochs} epochs: plain {error_percent(plain, test):.1f} %, ours {error_percent(ours, test):.1f} %"
     )

@@ -1,6 +1,6 @@
-"""docs/methods.md from the method files themselves: their docstrings, fields and declared costs, and the catalogue's order.
+"""Generates docs/methods.md from the docstrings, fields and declared costs of the methods, in the order of the catalogue.
 
-python -m docs.generate     writes it (make docs); a test fails while it is stale
+python -m docs.generate     writes the page (make docs); a test fails while it is out of date
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
 
 PATH = Path(__file__).resolve().parent / "methods.md"
 TITLE = "# Methods\n\n*Written by `make docs` from the files of `adaprob_ray/methods/`; edit those.*\n"
-FORGOTTEN = 25
-EXAMPLE = f"cifar5, ResNet-18 with filters 0.4, recipe small, {FORGOTTEN} of 500 rows forgotten"
+# The small-scale setting of the paper (protocol §3), for which the page states costs.
+FORGET_ROWS = 25
+EXAMPLE = f"cifar5, ResNet-18 with width multiplier 0.4, recipe small, {FORGET_ROWS} of 500 rows forgotten"
 
 
 def example_sizes() -> Sizes:
-    """Those of EXAMPLE."""
+    """The sizes of EXAMPLE."""
     dataset = DATASETS["cifar5"]
     return Sizes(
-        retain=sum(dataset.train_per_class) - FORGOTTEN,
-        forget=FORGOTTEN,
+        retain=sum(dataset.train_per_class) - FORGET_ROWS,
+        forget=FORGET_ROWS,
         validation=dataset.pool_per_class[0] - dataset.train_per_class[0],
         recipe_epochs=RECIPES["small"].epochs,
         recipe_decay=RECIPES["small"].decay,
@@ -40,7 +41,7 @@ def example_sizes() -> Sizes:
     )
 
 
-# -- a docstring ----------------------------------------------------------------------------------------------------------
+# -- docstrings ----------------------------------------------------------------------------------------------------------
 
 
 def docstring(cls: type[Method]) -> str:
@@ -49,7 +50,7 @@ def docstring(cls: type[Method]) -> str:
 
 
 def blocks(text: str) -> Iterator[list[str]]:
-    """Runs of lines that belong together: prose, an indented block, or one numbered item."""
+    """Groups of lines: a paragraph, an indented block, or one numbered item."""
     block: list[str] = []
     for line in [*text.splitlines(), ""]:
         item, indented = re.match(r"\d+\. ", line), line.startswith("    ")
@@ -61,51 +62,52 @@ def blocks(text: str) -> Iterator[list[str]]:
 
 
 def prose(text: str) -> str:
-    """Markdown of running text: code spans as they are, elsewhere the signs that Markdown would read."""
-    pieces = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(piece if piece.startswith("`") else re.sub(r"([*<|])", r"\\\1", piece) for piece in pieces)
+    """Running text as Markdown: special characters are escaped, except in code spans."""
+    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(span if span.startswith("`") else re.sub(r"([*<|])", r"\\\1", span) for span in spans)
 
 
 def markdown(text: str) -> str:
-    """A docstring as Markdown: indented blocks, the equations, fenced, and each paragraph or numbered item on one line."""
-    page, item = "", False
+    """A docstring as Markdown: indented blocks (equations) are fenced, each paragraph or numbered item is one line."""
+    page, is_item = "", False
     for block in blocks(text):
         if block[0].startswith("    "):
-            new = "\n".join(["```text", *(line[4:] for line in block), "```"])
+            rendered = "\n".join(["```text", *(line[4:] for line in block), "```"])
         else:
-            new = prose("\n".join(block))
-        after, item = item, bool(re.match(r"\d+\. ", new))
-        page += ("" if not page else "\n" if item and after else "\n\n") + new
+            rendered = prose("\n".join(block))
+        follows_item, is_item = is_item, bool(re.match(r"\d+\. ", rendered))
+        page += ("" if not page else "\n" if is_item and follows_item else "\n\n") + rendered
     return page
 
 
 def statement(cls: type[Method]) -> str:
-    """What the method does, in one line: the docstring up to its source."""
-    first = " ".join(docstring(cls).split("\n\n")[0].split())
-    return re.split(r" \(|(?<=\w)\. |\.$", first)[0]
+    """What the method does, in one line: the first sentence of the docstring, without its source."""
+    paragraph = " ".join(docstring(cls).split("\n\n")[0].split())
+    return re.split(r" \(|(?<=\w)\. |\.$", paragraph)[0]
 
 
 def source(cls: type[Method]) -> tuple[str, str]:
-    """The publication that a docstring names, in its first sentence or under "Source:", and what the paper cites instead."""
-    paragraphs = [" ".join(part.split()) for part in docstring(cls).split("\n\n")]
-    said = next((part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")), "")
-    named = re.search(r"\(([^()]*\"(, \d{4})?)[^()]*\)", paragraphs[0])
-    instead = re.search(r"the paper cites (.+?)\.?$", said, flags=re.IGNORECASE)
-    return named[1] if named else said.split(". ")[0], instead[1] if instead else ""
+    """The publication that a docstring cites, in its first sentence or after "Source:", and what the paper cites instead."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring(cls).split("\n\n")]
+    sources = (text.removeprefix("Source: ") for text in paragraphs if text.startswith("Source: "))
+    source_text = next(sources, "")
+    citation = re.search(r"\(([^()]*\"(, \d{4})?)[^()]*\)", paragraphs[0])
+    instead = re.search(r"the paper cites (.+?)\.?$", source_text, flags=re.IGNORECASE)
+    return citation[1] if citation else source_text.split(". ")[0], instead[1] if instead else ""
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------------
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Without the columns in which nothing stands."""
-    kept = [column for column in range(len(head)) if any(row[column] for row in rows)]
-    lines = [[line[column] for column in kept] for line in (head, ["---"] * len(head), *rows)]
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table without its empty columns."""
+    columns = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    lines = [[line[column] for column in columns] for line in (header, ["---"] * len(header), *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def value(item: Any) -> str:
-    """As it is written in a sweep file."""
+    """A value as it is written in a sweep file."""
     if item is None:
         return "null"
     if isinstance(item, tuple):
@@ -131,7 +133,7 @@ def search_range(field: Hyperparameter) -> str:
 
 
 def settings(cls: type[Method]) -> str:
-    """The table of a method's hyper-parameters."""
+    """The table of a method's hyperparameters."""
     rows = [
         [
             f"`{field.name}`",
@@ -144,20 +146,20 @@ def settings(cls: type[Method]) -> str:
         for field in hyperparameters(cls).values()
     ]
     if not rows:
-        return "No hyper-parameters.\n"
+        return "No hyperparameters.\n"
     return table(["name", "unit", "range", "default", "search", "about"], rows)
 
 
 def passes(cost: Cost, sizes: Sizes) -> str:
-    """Forward and backward passes over as many rows as the training set has."""
+    """Forward and backward passes, in units of the training set."""
     return f"{cost.forward / sizes.train:,.4g} + {cost.backward / sizes.train:,.4g}"
 
 
-def an_epoch(cls: type[Method], sizes: Sizes) -> str:
-    """The second epoch's passes; nothing where a method has no epochs."""
+def passes_per_epoch(cls: type[Method], sizes: Sizes) -> str:
+    """The passes of the second epoch, which includes no preparation."""
     if cls.stage == "train":
-        method, more = cls(), dataclasses.replace(sizes, recipe_epochs=sizes.recipe_epochs + 1)
-        first, second = method.cost(sizes), method.cost(more)
+        method, one_more_epoch = cls(), dataclasses.replace(sizes, recipe_epochs=sizes.recipe_epochs + 1)
+        first, second = method.cost(sizes), method.cost(one_more_epoch)
     elif "epochs" in (field.name for field in dataclasses.fields(cls)):  # type: ignore[arg-type]
         first, second = (cls(epochs=count).cost(sizes) for count in (1, 2))  # type: ignore[call-arg]
     else:
@@ -175,22 +177,22 @@ def needs(cls: type[Method]) -> str:
 
 
 def overview() -> str:
-    """All methods in the catalogue's order, with what they may touch and what they cost."""
+    """All methods in the order of the catalogue, with their needs and costs."""
     sizes = example_sizes()
     rows = [
         [
             f"[`{name}`](#{name})",
             prose(statement(cls)),
             needs(cls),
-            an_epoch(cls, sizes),
+            passes_per_epoch(cls, sizes),
             passes(cls().cost(sizes), sizes),
         ]
         for name, cls in METHODS.items()
     ]
     note = (
         "Passes are forward + backward passes of examples through one network, in units of the training set, as declared by "
-        f"`cost` and checked against a counter by the tests; for the example of {EXAMPLE}, with default settings. "
-        "Per epoch: the second one. Whole run: preparation included.\n"
+        f"`cost` and checked against a counter by the tests; for {EXAMPLE}, with default settings. "
+        "Per epoch: of the second epoch. Whole run: including preparation.\n"
     )
     return table(["method", "what it does", "needs", "passes per epoch", "passes, whole run"], rows) + "\n" + note
 

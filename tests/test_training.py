@@ -76,7 +76,7 @@ def buffers(model: nn.Module) -> dict[str, Tensor]:
 
 
 def plain_fit(model: nn.Module, part: Subset, recipe: Recipe, shuffle: torch.Generator) -> tuple[float, float]:
-    """The same in the most ordinary way: the whole loss differentiated, SGD written out, batches drawn by hand."""
+    """The plain loop: the whole loss differentiated by autograd, SGD written out, batches selected by hand."""
     parameters = list(model.parameters())
     start = [p.detach().clone() for p in parameters]
     velocity: list[Tensor | None] = [None] * len(parameters)
@@ -257,11 +257,11 @@ def test_optimizer_weight_decay_pulls_to_zero_and_decay_to_start_to_the_start() 
     assert torch.equal(to_start.classifier.weight, start.classifier.weight)
 
 
-# -- Pull -----------------------------------------------------------------------------------------------------------------
+# -- L2SPPenalty ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_pull_adds_the_gradient_that_autograd_finds(squared: bool) -> None:
+def test_the_penalty_adds_the_gradient_of_autograd(squared: bool) -> None:
     model = make_model()
     anchor = [p + 0.1 * torch.randn(p.shape, generator=generator(3)) for p in snapshot(model)]
     parameters, batch = list(model.parameters()), next(make_part().batches(20))
@@ -277,7 +277,7 @@ def test_pull_adds_the_gradient_that_autograd_finds(squared: bool) -> None:
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_pull_at_the_anchor_is_zero(squared: bool) -> None:
+def test_the_gradient_of_the_penalty_is_zero_at_the_anchor(squared: bool) -> None:
     parameter = torch.ones(3, requires_grad=True)
     moved = torch.ones(2, requires_grad=True)
     parameter.grad, moved.grad = torch.full((3,), 2.0), torch.zeros(2)
@@ -304,8 +304,8 @@ def test_predict_is_in_order_in_eval_mode_in_float32_and_changes_nothing() -> No
         for row in (0, 499, 500, 1202):  # on both sides of a batch's border
             alone = model(part.pixels.select(torch.tensor([row])))[0]
             torch.testing.assert_close(logits[row], alone, rtol=1e-4, atol=1e-5)
-    chosen = part.select(torch.tensor([700, 3, 3, 1202]).numpy())
-    torch.testing.assert_close(predict(model, chosen), logits[[700, 3, 3, 1202]], rtol=1e-4, atol=1e-5)
+    selection = part.select(torch.tensor([700, 3, 3, 1202]).numpy())
+    torch.testing.assert_close(predict(model, selection), logits[[700, 3, 3, 1202]], rtol=1e-4, atol=1e-5)
 
 
 def test_predict_does_not_depend_on_the_precision_of_training() -> None:
@@ -319,7 +319,7 @@ def test_predict_does_not_depend_on_the_precision_of_training() -> None:
 
 def test_predict_refuses_no_rows() -> None:
     part = make_part()
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="at least one row, got none"):
         predict(make_model(), Subset(part.pixels, part.rows[:0]))
 
 
@@ -406,8 +406,8 @@ def test_the_same_seed_gives_the_same_weights_here_and_in_another_process() -> N
     assert json.loads(done.stdout) == here
 
 
-def test_a_training_goes_on_with_torchs_own_generator_too() -> None:
-    """None of our networks drops units; a stranger's may."""
+def test_resuming_restores_torchs_global_generator() -> None:
+    """None of our networks has dropout; a user's may."""
     images = torch.randint(256, (64, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     part = Subset(DeviceImages(images, torch.arange(64) % 4, torch.ones(1) / 255, torch.zeros(1)), torch.arange(64))
     recipe = Recipe(epochs=4, batch_size=16, lr=0.1)
@@ -419,12 +419,12 @@ def test_a_training_goes_on_with_torchs_own_generator_too() -> None:
         fit(model, part, recipe, generator=order, precision="float32", report=lambda step, **scalars: None, **how)
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    kept: list[bytes] = []
+    checkpoints: list[bytes] = []
 
-    def keep(state: Callable[[], TrainingState]) -> None:
-        kept.append(Checkpoint(state=state(), seconds=0.0, forward=0, backward=0, series={}).to_bytes())
+    def save(state: Callable[[], TrainingState]) -> None:
+        checkpoints.append(Checkpoint(state=state(), seconds=0.0, forward=0, backward=0, series={}).to_bytes())
 
-    whole = trained(after_epoch=keep)
-    for data in kept:
-        went_on = trained(start_from=Checkpoint.from_bytes(data).state)
-        assert all(torch.equal(went_on[name], tensor) for name, tensor in whole.items())
+    whole = trained(after_epoch=save)
+    for data in checkpoints:
+        resumed = trained(start_from=Checkpoint.from_bytes(data).state)
+        assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())

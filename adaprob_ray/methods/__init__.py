@@ -1,1 +1,1 @@
-"""Methods: one file each. The contents page is `adaprob_ray.catalogue`."""
+"""Methods, one file each. `adaprob_ray.catalogue` lists them."""

@@ -1,4 +1,4 @@
-"""AdaProb: give the forget rows pseudo-probabilities, refine all outputs by a projection, train the network towards them
+"""AdaProb: give the forget rows pseudo-probabilities, refine all outputs by a projection, and train the network towards them
 (Zhao et al., "Efficient Machine Unlearning via Adaptive Probability"; equations below are the paper's).
 
     (1)-(4)  g* = argmin_g Σ_f KL(g_f ‖ r_f) + λ Σ_r KL(g_r ‖ r_r),   rows sum to 1, columns to M
@@ -9,24 +9,24 @@ Symbols: lam = λ, lr = γ, reference = r of the forget rows, totals = whose col
 the original's output. Needs the retain and forget rows and the recipe (for its batch-norm mode and weight decay).
 Cost: one forward pass over all training rows for the outputs; per epoch one forward and one backward pass over them.
 
-Readings, by name (DESIGN §7, protocol §4.4):
+Interpretations of the paper, by name (DESIGN §7, protocol §4.4):
     reference original, totals pseudo      Eq. (1)-(4) as written; the default
     reference pseudo,   totals pseudo      the authors' script: feasible already, so that targets = pseudo-probabilities
     reference pseudo,   totals original    "aligned with the model's overall distribution" (abstract)
-    source scrub                           f are the outputs of a SCRUB student, which is made first and trained on by (9); its
-                                           settings are `scrub`, and its time and passes count
+    source scrub                           f are the outputs of a SCRUB student, which is trained first and then continues
+                                           with (9); its settings are `scrub`, and its time and passes count
 
 Differences from the paper:
-1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) asks.
+1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) requires.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
-3. The paper gives no hyper-parameters for (9): defaults are ours. The recipe's weight decay holds in both its forms: the
-   optimiser's, and at small scale (wd/2)·‖w − w_f‖², w_f the weights of the network whose outputs f are.
+3. The paper gives no hyperparameters for (9): the defaults are ours. The recipe's weight decay applies in both of its forms:
+   the optimiser's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
-5. The targets are solved for to 1e-9 of the rows by Newton's method; `solver: dual_ascent` with `eta` is the paper's Eq. (7),
-   taken as far as `solver_iterations` go: the Record says how far that was (projection_residual).
-6. The text takes f from the original. What the authors' script read are a SCRUB student's logits, and Table 5's retain errors
-   fit these only: `source: scrub`. Which network (9) then trains is said nowhere; here it is the one whose outputs f are.
+5. The targets are computed to 1e-9 of the rows by Newton's method. `solver: dual_ascent` with `eta` is the paper's Eq. (7) for
+   `solver_iterations` iterations; the Record has the residual that it reached (projection_residual).
+6. The text takes f from the original. The authors' script reads the logits of a SCRUB student, and only these agree with
+   Table 5's retain errors: `source: scrub`. Which network (9) then trains is not said; here it is the one whose outputs f are.
 7. Table 5 does not say whether it scores the targets or the trained network. The Record has both, the targets' errors as
    target_forget_error_percent and target_retain_error_percent. Uniform targets favour no class: ties are broken at random.
 """
@@ -34,6 +34,7 @@ Differences from the paper:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -49,11 +50,13 @@ from adaprob_ray.settings import Int, Log, from_mapping, hyperparameter, setting
 from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import Loss, LossOutput, penalty_to_start
 
-TIE = 1e-6  # relative; the column sums hold to 1e-9 of the rows, and what is trained towards is float32
+# Targets that differ by less than this share are equal: the column sums are met to 1e-9 of the rows, and training uses the
+# targets in float32.
+TIE_TOLERANCE = 1e-6
 
 
 def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Generator) -> Tensor:
-    """log-probabilities [rows, classes] float64: uniform, or independent U(0, 1) entries divided by their row sum."""
+    """Log-probabilities [rows, classes] float64: uniform, or independent U(0, 1) entries divided by their row sum."""
     if kind == "uniform":
         return torch.full((rows, classes), -math.log(classes), dtype=torch.float64)
     entries = torch.rand(rows, classes, generator=generator, dtype=torch.float64).clamp_min(
@@ -63,20 +66,20 @@ def pseudo_probabilities(rows: int, classes: int, kind: str, generator: torch.Ge
 
 
 def mean_shift(targets_NK: Tensor, start_NK: Tensor) -> float:
-    """Mean over rows of ½ Σ_k |g*_nk − r_nk|: how far refinement moved the rows, 0 (a no-op) to 1."""
+    """Mean over rows of ½ Σ_k |g*_nk − r_nk|, the distance by which refinement moved the rows, from 0 to 1."""
     return float((targets_NK - start_NK).abs().sum(1).mean() / 2)
 
 
 def predicted_classes(targets_NK: Tensor, generator: torch.Generator) -> Tensor:
-    """The class of each row's largest target [N]; entries that are equal up to TIE share the choice at random."""
+    """The class of each row's largest target [N]; among entries that are equal up to TIE_TOLERANCE one is drawn."""
     largest_N1 = targets_NK.amax(1, keepdim=True)
     noise_NK = torch.rand(targets_NK.shape, generator=generator).to(targets_NK.device)
-    return noise_NK.masked_fill(targets_NK < largest_N1 * (1 - TIE), -1.0).argmax(1)
+    return noise_NK.masked_fill(targets_NK < largest_N1 * (1 - TIE_TOLERANCE), -1.0).argmax(1)
 
 
 @settings_dataclass
 class AdaProb(Unlearning):
-    """Targets by projection, then soft-label training on all training rows."""
+    """Targets by projection, then training on all training rows with these soft labels."""
 
     name = "adaprob"
     revision = 4
@@ -86,12 +89,12 @@ class AdaProb(Unlearning):
     totals: Literal["pseudo", "original"] = hyperparameter(default="pseudo", help="whose column sums M are")
     source: Literal["original", "scrub"] = hyperparameter(default="original", help="the model whose outputs f are")
     scrub: Annotated[Scrub | None, from_mapping(Scrub)] = hyperparameter(
-        default=None, help="settings of SCRUB, for source: scrub; by default its defaults"
+        default=None, help="settings of SCRUB for source: scrub; by default its defaults"
     )
     pseudo: Literal["uniform", "random"] = hyperparameter(default="uniform")
     solver: Literal["newton", "dual_ascent", "scaling"] = hyperparameter(default="newton", help="of the projection")
     eta: float | None = hyperparameter(
-        default=None, gt=0, help="η of Eq. (7), for dual_ascent; by default one that cannot diverge"
+        default=None, gt=0, help="η of Eq. (7), for dual_ascent; by default a value that cannot diverge"
     )
     solver_iterations: int = hyperparameter(default=100, ge=1)
     lam: float = hyperparameter(default=1.0, gt=0, help="λ", search=Log(1e-1, 10.0))
@@ -104,12 +107,14 @@ class AdaProb(Unlearning):
     def __post_init__(self) -> None:
         if self.reference == "original" and self.totals == "original":
             raise ValueError(
-                "reference: original with totals: original asks for no change at all; take pseudo for one of them"
+                "reference, totals: must be pseudo for at least one of them, got original for both, which changes nothing"
             )
         if self.scrub is not None and self.source != "scrub":
-            raise ValueError(f"scrub: these are the settings of source: scrub; given with {self.source}")
+            raise ValueError(f"scrub: must be left out unless source is scrub, got settings with source {self.source}")
         if self.eta is not None and self.solver != "dual_ascent":
-            raise ValueError(f"eta: {self.eta:g} is the step size of solver: dual_ascent; given with {self.solver}")
+            raise ValueError(
+                f"eta: must be left out unless solver is dual_ascent, got {self.eta:g} with solver {self.solver}"
+            )
 
     def cost(self, sizes: Sizes) -> Cost:
         student = self._student().cost(sizes) if self.source == "scrub" else Cost(forward=0, backward=0)
@@ -118,21 +123,24 @@ class AdaProb(Unlearning):
             backward=student.backward + self.epochs * sizes.train,
         )
 
+    def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
+        return super().updated_statistics(model, "train" if self.source == "scrub" else batch_norm)
+
     def _student(self) -> Scrub:
-        """The SCRUB that makes the source."""
+        """The SCRUB method that trains the source network."""
         return self.scrub or Scrub()
 
     def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution[Tensor], Tensor]:
-        """Solve (1)-(4): the solution and its reference r [N, K], log-probabilities in float64.
+        """Solve (1)-(4). Returns the solution and its reference r [N, K], log-probabilities in float64.
 
-        `log_f_NK` are the source's log-probabilities in training order; `forget` the rows to be forgotten. Raises
-        ProjectionFailed if the column sums are not met to the solver's tolerance, but for the slow solvers where they
-        stopped after their iterations.
+        `log_f_NK` are the source's log-probabilities in training order, `forget` the positions of the forget rows. Raises
+        ProjectionFailed if the column sums are not met to the solver's tolerance; the slow solvers may stop earlier, after
+        their iterations.
         """
         log_f_NK = log_f_NK.double()
         pseudo_NK = log_f_NK.clone()
-        made = pseudo_probabilities(len(forget), log_f_NK.shape[1], self.pseudo, generator)
-        pseudo_NK[forget] = made.to(log_f_NK.device)
+        forget_FK = pseudo_probabilities(len(forget), log_f_NK.shape[1], self.pseudo, generator)
+        pseudo_NK[forget] = forget_FK.to(log_f_NK.device)
         reference_NK = log_f_NK if self.reference == "original" else pseudo_NK
         totals_K = (pseudo_NK if self.totals == "pseudo" else log_f_NK).exp().sum(0)
         weights_N = torch.full((len(log_f_NK),), self.lam if self.lam_in != "loss" else 1.0, dtype=torch.float64)
@@ -146,13 +154,13 @@ class AdaProb(Unlearning):
             step_size=self.eta,
             max_iterations=self.solver_iterations,
         )
-        enough = ("converged",) if self.solver == "newton" else ("converged", "max_iterations")
-        if solution.status not in enough:
+        accepted = ("converged",) if self.solver == "newton" else ("converged", "max_iterations")
+        if solution.status not in accepted:
             raise ProjectionFailed(f"the projection is {solution.status}: {solution.message}")
         return solution, reference_NK
 
     def _loss(self, targets_NK: Tensor, retain_weight_N: Tensor) -> Loss:
-        """Eq. (8): KL(g* ‖ f), the mean over the rows of a batch, retain rows weighted."""
+        """Eq. (8): the mean of KL(g* ‖ f) over the rows of a batch, with weights for the retain rows."""
         entropies_N = torch.special.entr(targets_NK).sum(1)
 
         def loss(model: nn.Module, batch: Batch) -> LossOutput:
@@ -164,7 +172,7 @@ class AdaProb(Unlearning):
         return loss
 
     def _refine(self, model: nn.Module, train: Subset, forget: Tensor, context: Context) -> Tensor:
-        """The targets g* [N, K] float32, with what the projection did noted in the Record."""
+        """The targets g* [N, K] float32. Facts about the projection go into the Record."""
         log_f_NK = functional.log_softmax(predict(model, train).double(), dim=1)
         solution, reference_NK = self.targets(log_f_NK, forget, context.generator("pseudo"))
         for step, residual in enumerate(solution.trajectory.tolist()):
@@ -172,10 +180,10 @@ class AdaProb(Unlearning):
         retain = torch.ones(len(train), dtype=torch.bool, device=forget.device)
         retain[forget] = False
         start_NK = reference_NK.exp()
-        missed = predicted_classes(solution.targets, context.generator("ties")) != train.labels
+        is_wrong_N = predicted_classes(solution.targets, context.generator("ties")) != train.labels
         context.note(
-            target_forget_error_percent=100 * float(missed[forget].double().mean()),
-            target_retain_error_percent=100 * float(missed[retain].double().mean()),
+            target_forget_error_percent=100 * float(is_wrong_N[forget].double().mean()),
+            target_retain_error_percent=100 * float(is_wrong_N[retain].double().mean()),
             target_shift=mean_shift(solution.targets[forget], start_NK[forget]),
             target_shift_retain=mean_shift(solution.targets[retain], start_NK[retain]),
             projection_residual=solution.residual,
@@ -198,6 +206,6 @@ class AdaProb(Unlearning):
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             batches = split.train.batches(self.batch_size, shuffle)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
-            context.report(epoch, loss=done.loss, train_error_percent=done.error_percent)
+            metrics = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
+            context.report(epoch, loss=metrics.loss, train_error_percent=metrics.error_percent)
         return model

@@ -3,15 +3,16 @@ forget rows (Chundawat et al., "Can Bad Teaching Induce Forgetting?", 2023; prot
 
     w ← Adam step on  a·KL_T(good ‖ student; retain batch) + b·KL_T(bad ‖ student; forget batch)
 
-KL_T as in SCRUB. Each step takes one retain batch and one forget batch; the forget batches are repeated until the pass over
-retain ends. There is no cross-entropy: labels play no part.
+KL_T as in SCRUB. Each step takes one retain batch and one forget batch; the forget batches are repeated until the epoch over
+the retain rows ends. There is no cross-entropy: labels are not used.
 
 Symbols: good_weight = a, bad_weight = b, temperature = T. Needs the retain and forget rows and a random network.
-Cost per epoch: forward teacher and student, backward student, over the retain rows and over the forget batches beside them.
+Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain rows and over the
+forget batches that are paired with them.
 
 Differences from the paper:
-1. It gives no settings. The defaults are those that the authors' notebook records for CIFAR-10, ALL-CNN, a whole class; its
-   a = b = 1 were set under names that its loop does not read.
+1. It gives no settings. The defaults are those that the authors' notebook records for CIFAR-10, ALL-CNN and a whole class;
+   the notebook sets a = b = 1 under names that its loop does not read.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class BadTeacher(Unlearning):
     lr: float = hyperparameter(default=1e-3, gt=0, help="of Adam, before the first milestone", search=Log(1e-5, 1e-2))
     weight_decay: float = hyperparameter(default=5e-4, ge=0, help="added to the gradient")
     epochs: int = hyperparameter(default=1, unit="passes over retain", ge=1, search=Int(1, 10))
-    milestones: tuple[PositiveInt, ...] = hyperparameter(default=(), unit="epochs", help="each divides the rate by ten")
+    milestones: tuple[PositiveInt, ...] = hyperparameter(
+        default=(), unit="epochs", help="each divides the learning rate by ten"
+    )
     temperature: float = hyperparameter(default=4.0, gt=0)
     good_weight: float = hyperparameter(default=1.0, ge=0, help="a")
     bad_weight: float = hyperparameter(default=1.0, ge=0, help="b")
@@ -46,20 +49,20 @@ class BadTeacher(Unlearning):
     forget_batch: int = hyperparameter(default=512, unit="rows", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
-        beside = paired_forget_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)
-        rows = self.epochs * (sizes.retain + beside)
+        paired = paired_forget_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)
+        rows = self.epochs * (sizes.retain + paired)
         return Cost(forward=2 * rows, backward=rows)
 
     def _loss(self, good: nn.Module, bad: nn.Module) -> PairLoss:
-        def towards(teacher: nn.Module, model: nn.Module, batch: Batch | PairedBatch) -> LossOutput:
+        def distil(teacher: nn.Module, model: nn.Module, batch: Batch | PairedBatch) -> LossOutput:
             with torch.no_grad():
-                taught = teacher(batch.images).float()
+                teacher_BK = teacher(batch.images).float()
             logits = model(batch.images).float()
-            return LossOutput(distillation(logits, taught, self.temperature), logits)
+            return LossOutput(distillation(logits, teacher_BK, self.temperature), logits)
 
         def loss(model: nn.Module, batch: PairedBatch) -> LossOutput:
-            kept, left = towards(good, model, batch), towards(bad, model, batch.forget)
-            return LossOutput(self.good_weight * kept.loss + self.bad_weight * left.loss, kept.logits)
+            retain, forget = distil(good, model, batch), distil(bad, model, batch.forget)
+            return LossOutput(self.good_weight * retain.loss + self.bad_weight * forget.loss, retain.logits)
 
         return loss
 
@@ -73,8 +76,8 @@ class BadTeacher(Unlearning):
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             optimizer.param_groups[0]["lr"] = decayed_rate(self.lr, self.milestones, epoch)
-            left = list(split.forget.batches(self.forget_batch, shuffle))
-            batches = pair_batches(split.retain.batches(self.retain_batch, shuffle), left)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision)
-            context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+            forget_batches = list(split.forget.batches(self.forget_batch, shuffle))
+            batches = pair_batches(split.retain.batches(self.retain_batch, shuffle), forget_batches)
+            metrics = train_epoch(model, batches, loss, optimizer, precision=context.precision)
+            context.report(epoch, loss=metrics.loss, retain_error_percent=metrics.error_percent)
         return model

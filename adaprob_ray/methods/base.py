@@ -1,165 +1,159 @@
-"""What a method is, and the only window that it has on the world.
+"""The contract of a method.
 
-A method is a frozen dataclass of hyper-parameters. One that unlearns has the verb `unlearn(model, split, context)`; one that
-trains from the start (original, retrain, retrain_independent) says which rows it trains on. `needs` names all that it may
-touch; anything else raises. The test set is never reachable.
+A method is a frozen dataclass of hyperparameters, in a file of its own that describes it completely. One that unlearns has
+the verb `unlearn(model, split, context)`; one that trains from the start (original, retrain, retrain_independent) says which
+rows it trains on. `needs` names everything that it may use, and using anything else raises. The test set is never reachable.
 """
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from adaprob_ray.data.batches import Subset
 from adaprob_ray.data.dataset import Integers
-from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
-from adaprob_ray.recipe import Recipe
+from adaprob_ray.methods.context import Context, Split, derive_seed
 from adaprob_ray.sizes import Cost, Sizes
 
-Need = Literal["retain", "forget", "validation", "recipe", "initial_state", "fresh_model"]
-
-
-def derive_seed(seed: int, repeat: int, purpose: str) -> int:
-    """A 63-bit seed from (seed, repeat, purpose) alone: settings are compared under the same randomness (DESIGN §9)."""
-    digest = hashlib.sha256(f"{seed}/{repeat}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """The parts that an unlearning method may use. Rows are positions in the training set.
-
-    `train` is retain and forget rows together, in data-set order, for methods that declare both.
-    """
-
-    needs: frozenset[str]
-    parts: Mapping[str, Subset]
-
-    def _part(self, name: str) -> Subset:
-        if name not in self.needs:
-            raise UndeclaredNeed(
-                f"split.{name} is not among the declared needs: {', '.join(sorted(self.needs)) or 'none'}"
-            )
-        return self.parts[name]
-
-    @property
-    def retain(self) -> Subset:
-        return self._part("retain")
-
-    @property
-    def forget(self) -> Subset:
-        return self._part("forget")
-
-    @property
-    def validation(self) -> Subset:
-        return self._part("validation")
-
-    @property
-    def train(self) -> Subset:
-        self._part("retain")
-        self._part("forget")
-        return self.parts["train"]
-
-
-class Context:
-    """Device, precision, generators, reporting, deadline and, if declared, the recipe and the models of the original.
-
-    `report(step, **scalars)` goes to TensorBoard and to the cell's series, a step being an epoch from 1, or one of the
-    projection's solver from 0; `note(**facts)` puts numbers into the Record.
-    """
-
-    def __init__(
-        self,
-        *,
-        device: torch.device,
-        precision: str,
-        seed: int,
-        repeat: int,
-        needs: frozenset[str],
-        recipe: Recipe,
-        make_model: Callable[[int], nn.Module],
-        initial_state: Callable[[], dict[str, Tensor]],
-        report: Callable[..., None],
-        deadline: float | None = None,
-    ) -> None:
-        self.device, self.precision, self.report = device, precision, report
-        self.facts: dict[str, float] = {}
-        self._seed, self._repeat, self._needs, self._deadline = seed, repeat, needs, deadline
-        self._recipe, self._make_model, self._initial_state = recipe, make_model, initial_state
-
-    def _declared(self, name: str) -> None:
-        if name not in self._needs:
-            raise UndeclaredNeed(f"context.{name} is not among the declared needs: {', '.join(sorted(self._needs))}")
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the original was trained: loss terms, weight decay, batch-norm mode."""
-        self._declared("recipe")
-        return self._recipe
-
-    def initial_state(self) -> dict[str, Tensor]:
-        """The weights from which the original was trained."""
-        self._declared("initial_state")
-        return self._initial_state()
-
-    def fresh_model(self) -> nn.Module:
-        """A randomly initialised network of the same architecture."""
-        self._declared("fresh_model")
-        return self._make_model(derive_seed(self._seed, self._repeat, "fresh_model"))
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator of its own for each purpose: shuffle, pseudo, noise …"""
-        return torch.Generator().manual_seed(derive_seed(self._seed, self._repeat, purpose))
-
-    def note(self, **facts: float) -> None:
-        self.facts.update(facts)
-
-    def check_deadline(self) -> None:
-        """Raises DeadlineExceeded; methods call it at least once an epoch."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise DeadlineExceeded("the deadline of this cell has passed")
+__all__ = ["Context", "Cost", "Method", "Sizes", "Split", "Trained", "Unlearning", "derive_seed"]
 
 
 class Method:
-    """Base of all methods. Hyper-parameters are the fields of the frozen dataclass that derives from it."""
+    """Base of all methods. Derive from `Trained` or `Unlearning`, with the hyperparameters as fields.
+
+    A method is listed in `adaprob_ray.catalogue`; the contract tests then apply to it without further entries.
+
+    Attributes:
+        name: the name that sweep files use.
+        stage: `train` or `unlearn`.
+        reads_forget: whether the result depends on the forget request.
+        needs: everything that the method may use of `Split` and `Context`.
+        revision: raised when the same settings give another result.
+        tested_settings: settings that the contract tests run besides the defaults and each choice of each field.
+
+    Example:
+        >>> from adaprob_ray.methods.finetune import Finetune
+        >>> finetune = Finetune(epochs=3)
+        >>> sizes = Sizes(
+        ...     retain=90, forget=10, validation=5, recipe_epochs=31, recipe_decay=0.1, classes=5, parameters=1000
+        ... )
+        >>> finetune.cost(sizes)
+        Cost(forward=270, backward=270)
+        >>> finetune.skip(sizes, nn.Linear(2, 2)) is None
+        True
+        >>> Finetune(epochs=0)
+        Traceback (most recent call last):
+        adaprob_ray.errors.InputError: epochs: must be an integer of at least 1, got 0
+    """
 
     name: ClassVar[str]
     stage: ClassVar[Literal["train", "unlearn"]]
     reads_forget: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     revision: ClassVar[int] = 1
-    space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     def cost(self, sizes: Sizes) -> Cost:
-        """Passes that the method makes, its preparation included."""
+        """Passes that the method makes, including its preparation."""
         raise NotImplementedError(f"{type(self).__name__} declares no cost")
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
+        """Why the method cannot run, known before any work.
+
+        Args:
+            sizes: of the split, the recipe and the network.
+            architecture: the network; it may be on the meta device.
+
+        Returns:
+            One sentence that states the limit and what was asked for, or None if the method can run. Methods check the same
+            limits in `unlearn`, where they raise InputError with this sentence.
+        """
         return None
 
 
 class Trained(Method):
-    """A method that trains by the recipe from the original's start: it only chooses rows and randomness."""
+    """A method that trains by the recipe from the start of the original: it selects only rows and randomness.
+
+    Attributes:
+        generator_suffix: if not empty, the classifier's initial weights and the order of the rows are drawn independently
+            of the original's.
+
+    Example:
+        >>> import numpy as np
+        >>> from adaprob_ray.methods.retrain import Retrain
+        >>> Retrain(variant="plain").rows(5, np.array([1, 3]), seed=1)
+        array([0, 2, 4])
+    """
 
     stage = "train"
-    generator_suffix: ClassVar[str] = ""  # set: an initial classifier and an order of its own
+    generator_suffix: ClassVar[str] = ""
 
     def rows(self, train_count: int, forget: Integers, seed: int) -> Integers:
-        """Positions to train on; `forget` is empty where `reads_forget` is false."""
+        """The rows to train on.
+
+        Args:
+            train_count: number of training rows.
+            forget: positions of the forget rows; empty if `reads_forget` is false.
+            seed: of the cell.
+
+        Returns:
+            Positions in the training set, repeats allowed.
+        """
         raise NotImplementedError
 
 
 class Unlearning(Method):
-    """A method that starts from the trained original."""
+    """A method that starts from the trained original.
+
+    Attributes:
+        selects_only: those of `needs` that only select one of several results, so that other data may give the same one.
+
+    Example:
+        A method that returns the original as it is:
+
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Nothing(Unlearning):
+        ...     name = "nothing"
+        ...
+        ...     def cost(self, sizes):
+        ...         return Cost(forward=0, backward=0)
+        ...
+        ...     def unlearn(self, model, split, context):
+        ...         return model
+        >>> Nothing().stage
+        'unlearn'
+    """
 
     stage = "unlearn"
+    selects_only: ClassVar[frozenset[str]] = frozenset()
+
+    def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
+        """The layers whose parameters the method changes; by default the whole network."""
+        return [model]
+
+    def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
+        """The layers whose running batch-norm statistics the method updates, under a recipe with this `batch_norm`.
+
+        By default a method that needs the recipe follows it, and any other updates the whole network.
+        """
+        return [] if batch_norm == "frozen" and "recipe" in self.needs else [model]
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
-        """Return the unlearned model; `model` is a copy of the original that may be changed in place."""
+        """Unlearn the forget rows.
+
+        Args:
+            model: a copy of the original, which may be changed in place.
+            split: the rows that the method may use.
+            context: device, randomness, reporting and deadline.
+
+        Returns:
+            The unlearned network, `model` itself or another one.
+
+        Raises:
+            InputError: the method cannot run, for the reason that `skip` gives.
+            Diverged: a loss or a weight is no longer finite.
+            DeadlineExceeded: the deadline has passed.
+        """
         raise NotImplementedError

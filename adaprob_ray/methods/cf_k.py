@@ -1,40 +1,31 @@
-"""CF-k, catastrophic forgetting of the last layers: go on training them alone, on the retain rows (Goel et al., "Towards
-Adversarial Evaluations for Inexact Machine Unlearning", 2022; protocol §5.3).
+"""CF-k, catastrophic forgetting of the last layers: continue training only these layers, on the retain rows (Goel et al.,
+"Towards Adversarial Evaluations for Inexact Machine Unlearning", 2022; protocol §5.3).
 
     w_last ← w_last − γ ∇ [ mean_{r in retain} CE(f(x_r; w), y_r) + (wd/2)·‖w_last − w_last,original‖² ]
 
-The last layers are the fourth stage of ResNet-18 and the 1×1 convolution of ALL-CNN, with their batch norm. All else is
-frozen, the classifier too; batch norm's running statistics follow the recipe everywhere.
+The last layers are the fourth stage of ResNet-18 and the 1×1 convolution of ALL-CNN, with their batch norm. All other
+layers are frozen, including the classifier; the running statistics of batch norm follow the recipe in the whole network.
 
 Symbols: lr = γ; wd is the recipe's `decay_to_start`. Needs the retain rows and the recipe. Cost per epoch: one forward and one
 (partial) backward pass over the retain rows.
 
 Differences from the paper:
-1. It says "the last k layers"; its authors' code freezes the classifier and trains the stage before it, and so does this.
-2. After the first of their milestones (10, 15, 20) the code takes SCRUB's learning rate for the base: `lr_later`. No notebook
-   trains CF-k long enough to see it.
+1. It says "the last k layers"; the authors' code freezes the classifier and trains the stage before it, as is done here.
+2. After the first of its milestones (10, 15, 20) the code starts from SCRUB's learning rate instead: `lr_later`. No notebook
+   trains CF-k for that many epochs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
-from adaprob_ray.errors import InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
+from adaprob_ray.models.anatomy import anatomy, missing_layers
 from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
 from adaprob_ray.training.loop import decayed_rate, only_trainable, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import cross_entropy, penalty_to_start
-
-
-def last_stage(model: nn.Module) -> nn.Module:
-    """The layers that CF-k and EU-k train. Raises InputError for a network that does not say which they are."""
-    stage = getattr(model, "last_stage", None)
-    if not isinstance(stage, nn.Module):
-        raise InputError(
-            f"cf_k and eu_k need a network with an attribute `last_stage`, the layers before its classifier that they train; "
-            f"{type(model).__name__} has none"
-        )
-    return stage
 
 
 @settings_dataclass
@@ -43,11 +34,14 @@ class CFk(Unlearning):
 
     name = "cf_k"
     needs = frozenset({"retain", "recipe"})
+    tested_settings = ({"momentum": 0.9},)
 
     lr: float = hyperparameter(default=0.01, gt=0, help="γ until the first milestone", search=Log(1e-3, 1e-1))
-    lr_later: float = hyperparameter(default=0.01, gt=0, help="its base after the first milestone")
+    lr_later: float = hyperparameter(
+        default=0.01, gt=0, help="replaces `lr` after the first milestone, before the divisions"
+    )
     milestones: tuple[PositiveInt, ...] = hyperparameter(
-        default=(10, 15, 20), unit="epochs", help="each divides the rate by ten"
+        default=(10, 15, 20), unit="epochs", help="each divides the learning rate by ten"
     )
     momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
     weight_decay: float = hyperparameter(default=0.0, ge=0, help="the optimiser's")
@@ -55,33 +49,39 @@ class CFk(Unlearning):
     batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of epoch 1, 2, …; the code counts from 0 and compares with <."""
-        started = any(milestone < epoch - 1 for milestone in self.milestones)
-        return decayed_rate(self.lr_later, self.milestones, epoch - 1) if started else self.lr
+        """The learning rate of an epoch, from 1. The authors' code counts epochs from 0 and compares with <."""
+        is_past_milestone = any(milestone < epoch - 1 for milestone in self.milestones)
+        return decayed_rate(self.lr_later, self.milestones, epoch - 1) if is_past_milestone else self.lr
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=self.epochs * sizes.retain, backward=self.epochs * sizes.retain)
 
+    def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
+        return missing_layers(architecture, "last_stage")
+
+    def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
+        return [anatomy(model, "last_stage").last_stage]
+
     def train(
-        self, model: nn.Module, split: Split, context: Context, *parts: nn.Module, fresh: bool = False
+        self, model: nn.Module, split: Split, context: Context, *layers: nn.Module, update_statistics: bool = False
     ) -> nn.Module:
-        """Trains these parts of the model on the retain rows; `fresh` ones take their own batch statistics."""
+        """Train these layers on the retain rows. `update_statistics`: their batch norm trains under any recipe."""
         recipe, shuffle = context.recipe, context.generator("shuffle")
-        with only_trainable(model, *parts):
+        with only_trainable(model, *layers):
             penalty = penalty_to_start(model, recipe)
             optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
             set_mode(model, recipe.batch_norm)
-            for part in parts if fresh else ():
-                part.train()
+            for layer in layers if update_statistics else ():
+                layer.train()
             for epoch in range(1, self.epochs + 1):
                 context.check_deadline()
                 optimizer.param_groups[0]["lr"] = self.rate(epoch)
                 batches = split.retain.batches(self.batch_size, shuffle)
-                done = train_epoch(
+                metrics = train_epoch(
                     model, batches, cross_entropy, optimizer, precision=context.precision, penalty=penalty
                 )
-                context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+                context.report(epoch, loss=metrics.loss, retain_error_percent=metrics.error_percent)
         return model
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
-        return self.train(model, split, context, last_stage(model))
+        return self.train(model, split, context, anatomy(model, "last_stage").last_stage)

@@ -1,12 +1,13 @@
-"""Finetune: go on training the original on the retain rows alone, and hope that the rest fades (protocol §5).
+"""Finetune: continue training the original on the retain rows only, relying on catastrophic forgetting of the rest (protocol
+§5).
 
     w ← w − γ ∇_w [ mean_{r in retain} CE(f(x_r; w), y_r) + (wd/2)·‖w − w_original‖² ]
 
-Symbols: lr = γ. wd is the recipe's `decay_to_start`, so that the second term stands only where the original was trained with
-it (small scale). Needs the retain rows and the recipe. Cost per epoch: one forward and one backward pass over the retain rows.
+Symbols: lr = γ. wd is the recipe's `decay_to_start`; the second term is absent if the original was trained without it (large
+scale). Needs the retain rows and the recipe. Cost per epoch: one forward and one backward pass over the retain rows.
 
 Differences from the paper: none known; its text gives no settings. The defaults are those of the authors' notebooks, which
-train at lr 0.01 without momentum for 10 epochs of batches of 128; their membership notebook takes lr 0.04 and batches of 32.
+train at lr 0.01 without momentum for 10 epochs with batches of 128; their membership notebook uses lr 0.04 and batches of 32.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Finetune(Unlearning):
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
             batches = split.retain.batches(self.batch_size, shuffle)
-            done = train_epoch(model, batches, cross_entropy, optimizer, precision=context.precision, penalty=penalty)
-            context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+            metrics = train_epoch(
+                model, batches, cross_entropy, optimizer, precision=context.precision, penalty=penalty
+            )
+            context.report(epoch, loss=metrics.loss, retain_error_percent=metrics.error_percent)
         return model

@@ -1,20 +1,21 @@
-"""NegGrad+: descend on the retain rows and, at the same time, ascend on the forget rows (protocol §5.2).
+"""NegGrad+: gradient descent on the retain rows with simultaneous gradient ascent on the forget rows (protocol §5.2).
 
     w ← w − γ ∇_w [ α·( CE(retain batch) + (wd/2)·‖w − w_original‖² ) − (1 − α)·CE(forget batch) ]
 
-Each step takes one retain batch and one forget batch; the forget batches are repeated until the pass over retain ends.
+Each step takes one retain batch and one forget batch; the forget batches are repeated until the epoch over the retain rows
+ends.
 
-Symbols: lr = γ, alpha = α. wd is the recipe's `decay_to_start`, so that the term stands only where the original was trained
-with it (small scale). Needs the retain and forget rows and the recipe. Cost per epoch: one forward and one backward pass over
-the retain rows and over the forget batches beside them.
+Symbols: lr = γ, alpha = α. wd is the recipe's `decay_to_start`; its term is absent if the original was trained without it
+(large scale). Needs the retain and forget rows and the recipe. Cost per epoch: one forward and one backward pass over the
+retain rows and over the forget batches that are paired with them.
 
 Source: Kurmanji et al., "Towards Unbounded Machine Unlearning" (2023), which calls it NegGrad+. The paper cites Kodge et al.
 (2023), who propose another method.
 
 Differences from the paper:
-1. Its text has 500 iterations; no notebook of its authors does (40 steps at small scale, 5,625 and more at large). The
-   defaults are the small-scale notebooks'; `iterations: 500` is the text.
-2. The membership notebook takes α = 0.9999, 5 epochs, batches of 32 and 16: written out in sweeps/.
+1. Its text says 500 iterations, which no notebook of its authors runs (40 steps at small scale, 5,625 and more at large).
+   The defaults are those of the small-scale notebooks; `iterations: 500` follows the text.
+2. The membership notebook uses α = 0.9999, 5 epochs and batches of 32 and 16; sweeps/ has these settings.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from adaprob_ray.training.losses import LossOutput, PairLoss, penalty_to_start
 
 @settings_dataclass
 class NegGradPlus(Unlearning):
-    """Cross-entropy on retain rows, less that on forget rows."""
+    """Cross-entropy on the retain rows minus that on the forget rows."""
 
     name = "neggrad_plus"
     needs = frozenset({"retain", "forget", "recipe"})
@@ -44,32 +45,33 @@ class NegGradPlus(Unlearning):
         default=0.95, gt=0, le=1, help="α, the retain rows' share", search=Uniform(0.9, 0.9999)
     )
     epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
-    iterations: int | None = hyperparameter(default=None, unit="steps", ge=1, help="this many, whatever `epochs` says")
+    iterations: int | None = hyperparameter(
+        default=None, unit="steps", ge=1, help="number of steps, instead of `epochs`"
+    )
     retain_batch: int = hyperparameter(default=128, unit="rows", ge=1)
     forget_batch: int = hyperparameter(default=32, unit="rows", ge=1)
 
     def steps(self, retain_rows: int) -> list[int]:
-        """Optimiser steps of each epoch."""
-        whole = -(-retain_rows // self.retain_batch)
+        """Optimiser steps in each epoch."""
+        steps_per_epoch = -(-retain_rows // self.retain_batch)
         if self.iterations is None:
-            return [whole] * self.epochs
-        full, rest = divmod(self.iterations, whole)
-        return [whole] * full + [rest] * (rest > 0)
+            return [steps_per_epoch] * self.epochs
+        full_epochs, rest = divmod(self.iterations, steps_per_epoch)
+        return [steps_per_epoch] * full_epochs + [rest] * (rest > 0)
 
     def cost(self, sizes: Sizes) -> Cost:
         rows = 0
         for steps in self.steps(sizes.retain):
-            kept = min(steps * self.retain_batch, sizes.retain)
-            rows += kept + paired_forget_rows(kept, self.retain_batch, sizes.forget, self.forget_batch)
+            retain = min(steps * self.retain_batch, sizes.retain)
+            rows += retain + paired_forget_rows(retain, self.retain_batch, sizes.forget, self.forget_batch)
         return Cost(forward=rows, backward=rows)
 
     def _loss(self) -> PairLoss:
         def loss(model: nn.Module, batch: PairedBatch) -> LossOutput:
             logits = model(batch.images).float()
-            left = functional.cross_entropy(model(batch.forget.images).float(), batch.forget.labels)
-            return LossOutput(
-                self.alpha * functional.cross_entropy(logits, batch.labels) - (1 - self.alpha) * left, logits
-            )
+            forget = functional.cross_entropy(model(batch.forget.images).float(), batch.forget.labels)
+            retain = functional.cross_entropy(logits, batch.labels)
+            return LossOutput(self.alpha * retain - (1 - self.alpha) * forget, logits)
 
         return loss
 
@@ -80,9 +82,9 @@ class NegGradPlus(Unlearning):
         set_mode(model, recipe.batch_norm)
         for epoch, steps in enumerate(self.steps(len(split.retain)), 1):
             context.check_deadline()
-            left = list(split.forget.batches(self.forget_batch, shuffle))
-            pairs = pair_batches(split.retain.batches(self.retain_batch, shuffle), left)
+            forget_batches = list(split.forget.batches(self.forget_batch, shuffle))
+            pairs = pair_batches(split.retain.batches(self.retain_batch, shuffle), forget_batches)
             batches = itertools.islice(pairs, steps)
-            done = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
-            context.report(epoch, loss=done.loss, retain_error_percent=done.error_percent)
+            metrics = train_epoch(model, batches, loss, optimizer, precision=context.precision, penalty=penalty)
+            context.report(epoch, loss=metrics.loss, retain_error_percent=metrics.error_percent)
         return model

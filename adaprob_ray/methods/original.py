@@ -1,6 +1,6 @@
 """Original: the model before unlearning, trained on all training rows by the recipe (protocol §3).
 
-Needs nothing but the training rows. Cost per epoch: one forward and one backward pass over all training rows.
+Needs only the training rows. Cost per epoch: one forward and one backward pass over all training rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from adaprob_ray.settings import settings_dataclass
 
 @settings_dataclass
 class Original(Trained):
-    """One original serves all forget requests of its seed."""
+    """All forget requests of a seed share one original."""
 
     name = "original"
     reads_forget = False

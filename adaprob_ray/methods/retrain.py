@@ -1,11 +1,11 @@
-"""Retrain: trained as the original was, from the same start and in the same order, without the forget rows (protocol §1.6, §3).
+"""Retrain: trained like the original, from the same start and in the same order, without the forget rows (protocol §1.6, §3).
 
 Symbols: none. Needs the retain rows. Cost per epoch: one forward and one backward pass over the rows trained on.
 
 Differences from the paper:
-1. `variant: code`, the default, is what the authors' code does and the paper's text does not say: each forget row is
-   overwritten by a copy of a retain row, so that the number of rows stays that of the original. `plain` trains on the
-   retain rows alone.
+1. `variant: code`, the default, is what the authors' code does and the paper's text does not mention: each forget row is
+   overwritten by a copy of a retain row, so that the number of rows is that of the original. `plain` trains on the retain
+   rows only.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from adaprob_ray.settings import hyperparameter, settings_dataclass
 
 @settings_dataclass
 class Retrain(Trained):
-    """The reference: what exact unlearning would give."""
+    """The reference: the result of exact unlearning."""
 
     name = "retrain"
     variant: Literal["code", "plain"] = hyperparameter(
-        default="code", help="forget rows overwritten by others, or left out"
+        default="code", help="forget rows overwritten by retain rows, or left out"
     )
 
     def rows(self, train_count: int, forget: Integers, seed: int) -> Integers:

@@ -1,10 +1,10 @@
-"""Retrain once more, on the same rows, with an initial classifier and an order of its own (DESIGN §9).
+"""Retrain a second time, on the same rows, with independent initial weights of the classifier and another order (DESIGN §9).
 
-The original and Retrain of one seed share their start and their order, so that the original is closer to Retrain than another
-honest retraining would be. This second retraining gives the divergence between two of them: the floor below which no
-method's distance to Retrain means anything.
+The original and Retrain of one seed share their start and their order, so that the original is closer to Retrain than an
+independent retraining would be. The divergence between the two retrainings is the noise floor: a method whose distance to
+Retrain is below it cannot be distinguished from retraining.
 
-Needs and cost are those of Retrain, whose settings it takes. The paper has no such model.
+Needs and cost are those of Retrain, whose settings it has. The paper has no such model.
 """
 
 from __future__ import annotations

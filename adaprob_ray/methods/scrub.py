@@ -1,29 +1,30 @@
-"""SCRUB: a student leaves its teacher, the original, on the forget rows and stays with it on the retain rows (Kurmanji et
-al., "Towards Unbounded Machine Unlearning", 2023; protocol §5.8).
+"""SCRUB: a student moves away from its teacher, the original, on the forget rows and stays close to it on the retain rows
+(Kurmanji et al., "Towards Unbounded Machine Unlearning", 2023; protocol §5.8).
 
-Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget rows that ascends the divergence, then one over the retain
-rows that descends
+Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget rows that maximises the divergence, then one over the retain
+rows that minimises
 
     γ·CE(student, y) + α·KL_T(teacher ‖ student),    KL_T(p ‖ q) = T² · mean_n KL(softmax(t_n/T) ‖ softmax(s_n/T))
 
-and, on both passes, p·Σ_tensors ‖w − w̄‖₂ if `smoothing` p is not 0; w̄ starts as the original and after each epoch e ≥
-`smoothing_start` moves a tenth of the way to the student. The learning rate falls tenfold after each milestone passed.
+On both passes p·Σ_tensors ‖w − w̄‖₂ is added if `smoothing` p is not 0; w̄ starts as the original and moves a tenth of the way
+to the student after each epoch e ≥ `smoothing_start`. The learning rate is divided by ten after each milestone.
 
 Symbols: gamma = γ, alpha = α, temperature = T, forget_epochs = "msteps", smoothing = p. Needs the retain and forget rows.
-Cost per epoch: forward teacher and student, backward student, over retain, and over forget while e ≤ `forget_epochs`.
+Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain rows, and over the
+forget rows while e ≤ `forget_epochs`.
 
 Differences from the paper and from the code of its authors:
 1. Their β multiplies a term that is always 0; it is left out.
-2. The smoothing term stands in the code by which SCRUB was published (p = 0.5), not in its later version (p = 0) nor in its
-   paper. On CIFAR-5 with ResNet-18 the model is destroyed without it. Off by default.
-3. Its gradient at w = w̄ is taken as 0, where the norm has none.
+2. The smoothing term is in the code with which SCRUB was published (p = 0.5), but neither in a later version (p = 0) nor in
+   the paper. On CIFAR-5 with ResNet-18 the model is destroyed without it. It is off by default.
+3. The gradient of the smoothing term at w = w̄, where the norm has none, is taken as 0.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings
 from adaprob_ray.training.loop import EpochMetrics, decayed_rate, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import L2SPPenalty, Loss, LossOutput, distillation, snapshot
 
-AVERAGING = 0.1  # of the way from w̄ to the student, after an epoch
+# Share of the way from w̄ to the student by which w̄ moves after an epoch, as in the authors' code.
+ANCHOR_UPDATE_RATE = 0.1
 
 
 @settings_dataclass
@@ -44,6 +46,7 @@ class Scrub(Unlearning):
 
     name = "scrub"
     needs = frozenset({"retain", "forget"})
+    tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"smoothing": 0.5, "smoothing_start": 2},)
 
     optimizer: Literal["sgd", "adam"] = hyperparameter(default="sgd")
     lr: float = hyperparameter(default=5e-3, gt=0, help="before the first milestone", search=Log(1e-4, 1e-1))
@@ -51,7 +54,7 @@ class Scrub(Unlearning):
     weight_decay: float = hyperparameter(default=5e-4, ge=0)
     epochs: int = hyperparameter(default=5, unit="passes over retain", ge=1, search=Int(2, 10))
     forget_epochs: int = hyperparameter(
-        default=3, unit="passes over forget", ge=0, help="in the first epochs, one each", search=Int(1, 10)
+        default=3, unit="passes over forget", ge=0, help="one in each of the first epochs", search=Int(1, 10)
     )
     milestones: tuple[PositiveInt, ...] = hyperparameter(default=(3, 5, 9), unit="epochs")
     gamma: float = hyperparameter(default=1.0, ge=0)
@@ -72,28 +75,28 @@ class Scrub(Unlearning):
         return sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def _losses(self, teacher: nn.Module) -> tuple[Loss, Loss]:
-        """The losses of the pass over forget and of the pass over retain."""
+        """The losses of the pass over the forget rows and of the pass over the retain rows."""
 
         def divergence(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
-                taught = teacher(batch.images).float()
+                teacher_BK = teacher(batch.images).float()
             logits = model(batch.images).float()
-            return logits, distillation(logits, taught, self.temperature)
+            return logits, distillation(logits, teacher_BK, self.temperature)
 
-        def leave(model: nn.Module, batch: Batch) -> LossOutput:
+        def forget_loss(model: nn.Module, batch: Batch) -> LossOutput:
             logits, kl = divergence(model, batch)
             return LossOutput(-kl, logits)
 
-        def stay(model: nn.Module, batch: Batch) -> LossOutput:
+        def retain_loss(model: nn.Module, batch: Batch) -> LossOutput:
             logits, kl = divergence(model, batch)
             return LossOutput(self.gamma * functional.cross_entropy(logits, batch.labels) + self.alpha * kl, logits)
 
-        return leave, stay
+        return forget_loss, retain_loss
 
     def epochs_of(self, model: nn.Module, split: Split, context: Context) -> Iterator[int]:
-        """Trains the student in place and yields after each epoch; the caller may leave it in another mode."""
+        """Train the student in place and yield after each epoch. The caller may change the mode of the network."""
         teacher = copy.deepcopy(model).eval().requires_grad_(False)
-        leave, stay = self._losses(teacher)
+        forget_loss, retain_loss = self._losses(teacher)
         optimizer, shuffle = self._optimizer(model), context.generator("shuffle")
         penalty = (
             L2SPPenalty(anchor=snapshot(model), strength=self.smoothing, squared=False) if self.smoothing else None
@@ -103,17 +106,19 @@ class Scrub(Unlearning):
             set_mode(model, "train")
             for group in optimizer.param_groups:
                 group["lr"] = decayed_rate(self.lr, self.milestones, epoch)
-            forgotten: EpochMetrics | None = None
+            forget: EpochMetrics | None = None
             if epoch <= self.forget_epochs:
                 batches = split.forget.batches(self.forget_batch, shuffle)
-                forgotten = train_epoch(model, batches, leave, optimizer, precision=context.precision, penalty=penalty)
+                forget = train_epoch(
+                    model, batches, forget_loss, optimizer, precision=context.precision, penalty=penalty
+                )
             batches = split.retain.batches(self.retain_batch, shuffle)
-            kept = train_epoch(model, batches, stay, optimizer, precision=context.precision, penalty=penalty)
+            retain = train_epoch(model, batches, retain_loss, optimizer, precision=context.precision, penalty=penalty)
             if penalty is not None and epoch >= self.smoothing_start:
-                torch._foreach_lerp_(penalty.anchor, snapshot(model), AVERAGING)
-            context.report(epoch, retain_loss=kept.loss, retain_error_percent=kept.error_percent)
-            if forgotten is not None:
-                context.report(epoch, forget_divergence=-forgotten.loss, forget_error_percent=forgotten.error_percent)
+                torch._foreach_lerp_(penalty.anchor, snapshot(model), ANCHOR_UPDATE_RATE)
+            context.report(epoch, retain_loss=retain.loss, retain_error_percent=retain.error_percent)
+            if forget is not None:
+                context.report(epoch, forget_divergence=-forget.loss, forget_error_percent=forget.error_percent)
             yield epoch
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:

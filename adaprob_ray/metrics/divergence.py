@@ -2,14 +2,14 @@
 
     KL(p ‖ q) = Σ_k p_k (log p_k − log q_k), p the model's and q Retrain's probabilities, each (p + 1e-8) renormalised
 
-`kl_*_nats` is against the independent retraining; `kl_*_same_seed_nats`, the paper's, against the one that shares the
-model's start and order. Retrain's own `kl_*_nats` is the floor: the divergence between two honest retrainings.
+`kl_*_nats` is against the independent retraining; `kl_*_same_seed_nats`, the paper's, against the one with the model's start
+and order. Retrain's own `kl_*_nats` is the noise floor: the divergence between two independent retrained models.
 
     row, reverse        mean over n of KL(q_n ‖ p_n)
     centroid, reverse   KL(p̄ ‖ q̄) and KL(q̄ ‖ p̄),  p̄ = mean over n of p_n
 
 are further columns, against the independent retraining. The centroid is what the authors' second script computes. It never
-exceeds the mean over rows, and is 0 for models that differ on every row and agree on average: alone it is no evidence.
+exceeds the mean over rows, and is 0 for models that differ on every row but agree on average: by itself it is weak evidence.
 
 N rows, K classes.
 """
@@ -18,42 +18,65 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr, softmax
 
 from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
+# Added to each probability, as in the authors' code: it bounds the divergence by log(1e8).
 SMOOTHING = 1e-8
 
 
 def smoothed(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probabilities [N, K] in float64, 1e-8 added to each entry and rows renormalised."""
+    from scipy.special import softmax
+
     p_NK = softmax(logits_NK.astype(np.float64), axis=1) + SMOOTHING
     return p_NK / p_NK.sum(1, keepdims=True)
 
 
 def mean_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[np.float32]) -> float:
     """Mean over rows of KL(p ‖ q)."""
+    from scipy.special import rel_entr
+
     return float(rel_entr(smoothed(p_logits_NK), smoothed(q_logits_NK)).sum(1).mean())
 
 
 def centroid_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[np.float32]) -> float:
-    """KL(p̄ ‖ q̄) of the mean probabilities. Smoothing before or after the mean over rows is the same: both are linear."""
+    """KL(p̄ ‖ q̄) of the mean probabilities. Smoothing commutes with the mean over rows, because both are linear."""
+    from scipy.special import rel_entr
+
     p_K, q_K = smoothed(p_logits_NK).mean(0), smoothed(q_logits_NK).mean(0)
     return float(rel_entr(p_K, q_K).sum())
 
 
 def kl_to_retrain(evaluation: Evaluation) -> dict[str, float | None]:
-    """On forget rows and on the test set; None where a model would be compared with itself."""
+    """Divergence from both retrained models, on the forget rows and on the test set.
 
-    def pair(reference: Outputs) -> tuple[float | None, float | None]:
+    Args:
+        evaluation: Outputs of the model and of both retrained models, and the forget rows.
+
+    Returns:
+        Four columns in nats; None if a model would be compared with itself.
+
+    Example:
+        The columns are means over rows of one divergence:
+
+        >>> import numpy as np
+        >>> p = np.array([[0.0, 1.0], [2.0, 0.0]], np.float32)
+        >>> mean_divergence_nats(p, p)
+        0.0
+        >>> round(mean_divergence_nats(p, p[::-1]), 3)
+        0.918
+    """
+
+    def divergences(reference: Outputs) -> tuple[float | None, float | None]:
         if evaluation.model is reference:
             return None, None
         model, rows = evaluation.model, evaluation.forget
         forget = mean_divergence_nats(model.logits["train"][rows], reference.logits["train"][rows])
         return forget, mean_divergence_nats(model.logits["test"], reference.logits["test"])
 
-    kl_forget, kl_test = pair(evaluation.independent)
-    same_forget, same_test = pair(evaluation.retrain)
+    kl_forget, kl_test = divergences(evaluation.independent)
+    same_forget, same_test = divergences(evaluation.retrain)
     return {
         "kl_forget_nats": kl_forget,
         "kl_test_nats": kl_test,
@@ -63,15 +86,28 @@ def kl_to_retrain(evaluation: Evaluation) -> dict[str, float | None]:
 
 
 def kl_variants(evaluation: Evaluation) -> dict[str, float | None]:
-    """Other readings of `kl_forget_nats` and `kl_test_nats`, in nats; all None for the independent retraining itself."""
+    """Variants of `kl_forget_nats` and `kl_test_nats`: the reverse direction, and centroids in both directions.
+
+    Args:
+        evaluation: Outputs of the model and of the independent retrained model, and the forget rows.
+
+    Returns:
+        Six columns in nats; all None for the independent retrained model itself.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
+        >>> centroid_divergence_nats(p, p[::-1])
+        0.0
+    """
     model, reference, rows = evaluation.model, evaluation.independent, evaluation.forget
-    parts = {
+    subsets = {
         "forget": (model.logits["train"][rows], reference.logits["train"][rows]),
         "test": (model.logits["test"], reference.logits["test"]),
     }
     values: dict[str, float | None] = {}
-    for part, (p_NK, q_NK) in parts.items():
-        values[f"kl_{part}_reverse_nats"] = mean_divergence_nats(q_NK, p_NK)
-        values[f"kl_{part}_centroid_nats"] = centroid_divergence_nats(p_NK, q_NK)
-        values[f"kl_{part}_centroid_reverse_nats"] = centroid_divergence_nats(q_NK, p_NK)
+    for name, (p_NK, q_NK) in subsets.items():
+        values[f"kl_{name}_reverse_nats"] = mean_divergence_nats(q_NK, p_NK)
+        values[f"kl_{name}_centroid_nats"] = centroid_divergence_nats(p_NK, q_NK)
+        values[f"kl_{name}_centroid_reverse_nats"] = centroid_divergence_nats(q_NK, p_NK)
     return dict.fromkeys(values) if model is reference else values

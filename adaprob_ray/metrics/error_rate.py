@@ -10,12 +10,36 @@ from adaprob_ray.metrics.outputs import Evaluation
 
 
 def error_percent(logits_NK: NDArray[np.float32], labels_N: Integers) -> float | None:
-    """Share of rows whose largest logit is not the label's, in %; None where there are no rows."""
+    """Top-1 error of logits.
+
+    Args:
+        logits_NK: one row of logits for each example.
+        labels_N: their classes.
+
+    Returns:
+        The share of rows whose largest logit is not that of the label, in percent; None for no rows.
+
+    Example:
+        >>> import numpy as np
+        >>> error_percent(np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]]), np.array([0, 1, 1, 0]))
+        25.0
+    """
     return 100 * float(np.mean(logits_NK.argmax(1) != labels_N)) if len(labels_N) else None
 
 
 def errors(evaluation: Evaluation) -> dict[str, float | None]:
-    """Errors on test, retain, forget and validation rows, and on the test rows of all classes but the forgotten one."""
+    """Top-1 errors of the model.
+
+    Args:
+        evaluation: Outputs of the model, the forget and retain rows, and the forgotten class.
+
+    Returns:
+        Five columns in percent: on the test rows, on those of all classes except the forgotten one, and on the retain, forget
+        and validation rows. None for no rows.
+
+    Example:
+        See `membership_auc` for how an Evaluation is built; each column is an `error_percent`.
+    """
     model = evaluation.model
     train, labels = model.logits["train"], model.labels["train"]
     other = model.labels["test"] != evaluation.forget_class

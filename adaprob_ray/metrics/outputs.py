@@ -1,4 +1,4 @@
-"""What a metric is given: one model's Outputs, those of its three references, and which training rows were forgotten.
+"""The input of a metric: one model's Outputs, those of its three references, and which training rows were forgotten.
 
 Axes: N rows, K classes.
 """
@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.data.split import forget_positions, retain_positions
 
-PARTS = ("train", "validation", "test")
+SUBSET_NAMES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,27 +27,28 @@ class Outputs:
     labels: Mapping[str, Integers]
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file with tensors `train.logits`, `train.labels` and so on."""
+        """A safetensors file with tensors `train.logits`, `train.labels` and so on."""
         tensors: dict[str, NDArray[Any]] = {}
-        for part in PARTS:  # safetensors writes the memory as it lies: a view would come back in another order
-            tensors[f"{part}.logits"] = np.ascontiguousarray(self.logits[part])
-            tensors[f"{part}.labels"] = np.ascontiguousarray(self.labels[part])
+        for name in SUBSET_NAMES:
+            # safetensors writes the memory of an array without regard to its strides, so that views must be copied.
+            tensors[f"{name}.logits"] = np.ascontiguousarray(self.logits[name])
+            tensors[f"{name}.labels"] = np.ascontiguousarray(self.labels[name])
         return save(tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Outputs:
         tensors = load(data)
         return cls(
-            logits={part: tensors[f"{part}.logits"] for part in PARTS},
-            labels={part: tensors[f"{part}.labels"] for part in PARTS},
+            logits={name: tensors[f"{name}.logits"] for name in SUBSET_NAMES},
+            labels={name: tensors[f"{name}.labels"] for name in SUBSET_NAMES},
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All that a metric may read. `forget` and `retain` are positions in the training part.
+    """Everything that a metric may read. `forget` and `retain` are positions in the training set.
 
-    `retrain` is the reference of the same seed, `independent` the retraining with randomness of its own. Where the model
+    `retrain` is the reference with the same seed, `independent` the retrained model with independent randomness. If the model
     is one of these it is the same object, and a comparison with itself does not apply.
     """
 
@@ -62,9 +63,9 @@ class Evaluation:
 
 
 def make_evaluation(models: Mapping[str, Outputs], forget: Mapping[str, Any], seed: int) -> Evaluation:
-    """What a metric reads, from Outputs by role: model, original, retrain, retrain_independent.
+    """Build an Evaluation from Outputs by role: model, original, retrain, retrain_independent.
 
-    `forget` is {kind: selective, class, count} or {kind: class, class}; the rows follow from it and the seed.
+    `forget` is {kind: selective, class, count} or {kind: class, class}; it and the seed determine the forget rows.
     """
     labels = models["model"].labels["train"]
     rows = forget_positions(labels, forget, seed)

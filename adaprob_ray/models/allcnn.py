@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+# Channels of the first two and of the other six convolutions, before scaling (protocol §2.2).
 BASE_WIDTHS = (96, 192)
 
 
@@ -20,7 +21,7 @@ def convolution(width_in: int, width_out: int, *, kernel: int = 3, stride: int =
 
 
 class AllCNN(nn.Module):
-    """Logits [B, K] of images [B, C, H, W]; the last pooling is over all that is left (8×8 for 32×32 images).
+    """Logits [B, K] of images [B, C, H, W]; the last pooling averages over all positions (8×8 for 32×32 images).
 
     `filters` scales both widths: 1.0 gives 96 and 192, 0.4 gives 38 and 76.
     """
@@ -42,8 +43,13 @@ class AllCNN(nn.Module):
 
     @property
     def last_stage(self) -> nn.Module:
-        """What CF-k and EU-k train: the 1×1 convolution with its batch norm."""
+        """The 1×1 convolution with its batch norm."""
         return self.features[-1]
+
+    @property
+    def reset_layers(self) -> tuple[nn.Module, ...]:
+        """The last stage and, as in the authors' code for this network only, the classifier."""
+        return self.last_stage, self.classifier
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.classifier(self.features(x_BCHW).mean(dim=(2, 3)))

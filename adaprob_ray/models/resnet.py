@@ -1,8 +1,8 @@
 """The pre-activation ResNet-18 of the SCRUB and AdaProb code (protocol §2.1).
 
 It differs from the usual ResNet-18 in five ways: the stem always has 64 channels, the 3×3 convolutions have biases, a
-shortcut with a projection starts from the activated input, nothing is added after the last block, and a width ratio scales
-the four stages.
+shortcut with a projection starts from the activated input, there is neither batch norm nor ReLU after the last block, and
+`filters` scales the widths of the four stages.
 
 Axes: B batch, C channels, H W height and width, K classes.
 """
@@ -12,17 +12,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+# Channels, strides and depth of the published network before scaling (protocol §2.1).
 STEM_WIDTH = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 BLOCKS_PER_STAGE = 2
-# The CPU kernel for the weight gradient of a strided 1×1 convolution in channels-last memory writes past its workspace where
+# The CPU kernel for the weight gradient of a strided 1×1 convolution in channels-last memory writes past its workspace if
 # there are fewer input channels than its block of 8 or 16 (https://github.com/uxlfoundation/oneDNN/issues/6035).
-NARROW = 16
+MIN_STRIDED_CHANNELS = 16
 
 
 class PreActivationBlock(nn.Module):
-    """out = conv2(relu(bn2(conv1(a)))) + shortcut, where a = relu(bn1(x)); the shortcut is x itself, or a 1×1 conv of a."""
+    """conv2(relu(bn2(conv1(a)))) + shortcut with a = relu(bn1(x)); the shortcut is x itself, or a 1×1 convolution of a."""
 
     def __init__(self, width_in: int, width_out: int, stride: int) -> None:
         super().__init__()
@@ -31,20 +32,21 @@ class PreActivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width_out)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         self.projection: nn.Conv2d | None = None
-        self.skip = stride if width_in < NARROW else 1  # pixels left out before the projection, to the same effect
+        # With too few channels the input is subsampled before the projection instead, which gives the same outputs.
+        self.subsampling = stride if width_in < MIN_STRIDED_CHANNELS else 1
         if stride != 1 or width_in != width_out:
-            self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride // self.skip, bias=False)
+            self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride // self.subsampling, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         active = torch.relu(self.bn1(x_BCHW))
         shortcut = x_BCHW
         if self.projection is not None:
-            shortcut = self.projection(active[:, :, :: self.skip, :: self.skip])
+            shortcut = self.projection(active[:, :, :: self.subsampling, :: self.subsampling])
         return self.conv2(torch.relu(self.bn2(self.conv1(active)))) + shortcut
 
 
 class ResNet18(nn.Module):
-    """Logits [B, K] of images [B, C, H, W] with H = W ≥ 8; the last pooling is over all that is left (4×4 for 32×32 images).
+    """Logits [B, K] of images [B, C, H, W] with H = W ≥ 8; the last pooling averages over all positions (4×4 for 32×32).
 
     `filters` scales the widths of the four stages, not the stem: 0.4 gives 25, 51, 102, 204.
     """
@@ -66,8 +68,13 @@ class ResNet18(nn.Module):
 
     @property
     def last_stage(self) -> nn.Module:
-        """What CF-k and EU-k train: both blocks of the fourth stage."""
+        """Both blocks of the fourth stage."""
         return self.stages[-1]
+
+    @property
+    def reset_layers(self) -> tuple[nn.Module, ...]:
+        """The last stage; the authors' code leaves the classifier of this network as it is."""
+        return (self.last_stage,)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         hidden = torch.relu(self.stem_bn(self.stem(x_BCHW)))

@@ -15,7 +15,7 @@ from adaprob_ray.recipe import Recipe
 from adaprob_ray.stages.base import StageContext
 from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.training.checkpoint import Checkpoint, TrainingState
-from adaprob_ray.training.cost import PassCounter, measured
+from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import distance, fit
 from adaprob_ray.training.losses import snapshot
 
@@ -67,7 +67,7 @@ def fit_cell(
         counter.forward, counter.backward = checkpoint.forward, checkpoint.backward
         context.resume_series(checkpoint.series)
     saver = _CheckpointSaver(context, counter, checkpoint)
-    with measured(model, context.device, counter) as cost:
+    with measure_cost(model, context.device, counter) as cost:
         last_epoch = fit(
             model,
             subset,

@@ -10,7 +10,8 @@ from torch import nn
 from adaprob_ray.data.batches import Subsets
 from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import Trained, derive_seed
-from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
+from adaprob_ray.models.anatomy import anatomy, parameter_names
 from adaprob_ray.stages.base import Reader, StageContext
 from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
@@ -61,15 +62,16 @@ def start_model(cell: Cell, context: StageContext) -> nn.Module:
     model = build_model(cell.settings, derive_seed(cell.settings.seed, 0, "initial" + suffix), context.registry)
     if "pretrain" in cell.parents:
         weights = load_weights(context.store, cell.parents["pretrain"])
-        pretrained = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
-        missing = model.load_state_dict(pretrained, strict=False)
-        assert set(missing.missing_keys) == {"classifier.weight", "classifier.bias"}, missing
+        classifier = set(parameter_names(model, anatomy(model, "classifier").classifier))
+        pretrained = {name: tensor for name, tensor in weights.items() if name not in classifier}
+        loaded = model.load_state_dict(pretrained, strict=False)
+        assert set(loaded.missing_keys) == classifier, loaded
     return to_device(model, context.device)
 
 
 def compute_outputs(model: nn.Module, subsets: Subsets) -> Outputs:
     """Logits over train, validation and test. Raises Diverged if one is not finite."""
-    by_name = {name: getattr(subsets, name) for name in PARTS}
+    by_name = {name: getattr(subsets, name) for name in SUBSET_NAMES}
     logits = {name: predict(model, subset).cpu().numpy() for name, subset in by_name.items()}
     for name, values in logits.items():
         if not np.isfinite(values).all():

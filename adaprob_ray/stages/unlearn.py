@@ -22,7 +22,7 @@ from adaprob_ray.store.names import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import UnlearnSettings
 from adaprob_ray.sweep.registry import Registry, Stage
-from adaprob_ray.training.cost import PassCounter, measured
+from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import Weights, distance
 from adaprob_ray.training.losses import snapshot
 
@@ -44,7 +44,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     }
     counter = PassCounter()
     method_context = _method_context(cell, context, method, counter)
-    with measured(model, context.device, counter) as cost:
+    with measure_cost(model, context.device, counter) as cost:
         model = method.unlearn(model, Split(needs=method.needs, parts=by_name), method_context)
     files = {OUTPUTS: compute_outputs(model, subsets).to_bytes(), SERIES: context.serialize_series()}
     weights = serialize_weights(model)

@@ -1,1 +1,1 @@
-"""Training: the loop, its losses, resumable state, cost, and gradients of single samples."""
+"""Training: the loop, its losses, resumable state, cost, and per-sample gradients."""

@@ -1,8 +1,9 @@
-"""How far a training has come: all that its next epoch depends on, so that another process goes on where this one stopped.
+"""Resumable state of a training: all that its next epoch depends on.
 
-    the network with batch norm's statistics · the optimiser's momenta · the order's generator · torch's own generators
+    the network with batch norm's statistics · the optimiser's state · the generator of the order · torch's own generators
 
-What goes on from here ends with the same bits as a training that nobody stopped; only the epoch that ran is run again.
+A training that resumes from it ends with the same bits as one that was never interrupted; only the epoch that was
+interrupted is repeated.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """After `epoch` epochs, the last of which had these means; `momenta` stand in the optimiser's order."""
+    """State after `epoch` epochs, with the mean loss and error of the last one."""
 
     epoch: int
     loss: float
     error_percent: float
     network: Mapping[str, Tensor]
-    momenta: list[Tensor | None]
+    optimizer: dict[str, Any]
     generators: Mapping[str, Tensor]
 
     @classmethod
-    def of(
+    def capture(
         cls,
         model: nn.Module,
-        optimizer: torch.optim.SGD,
+        optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
         *,
         epoch: int,
         loss: float,
         error_percent: float,
     ) -> TrainingState:
-        """The state as it is now, sharing memory with the training: write it down before the next step."""
+        """The current state. It shares memory with the training: serialise it before the next step."""
         generators = {"order": generator.get_state(), "cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             generators["cuda"] = torch.cuda.get_rng_state()
@@ -47,30 +48,23 @@ class TrainingState:
             loss=loss,
             error_percent=error_percent,
             network=model.state_dict(),
-            momenta=[optimizer.state[p].get("momentum_buffer") for p in parameters_of(optimizer)],
+            optimizer=optimizer.state_dict(),
             generators=generators,
         )
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.SGD, generator: torch.Generator) -> None:
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
         """Bring a training that was set up in the same way to this state."""
         model.load_state_dict(self.network)
-        for parameter, momentum in zip(parameters_of(optimizer), self.momenta, strict=True):
-            if momentum is not None:  # in the parameter's memory format, as the optimiser makes it
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
+        optimizer.load_state_dict(self.optimizer)
         generator.set_state(self.generators["order"])
         torch.set_rng_state(self.generators["cpu"])
         if "cuda" in self.generators:
             torch.cuda.set_rng_state(self.generators["cuda"])
 
 
-def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """What the optimiser moves, in its order."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A state, and what its cell had spent and reported until then. Seconds are those of training, all attempts together."""
+    """A state, with the cost and the series of its cell so far. Seconds are of training only, summed over attempts."""
 
     state: TrainingState
     seconds: float
@@ -85,19 +79,19 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Checkpoint:
-        """What `to_bytes` wrote, on the CPU."""
-        found: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return cls(**{**found, "state": TrainingState(**found["state"])})
+        """Read what `to_bytes` wrote, onto the CPU."""
+        fields: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return cls(**{**fields, "state": TrainingState(**fields["state"])})
 
 
 class Checkpoints(Protocol):
-    """Where a cell keeps its checkpoints, and finds that of an attempt before it."""
+    """Where a cell saves its checkpoints and finds those of an earlier attempt."""
 
     def last(self) -> bytes | None:
-        """What an earlier attempt kept, if this one would end with the same bits; None to begin from the start."""
+        """The last checkpoint of an earlier attempt, if resuming from it gives the same bits; None to start afresh."""
 
     def due(self) -> bool:
-        """Whether so much time has passed that it is worth keeping one."""
+        """Whether enough time has passed since the last checkpoint to save another."""
 
     def save_checkpoint(self, make: Callable[[], bytes]) -> None:
-        """Make one and put it in the place of the last."""
+        """Serialise a checkpoint and replace the last one by it."""

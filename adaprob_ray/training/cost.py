@@ -1,4 +1,4 @@
-"""What running a network costs: seconds by the wall clock, and passes of single examples."""
+"""Cost of running networks: wall-clock seconds, and forward and backward passes counted in examples."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 
 class PassCounter:
-    """Counts examples that pass forward and backward through every network made from a watched one, copies included."""
+    """Counts the examples that pass forward and backward through watched networks and their copies."""
 
     def __init__(self) -> None:
         self.forward = self.backward = 0
 
     def watch(self, model: nn.Module) -> Any:
+        """Count the passes of a network until the returned handle is removed."""
         return model.register_forward_hook(self)
 
     def watched(self, model: nn.Module) -> nn.Module:
-        """The model, watched until it is gone."""
+        """The network itself, watched for as long as it exists."""
         self.watch(model)
         return model
 
@@ -34,25 +35,28 @@ class PassCounter:
         self.backward += len(gradient)
 
     def __deepcopy__(self, memo: Any) -> PassCounter:
-        return self  # a teacher copied from a watched student counts too
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        # A teacher that is copied from a watched student must count into the same counter.
+        return self
 
 
 @contextmanager
-def measured(model: nn.Module, device: torch.device, counter: PassCounter) -> Iterator[dict[str, float]]:
-    """Seconds by the wall clock, device synchronised at both ends, and passes in examples; filled in at the end."""
+def measure_cost(model: nn.Module, device: torch.device, counter: PassCounter) -> Iterator[dict[str, float]]:
+    """Measure seconds and passes of the block. The mapping that it yields is filled when the block ends.
+
+    The device is synchronised before both readings of the clock.
+    """
+
+    def synchronized_time() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
     facts = dict[str, float]()
     handle = counter.watch(model)
-    synchronize(device)
-    start = time.perf_counter()
+    start = synchronized_time()
     try:
         yield facts
-        synchronize(device)
-        facts["seconds"] = time.perf_counter() - start
+        facts["seconds"] = synchronized_time() - start
         facts["forward_examples"], facts["backward_examples"] = counter.forward, counter.backward
     finally:
         handle.remove()

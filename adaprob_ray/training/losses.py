@@ -1,4 +1,4 @@
-"""Losses of one batch, and the penalty that pulls weights towards an anchor.
+"""Losses of a batch, and the penalty on the distance of the weights to an anchor (L2-SP).
 
 Axes: N rows, B batch, K classes.
 """
@@ -21,7 +21,7 @@ PairLoss = Callable[[nn.Module, PairedBatch], "LossOutput"]
 
 
 class LossOutput(NamedTuple):
-    """What a loss gives for one batch: the value to descend, and the logits [B, K] that it came from."""
+    """Loss of a batch to minimise, and the logits [B, K] that it was computed from."""
 
     loss: Tensor
     logits: Tensor
@@ -34,7 +34,7 @@ def cross_entropy(model: nn.Module, batch: Batch) -> LossOutput:
 
 
 def distillation(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """KL_T(teacher ‖ student): T² times the mean over rows of the divergence of the softened outputs."""
+    """KL_T(teacher ‖ student): T² times the mean over rows of the divergence of the outputs at temperature T."""
     student = functional.log_softmax(student_BK / temperature, dim=1)
     teacher = functional.log_softmax(teacher_BK / temperature, dim=1)
     return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
@@ -42,9 +42,9 @@ def distillation(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class L2SPPenalty:
-    """Adds to every gradient that of (decay/2)·Σ‖w − anchor‖² (`squared`) or of strength·Σ_tensors ‖w − anchor‖.
+    """The penalty (strength/2)·Σ‖w − anchor‖² (`squared`), or strength·Σ_tensors ‖w − anchor‖.
 
-    The gradients are written down instead of differentiated: w − anchor, and (w − anchor)/‖w − anchor‖, 0 at 0.
+    Its gradient is added in closed form: w − anchor, or (w − anchor)/‖w − anchor‖, which is taken as 0 at the anchor.
     """
 
     anchor: list[Tensor]
@@ -53,22 +53,23 @@ class L2SPPenalty:
 
     @torch.no_grad()
     def add_to_gradients(self, parameters: list[Tensor]) -> None:
-        moved = list(torch._foreach_sub(parameters, self.anchor))
+        offsets = list(torch._foreach_sub(parameters, self.anchor))
         if not self.squared:
-            norms = torch._foreach_clamp_min(torch._foreach_norm(moved), torch.finfo(torch.float32).tiny)
-            moved = list(torch._foreach_div(moved, norms))
+            # The smallest normal number keeps the quotient 0, instead of NaN, where a tensor is at its anchor.
+            norms = torch._foreach_clamp_min(torch._foreach_norm(offsets), torch.finfo(torch.float32).tiny)
+            offsets = list(torch._foreach_div(offsets, norms))
         gradients = [p.grad for p in parameters]
         assert all(gradient is not None for gradient in gradients)
-        torch._foreach_add_(gradients, moved, alpha=self.strength)  # type: ignore[arg-type]
+        torch._foreach_add_(gradients, offsets, alpha=self.strength)  # type: ignore[arg-type]
 
 
 def snapshot(model: nn.Module) -> list[Tensor]:
-    """Copies of the trainable parameters, in the model's order."""
+    """Copies of the trainable parameters, in the order of the model."""
     return [p.detach().clone() for p in model.parameters() if p.requires_grad]
 
 
 def penalty_to_start(model: nn.Module, recipe: Recipe, *, share: float = 1.0) -> L2SPPenalty | None:
-    """`share` of the recipe's `decay_to_start`, anchored where the model is now; None where the recipe has none."""
+    """The recipe's `decay_to_start` times `share`, anchored at the current weights; None if the recipe has none."""
     return (
         L2SPPenalty(anchor=snapshot(model), strength=share * recipe.decay_to_start) if recipe.decay_to_start else None
     )

@@ -1,14 +1,14 @@
-"""Gradients of single examples, layer by layer, without a backward pass for each.
+"""Gradients of single examples, layer by layer, without one backward pass for each example.
 
-In eval mode the rows of a batch do not touch each other. One forward pass keeps what each layer was given, one backward pass a
-class gives the gradients of that class's logits by each layer's outputs, and the gradient by its weights is their product, for
-every row alone:
+In eval mode the rows of a batch do not influence each other. One forward pass records the input of each layer, one backward
+pass for each class gives the gradients of that class's logits by the layer's outputs, and the gradient by the layer's weights
+is the product of the two, for every row separately:
 
     linear       ∂l_bk/∂W = γ_bk a_bᵀ                          γ_bk = ∂l_bk/∂output
     convolution  ∂l_bk/∂W = Σ_positions γ_bk,p (patch_b,p)ᵀ
     batch norm   ∂l_bk/∂scale = Σ_positions γ_bk,p x̂_b,p ,  ∂l_bk/∂shift = Σ_positions γ_bk,p
 
-Axes: B rows of a batch, K classes, O outputs of a layer, M weights of one output, P positions.
+Axes: B rows of a batch, K classes, O output channels of a layer, M weights of one channel, P positions.
 """
 
 from __future__ import annotations
@@ -22,54 +22,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaprob_ray.errors import InputError
-
 
 @dataclass(frozen=True)
 class LayerIO:
-    """A layer during one forward pass: what it was given, and what it returned, both [B, …]."""
+    """A layer, with its inputs and outputs in one forward pass, both [B, …]."""
 
     layer: nn.Module
-    given: Tensor
-    returned: Tensor
+    inputs: Tensor
+    outputs: Tensor
 
 
-def layers_with_parameters(model: nn.Module) -> dict[str, nn.Module]:
-    """By name. Raises InputError for a layer whose products are not known."""
-    layers = {name: module for name, module in model.named_modules() if list(module.parameters(recurse=False))}
-    for name, layer in layers.items():
-        plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-        if not (plain or isinstance(layer, (nn.Linear, nn.BatchNorm2d))):
-            raise InputError(
-                f"per-example gradients are known for Linear, BatchNorm2d and Conv2d without groups; layer {name} of "
-                f"the network is {layer}"
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that have parameters of their own, by name."""
+    return {name: module for name, module in model.named_modules() if list(module.parameters(recurse=False))}
+
+
+def unsupported_layer(model: nn.Module) -> str | None:
+    """One sentence that names the first layer whose gradients have no rule here; None if all have one."""
+    for name, layer in named_layers(model).items():
+        is_plain = isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
+        if not (is_plain or isinstance(layer, (nn.Linear, nn.BatchNorm2d))):
+            return (
+                f"layer {name or 'of the network'}: must be Linear, BatchNorm2d or Conv2d without groups and with zero "
+                f"padding for per-sample gradients, got {layer}"
             )
-    return layers
+    return None
 
 
 @contextmanager
 def record_layers(layers: dict[str, nn.Module]) -> Iterator[dict[str, LayerIO]]:
-    """What the layers were given and returned in the forward pass that is made meanwhile."""
-    found: dict[str, LayerIO] = {}
+    """Record inputs and outputs of these layers during the forward pass in the block, by name."""
+    recorded: dict[str, LayerIO] = {}
 
-    def keep(name: str) -> Any:
-        def hook(layer: nn.Module, given: tuple[Tensor, ...], returned: Tensor) -> Tensor:
-            found[name] = LayerIO(layer, given[0].detach(), returned)
-            return returned.clone()  # an activation in place must not overwrite what is kept
+    def hook_for(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
+            recorded[name] = LayerIO(layer, inputs[0].detach(), outputs)
+            # An in-place activation must not overwrite the recorded outputs.
+            return outputs.clone()
 
         return hook
 
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_hook(hook_for(name)) for name, layer in layers.items()]
     try:
-        yield found
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()
 
 
 def output_gradients(logits_BK: Tensor, layers: Sequence[LayerIO]) -> list[Tensor]:
-    """∂l_bk / ∂output [B, K, O, …] float32 of each layer: one backward pass a class."""
-    outputs = [layer.returned for layer in layers]
+    """∂l_bk / ∂output [B, K, O, …] float32 of each layer: one backward pass for each class."""
+    outputs = [layer.outputs for layer in layers]
     classes = logits_BK.shape[1]
     by_class = [
         torch.autograd.grad(logits_BK[:, k].sum(), outputs, retain_graph=k + 1 < classes) for k in range(classes)
@@ -77,31 +80,36 @@ def output_gradients(logits_BK: Tensor, layers: Sequence[LayerIO]) -> list[Tenso
     return [torch.stack(gradients, dim=1).float() for gradients in zip(*by_class, strict=True)]
 
 
-def patches(layer: nn.Conv2d, given: Tensor) -> Tensor:
-    """What a convolution multiplies its weights with [B, M, P]."""
+def patches(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """The patches [B, M, P] that a convolution multiplies its weights with."""
     assert not isinstance(layer.padding, str)
     size = (layer.kernel_size[0], layer.kernel_size[1])
-    return functional.unfold(given.float(), size, dilation=layer.dilation, padding=layer.padding, stride=layer.stride)
+    return functional.unfold(inputs.float(), size, dilation=layer.dilation, padding=layer.padding, stride=layer.stride)
 
 
-def normalised(layer: nn.BatchNorm2d, given: Tensor) -> Tensor:
+def normalised(layer: nn.BatchNorm2d, inputs: Tensor) -> Tensor:
     """x̂ of batch norm in eval mode [B, O, H, W]."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     shape = (1, -1, 1, 1)
-    return (given.float() - layer.running_mean.view(shape)) * (layer.running_var + layer.eps).rsqrt().view(shape)
+    return (inputs.float() - layer.running_mean.view(shape)) * (layer.running_var + layer.eps).rsqrt().view(shape)
 
 
-def gradients(layer: nn.Module, given: Tensor, gradient_BKO: Tensor, outputs: slice, name: str) -> Tensor:
-    """∂l_bk / ∂parameter [B, K, o, M] of a layer's `weight` or `bias`, for some of its outputs; M is 1 where each has one."""
-    chosen = gradient_BKO[:, :, outputs]
-    if name == "bias":
-        return chosen.flatten(3).sum(-1, keepdim=True) if chosen.ndim > 3 else chosen[..., None]
+def parameter_gradients(
+    layer: nn.Module, inputs: Tensor, gradient_BKO: Tensor, channels: slice, parameter: str
+) -> Tensor:
+    """∂l_bk / ∂parameter [B, K, o, M] of a layer's `weight` or `bias`, for some of its output channels.
+
+    `gradient_BKO` is ∂l_bk / ∂output. M is 1 for biases and for batch norm.
+    """
+    selected = gradient_BKO[:, :, channels]
+    if parameter == "bias":
+        return selected.flatten(3).sum(-1, keepdim=True) if selected.ndim > 3 else selected[..., None]
     if isinstance(layer, nn.BatchNorm2d):
-        return (chosen * normalised(layer, given)[:, None, outputs]).flatten(3).sum(-1, keepdim=True)
+        return (selected * normalised(layer, inputs)[:, None, channels]).flatten(3).sum(-1, keepdim=True)
     if isinstance(layer, nn.Linear):
-        return chosen[..., None] * given.float()[:, None, None, :]
+        return selected[..., None] * inputs.float()[:, None, None, :]
     assert isinstance(layer, nn.Conv2d)
-    rows, classes, count = chosen.shape[:3]
-    products = chosen.reshape(rows, classes * count, -1) @ patches(layer, given).transpose(1, 2)
+    rows, classes, count = selected.shape[:3]
+    products = selected.reshape(rows, classes * count, -1) @ patches(layer, inputs).transpose(1, 2)
     return products.view(rows, classes, count, -1)

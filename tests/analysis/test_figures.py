@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError
-from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from analysis.drawing import (
     draw_ablation,
     draw_embedding,
@@ -56,9 +56,10 @@ def outputs(seed: int, rows: int = 40, classes: int = 5) -> Outputs:
     generator = np.random.default_rng(seed)
     labels = np.arange(rows) % classes
     logits = {
-        part: (generator.normal(size=(rows, classes)) + 4 * np.eye(classes)[labels]).astype("float32") for part in PARTS
+        part: (generator.normal(size=(rows, classes)) + 4 * np.eye(classes)[labels]).astype("float32")
+        for part in SUBSET_NAMES
     }
-    return Outputs(logits=logits, labels=dict.fromkeys(PARTS, labels))
+    return Outputs(logits=logits, labels=dict.fromkeys(SUBSET_NAMES, labels))
 
 
 GROUPS = {"AdaProb": outputs(1), "SCRUB": outputs(2), "Retrain": outputs(3)}

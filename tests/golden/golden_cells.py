@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGES
 from adaprob_ray.data.batches import load_subsets
-from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store.names import OUTPUTS, RECORD, WEIGHTS
@@ -166,7 +166,7 @@ def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
         found |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
     if OUTPUTS in product.files:
         outputs = Outputs.from_bytes(product.files[OUTPUTS])
-        for part in PARTS:
+        for part in SUBSET_NAMES:
             found[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
             found[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])
     return found

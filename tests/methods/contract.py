@@ -1,6 +1,6 @@
-"""A bench for methods: a tiny real split, a quickly trained original, and trials of every method in the catalogue on it.
+"""Test bench for methods: a tiny real split, a quickly trained original, and runs of every method in the catalogue on it.
 
-Run as a script it prints the digest of the weights that each case leaves, for the comparison between processes.
+Run as a script it prints the digest of the weights that each case gives, for the comparison between processes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.batches import DeviceImages, Subset, Subsets, load_subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.methods.base import Context, Split, Trained, derive_seed
+from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters
 from adaprob_ray.sizes import Sizes
@@ -47,7 +48,7 @@ from adaprob_ray.training.loop import fit
 
 CPU = torch.device("cpu")
 SEED = 1
-ROWS = {"train": 160, "validation": 120, "test": 40}  # validation stands class by class: enough for the forget class
+ROWS = {"train": 160, "validation": 120, "test": 40}  # validation is ordered by class: enough for the forget class
 FORGET = {"kind": "selective", "class": 3, "count": 12}
 REQUEST = ForgetRequest.from_document(FORGET)
 FILTERS = 0.04
@@ -59,12 +60,7 @@ SETTINGS = CellSettings(
     precision="float32",
 )
 NEEDS = ("retain", "forget", "validation", "recipe", "initial_state", "fresh_model")
-KEEPS_STATISTICS = ("fisher", "ntk")  # they never train: batch norm's statistics stay whatever the recipe
 PIXELS = ("forget", "retain", "validation", "test")  # what can be replaced by noise
-ONLY_CHOOSES = {
-    ("scrub_rewind", "validation")
-}  # a part that picks one of several results need not change the picked one
-LAST_STAGE = "features.7."  # of the bench's network: all that CF-k and EU-k train, but for the classifier of `random`
 
 
 # -- cases ----------------------------------------------------------------------------------------------------------------
@@ -79,8 +75,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        given = json.loads(self.settings)
-        return "-".join([self.method, *(f"{key}={value}" for key, value in given.items())])
+        settings = json.loads(self.settings).items()
+        return "-".join([self.method, *(f"{key}={value}" for key, value in settings)])
 
     @property
     def cls(self) -> Any:
@@ -90,55 +86,47 @@ class Case:
         return self.cls(**json.loads(self.settings))
 
 
-EXTRA = {"scrub": [{"smoothing": 0.5, "smoothing_start": 2}], "cf_k": [{"momentum": 0.9}], "eu_k": [{"momentum": 0.9}]}
-
-
 def cases(stage: str) -> list[Case]:
-    """Every method of a stage with `{}`, and once with each choice that is not a default, as far as a method allows it."""
-    found = []
+    """Every method of a stage with `{}`, with each choice that is not a default, if allowed, and with its tested settings."""
+    selected = []
     for name, cls in METHODS.items():
         if cls.stage != stage:
             continue
-        found.append(Case(name))
+        selected.append(Case(name))
         choices = [
             {item.name: choice}
             for item in hyperparameters(cls).values()
             for choice in item.choices
             if choice != item.default
         ]
-        for given in choices + EXTRA.get(name, []):
+        for settings in [*choices, *cls.tested_settings]:
             with contextlib.suppress(ValueError):
-                cls(**given)
-                found.append(Case(name, json.dumps(given)))
-    return found
+                cls(**settings)
+                selected.append(Case(name, json.dumps(settings)))
+    return selected
 
 
 UNLEARN, TRAIN = cases("unlearn"), cases("train")
 
 
-def keeps_statistics(case: Case, recipe: Recipe, name: str) -> bool:
-    """Whether a buffer of batch norm stays as it was. Who asks for the recipe follows it, others train."""
-    if case.method == "eu_k" and "random" in case.settings and name.startswith(LAST_STAGE):
-        return False
-    if case.method == "adaprob" and "scrub" in case.settings:  # SCRUB trains them
-        return False
-    frozen = "recipe" in case.cls.needs and recipe.batch_norm == "frozen"
-    return frozen or case.method in KEEPS_STATISTICS
+def changed_parameters(case: Case) -> set[str]:
+    """The names of the parameters that the method declares to change."""
+    model = original()
+    return {name for layer in case.build().changed_layers(model) for name in parameter_names(model, layer)}
 
 
-def trains(case: Case, name: str) -> bool:
-    """Whether a method may change this parameter."""
-    if case.method not in ("cf_k", "eu_k"):
-        return True
-    starts_anew = case.method == "eu_k"  # ALL-CNN's classifier goes back to its start and stays there
-    return name.startswith(LAST_STAGE) or (starts_anew and name.startswith("classifier."))
+def updated_buffers(case: Case, batch_norm: str) -> set[str]:
+    """The names of the batch-norm statistics that the method declares to update, under a recipe with this `batch_norm`."""
+    model = original()
+    buffers = {id(b) for layer in case.build().updated_statistics(model, batch_norm) for b in layer.buffers()}
+    return {name for name, buffer in model.named_buffers() if id(buffer) in buffers}
 
 
 # -- the split and the original -----------------------------------------------------------------------------------------------
 
 
 def shrunk(part: Subset, rows: int) -> Subset:
-    """The first rows as a part of its own, so that positions run from 0."""
+    """The first rows as a subset of their own images, so that positions start at 0."""
     pixels = part.pixels
     return Subset(
         DeviceImages(pixels.images_NHWC[:rows].clone(), pixels.labels[:rows].clone(), pixels.scale_C, pixels.shift_C),
@@ -158,7 +146,7 @@ def forget_rows(parts: Subsets) -> np.ndarray:
 
 
 def noisy(part: Subset, rows: Any) -> Subset:
-    """The same part with the pixels of some rows replaced by noise."""
+    """The same subset with the pixels of some rows replaced by noise."""
     images = part.pixels.images_NHWC.clone()
     noise = torch.randint(0, 256, (len(rows), *images.shape[1:]), generator=torch.Generator().manual_seed(99))
     images[torch.as_tensor(rows)] = noise.to(torch.uint8)
@@ -166,7 +154,7 @@ def noisy(part: Subset, rows: Any) -> Subset:
 
 
 def with_noise(parts: Subsets, names: Sequence[str]) -> Subsets:
-    """The parts with noise for all pixels of some of PIXELS."""
+    """The subsets with noise for all pixels of some of PIXELS."""
     forget = forget_rows(parts)
     rows = {"forget": forget, "retain": retain_positions(len(parts.train), forget)}
     for name in names:
@@ -192,7 +180,7 @@ def _original() -> nn.Module:
 
 
 def original() -> nn.Module:
-    """A copy that may be changed."""
+    """A copy of the original that may be changed."""
     return copy.deepcopy(_original())
 
 
@@ -211,7 +199,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class WatchedSplit(Split):
-    """Notes which parts were touched."""
+    """Records which subsets were used."""
 
     def _part(self, name: str) -> Subset:
         part = super()._part(name)
@@ -220,10 +208,10 @@ class WatchedSplit(Split):
 
 
 class WatchedContext(Context):
-    """Notes what was touched, what was handed out, and how often the deadline was looked at."""
+    """Records what was used, what was handed out, and how often the deadline was checked."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.touched: set[str] = set()
         self.handed: list[tuple[Any, str]] = []
         self.looks = 0
@@ -249,7 +237,7 @@ class WatchedContext(Context):
 
 @dataclass
 class Trial:
-    """What one run of a method left. `teachers` are networks that it copied or was handed, with their first digests."""
+    """Results of one run of a method. `teachers` are networks that it copied or received, with their initial digests."""
 
     model: nn.Module
     before: dict[str, Tensor]
@@ -267,18 +255,18 @@ class Trial:
 
 def make_split(parts: Subsets, needs: frozenset[str], kind: type[Split] = Split) -> Split:
     forget = forget_rows(parts)
-    chosen: dict[str, Any] = {
+    subsets: dict[str, Any] = {
         "forget": parts.train.select(forget),
         "retain": parts.train.select(retain_positions(len(parts.train), forget)),
         "train": parts.train,
         "validation": parts.validation,
     }
     if kind is WatchedSplit:
-        chosen["touched"] = set()
-    return kind(needs=needs, parts=chosen)
+        subsets["touched"] = set()
+    return kind(needs=needs, parts=subsets)
 
 
-def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: Any) -> Any:
+def make_context(needs: frozenset[str], kind: type[Context] = Context, **overrides: Any) -> Any:
     defaults: dict[str, Any] = {
         "device": CPU,
         "precision": "float32",
@@ -289,23 +277,23 @@ def make_context(needs: frozenset[str], kind: type[Context] = Context, **given: 
         "initial_state": lambda: state(new_model()),
         "report": lambda step, **scalars: None,
     }
-    return kind(needs=needs, **{**defaults, **given})
+    return kind(needs=needs, **{**defaults, **overrides})
 
 
 @contextlib.contextmanager
-def copies_noted() -> Iterator[list[tuple[nn.Module, str]]]:
-    """Networks that are made by `copy.deepcopy` meanwhile, with their digests."""
-    made: list[tuple[nn.Module, str]] = []
-    plain = copy.deepcopy
+def record_copies() -> Iterator[list[tuple[nn.Module, str]]]:
+    """Networks that `copy.deepcopy` returns in the block, with their digests."""
+    copies: list[tuple[nn.Module, str]] = []
+    deepcopy = copy.deepcopy
 
-    def noting(value: Any, memo: Any = None) -> Any:
-        result = plain(value, memo)
+    def spying(value: Any, memo: Any = None) -> Any:
+        result = deepcopy(value, memo)
         if isinstance(value, nn.Module) and memo is None:
-            made.append((result, digest(state(result))))
+            copies.append((result, digest(state(result))))
         return result
 
-    with mock.patch.object(copy, "deepcopy", noting):
-        yield made
+    with mock.patch.object(copy, "deepcopy", spying):
+        yield copies
 
 
 def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[str] = (), **context: Any) -> Trial:
@@ -317,7 +305,7 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
     handle, make_model = passes.watch(model), lambda seed: passes.watched(new_model(seed))
     before = state(model)
     reported: list[tuple[int, dict[str, float]]] = []
-    window = make_context(
+    context_spy = make_context(
         needs,
         WatchedContext,
         **{
@@ -327,17 +315,17 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
         },
     )
     split = make_split(parts, needs, WatchedSplit)
-    with copies_noted() as made:
-        result = method.unlearn(model, split, window)
+    with record_copies() as copies:
+        result = method.unlearn(model, split, context_spy)
     handle.remove()
-    touched = window.touched | split.parts["touched"]
-    teachers = [(net, first) for net, first in [*made, *window.handed] if net is not result]
-    return Trial(result, before, touched, teachers, passes, window.looks, window.facts, reported)
+    touched = context_spy.touched | split.parts["touched"]
+    teachers = [(net, first) for net, first in [*copies, *context_spy.handed] if net is not result]
+    return Trial(result, before, touched, teachers, passes, context_spy.looks, context_spy.facts, reported)
 
 
 @functools.cache
 def trial(case: Case, precision: str = "float32", batch_norm: str = "train") -> Trial:
-    """One run for all the laws that look at it."""
+    """One run, shared by all tests that inspect it."""
     return attempt(case, precision=precision, recipe=dataclasses.replace(RECIPE, batch_norm=batch_norm))
 
 
@@ -358,7 +346,7 @@ def sizes(parts: Subsets) -> Sizes:
 
 
 class MemoryStore:
-    """What a stage reads, in memory."""
+    """The store interface that a stage reads, in memory."""
 
     def __init__(self) -> None:
         self.products: dict[str, StageOutput] = {}
@@ -390,7 +378,7 @@ class MemoryStore:
 
 
 def planned(text: str) -> dict[str, Cell]:
-    """The cells of a sweep given as text, parents first."""
+    """The cells of a sweep, from its text, parents first."""
     return dict(Sweep.parse(text, REGISTRY).cells)
 
 
@@ -428,7 +416,7 @@ def weights_digest(product: StageOutput) -> str:
 
 
 def all_digests() -> dict[str, str]:
-    """What each case leaves, by name, in this process."""
+    """Digests of the weights that each case gives in this process, by name."""
     unlearned = {case.name: digest(attempt(case).after) for case in UNLEARN}
     return {**unlearned, **{case.name: weights_digest(trained(case)) for case in TRAIN}}
 

@@ -57,8 +57,8 @@ def pseudo_matrix(log_f_NK: Tensor, forget: Tensor, kind: str) -> Tensor:
     return matrix_NK
 
 
-def targets(log_f_NK: Tensor, forget: Tensor = FORGET, **given: Any) -> Tensor:
-    solution, _ = AdaProb(**given).targets(log_f_NK, forget, generator())
+def targets(log_f_NK: Tensor, forget: Tensor = FORGET, **settings: Any) -> Tensor:
+    solution, _ = AdaProb(**settings).targets(log_f_NK, forget, generator())
     return solution.targets
 
 
@@ -134,8 +134,8 @@ def test_the_scripts_refinement_is_a_no_op(pseudo: str, lam: float) -> None:
 
 def test_the_scripts_target_shift_is_zero_and_the_others_are_not() -> None:
     shifts = {}
-    for reading, given in READINGS.items():
-        facts = contract.attempt(Case("adaprob", json.dumps({**given, "epochs": 1}))).facts
+    for reading, settings in READINGS.items():
+        facts = contract.attempt(Case("adaprob", json.dumps({**settings, "epochs": 1}))).facts
         shifts[reading] = (facts["target_shift"], facts["target_shift_retain"])
     assert max(shifts["script"]) < 1e-15
     assert min(*shifts["eq1"], *shifts["restore"]) > 1e-4
@@ -146,11 +146,11 @@ def test_the_noted_shifts_are_those_of_forget_and_of_retain_rows() -> None:
     seen: dict[str, Any] = {}
     real = AdaProb.targets
 
-    def keep(self: AdaProb, *given: Any) -> Any:
-        seen["solution"], seen["reference"] = real(self, *given)
+    def spying(self: AdaProb, *arguments: Any) -> Any:
+        seen["solution"], seen["reference"] = real(self, *arguments)
         return seen["solution"], seen["reference"]
 
-    with mock.patch.object(AdaProb, "targets", keep):
+    with mock.patch.object(AdaProb, "targets", spying):
         trial = contract.attempt(Case("adaprob", json.dumps({"epochs": 1})))
     facts = trial.facts
     residuals = [scalars["projection_residual"] for _, scalars in trial.reported if "projection_residual" in scalars]
@@ -198,13 +198,13 @@ def test_the_noted_errors_of_targets_are_those_of_labels_and_rows(reading: str, 
     seen: list[np.ndarray] = []
     real = AdaProb.targets
 
-    def keep(self: AdaProb, *given: Any) -> Any:
-        solution, reference = real(self, *given)
+    def spying(self: AdaProb, *arguments: Any) -> Any:
+        solution, reference = real(self, *arguments)
         seen.append(solution.targets.numpy())
         return solution, reference
 
     case = Case("adaprob", json.dumps({**READINGS[reading], "pseudo": pseudo, "epochs": 1}))
-    with mock.patch.object(AdaProb, "targets", keep):
+    with mock.patch.object(AdaProb, "targets", spying):
         facts = contract.attempt(case).facts
     parts = contract.make_parts()
     labels = parts.train.labels.numpy()
@@ -217,9 +217,9 @@ def test_the_noted_errors_of_targets_are_those_of_labels_and_rows(reading: str, 
     assert facts["target_forget_error_percent"] == pytest.approx(100 * misses_N[forget].mean(), abs=4 * spread + 1e-9)
 
 
-def scored(**given: Any) -> float:
+def scored(**context: Any) -> float:
     case = Case("adaprob", json.dumps({"reference": "pseudo", "epochs": 1}))
-    return contract.attempt(case, **given).facts["target_forget_error_percent"]
+    return contract.attempt(case, **context).facts["target_forget_error_percent"]
 
 
 def test_ties_are_broken_by_seed_and_repeat() -> None:
@@ -236,9 +236,9 @@ def test_ties_are_broken_by_seed_and_repeat() -> None:
 def test_eq1_moves_forget_rows_more_as_lam_grows(pseudo: str) -> None:
     log_f_NK = outputs()
     f_NK = log_f_NK.exp()
-    made = [targets(log_f_NK, pseudo=pseudo, lam=lam, **READINGS["eq1"]) for lam in (0.3, 1.0, 3.0, 10.0)]
-    shifts = [mean_shift(g_NK[FORGET], f_NK[FORGET]) for g_NK in made]
-    true_class = [float(g_NK[FORGET, 0].mean()) for g_NK in made]
+    targets_by_lam = [targets(log_f_NK, pseudo=pseudo, lam=lam, **READINGS["eq1"]) for lam in (0.3, 1.0, 3.0, 10.0)]
+    shifts = [mean_shift(g_NK[FORGET], f_NK[FORGET]) for g_NK in targets_by_lam]
+    true_class = [float(g_NK[FORGET, 0].mean()) for g_NK in targets_by_lam]
     assert all(b > a + 1e-3 for a, b in itertools.pairwise(shifts)), shifts
     assert all(b < a - 1e-3 for a, b in itertools.pairwise(true_class)), true_class
 
@@ -246,19 +246,19 @@ def test_eq1_moves_forget_rows_more_as_lam_grows(pseudo: str) -> None:
 @every_pseudo
 def test_restore_moves_forget_rows_back_to_the_true_class_as_lam_grows(pseudo: str) -> None:
     log_f_NK = outputs()
-    made = [targets(log_f_NK, pseudo=pseudo, lam=lam, **READINGS["restore"]) for lam in (0.3, 1.0, 3.0, 10.0)]
-    true_class = [float(g_NK[FORGET, 0].mean()) for g_NK in made]
+    targets_by_lam = [targets(log_f_NK, pseudo=pseudo, lam=lam, **READINGS["restore"]) for lam in (0.3, 1.0, 3.0, 10.0)]
+    true_class = [float(g_NK[FORGET, 0].mean()) for g_NK in targets_by_lam]
     start = float(pseudo_matrix(log_f_NK, FORGET, pseudo)[FORGET, 0].mean())
     assert all(b > a + 1e-3 for a, b in itertools.pairwise([start, *true_class])), true_class
 
 
 @every_reading
 def test_lam_in_loss_leaves_the_targets_of_lam_1(reading: str) -> None:
-    log_f_NK, given = outputs(), READINGS[reading]
-    plain = targets(log_f_NK, lam=1.0, **given)
-    assert torch.equal(targets(log_f_NK, lam=7.0, lam_in="loss", **given), plain)
-    in_targets = targets(log_f_NK, lam=7.0, lam_in="targets", **given)
-    assert torch.equal(targets(log_f_NK, lam=7.0, lam_in="both", **given), in_targets)
+    log_f_NK, settings = outputs(), READINGS[reading]
+    plain = targets(log_f_NK, lam=1.0, **settings)
+    assert torch.equal(targets(log_f_NK, lam=7.0, lam_in="loss", **settings), plain)
+    in_targets = targets(log_f_NK, lam=7.0, lam_in="targets", **settings)
+    assert torch.equal(targets(log_f_NK, lam=7.0, lam_in="both", **settings), in_targets)
     assert torch.allclose(in_targets, plain, atol=1e-6) is (reading == "script")
 
 
@@ -266,9 +266,9 @@ def test_lam_in_loss_leaves_the_targets_of_lam_1(reading: str) -> None:
 
 
 def test_the_papers_ascent_arrives_at_the_same_targets_and_says_how_far_it_came() -> None:
-    given = {**READINGS["eq1"], "solver": "dual_ascent"}
+    settings = {**READINGS["eq1"], "solver": "dual_ascent"}
     solutions = [
-        AdaProb(**given, solver_iterations=steps).targets(outputs(), FORGET, generator())[0] for steps in (3, 5000)
+        AdaProb(**settings, solver_iterations=steps).targets(outputs(), FORGET, generator())[0] for steps in (3, 5000)
     ]
     early, late = solutions
     assert (early.status, late.status) == ("max_iterations", "converged")
@@ -282,7 +282,9 @@ def test_a_step_size_that_diverges_is_a_failure() -> None:
 
 
 def test_a_step_size_without_the_papers_ascent_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"eta: 0\.1 is the step size of solver: dual_ascent; given with newton"):
+    with pytest.raises(
+        ValueError, match=r"eta: must be left out unless solver is dual_ascent, got 0\.1 with solver newton"
+    ):
         AdaProb(eta=0.1)
 
 
@@ -304,17 +306,17 @@ def test_random_rows_have_the_protocols_mean_entropy(classes: int, entropy: floa
     assert float(-(p_NK * log_p_NK).sum(1).mean()) == pytest.approx(entropy, abs=3e-3)
 
 
-def captured(**given: Any) -> Tensor:
+def captured(**context: Any) -> Tensor:
     """The totals that the projection is asked for; with `random` they depend on the draw."""
     case, seen = Case("adaprob", json.dumps({"pseudo": "random", "epochs": 1})), []
     real = adaprob.project
 
-    def keep(reference: Tensor, weights: Tensor, totals: Tensor, **options: Any) -> Any:
+    def spying(reference: Tensor, weights: Tensor, totals: Tensor, **options: Any) -> Any:
         seen.append(totals.clone())
         return real(reference, weights, totals, **options)
 
-    with mock.patch.object(adaprob, "project", keep):
-        contract.attempt(case, **given)
+    with mock.patch.object(adaprob, "project", spying):
+        contract.attempt(case, **context)
     return seen[0]
 
 
@@ -359,8 +361,8 @@ def test_the_loss_is_the_weighted_mean_divergence_and_flat_at_the_targets() -> N
 @pytest.mark.parametrize("batch_norm", ["train", "frozen"])
 def test_training_equals_the_plain_loop(lam_in: str, batch_norm: str) -> None:
     """mean_n c_n KL(g*_n ‖ f_n) over all training rows, c = λ on retain rows if λ is in the loss; the recipe's decay."""
-    given = {"epochs": 2, "lr": 0.02, "batch_size": 64, "lam": 2.0, "lam_in": lam_in, "reference": "pseudo"}
-    case, recipe = Case("adaprob", json.dumps(given)), contract.dataclasses.replace(RECIPE, batch_norm=batch_norm)
+    settings = {"epochs": 2, "lr": 0.02, "batch_size": 64, "lam": 2.0, "lam_in": lam_in, "reference": "pseudo"}
+    case, recipe = Case("adaprob", json.dumps(settings)), contract.dataclasses.replace(RECIPE, batch_norm=batch_norm)
     after = contract.attempt(case, recipe=recipe).after
 
     method, model, part = case.build(), contract.original().eval(), contract.make_parts().train
@@ -413,7 +415,7 @@ def test_forget_rows_become_less_sure_and_retain_rows_stay() -> None:
 
 
 def test_original_and_original_is_refused() -> None:
-    with pytest.raises(ValueError, match="asks for no change at all"):
+    with pytest.raises(ValueError, match="got original for both, which changes nothing"):
         AdaProb(reference="original", totals="original")
 
 
@@ -457,5 +459,7 @@ def test_settings_of_a_source_are_checked_as_those_of_scrub() -> None:
         _, faults = parse_settings(AdaProb, {"source": "scrub", "scrub": wrong}, "methods.a")
         assert len(faults) == 1
         assert faults[0].startswith(phrase)
-    with pytest.raises(ValueError, match="settings of source: scrub; given with original"):
+    with pytest.raises(
+        ValueError, match="scrub: must be left out unless source is scrub, got settings with source original"
+    ):
         AdaProb(scrub=Scrub())

@@ -16,7 +16,7 @@ def kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torc
 
 
 def test_bad_teacher_equals_the_plain_loop() -> None:
-    given = {
+    settings = {
         "epochs": 2,
         "retain_batch": 40,
         "forget_batch": 8,
@@ -24,7 +24,7 @@ def test_bad_teacher_equals_the_plain_loop() -> None:
         "milestones": [1],
         "temperature": 2.0,
     }
-    case = Case("bad_teacher", json.dumps(given))
+    case = Case("bad_teacher", json.dumps(settings))
     method, context = case.build(), contract.make_context(case.cls.needs)
     split, model, good, bad = (
         contract.make_split(contract.make_parts(), method.needs),
@@ -40,10 +40,10 @@ def test_bad_teacher_equals_the_plain_loop() -> None:
         forget = split.forget.rows[torch.randperm(len(split.forget), generator=shuffle)].split(8)
         retain = split.retain.rows[torch.randperm(len(split.retain), generator=shuffle)].split(40)
         for number, rows in enumerate(retain):
-            kept, left = pixels.select(rows), pixels.select(forget[number % len(forget)])
+            retain_images, forget_images = pixels.select(rows), pixels.select(forget[number % len(forget)])
             with torch.no_grad():
-                taught, untaught = good(kept), bad(left)
-            loss = 0.7 * kl(model(kept), taught, 2.0) + kl(model(left), untaught, 2.0)
+                good_logits, bad_logits = good(retain_images), bad(forget_images)
+            loss = 0.7 * kl(model(retain_images), good_logits, 2.0) + kl(model(forget_images), bad_logits, 2.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,4 +1,4 @@
-"""The laws that every method in the catalogue keeps. A new method is under them as soon as it stands there."""
+"""The contract of all methods in the catalogue. A new method is tested as soon as it is listed there."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import contract
 import numpy as np
 import pytest
 import torch
-from contract import NEEDS, RECIPE, TRAIN, UNLEARN, Case
+from contract import NEEDS, TRAIN, UNLEARN, Case
 from safetensors.torch import load
 
-from adaprob_ray.catalogue import METHODS
+from adaprob_ray.catalogue import ARCHITECTURES, METHODS
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.settings import Choice, Int, Log, as_mapping, hyperparameters, parse_settings
@@ -37,7 +37,7 @@ ALL = TRAIN + UNLEARN
 
 
 def every_case(cases: list[Case]) -> pytest.MarkDecorator:
-    """Once for each case; those that are not `{}` are left to the whole suite."""
+    """Once for each case; cases other than `{}` are marked slow."""
     marks = {True: [], False: [pytest.mark.slow]}
     return pytest.mark.parametrize(
         "case", [pytest.param(case, id=case.name, marks=marks[case.settings == "{}"]) for case in cases]
@@ -49,12 +49,12 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 @pytest.fixture(scope="session")
-def leased() -> dict[str, str]:
-    """What each case leaves in another process."""
+def digests_of_another_process() -> dict[str, str]:
+    """The digests of all cases in another process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     script = [sys.executable, str(Path(contract.__file__))]
-    done = subprocess.run(script, capture_output=True, text=True, env=environment, check=True)
-    return json.loads(done.stdout)
+    process = subprocess.run(script, capture_output=True, text=True, env=environment, check=True)
+    return json.loads(process.stdout)
 
 
 def digest_of(case: Case, precision: str = "float32") -> str:
@@ -97,8 +97,10 @@ def test_training_again_gives_the_same_weights(case: Case) -> None:
 
 @anything
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_in_another_process(case: Case, leased: dict[str, str]) -> None:
-    assert leased[case.name] == digest_of(case)
+def test_the_same_seed_gives_the_same_weights_in_another_process(
+    case: Case, digests_of_another_process: dict[str, str]
+) -> None:
+    assert digests_of_another_process[case.name] == digest_of(case)
 
 
 @unlearning
@@ -127,14 +129,21 @@ def test_an_unlearned_model_shares_no_memory_with_a_teacher(case: Case) -> None:
 @unlearning
 @pytest.mark.parametrize("batch_norm", ["train", "frozen"])
 def test_batch_norm_is_handled_as_declared(case: Case, batch_norm: str) -> None:
-    trial = contract.trial(case, "float32", batch_norm)
-    recipe = dataclasses.replace(RECIPE, batch_norm=batch_norm)
+    trial, updated = contract.trial(case, "float32", batch_norm), contract.updated_buffers(case, batch_norm)
     for name, buffer in trial.model.named_buffers():
-        assert torch.equal(buffer, trial.before[name]) is contract.keeps_statistics(case, recipe, name), name
-    scales = [name for name in trial.after if name.endswith("1.weight") and name.startswith("features")]
-    assert scales
-    for name in filter(lambda name: contract.trains(case, name), scales):
-        assert not torch.equal(trial.after[name], trial.before[name]), f"{name}: scale and shift train all the same"
+        assert torch.equal(buffer, trial.before[name]) is (name not in updated), name
+    scales = {name for name in trial.after if name.endswith("1.weight") and name.startswith("features")}
+    assert scales & contract.changed_parameters(case)
+    for name in scales & contract.changed_parameters(case):
+        assert not torch.equal(trial.after[name], trial.before[name]), f"{name}: scale and shift train nevertheless"
+
+
+@unlearning
+def test_the_declared_layers_change_and_no_others(case: Case) -> None:
+    trial, changed = contract.trial(case), contract.changed_parameters(case)
+    assert {
+        name for name, _ in trial.model.named_parameters() if not torch.equal(trial.after[name], trial.before[name])
+    } == changed
 
 
 @unlearning
@@ -144,18 +153,18 @@ def test_an_expired_deadline_stops_it_at_once(case: Case) -> None:
 
 
 @unlearning
-def test_the_deadline_is_looked_at_in_each_epoch(case: Case) -> None:
+def test_the_deadline_is_checked_in_each_epoch(case: Case) -> None:
     trial = contract.trial(case)
     assert trial.looks >= getattr(case.build(), "epochs", 1)
 
 
 @unlearning
 def test_a_deadline_in_the_middle_stops_it(case: Case) -> None:
-    """The clock passes the deadline at the last look; it is the context's alone, as other threads look at the true one."""
+    """The clock passes the deadline at the last check. Only the context's clock is replaced, because other threads use it."""
     looks = contract.trial(case).looks
     ticks = iter([0.0] * (looks - 1) + [2.0])
     clock = types.SimpleNamespace(monotonic=ticks.__next__)
-    with mock.patch("adaprob_ray.methods.base.time", clock), pytest.raises(DeadlineExceeded):
+    with mock.patch("adaprob_ray.methods.context.time", clock), pytest.raises(DeadlineExceeded):
         contract.attempt(case, deadline=1.0)
 
 
@@ -177,8 +186,8 @@ def test_it_reports_every_epoch(case: Case) -> None:
     by_solver = [step for step, scalars in trial.reported if set(scalars) == {"projection_residual"}]
     by_epoch = [step for step, scalars in trial.reported if "projection_residual" not in scalars]
     assert sorted(set(by_epoch)) == list(range(1, epochs + 1))
-    assert by_solver == list(range(len(by_solver))), "a solver counts its own steps, from 0"
-    assert bool(by_solver) == (case.method == "adaprob")
+    assert by_solver == list(range(len(by_solver))), "a solver counts its own iterations, from 0"
+    assert bool(by_solver) == ("projection_residual" in trial.facts)
     assert all(isinstance(value, float) for _, scalars in trial.reported for value in scalars.values())
 
 
@@ -192,13 +201,13 @@ def test_it_touches_only_what_it_needs(case: Case) -> None:
 
 @pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.stage == "unlearn"])
 def test_needs_are_minimal(name: str) -> None:
-    """Each need is touched by some setting of the method; without it that setting cannot run."""
+    """Each need is used under some settings of the method, which cannot run without it."""
     needs = METHODS[name].needs
     assert needs <= set(NEEDS)
     own = [case for case in UNLEARN if case.method == name]
     for need in needs:
         users = [case for case in own if need in contract.trial(case).touched]
-        assert users, f"{name} declares {need} and never touches it"
+        assert users, f"{name} declares {need} and never uses it"
         with pytest.raises(UndeclaredNeed, match=need):
             contract.attempt(users[0], needs=needs - {need})
 
@@ -228,18 +237,18 @@ def test_undeclared_needs_raise_when_touched(name: str) -> None:
 
 
 @unlearning
-def test_pixels_of_parts_that_it_does_not_need_play_no_part(case: Case) -> None:
-    """Noise in their place leaves every weight bit-identical; noise in the place of a part that it needs does not."""
+def test_pixels_of_subsets_that_it_does_not_need_have_no_influence(case: Case) -> None:
+    """Replacing them by noise leaves all weights bit-identical, which it does not for a subset that the method needs."""
     touched = contract.trial(case).touched
     others = [part for part in contract.PIXELS if part not in touched]
     assert contract.digest(contract.attempt(case, noise=others).after) == digest_of(case)
     for part in contract.PIXELS:
-        if part in touched and (case.method, part) not in contract.ONLY_CHOOSES:
+        if part in touched - case.cls.selects_only:
             assert contract.digest(contract.attempt(case, noise=[part]).after) != digest_of(case), part
 
 
 def reachable(start: Any) -> list[Any]:
-    """All objects that can be reached by attributes, items and closures, but not through modules, classes and globals."""
+    """All objects that are reachable by attributes, items and closures, but not through modules, classes and globals."""
     seen: dict[int, Any] = {}
     pending = [start]
     while pending:
@@ -273,7 +282,7 @@ def unlearn_cell(case: Case, store: contract.MemoryStore) -> Any:
 
 @unlearning
 def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(case: Case) -> None:
-    """Through the stage itself: what it hands to a method leads to no tensor with test images or labels."""
+    """With the arguments of the stage itself: no tensor with test images or labels is reachable from them."""
     store, parts = contract.MemoryStore(), contract.make_parts()
     cell = unlearn_cell(case, store)
     forbidden = {parts.test.pixels.images_NHWC.data_ptr(), parts.test.pixels.labels.data_ptr()}
@@ -294,12 +303,12 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
         mock.patch.object(case.cls, "unlearn", spying),
     ):
         product = store.run(cell)
-    assert permitted <= seen  # the search does find what is there
+    assert permitted <= seen  # the search finds what is reachable
     assert seen.isdisjoint(forbidden)
     assert contract.weights_digest(store.products[cell.parents["original"]]) == before
     trial = contract.trial(case)
     moved = distance(trial.model.parameters(), [trial.before[name] for name, _ in trial.model.named_parameters()])
-    assert product.facts["parameter_distance"] == moved > 0  # the stage does what the bench does
+    assert product.facts["parameter_distance"] == moved > 0  # the stage gives the result of the bench
     logits = Outputs.from_bytes(product.files[OUTPUTS]).logits
     assert {name: len(rows) for name, rows in logits.items()} == contract.ROWS
 
@@ -317,6 +326,14 @@ def test_the_declared_cost_is_what_is_counted(case: Case) -> None:
 def test_the_declared_cost_of_training_is_what_is_counted(case: Case) -> None:
     facts, declared = contract.train_product(case).facts, case.build().cost(contract.sizes(contract.make_parts()))
     assert (facts["forward_examples"], facts["backward_examples"]) == (declared.forward, declared.backward)
+
+
+@every_method
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_it_skips_none_of_our_networks_which_may_be_on_the_meta_device(name: str, architecture: str) -> None:
+    with torch.device("meta"):
+        model = ARCHITECTURES[architecture].build(classes=10, channels=1, filters=0.1)
+    assert METHODS[name]().skip(contract.sizes(contract.make_parts()), model) is None
 
 
 # -- how it is declared -----------------------------------------------------------------------------------------------------
@@ -381,7 +398,7 @@ def test_unlearn_is_short_enough_to_read(name: str) -> None:
 
 @training
 def test_a_retrained_model_never_sees_a_forget_row(case: Case) -> None:
-    """Noise in place of the forget rows' pixels leaves its weights bit-identical; the original's move."""
+    """Replacing the forget rows' pixels by noise leaves its weights bit-identical, but changes the original's."""
     same = contract.weights_digest(contract.trained(case, noise=["forget"])) == digest_of(case)
     assert same is case.cls.reads_forget
 
@@ -403,13 +420,14 @@ def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:
             assert len(rows) == (count - len(forget) if plain else count)
             if not plain:
                 others = [row for row in range(count) if row not in set(forget.tolist())]
-                assert [int(rows[row]) for row in others] == others  # only the forget rows are overwritten, in place
+                # Only the forget rows are overwritten, in place.
+                assert [int(rows[row]) for row in others] == others
 
 
 def test_original_and_retrain_share_start_and_order_and_the_independent_one_has_its_own() -> None:
-    """With no forget row at all retrain is the original, bit for bit; retrain_independent is not."""
-    nothing = mock.patch.object(train, "forget_positions", return_value=np.empty(0, np.int64))
-    with nothing:
+    """Without any forget row retrain equals the original, bit for bit; retrain_independent does not."""
+    no_forget_rows = mock.patch.object(train, "forget_positions", return_value=np.empty(0, np.int64))
+    with no_forget_rows:
         same = contract.weights_digest(contract.trained(Case("retrain")))
         other = contract.weights_digest(contract.trained(Case("retrain_independent")))
     assert same == digest_of(Case("original"))

@@ -38,16 +38,16 @@ def plain_finetune(method: object, model: nn.Module, recipe: Recipe, shuffle: to
 
 
 @pytest.mark.parametrize(
-    ("given", "changes"),
+    ("settings", "changes"),
     [
         ({"epochs": 2, "lr": 0.02, "batch_size": 50}, {}),
         ({"epochs": 2, "momentum": 0.9, "batch_size": 64}, {"decay_to_start": 0.1, "batch_norm": "frozen"}),
     ],
     ids=["large", "small"],
 )
-def test_finetune_equals_the_plain_loop(given: dict[str, object], changes: dict[str, object]) -> None:
+def test_finetune_equals_the_plain_loop(settings: dict[str, object], changes: dict[str, object]) -> None:
     """Cross-entropy on retain; the pull to the original only where the recipe has one; never the optimiser's decay."""
-    case, recipe = Case("finetune", json.dumps(given)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
+    case, recipe = Case("finetune", json.dumps(settings)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
     after = contract.attempt(case, recipe=recipe).after
     model = contract.original()
     plain_finetune(case.build(), model, recipe, contract.make_context(frozenset()).generator("shuffle"))

@@ -6,6 +6,7 @@ Axes: N rows, K classes.
 from __future__ import annotations
 
 import math
+import re
 
 import contract
 import pytest
@@ -15,7 +16,7 @@ from torch import nn
 
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import InputError
-from adaprob_ray.methods.fisher import fisher_diagonal, variance, widened
+from adaprob_ray.methods.fisher import fisher_diagonal, scaled_variance, variance
 from adaprob_ray.models.allcnn import AllCNN
 from adaprob_ray.models.resnet import ResNet18
 
@@ -55,13 +56,13 @@ def test_the_diagonal_equals_batches_of_one(model: nn.Module, size: int) -> None
     images = torch.randn(7, channels, 16, 16, generator=torch.Generator().manual_seed(0))
     none = torch.zeros(7, dtype=torch.int64)
     batches = [Batch(part, none[: len(part)], none[: len(part)]) for part in images.split(size)]
-    found, expected = fisher_diagonal(model, batches, precision="float32"), by_ones(model, images)
-    assert found.keys() == expected.keys()
+    actual, expected = fisher_diagonal(model, batches, precision="float32"), by_ones(model, images)
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
         scale = float(value.max())
         assert scale > 0, name
         torch.testing.assert_close(
-            found[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, name=name: f"{name} {m}"
+            actual[name], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, name=name: f"{name} {m}"
         )
 
 
@@ -70,17 +71,17 @@ def test_variance_is_the_codes_rule() -> None:
     inverse = [[min(1 / (f + 1e-8), 1e3) for f in row] for row in fisher.tolist()]
     means = [0.5 * sum(row) for row in inverse]
     expected = torch.tensor([[1e-6 * mean] * 2 for mean in means], dtype=torch.float64)
-    torch.testing.assert_close(variance("features.0.weight", fisher, 1e-6), expected)
+    torch.testing.assert_close(variance(fisher, 1e-6, in_classifier=False), expected)
     small = [[min(value, 1e2) for value in row] for row in inverse]
     own = torch.tensor([[1e-6 * 0.5 * sum(row)] * 2 for row in small], dtype=torch.float64)
-    torch.testing.assert_close(variance("classifier.weight", fisher, 1e-6), own)
+    torch.testing.assert_close(variance(fisher, 1e-6, in_classifier=True), own)
     torch.testing.assert_close(
-        variance("bn.bias", fisher[0], 1e-6), 1e-6 * torch.tensor(inverse[0], dtype=torch.float64)
+        variance(fisher[0], 1e-6, in_classifier=False), 1e-6 * torch.tensor(inverse[0], dtype=torch.float64)
     )
     ones = torch.ones(2, 2)
-    assert widened("features.0.weight", ones).tolist() == [[1, 1], [1, 1]]
-    assert widened("features.0.bias", ones[0]).tolist() == [10, 10]
-    assert widened("classifier.weight", ones).tolist() == [[10, 10], [10, 10]]
+    assert scaled_variance(ones, in_classifier=False).tolist() == [[1, 1], [1, 1]]
+    assert scaled_variance(ones[0], in_classifier=False).tolist() == [10, 10]
+    assert scaled_variance(ones, in_classifier=True).tolist() == [[10, 10], [10, 10]]
 
 
 def test_the_noise_has_the_variance_of_its_weight() -> None:
@@ -90,7 +91,9 @@ def test_the_noise_has_the_variance_of_its_weight() -> None:
     total = fisher_diagonal(model, split.retain.batches(37), precision="float32")
     scores = []
     for name, p in model.named_parameters():
-        v = widened(name, variance(name, total[name] / len(split.retain), 1e-7))
+        in_classifier = name.startswith("classifier.")
+        v = variance(total[name] / len(split.retain), 1e-7, in_classifier=in_classifier)
+        v = scaled_variance(v, in_classifier=in_classifier)
         scores.append(((trial.after[name].double() - p.detach().double()) / v.sqrt()).flatten())
     z = torch.cat(scores)
     assert abs(float(z.mean())) < 4 / math.sqrt(len(z))
@@ -112,7 +115,30 @@ def test_a_class_without_retain_rows_starts_from_zero() -> None:
     assert float((after[others] - weight[others]).abs().max()) < 5 * math.sqrt(1e-7 * 1e2 * 10)
 
 
-def test_layers_without_known_products_are_named() -> None:
+@pytest.mark.parametrize("name", ["fisher", "ntk"])
+def test_a_layer_without_a_rule_for_per_sample_gradients_is_declined_by_name(name: str) -> None:
+    method, model = Case(name).build(), contract.original()
+    model.features[0][0] = nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect")
+    reason = method.skip(contract.sizes(contract.make_parts()), model)
+    assert re.fullmatch(r"layer features.0.0: must be Linear, .* got Conv2d\(1, 4, .*padding_mode=reflect\)", reason)
+    with pytest.raises(InputError, match=re.escape(reason)):
+        method.unlearn(
+            model, contract.make_split(contract.make_parts(), method.needs), contract.make_context(method.needs)
+        )
+
+
+def test_grouped_convolutions_have_no_rule_for_per_sample_gradients() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(InputError, match=r"layer 0 of the network is Conv2d\(4, 4.*groups=2"):
+    with pytest.raises(InputError, match=r"layer 0: must be .* got Conv2d\(4, 4.*groups=2"):
         fisher_diagonal(model, [], precision="float32")
+
+
+@pytest.mark.parametrize("name", ["fisher", "ntk"])
+def test_a_network_without_a_classifier_is_declined_by_name(name: str) -> None:
+    method, model = Case(name).build(), nn.Sequential(nn.Linear(2, 2))
+    reason = "network Sequential: must have classifier (see UnlearnableModel), got no classifier"
+    assert method.skip(contract.sizes(contract.make_parts()), model) == reason
+    with pytest.raises(InputError, match=re.escape(reason)):
+        method.unlearn(
+            model, contract.make_split(contract.make_parts(), method.needs), contract.make_context(method.needs)
+        )

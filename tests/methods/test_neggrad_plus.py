@@ -34,9 +34,11 @@ def plain_neggrad(method: object, recipe: Recipe, steps: int) -> dict[str, torch
             if done == steps:
                 break
             ring = forget[number % len(forget)]
-            kept, left = (functional.cross_entropy(model(pixels.select(r)), pixels.labels[r]) for r in (rows, ring))
+            retain_loss, forget_loss = (
+                functional.cross_entropy(model(pixels.select(r)), pixels.labels[r]) for r in (rows, ring)
+            )
             penalty = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
-            loss = method.alpha * (kept + recipe.decay_to_start / 2 * penalty) - (1 - method.alpha) * left
+            loss = method.alpha * (retain_loss + recipe.decay_to_start / 2 * penalty) - (1 - method.alpha) * forget_loss
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for p, g, v in zip(parameters, gradients, velocity, strict=True):
@@ -47,7 +49,7 @@ def plain_neggrad(method: object, recipe: Recipe, steps: int) -> dict[str, torch
 
 
 @pytest.mark.parametrize(
-    ("given", "changes", "steps"),
+    ("settings", "changes", "steps"),
     [
         ({"epochs": 2, "retain_batch": 40, "forget_batch": 5}, {}, 8),
         (
@@ -59,8 +61,8 @@ def plain_neggrad(method: object, recipe: Recipe, steps: int) -> dict[str, torch
     ],
     ids=["large", "small", "iterations"],
 )
-def test_neggrad_plus_equals_the_plain_loop(given: dict, changes: dict, steps: int) -> None:
-    case, recipe = Case("neggrad_plus", json.dumps(given)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
+def test_neggrad_plus_equals_the_plain_loop(settings: dict, changes: dict, steps: int) -> None:
+    case, recipe = Case("neggrad_plus", json.dumps(settings)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
     trial = contract.attempt(case, recipe=recipe)
     expected = plain_neggrad(case.build(), recipe, steps)
     for name, tensor in trial.after.items():
@@ -77,7 +79,7 @@ def test_iterations_override_epochs() -> None:
 
 
 def test_forget_rows_are_counted_as_often_as_they_come() -> None:
-    """12 forget rows in batches of 5, 5 and 2 beside 4 retain batches: 5 + 5 + 2 + 5."""
+    """12 forget rows in batches of 5, 5 and 2, paired with 4 retain batches: 5 + 5 + 2 + 5."""
     assert paired_forget_rows(160, 40, 12, 5) == 17
     assert paired_forget_rows(475, 128, 25, 32) == 100
     assert paired_forget_rows(30, 40, 12, 5) == 5

@@ -16,7 +16,8 @@ import torch
 from contract import RECIPE, Case
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.methods.ntk import MOST, check_size, pieces, slice_width, step_length
+from adaprob_ray.methods import ntk
+from adaprob_ray.methods.ntk import MAX_GRAM_ROWS, NTK, parameter_slices, slice_width, step_length
 
 
 @functools.cache
@@ -84,12 +85,11 @@ def test_each_weight_is_in_one_slice() -> None:
     for width in (total, 100, 7, 1):
         seen = {name: torch.zeros(len(p), dtype=torch.int64) for name, p in model.named_parameters()}
         for start in range(0, total, width):
-            at = 0
-            for piece in pieces(model, start, start + width):
-                name = f"{piece.layer}.{piece.parameter}"
-                seen[name][piece.outputs] += 1
-                assert piece.at == at
-                at += piece.width
+            column = 0
+            for item in parameter_slices(model, start, start + width):
+                seen[f"{item.layer}.{item.parameter}"][item.channels] += 1
+                assert item.column == column
+                column += item.width
         assert all(bool((count == 1).all()) for count in seen.values())
 
 
@@ -103,10 +103,26 @@ def test_the_step_is_the_trapeziums() -> None:
     assert slanted == pytest.approx(3 + 2 * math.sin(math.pi / 4) * math.sqrt(2))
 
 
-def test_too_many_rows_and_no_decay_are_refused() -> None:
-    with pytest.raises(InputError, match=rf"at most {MOST}.*40000 rows and 10 classes"):
-        check_size(40_000, 10)
-    check_size(500, 5)
-    with pytest.raises(InputError, match="weight decay"):
+def test_too_large_a_gram_matrix_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = dataclasses.replace(contract.sizes(contract.make_parts()), retain=1588, forget=12)
+    assert NTK().skip(sizes, contract.original()) is None, "1,600 rows times ten classes are the limit"
+    reason = NTK().skip(dataclasses.replace(sizes, retain=39_988), contract.original())
+    assert reason == (
+        f"ntk: training rows times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of 1.9 GiB, "
+        "got 40000 rows and 10 classes"
+    )
+    monkeypatch.setattr(ntk, "MAX_GRAM_ROWS", 1599)
+    with pytest.raises(InputError, match=r"at most 1599, .* got 160 rows and 10 classes"):
+        contract.attempt(Case("ntk"))
+
+
+def test_a_recipe_without_weight_decay_is_declined() -> None:
+    sizes = dataclasses.replace(contract.sizes(contract.make_parts()), recipe_decay=0.0)
+    reason = NTK().skip(sizes, contract.original())
+    assert reason == "ntk: the recipe's weight_decay or decay_to_start must be greater than 0, got 0 for both"
+    with pytest.raises(InputError, match=reason):
         contract.attempt(Case("ntk"), recipe=dataclasses.replace(RECIPE, weight_decay=0.0))
+
+
+def test_slice_width_is_the_number_of_float32_rows_that_fit_into_the_memory() -> None:
     assert slice_width(2500, 512) == 53687

@@ -41,9 +41,9 @@ def plain_scrub(s: Scrub, model: nn.Module, teacher: nn.Module, shuffle: torch.G
                 rows = part.rows[order[begin : begin + size]]
                 images, labels = part.pixels.select(rows), part.pixels.labels[rows]
                 with torch.no_grad():
-                    taught = teacher(images)
+                    teacher_BK = teacher(images)
                 logits = model(images)
-                kl = kl_t(taught, logits, s.temperature)
+                kl = kl_t(teacher_BK, logits, s.temperature)
                 loss = -kl if name == "forget" else s.gamma * functional.cross_entropy(logits, labels) + s.alpha * kl
                 for p, a in zip(parameters, anchor, strict=True):
                     if not torch.equal(p.detach(), a):  # the gradient at the anchor is taken as 0
@@ -62,7 +62,7 @@ def plain_scrub(s: Scrub, model: nn.Module, teacher: nn.Module, shuffle: torch.G
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {"epochs": 2, "forget_epochs": 2, "milestones": [5], "retain_batch": 64},
         {"epochs": 2, "forget_epochs": 1, "milestones": [1], "gamma": 0.9, "alpha": 0.3, "temperature": 2.0},
@@ -71,9 +71,9 @@ def plain_scrub(s: Scrub, model: nn.Module, teacher: nn.Module, shuffle: torch.G
     ],
     ids=["defaults", "milestone and weights", "smoothing", "no forget pass"],
 )
-def test_scrub_equals_the_plain_loop(given: dict[str, object]) -> None:
+def test_scrub_equals_the_plain_loop(settings: dict[str, object]) -> None:
     """Weights and batch-norm statistics to 1e-5 after two epochs in float32."""
-    case = Case("scrub", json.dumps(given))
+    case = Case("scrub", json.dumps(settings))
     after = contract.attempt(case).after
     model, teacher = contract.original(), contract.original().eval()
     plain_scrub(case.build(), model, teacher, contract.make_context(frozenset()).generator("shuffle"))
@@ -112,12 +112,12 @@ def test_the_forget_rows_are_left_more_than_the_retain_rows() -> None:
     )
     trial, parts = contract.attempt(case), contract.make_parts()
     split = contract.make_split(parts, frozenset({"retain", "forget"}))
-    apart = {}
+    divergence = {}
     for name, part in (("forget", split.forget), ("retain", split.retain)):
         images = part.pixels.select(part.rows)
         with torch.no_grad():
-            apart[name] = float(kl_t(contract.original().eval()(images), trial.model.eval()(images), 1.0))
-    assert apart["forget"] > 2 * apart["retain"]
+            divergence[name] = float(kl_t(contract.original().eval()(images), trial.model.eval()(images), 1.0))
+    assert divergence["forget"] > 2 * divergence["retain"]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])

@@ -130,10 +130,10 @@ def with_losses(evaluation: Evaluation, members: float, others: float) -> Evalua
 def test_members_are_all_forget_rows_and_others_all_test_rows_of_their_classes(classes: tuple[int, ...]) -> None:
     base = make_evaluation()
     model = base.model
-    chosen = np.flatnonzero(np.isin(model.labels["train"], classes))[::2]
-    evaluation = dataclasses.replace(base, forget=chosen)
+    forget = np.flatnonzero(np.isin(model.labels["train"], classes))[::2]
+    evaluation = dataclasses.replace(base, forget=forget)
     m, o = members_and_others(evaluation)
-    np.testing.assert_array_equal(m, losses(model.logits["train"], model.labels["train"])[chosen])
+    np.testing.assert_array_equal(m, losses(model.logits["train"], model.labels["train"])[forget])
     test = losses(model.logits["test"], model.labels["test"])
     np.testing.assert_array_equal(o, [test[row] for row, label in enumerate(model.labels["test"]) if label in classes])
     names = ("membership_auc_percent", "membership_auc_low_percent", "membership_auc_high_percent")

@@ -15,10 +15,10 @@ import pytest
 import torch
 from metric_world import CLASSES, FORGET_CLASS, Floats, make_evaluation, make_outputs, vectorised_attack, without_signal
 from scipy.special import softmax
+from sklearn import model_selection
 from sklearn.metrics import log_loss
 from torch import nn
 
-from adaprob_ray.metrics import membership as attack
 from adaprob_ray.metrics.membership import attack_accuracy_percent, losses, membership
 
 
@@ -116,13 +116,13 @@ def test_the_larger_list_is_subsampled_reproducibly_by_the_seed() -> None:
     generator = np.random.default_rng(1)
     few, many = generator.exponential(1.0, 40), np.arange(300) / 300
     seen: list[Floats] = []
-    real = attack.cross_val_score
+    real = model_selection.cross_val_score
 
-    def keep(model: object, features: Floats, *given: object, **named: object) -> Floats:
+    def spying(model: object, features: Floats, *arguments: object, **keywords: object) -> Floats:
         seen.append(features[:, 0].copy())
-        return real(model, features, *given, **named)
+        return real(model, features, *arguments, **keywords)
 
-    with mock.patch.object(attack, "cross_val_score", keep):
+    with mock.patch.object(model_selection, "cross_val_score", spying):
         values = [attack_accuracy_percent(few, many, seed) for seed in (3, 3, 4)]
         attack_accuracy_percent(many, few, 3)
     assert values[0] == values[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch import nn
 
 from adaprob_ray.catalogue import METRICS
 from adaprob_ray.metrics.error_rate import error_percent, errors
-from adaprob_ray.metrics.outputs import PARTS, Outputs
+from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.training.cost import PassCounter
 
 
@@ -44,7 +46,8 @@ def test_the_test_without_the_forgotten_class_equals_the_protocols_arithmetic() 
     guesses[labels == 5] = 0
     guesses[np.flatnonzero(labels != 5)[:1293]] = 5
     outputs = Outputs(
-        logits=dict.fromkeys(PARTS, np.eye(10, dtype=np.float32)[guesses]), labels=dict.fromkeys(PARTS, labels)
+        logits=dict.fromkeys(SUBSET_NAMES, np.eye(10, dtype=np.float32)[guesses]),
+        labels=dict.fromkeys(SUBSET_NAMES, labels),
     )
     values = errors(dataclasses.replace(make_evaluation(), model=outputs, forget_class=5))
     assert values["test_error_percent"] == pytest.approx(22.93)
@@ -64,10 +67,18 @@ def test_metrics_fill_the_columns_that_they_declare() -> None:
     assert len(columns) == len(set(columns))
 
 
+def test_importing_metrics_loads_neither_scipy_nor_scikit_learn() -> None:
+    """The planner imports them; SciPy and scikit-learn would take most of its time."""
+    names = "auc, divergence, error_rate, membership, outputs"
+    code = f"import sys; from adaprob_ray.metrics import {names}; print({{'scipy', 'sklearn'}} & set(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "set()"
+
+
 def test_outputs_survive_bytes() -> None:
     outputs = make_outputs(3)
     back = Outputs.from_bytes(outputs.to_bytes())
-    for part in PARTS:
+    for part in SUBSET_NAMES:
         np.testing.assert_array_equal(back.logits[part], outputs.logits[part])
         np.testing.assert_array_equal(back.labels[part], outputs.labels[part])
         assert (back.logits[part].dtype, back.labels[part].dtype) == (np.float32, np.int64)
@@ -79,7 +90,7 @@ def test_outputs_that_are_views_survive_bytes() -> None:
     turned = {part: np.asfortranarray(values)[::2] for part, values in outputs.logits.items()}
     labels = {part: values[::2] for part, values in outputs.labels.items()}
     back = Outputs.from_bytes(Outputs(logits=turned, labels=labels).to_bytes())
-    for part in PARTS:
+    for part in SUBSET_NAMES:
         np.testing.assert_array_equal(back.logits[part], outputs.logits[part][::2])
         np.testing.assert_array_equal(back.labels[part], outputs.labels[part][::2])
 

@@ -78,9 +78,9 @@ def plain_losses(settings: RelearnOptions, decay: float) -> list[float]:
             losses.append(float(functional.cross_entropy(model(images[FORGET]), labels[FORGET])))
         rows = every[torch.randint(ROWS, (settings.rows,), generator=generator)]
         for first in range(0, settings.rows, settings.batch_size):
-            chosen = rows[first : first + settings.batch_size]
+            batch = rows[first : first + settings.batch_size]
             penalty = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
-            loss = functional.cross_entropy(model(images[chosen]), labels[chosen]) + decay / 2 * penalty
+            loss = functional.cross_entropy(model(images[batch]), labels[batch]) + decay / 2 * penalty
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for p, g in zip(parameters, gradients, strict=True):
@@ -99,9 +99,11 @@ def ours(
             losses.append(scalars["forget_loss"])
             assert step == len(losses)
 
-    given = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
+    arguments = {"generator": torch.Generator().manual_seed(SEED), "precision": "float32", **more}
     recipe = Recipe(momentum=0.9, batch_norm="train", **(decay or {}))
-    done = train_until_relearned(model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **given)
+    done = train_until_relearned(
+        model, TRAIN, FORGOTTEN, settings, recipe, threshold=threshold, report=report, **arguments
+    )
     return done, losses, model
 
 
@@ -177,7 +179,7 @@ def test_rows_are_drawn_with_replacement_from_all_training_rows() -> None:
     assert len(rows) == 2000
     assert int(counts.min()) > 0, "forget rows too"
     assert len(counts) == ROWS
-    assert not torch.equal(rows, resample(TRAIN, 2000, generator).rows), "anew for each epoch"
+    assert not torch.equal(rows, resample(TRAIN, 2000, generator).rows), "a new draw for each epoch"
 
 
 def test_a_part_of_the_rows_draws_only_from_itself() -> None:
