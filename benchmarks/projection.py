@@ -24,7 +24,7 @@ import threadpoolctl
 import torch
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.projection import dual, project
+from adaprob_ray.projection import dual, project, validation
 from benchmarks.projection_suite import Given, Instance, Run, instances, lbfgs, ours, sinkhorn, timed
 
 CAP = {"scaling": 40.0, "dual ascent": 25.0, "POT": 25.0}
@@ -47,17 +47,19 @@ def hessians_formed(given: Given, tolerance: float) -> float:
     formed = 0.0
     real = dual.Problem.dual
 
-    def counting(self: dual.Problem, alpha_C: Any, *, curvature: bool = False, last: bool = False) -> dual.Dual:
+    def counting(
+        self: dual.Problem, alpha_C: Any, *, curvature: bool = False, cache_targets: bool = False
+    ) -> dual.Dual:
         nonlocal formed
-        formed += curvature and self.dense and self.rows / len(given[1])
-        return real(self, alpha_C, curvature=curvature, last=last)
+        formed += curvature and self.is_dense and self.rows / len(given[1])
+        return real(self, alpha_C, curvature=curvature, cache_targets=cache_targets)
 
     dual.Problem.dual = counting  # type: ignore[method-assign]
     try:
         project(*given, tolerance=tolerance)
     finally:
         dual.Problem.dual = real  # type: ignore[method-assign]
-    return formed + (given[0].shape[1] <= dual.CHEAP)
+    return formed + (given[0].shape[1] <= validation.MAX_CLASSES_FREE_HESSIAN)
 
 
 def measure(instance: Instance, tolerance: float, rounds: int, solvers: Sequence[str]) -> Row:

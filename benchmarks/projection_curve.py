@@ -21,6 +21,7 @@ import threadpoolctl
 import torch
 
 from adaprob_ray.projection import dual, project
+from adaprob_ray.projection.chunks import ChunkAccumulator
 from benchmarks.projection_suite import Given, Instance, lbfgs, timed
 
 matplotlib.use("Agg")
@@ -44,22 +45,22 @@ Curve = list[tuple[float, int, float]]  # seconds, passes, smallest residual unt
 def recorded(action: Callable[[], Any]) -> Curve:
     """When each residual over all rows was known, and after how many passes."""
     curve: Curve = []
-    real, scanned = dual.Sums.dual, dual.Sums
+    dual_from_sums = dual.Problem.dual_from_sums
     start = time.perf_counter()
 
-    def noting(self: dual.Sums, alpha_C: Any) -> dual.Dual:
-        here = real(self, alpha_C)
-        if self.problem.counts_N is None:
-            passes = -(-self.problem.work.rows // self.problem.rows)
-            least = min(here.residual, curve[-1][2] if curve else here.residual)
-            curve.append((time.perf_counter() - start, passes, least))
-        return here
+    def recording(self: dual.Problem, sums: ChunkAccumulator, alpha_C: Any) -> dual.Dual:
+        result = dual_from_sums(self, sums, alpha_C)
+        if not self.is_sample:
+            passes = -(-self.work.rows // self.rows)
+            smallest = min(result.residual, curve[-1][2] if curve else result.residual)
+            curve.append((time.perf_counter() - start, passes, smallest))
+        return result
 
-    scanned.dual = noting  # type: ignore[method-assign]
+    dual.Problem.dual_from_sums = recording  # type: ignore[method-assign]
     try:
         action()
     finally:
-        scanned.dual = real  # type: ignore[method-assign]
+        dual.Problem.dual_from_sums = dual_from_sums  # type: ignore[method-assign]
     return curve
 
 

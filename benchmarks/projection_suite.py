@@ -22,7 +22,7 @@ from scipy import optimize
 from torch import Tensor
 
 from adaprob_ray.projection import project
-from adaprob_ray.projection.validation import check
+from adaprob_ray.projection.validation import validate
 
 Given = tuple[Tensor, Tensor, Tensor]
 MOST = 10**6  # iterations of L-BFGS: its callback ends it
@@ -127,7 +127,7 @@ def lbfgs(given: Given, tolerance: float, limit: float) -> Run:
     """SciPy's L-BFGS-B on the same dual, in units of N, with the same check of the input and the same targets. It stops
     where the residual is reached; the dual at α = 0 comes from the check, as Newton's does."""
     start = time.perf_counter()
-    problem, here, _ = check(*given)
+    problem, here, _ = validate(*given)
     known, seen = [here], []
 
     def value_and_slope(alpha_K: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -16,8 +16,8 @@ from problems import INF, assert_sane, dual_value, forgetting, instance, logits,
 from scipy import optimize
 from torch import Tensor
 
-from adaprob_ray.projection import dual as dual_module
-from adaprob_ray.projection import project, validation
+from adaprob_ray.projection import chunks, project, validation
+from adaprob_ray.projection.dual import Problem
 
 # ---------------------------------------------------------------- the optimum
 
@@ -154,8 +154,8 @@ def test_sequences_and_integers_are_taken_and_nothing_is_changed():
 # ---------------------------------------------------------------- the dual
 
 
-def posed(*given) -> dual_module.Problem:
-    return validation.check(*given)[0]
+def problem_of(*given) -> Problem:
+    return validation.validate(*given)[0]
 
 
 ALPHA_K = np.array([0.3, -0.2, 0.1, -0.4])
@@ -163,8 +163,8 @@ ALPHA_K = np.array([0.3, -0.2, 0.1, -0.4])
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_derivatives_agree_with_finite_differences(monkeypatch, dense):
-    monkeypatch.setattr(dual_module, "DENSE", 256 if dense else 0)
-    dual, width = posed(*instance()).dual, 1e-5
+    monkeypatch.setattr(chunks, "MAX_CLASSES_FULL_HESSIAN", 256 if dense else 0)
+    dual, width = problem_of(*instance()).dual, 1e-5
     here = dual(ALPHA_K, curvature=True)
     for k, unit_K in enumerate(np.eye(4)):
         up, down = dual(ALPHA_K + width * unit_K), dual(ALPHA_K - width * unit_K)
@@ -185,7 +185,7 @@ def test_the_hessian_of_many_rows_is_good_to_float32(rows, classes):
     g_NK = (log_r_NK - alpha_K * (weights_N.max() / weights_N)[:, None]).softmax(1)
     share_N = weights_N.max() / weights_N
     expected_KK = torch.diag(share_N @ g_NK) - (g_NK * share_N[:, None]).T @ g_NK
-    actual_KK = posed(log_r_NK, weights_N, totals_K).dual(alpha_K.numpy(), curvature=True).curvature
+    actual_KK = problem_of(log_r_NK, weights_N, totals_K).dual(alpha_K.numpy(), curvature=True).curvature
     assert np.abs(actual_KK - expected_KK.numpy()).max() < 2e-6 * float(expected_KK.abs().max())
     assert np.abs(actual_KK.sum(1)).max() < 1e-12 * rows
 
@@ -194,7 +194,7 @@ def test_dual_is_a_lower_bound_in_units_of_the_largest_weight():
     log_r_NK, weights_N, totals_K = instance()
     largest = float(weights_N.max())
     written_out = dual_value(torch.from_numpy(ALPHA_K) * largest, log_r_NK, weights_N, totals_K)
-    assert posed(log_r_NK + 5.0, weights_N, totals_K).dual(ALPHA_K).value * largest == pytest.approx(
+    assert problem_of(log_r_NK + 5.0, weights_N, totals_K).dual(ALPHA_K).value * largest == pytest.approx(
         written_out, rel=1e-12
     )
     best = solved(log_r_NK, weights_N, totals_K).targets
@@ -202,13 +202,13 @@ def test_dual_is_a_lower_bound_in_units_of_the_largest_weight():
 
 
 def test_the_dual_is_the_same_where_exp_would_overflow():
-    """Rows of weight 1e-3 beside one of weight 1: α / w is in the hundreds, on either side of SAFE_EXPONENT."""
+    """Rows of weight 1e-3 beside one of weight 1: α / w is in the hundreds, on either side of MAX_SAFE_EXPONENT."""
     log_r_NK, _, totals_K = instance()
     weights_N = torch.full((12,), 1e-3, dtype=torch.float64)
     weights_N[0] = 1.0
     for scale in (0.2, 0.29, 0.31, 0.7, 3.0):
         alpha_K = scale * np.array([1.0, -0.5, -0.7, 0.2])
-        here = posed(log_r_NK, weights_N, totals_K).dual(alpha_K)
+        here = problem_of(log_r_NK, weights_N, totals_K).dual(alpha_K)
         assert here.value == pytest.approx(
             dual_value(torch.from_numpy(alpha_K), log_r_NK, weights_N, totals_K), rel=1e-12
         )
@@ -218,7 +218,7 @@ def test_the_dual_is_the_same_where_exp_would_overflow():
 
 def test_hessian_keeps_its_digits_on_one_hot_rows():
     log_r_NK = torch.tensor([[0.0, -45.0, -46.0]], dtype=torch.float64)
-    hessian_KK = posed(log_r_NK, [1.0], [0.5, 0.25, 0.25]).dual(np.zeros(3), curvature=True).curvature
+    hessian_KK = problem_of(log_r_NK, [1.0], [0.5, 0.25, 0.25]).dual(np.zeros(3), curvature=True).curvature
     assert float(hessian_KK[0, 0]) == pytest.approx(math.exp(-45) + math.exp(-46), rel=1e-12, abs=0)
 
 
@@ -226,7 +226,7 @@ def test_hessian_keeps_its_digits_on_one_hot_rows():
 def test_chunks_equal_the_whole(monkeypatch, chunk_rows):
     given = instance(50)
     whole = solved(*given)
-    monkeypatch.setitem(dual_module.CHUNK, "cpu", 4 * chunk_rows)
+    monkeypatch.setitem(chunks.CHUNK_ENTRIES, "cpu", 4 * chunk_rows)
     chunked = solved(*given)
     assert (chunked.targets - whole.targets).abs().max() < 1e-12
     assert chunked.passes == whole.passes

@@ -81,7 +81,7 @@ def test_the_step_size_decides_between_crawling_converging_oscillating_and_diver
     ]
     assert crawling.residual > 1e-3
     assert (crawling.trajectory.diff() < 0).all()
-    assert "raise max_iterations or step_size, or take solver='newton'" in crawling.message
+    assert "raise max_iterations or step_size, or use solver='newton'" in crawling.message
     assert faster.iterations < 0.6 * converged.iterations
     assert oscillating.residual > crawling.residual
     assert oscillating.trajectory[-50:].std() < 1e-3 < oscillating.residual  # for ever at the same distance
@@ -157,11 +157,11 @@ def test_all_agree_on_a_forgotten_class():
 
 def test_options_of_another_solver_are_refused():
     for options, words in [
-        ({"step_size": 0.1}, "step_size is η of solver='dual_ascent'; given 0.1 with solver='newton'"),
+        ({"step_size": 0.1}, "step_size: must be None unless solver='dual_ascent', got 0.1 with solver='newton'"),
         ({"step_size": 0.1, "solver": "scaling"}, "with solver='scaling'"),
-        ({"normalise": False}, "normalise=False is for solver='dual_ascent' only; given with solver='newton'"),
-        ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size must be a finite number above 0; given 0.0"),
-        ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size must be a finite number above 0; given nan"),
+        ({"normalise": False}, "normalise: must be True unless solver='dual_ascent', got False with solver='newton'"),
+        ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got 0.0"),
+        ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got nan"),
     ]:
         with pytest.raises(InputError) as caught:
             project(*instance(), **options)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import forgetting, instance, solved
 
-from adaprob_ray.projection import dual, newton, project, quadratic, subsample, validation
+from adaprob_ray.projection import chunks, newton, project, quadratic, subsample, validation
 
 HARD = [(margin, lam) for margin in (8.0, 40.0) for lam in (0.1, 1.0, 100.0)]
 
@@ -25,8 +25,8 @@ def hard(margin: float, lam: float, rows: int = 8000, classes: int = 10):
 
 
 def drawn(*given_):
-    whole, start, _ = validation.check(*given_)
-    return whole, *subsample.draw(whole, start)
+    whole, start, _ = validation.validate(*given_)
+    return whole, *subsample.draw_sample(whole, start)
 
 
 @pytest.mark.parametrize(("margin", "lam"), HARD)
@@ -35,7 +35,7 @@ def test_a_sample_stands_for_all_rows(margin, lam):
     assert float(small.counts_N.sum()) == pytest.approx(8000)
     assert small.totals_C.sum() == pytest.approx(8000)
     assert (small.totals_C > 0).all()
-    assert whole.rows / 16 / 2 < small.rows < 2 * subsample.SMALLEST
+    assert whole.rows / 16 / 2 < small.rows < 2 * subsample.MIN_SAMPLE_ROWS
     assert small.dual(np.zeros(10)).gradient_C == pytest.approx(start.gradient_C, abs=1e-9)
 
 
@@ -66,7 +66,7 @@ def test_few_rows_of_small_weight_are_all_in_it():
 
 def test_rows_of_the_class_that_has_far_to_go_are_all_in_it():
     _, small, _ = drawn(*forgetting(20_000, 100, torch.arange(1, 20_000, 100), margin=20.0, lam=1.0))
-    mass = (small.source.given[:, 1] - small.log_mass_N).exp() > 0.5
+    mass = (small.source.reference[:, 1] - small.logsumexp_N).exp() > 0.5
     assert int(mass.sum()) == 200
 
 
@@ -75,8 +75,8 @@ def test_the_same_sample_every_time_and_from_blocks():
     _, first, _ = drawn(log_r_NK, weights_N, totals_K)
     _, again, _ = drawn(log_r_NK, weights_N, totals_K)
     _, blocks, _ = drawn(log_r_NK.split(999), weights_N, totals_K)
-    assert torch.equal(first.source.given, again.source.given)
-    assert torch.equal(first.source.given, blocks.source.given)
+    assert torch.equal(first.source.reference, again.source.reference)
+    assert torch.equal(first.source.reference, blocks.source.reference)
     torch.testing.assert_close(first.counts_N, blocks.counts_N)  # the sums of the first pass are rounded otherwise
 
 
@@ -84,11 +84,11 @@ def test_the_same_sample_every_time_and_from_blocks():
 def test_no_period_of_the_data_falls_in_with_it(period):
     """Rows whose class is their number modulo a period, Fibonacci's included: each class near its share, nearer than 3
     standard deviations of a random choice."""
-    whole = validation.check(torch.zeros(40_000, 2, dtype=torch.float64), torch.ones(40_000), [20_000.0] * 2)[0]
-    rarity_N = subsample.rarity(whole)
+    whole = validation.validate(torch.zeros(40_000, 2, dtype=torch.float64), torch.ones(40_000), [20_000.0] * 2)[0]
+    rarity_N = subsample.weight_rarity(whole)
     positions = [
-        subsample._choose(whole, rows, block, np.full(2, 20_000.0), rarity_N)[1]
-        for rows, block in whole.numbered_blocks()
+        subsample.sample_block(whole, rows, block, np.full(2, 20_000.0), rarity_N)[1]
+        for rows, block in whole.indexed_blocks()
     ]
     counts = torch.bincount(torch.cat(positions) % period, minlength=period).double()
     assert (counts / counts.mean() - 1).abs().max() < 3 / math.sqrt(float(counts.mean()))
@@ -97,9 +97,9 @@ def test_no_period_of_the_data_falls_in_with_it(period):
 @pytest.mark.parametrize(("margin", "lam"), HARD)
 def test_it_changes_how_fast_and_not_what(monkeypatch, margin, lam):
     given_ = hard(margin, lam)
-    monkeypatch.setattr(newton.subsample, "SMALLEST", 8000)  # as many rows as there are: no sample
+    monkeypatch.setattr(newton.subsample, "MIN_SAMPLE_ROWS", 8000)  # as many rows as there are: no sample
     without = project(*given_, tolerance=1e-13, max_iterations=300)
-    monkeypatch.setattr(newton.subsample, "SMALLEST", 500)
+    monkeypatch.setattr(newton.subsample, "MIN_SAMPLE_ROWS", 500)
     started = project(*given_, tolerance=1e-13)
     assert without.status == started.status == "converged"
     assert (without.targets - started.targets).abs().max() < 1e-7
@@ -108,15 +108,15 @@ def test_it_changes_how_fast_and_not_what(monkeypatch, margin, lam):
 
 def test_a_sample_that_misleads_is_dropped(monkeypatch):
     given_ = hard(20.0, 4.0)
-    honest = subsample.draw
+    real_draw = subsample.draw_sample
 
     def misleading(whole, start):
-        small, _ = honest(whole, start)
-        small = dataclasses.replace(small, totals_C=small.totals_C[::-1].copy(), scratch={}, cached={})
+        small, _ = real_draw(whole, start)
+        small = dataclasses.replace(small, totals_C=small.totals_C[::-1].copy())
         return small, small.dual(np.zeros(10), curvature=True)
 
-    monkeypatch.setattr(subsample, "SMALLEST", 500)
-    monkeypatch.setattr(subsample, "draw", misleading)
+    monkeypatch.setattr(subsample, "MIN_SAMPLE_ROWS", 500)
+    monkeypatch.setattr(subsample, "draw_sample", misleading)
     solution = project(*given_)
     assert solution.status == "converged"
     assert (solution.targets.sum(0) - given_[2]).abs().max() < 8000e-9
@@ -140,7 +140,7 @@ def test_a_dense_step_is_the_best_within_the_radius(classes, exponent, seed):
     hessian, gradient = random_quadratic(classes, seed)
     radius = 10.0**exponent
     model = quadratic.DenseModel()
-    model.renew(hessian)
+    model.set_curvature(hessian)
     step, promised = model.step(gradient, radius)
     length = np.linalg.norm(step)
     assert length <= (1 + quadratic.SECULAR_SLACK) * radius * (1 + 1e-9)
@@ -163,12 +163,12 @@ def test_models_learn_a_quadratic(kind):
     hessian += 0.5 * (np.eye(5) - 0.2)
     model = kind()
     rough = np.diag(np.diag(hessian))
-    model.renew(rough if kind is quadratic.DenseModel else np.diag(rough))
+    model.set_curvature(rough if kind is quadratic.DenseModel else np.diag(rough))
     point = np.zeros(5)
     for _ in range(40):
         here = hessian @ point + gradient
         step, _ = model.step(here - here.mean(), 1e3)
-        model.learn(step, hessian @ step)
+        model.update(step, hessian @ step)
         point = point + step
     assert np.abs(hessian @ point + gradient).max() < 1e-6 * np.abs(gradient).max()
 
@@ -176,7 +176,7 @@ def test_models_learn_a_quadratic(kind):
 def test_a_step_within_a_radius_is_shortened_or_bent():
     hessian, gradient = random_quadratic(6, 3)
     diagonal = quadratic.DiagonalModel()
-    diagonal.renew(np.diag(hessian).copy())
+    diagonal.set_curvature(np.diag(hessian).copy())
     long, _ = diagonal.step(gradient, 1e9)
     short, promised = diagonal.step(gradient, 0.1)
     assert np.linalg.norm(short) == pytest.approx(0.1)
@@ -187,7 +187,7 @@ def test_a_step_within_a_radius_is_shortened_or_bent():
 
 def test_a_class_without_curvature_gets_a_step_within_the_radius():
     diagonal = quadratic.DiagonalModel()
-    diagonal.renew(np.array([0.0, 1e-320, 5.0]))
+    diagonal.set_curvature(np.array([0.0, 1e-320, 5.0]))
     step, promised = diagonal.step(np.array([3.0, -2.0, -1.0]), 0.5)
     assert np.linalg.norm(step) == pytest.approx(0.5)
     assert promised > 0
@@ -195,18 +195,18 @@ def test_a_class_without_curvature_gets_a_step_within_the_radius():
 
 def test_a_hessian_below_the_reach_of_float64_gives_a_finite_step():
     model = quadratic.DenseModel()
-    model.renew(np.full((3, 3), -1e-315) + 3e-315 * np.eye(3))
+    model.set_curvature(np.full((3, 3), -1e-315) + 3e-315 * np.eye(3))
     step, promised = model.step(np.array([2.0, -1.0, -1.0]), 4.0)
     assert np.linalg.norm(step) == pytest.approx(4.0, rel=0.2)
     assert promised > 0
-    model.renew(np.full((3, 3), np.nan))
+    model.set_curvature(np.full((3, 3), np.nan))
     assert np.isfinite(model.step(np.array([2.0, -1.0, -1.0]), 4.0)[0]).all()
 
 
 def test_many_classes_are_solved_with_a_diagonal(monkeypatch):
     given_ = forgetting(1200, 300, torch.arange(0, 1200, 300), margin=8.0, lam=2.0)
-    assert not validation.check(*given_)[0].dense
+    assert not validation.validate(*given_)[0].is_dense
     with_diagonal = solved(*given_, tolerance=1e-12)
-    monkeypatch.setattr(dual, "DENSE", 1000)
-    assert validation.check(*given_)[0].dense
+    monkeypatch.setattr(chunks, "MAX_CLASSES_FULL_HESSIAN", 1000)
+    assert validation.validate(*given_)[0].is_dense
     assert (with_diagonal.targets - solved(*given_).targets).abs().max() < 1e-8

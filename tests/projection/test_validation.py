@@ -91,4 +91,4 @@ def test_malformed_input_is_named(change, words):
 def test_faults_are_reported_together():
     with pytest.raises(InputError) as caught:
         project(instance()[0], torch.zeros(12), torch.zeros(4))
-    assert [fault.split()[0] for fault in caught.value.faults] == ["weights", "totals"]
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["weights", "totals"]
