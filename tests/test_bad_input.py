@@ -312,7 +312,7 @@ def test_data_of_which_one_file_is_cut_short(
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "data"))
     code, lines = say(CIFAR)
     assert code == 2
-    assert lines == [f"error: cifar10: absent or corrupt (md5) in {folder}: data_batch_3"]
+    assert lines == [f"error: cifar10: missing or corrupt (md5) in {folder}: data_batch_3"]
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "status", "explain"])

@@ -173,7 +173,7 @@ def _check_options(
         faults.append(f"tolerance: must be a finite number above 0, got {tolerance!r}")
     is_integer = isinstance(max_iterations, (int, np.integer)) and not isinstance(max_iterations, bool)
     if not (is_integer and max_iterations >= 1):
-        faults.append(f"max_iterations: must be a whole number of at least 1, got {max_iterations!r}")
+        faults.append(f"max_iterations: must be an integer of at least 1, got {max_iterations!r}")
     if step_size is not None and not _is_positive(step_size):
         faults.append(f"step_size: must be a finite number above 0, got {step_size!r}")
     if step_size is not None and solver in SOLVERS and solver != "dual_ascent":

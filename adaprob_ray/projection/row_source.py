@@ -30,7 +30,7 @@ class RowBlocks:
         rows: rows of each block but the last, which may be shorter.
 
     Raises:
-        InputError: `array` is not a matrix, or `rows` is not a whole number of at least 1.
+        InputError: `array` is not a matrix, or `rows` is not an integer of at least 1.
 
     Example:
         >>> import numpy
@@ -42,7 +42,7 @@ class RowBlocks:
         if not isinstance(array, (np.ndarray, Tensor)) or array.ndim != 2:
             raise InputError(f"array: must be an array or tensor of shape [rows, classes], got {_describe(array)}")
         if not (isinstance(rows, (int, np.integer)) and rows >= 1):
-            raise InputError(f"rows: must be a whole number of at least 1, got {rows!r}")
+            raise InputError(f"rows: must be an integer of at least 1, got {rows!r}")
         self.array, self.rows = array, int(rows)
 
     def __iter__(self) -> Iterator[Any]:

@@ -155,7 +155,7 @@ def test_row_blocks_take_arrays_and_tensors_and_reject_the_rest():
     assert torch.equal(torch.cat(list(big_endian)), torch.arange(6.0).reshape(3, 2))
     with pytest.raises(InputError, match=r"array: must be .* of shape \[rows, classes\], got ndarray of shape \[3\]"):
         RowBlocks(np.zeros(3))
-    with pytest.raises(InputError, match="rows: must be a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match="rows: must be an integer of at least 1, got 0"):
         RowBlocks(np.zeros((3, 2)), rows=0)
     assert [block.shape for block in RowBlocks(np.zeros((5, 2)), rows=2)] == [(2, 2), (2, 2), (1, 2)]
     assert [len(block) for block in RowBlocks(torch.zeros(5, 2), rows=3)] == [3, 2]

@@ -70,11 +70,11 @@ def spoiled(value: float) -> Tensor:
         ({"log_reference": torch.eye(12, 4).to_sparse()}, ["log_reference", "torch tensor", "[12, 4]"]),
         ({"weights": [10**400] + [1] * 11}, ["weights", "number above 0"]),
         ({"tolerance": "1e-9"}, ["tolerance", "'1e-9'"]),
-        ({"max_iterations": True}, ["max_iterations", "whole", "True"]),
+        ({"max_iterations": True}, ["max_iterations", "integer", "True"]),
         ({"tolerance": 0.0}, ["tolerance", "above 0", "0.0"]),
         ({"tolerance": math.nan}, ["tolerance", "finite", "nan"]),
         ({"max_iterations": 0}, ["max_iterations", "at least 1", "0"]),
-        ({"max_iterations": 2.5}, ["max_iterations", "whole", "2.5"]),
+        ({"max_iterations": 2.5}, ["max_iterations", "integer", "2.5"]),
     ],
 )
 def test_malformed_input_is_named(change, words):
