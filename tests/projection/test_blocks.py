@@ -1,4 +1,4 @@
-"""A reference in blocks: the same solution as of the whole, and targets in blocks.
+"""A reference in blocks has the same solution as in one tensor, and its targets are blocks.
 
 Axes: N rows, K classes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from problems import INF, forgetting, instance, logits, solved
+from problems import INF, forgetting, instance, logits, solve
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
@@ -28,29 +28,29 @@ class CountingBlocks:
 
 @pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
 @pytest.mark.parametrize("rows", [1, 5, 12, 100])
-def test_blocks_equal_the_whole(rows, solver):
+def test_blocks_give_the_solution_of_the_tensor(rows, solver):
     log_r_NK, weights_N, totals_K = instance()
     limits = {"solver": solver, "tolerance": 1e-12, "max_iterations": 3000}
     whole = project(log_r_NK, weights_N, totals_K, **limits)
     blocks = project(log_r_NK.split(rows), weights_N, totals_K, **limits)
-    parts = list(blocks.targets)
-    assert [len(part) for part in parts] == [len(part) for part in log_r_NK.split(rows)]
-    assert (torch.cat(parts) - whole.targets).abs().max() < 1e-12
+    blocks_BK = list(blocks.targets)
+    assert [len(block_BK) for block_BK in blocks_BK] == [len(block_BK) for block_BK in log_r_NK.split(rows)]
+    assert (torch.cat(blocks_BK) - whole.targets).abs().max() < 1e-12
     assert (blocks.multipliers - whole.multipliers).abs().max() < 1e-10
     assert blocks.passes - whole.passes in (
         (0, 1) if solver == "newton" else (0,)
     )  # the targets of a tensor are written in the last pass
-    assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(parts))  # they can be read again
+    assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(blocks_BK))  # the targets can be iterated again
 
 
-def test_a_zero_total_and_infinite_entries_in_blocks():
+def test_zero_totals_and_infinite_entries_in_blocks():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[:4, 0] = -INF
     totals_K = torch.tensor([3.0, 0.0, 5.0, 4.0])
-    whole = solved(log_r_NK, weights_N, totals_K).targets
-    parts = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
-    assert (parts - whole).abs().max() < 1e-12
-    assert (parts[:, 1] == 0).all()
+    whole = solve(log_r_NK, weights_N, totals_K).targets
+    blocks_BK = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
+    assert (blocks_BK - whole).abs().max() < 1e-12
+    assert (blocks_BK[:, 1] == 0).all()
 
 
 def test_infeasible_totals_in_blocks():
@@ -61,7 +61,7 @@ def test_infeasible_totals_in_blocks():
     assert (torch.cat(list(solution.targets)) - log_r_NK.softmax(1)).abs().max() < 1e-15
 
 
-def test_a_memory_mapped_file_of_half_precision_logits(tmp_path):
+def test_a_memory_mapped_file_of_float16_logits(tmp_path):
     """Large enough that Newton's method starts on a sample, which is then drawn from the file."""
     log_r_NK, weights_N, totals_K = forgetting(9000, 6, torch.arange(1, 9000, 6), margin=12.0, lam=2.0)
     half = log_r_NK.half()
@@ -70,12 +70,12 @@ def test_a_memory_mapped_file_of_half_precision_logits(tmp_path):
     totals_K = totals_K * (9000 / totals_K.sum())
     mapped = project(RowBlocks(file, rows=700), weights_N, totals_K)
     whole = project(half, weights_N, totals_K)
-    parts = list(mapped.targets)
+    blocks_BK = list(mapped.targets)
     assert mapped.status == whole.status == "converged"
-    assert {part.dtype for part in parts} == {torch.float16} == {whole.targets.dtype}
-    assert (torch.cat(parts).double() - whole.targets.double()).abs().max() < 1e-3  # half a unit of float16 at 1
+    assert {block_BK.dtype for block_BK in blocks_BK} == {torch.float16} == {whole.targets.dtype}
+    assert (torch.cat(blocks_BK).double() - whole.targets.double()).abs().max() < 1e-3  # half a unit of float16 at 1
     assert (mapped.multipliers - whole.multipliers).abs().max() < 1e-5
-    sums_K = torch.cat(parts).double().sum(0)
+    sums_K = torch.cat(blocks_BK).double().sum(0)
     assert (sums_K - totals_K).abs().max() < 9000 * 1e-9 + 9000 * 2**-11
 
 
@@ -92,11 +92,11 @@ def test_passes_count_every_reading():
 
 def test_a_sample_counts_by_its_rows(monkeypatch):
     monkeypatch.setattr(subsample, "MIN_SAMPLE_ROWS", 100)
-    given = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
-    with_sample = project(*given)
-    assert with_sample.status == "converged"
-    whole_passes = len(with_sample.trajectory)  # the last of them also wrote the targets
-    assert whole_passes < with_sample.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
+    inputs = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
+    solution = project(*inputs)
+    assert solution.status == "converged"
+    whole_passes = len(solution.trajectory)  # the last of them also wrote the targets
+    assert whole_passes < solution.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
 
 
 class OneShot:
@@ -124,9 +124,9 @@ def test_invalid_blocks_are_rejected_by_name():
         "for each row, shape [10], got shape [12]": good[:2],
         "use torch.from_numpy or RowBlocks": log_r_NK.numpy(),
     }
-    for words, given in cases.items():
+    for words, inputs in cases.items():
         with pytest.raises(InputError) as caught:
-            project(given, weights_N, totals_K)
+            project(inputs, weights_N, totals_K)
         assert words in str(caught.value)
     with pytest.raises(InputError, match=r"block 1 .* at least one of each"):
         project([good[0], torch.zeros(0, 4).double()], weights_N, totals_K)
@@ -164,7 +164,7 @@ def test_row_blocks_take_arrays_and_tensors_and_reject_the_rest():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_cached_targets_are_used_only_for_their_own_alpha(monkeypatch, dtype, dropped):
-    monkeypatch.setitem(chunks.CHUNK_ENTRIES, "cpu", 20)  # 5 rows a chunk
+    monkeypatch.setitem(chunks.CHUNK_ENTRIES, "cpu", 20)  # 5 rows per chunk
     log_r_NK, weights_N, totals_K = instance()
     if dropped:
         totals_K = torch.cat([torch.zeros(1), totals_K[1:] * (totals_K.sum() / totals_K[1:].sum())])
@@ -186,8 +186,8 @@ def test_cached_targets_are_used_only_for_their_own_alpha(monkeypatch, dtype, dr
 
 
 def test_a_sample_caches_no_targets():
-    given = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
-    whole, start, _ = validation.validate(*given)
+    inputs = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
+    whole, start, _ = validation.validate(*inputs)
     small, _ = subsample.draw_sample(whole, start)
     small.dual(np.zeros(10), cache_targets=True)
     assert whole.targets(np.zeros(10)).shape == (8000, 10)

@@ -1,4 +1,4 @@
-"""Which totals −inf entries allow: the verdict against linear programming, and the set of classes that it names.
+"""Which totals −inf entries allow, compared with linear programming, and the set of classes that the message names.
 
 Axes: N rows, K classes.
 """
@@ -21,7 +21,7 @@ from adaprob_ray.projection import project
 from adaprob_ray.projection.feasibility import Support
 
 
-def sparse(seed: int, rows: int = 10, classes: int = 4, missing: float = 0.6) -> tuple[Tensor, Tensor]:
+def sparse_problem(seed: int, rows: int = 10, classes: int = 4, missing: float = 0.6) -> tuple[Tensor, Tensor]:
     """A reference with many −inf entries, no row of them only, and totals of at least N / (6 K)."""
     generator = torch.Generator().manual_seed(seed)
     log_r_NK = logits(rows, classes, seed=seed)
@@ -31,8 +31,8 @@ def sparse(seed: int, rows: int = 10, classes: int = 4, missing: float = 0.6) ->
     return log_r_NK, totals_K * (rows / totals_K.sum())
 
 
-def can_be_met(log_r_NK: Tensor, totals_K: Tensor) -> bool:
-    """By linear programming over all g with the reference's support."""
+def is_feasible(log_r_NK: Tensor, totals_K: Tensor) -> bool:
+    """Feasibility by linear programming over all g with the reference's support."""
     rows, classes = log_r_NK.shape
     row_sums, column_sums = np.kron(np.eye(rows), np.ones(classes)), np.kron(np.ones(rows), np.eye(classes))
     upper = (~log_r_NK.isinf()).double().numpy().ravel()
@@ -53,19 +53,19 @@ def parse_violation(message: str) -> tuple[list[int], float, int]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_verdict_on_sparse_references_agrees_with_linear_programming(seed):
-    log_r_NK, totals_K = sparse(seed)
+def test_feasibility_of_sparse_references_agrees_with_linear_programming(seed):
+    log_r_NK, totals_K = sparse_problem(seed)
     solution = project(log_r_NK, torch.ones(10), totals_K)
     assert_sane(solution)
-    assert solution.status == ("converged" if can_be_met(log_r_NK, totals_K) else "infeasible")
+    assert solution.status == ("converged" if is_feasible(log_r_NK, totals_K) else "infeasible")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(1, 10), st.integers(2, 5), st.floats(0.2, 0.9), st.integers(0, 10_000))
-def test_the_named_classes_prove_it(rows, classes, missing, seed):
-    """Whatever is infeasible names a set of classes whose total exceeds the rows that have a finite entry among them;
-    whatever is not has no such set."""
-    log_r_NK, totals_K = sparse(seed, rows, classes, missing)
+def test_the_named_classes_prove_infeasibility(rows, classes, missing, seed):
+    """An infeasible problem names a set of classes whose total exceeds the rows that have a finite entry there; a feasible
+    one has no such set."""
+    log_r_NK, totals_K = sparse_problem(seed, rows, classes, missing)
     solution = project(log_r_NK, torch.ones(rows), totals_K, max_iterations=300)
     support_NK = ~log_r_NK.isinf()
     excess = {
@@ -74,16 +74,16 @@ def test_the_named_classes_prove_it(rows, classes, missing, seed):
         for subset in combinations(range(classes), size)
     }
     if solution.status == "infeasible":
-        among, asked, possible = parse_violation(solution.message)
-        assert asked == pytest.approx(float(totals_K[among].sum()), rel=1e-9)
-        assert possible == int(support_NK[:, among].any(1).sum())
-        assert asked > possible
+        classes_S, total, row_count = parse_violation(solution.message)
+        assert total == pytest.approx(float(totals_K[classes_S].sum()), rel=1e-9)
+        assert row_count == int(support_NK[:, classes_S].any(1).sum())
+        assert total > row_count
     else:
         assert max(excess.values()) < 1e-6
         assert solution.status == "converged", solution.message
 
 
-def test_totals_that_nothing_meets_are_proved_infeasible():
+def test_infeasible_totals_return_the_reference():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[2:, 0] = -INF  # two rows cannot give three
     solution = project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0])
@@ -96,7 +96,7 @@ def test_totals_that_nothing_meets_are_proved_infeasible():
     assert_sane(solution)
 
 
-def test_a_row_without_any_class_left_is_infeasible_and_not_nan():
+def test_a_row_with_finite_entries_only_in_dropped_classes_is_infeasible():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[3, 1:] = -INF
     solution = project(log_r_NK, weights_N, [0.0, 4.0, 4.0, 4.0])
@@ -105,15 +105,15 @@ def test_a_row_without_any_class_left_is_infeasible_and_not_nan():
     assert_sane(solution)
 
 
-def test_rows_tied_to_a_class_that_has_too_little_room():
-    """The other side of a cut: seven rows can only be of class 2, whose total is five."""
+def test_rows_bound_to_a_class_with_too_small_a_total_are_infeasible():
+    """Seven rows can only be of class 2, whose total is five: the other three classes get too few rows."""
     log_r_NK, weights_N, _ = instance()
     log_r_NK[:7, [0, 1, 3]] = -INF
     solution = project(log_r_NK, weights_N, [3.0, 2.0, 5.0, 2.0])
     assert parse_violation(solution.message) == ([0, 1, 3], 7.0, 5)
 
 
-def test_totals_at_the_edge_are_feasible_and_a_millionth_beyond_is_not():
+def test_totals_at_the_edge_are_feasible_and_a_millionth_more_is_not():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[3:, 0] = -INF
     assert project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0]).status == "converged"
@@ -122,7 +122,7 @@ def test_totals_at_the_edge_are_feasible_and_a_millionth_beyond_is_not():
     assert parse_violation(beyond.message)[0] == [0]
 
 
-def test_many_classes_are_not_all_listed():
+def test_the_message_lists_at_most_ten_classes():
     support = torch.zeros(40, 30, dtype=torch.bool)
     support[:, :10] = True
     support[:5] = True
@@ -132,22 +132,22 @@ def test_many_classes_are_not_all_listed():
 
 
 @pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
-def test_every_solver_refuses_what_cannot_be(solver):
+def test_every_solver_reports_infeasible_totals(solver):
     log_r_NK, weights_N, _ = instance()
     log_r_NK[2:, 0] = -INF
     assert project(log_r_NK, weights_N, [3.0, 3.0, 3.0, 3.0], solver=solver).status == "infeasible"
 
 
-def test_patterns_are_counted_alike_whole_and_in_parts():
+def test_patterns_are_counted_independently_of_chunks():
     finite = torch.rand(50, 12, generator=torch.Generator().manual_seed(0)) < 0.7
-    whole, parts = Support(12), Support(12)
+    whole, chunked = Support(12), Support(12)
     whole.add(finite)
-    for part in finite.split(7):
-        parts.add(part)
+    for chunk in finite.split(7):
+        chunked.add(chunk)
     totals_C = np.full(12, 50 / 12)
-    assert whole.violation(totals_C) == parts.violation(totals_C) is None
-    parts.add_full(3)
-    assert not parts.is_full
+    assert whole.violation(totals_C) == chunked.violation(totals_C) is None
+    chunked.add_full(3)
+    assert not chunked.is_full
     full = Support(12)
     full.add_full(50)
     full.add(torch.ones(5, 12, dtype=torch.bool))
