@@ -133,14 +133,14 @@ def ten() -> RawImages:
 
 
 def test_five_are_drawn_pools_first_then_a_permutation_of_the_test_images() -> None:
-    whole, five = ten(), draw_lacuna5(ten(), 3)
+    ten_classes, five = ten(), draw_lacuna5(ten(), 3)
     generator = np.random.RandomState(3)
     pools = [generator.choice(np.arange(400 * c, 400 * (c + 1)), 125, replace=False) for c in range(5)]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(whole.test_labels))])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(ten_classes.test_labels))])
     tests = [generator.permutation(np.arange(starts[c], starts[c + 1])) for c in range(5)]
     assert five.train_source.tolist() == np.concatenate(pools).tolist()
     assert five.test_source.tolist() == (4000 + np.concatenate(tests)).tolist()
-    assert np.array_equal(five.train_NHWC, whole.train_NHWC[five.train_source])
+    assert np.array_equal(five.train_NHWC, ten_classes.train_NHWC[five.train_source])
     assert five.train_labels.tolist() == np.repeat(np.arange(5), 125).tolist()
     assert np.bincount(five.test_labels).tolist() == [100, 98, 90, 100, 100]
 
@@ -191,19 +191,19 @@ def test_images_and_labels_are_those_of_the_folders_and_photographs_are_on_one_s
     for pixels, labels in ((loaded.train_NHWC, loaded.train_labels), (loaded.test_NHWC, loaded.test_labels)):
         side = set()
         for image, label in zip(pixels, labels, strict=True):
-            found = photos[image.tobytes()]
-            assert {name for name, _ in found} == {folders[label]}
-            side |= found
+            sources = photos[image.tobytes()]
+            assert {name for name, _ in sources} == {folders[label]}
+            side |= sources
         sides.append(side)
     assert not sides[0] & sides[1]
 
 
 @pytest.mark.data
 def test_faces5_is_drawn_from_the_subsets_of_faces10(real: Path) -> None:
-    whole = DATASETS["faces10"].load(real, 1)
+    ten_classes = DATASETS["faces10"].load(real, 1)
     one, other = (DATASETS["faces5"].load(real, seed) for seed in (3, 4))
-    assert set(one.train_source) <= set(whole.train_source)
-    assert set(one.test_source) <= set(whole.test_source)
+    assert set(one.train_source) <= set(ten_classes.train_source)
+    assert set(one.test_source) <= set(ten_classes.test_source)
     assert one.train_source.tolist() != other.train_source.tolist()
     assert np.bincount(one.test_labels).tolist() == [100] * 5
 
@@ -245,7 +245,7 @@ def test_code_draws_with_replacement_and_the_ten_begin_the_hundred() -> None:
     assert ten_names == hundred_names[:10]
     assert ten_rows != hundred_rows[:10], "the images are drawn again"
     assert len(set(hundred_names)) < len(hundred_names) == 100
-    assert all(len(chosen) == 500 > len(set(chosen)) for chosen in hundred_rows)
+    assert all(len(positions) == 500 > len(set(positions)) for positions in hundred_rows)
     assert draw_code(FULL_COUNTS, FULL_COUNTS, 10, seed=1) == (ten_names, ten_rows)
 
 
@@ -253,7 +253,7 @@ def test_code_draws_identities_by_the_table_that_have_a_folder() -> None:
     listed = {"n1": 600, "n2": 600, "n3": 499, "n4": 700}
     names, rows = draw_code({"n1": 20, "n3": 900}, listed, 10, seed=1)
     assert set(names) == {"n1"}
-    assert max(max(chosen) for chosen in rows) < 20
+    assert max(max(positions) for positions in rows) < 20
     with pytest.raises(InputError, match="must have at least 1 identities with at least 500 images, got 0"):
         draw_code({"n3": 900}, listed, 10, seed=1)
 

@@ -25,7 +25,7 @@ COUNTS = (10, 7, 23)
 
 
 @pytest.fixture
-def divided(tmp_path: Path) -> Path:
+def split_tree(tmp_path: Path) -> Path:
     """ROOT/pets with train and test."""
     write_classes(tmp_path / "pets" / "train", COUNTS)
     write_classes(tmp_path / "pets" / "test", (3, 1, 2), suffix=".JPG")
@@ -33,7 +33,7 @@ def divided(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
+def class_tree(tmp_path: Path) -> Path:
     """ROOT/pets with classes alone."""
     write_classes(tmp_path / "pets", COUNTS)
     return tmp_path / "pets"
@@ -49,8 +49,8 @@ def _clean_catalogue(tmp_path: Path) -> Any:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def test_train_and_test_folders_are_read_as_they_are(divided: Path) -> None:
-    images, classes, files = load_folder(divided)
+def test_train_and_test_folders_are_read_as_they_are(split_tree: Path) -> None:
+    images, classes, files = load_folder(split_tree)
     assert classes == ["c0", "c1", "c2"]
     assert np.bincount(images.train_labels).tolist() == list(COUNTS)
     assert np.bincount(images.test_labels).tolist() == [3, 1, 2]
@@ -66,8 +66,8 @@ def test_train_and_test_folders_are_read_as_they_are(divided: Path) -> None:
     assert {Path(files[i]).parts[-3] for i in images.test_source} == {"test"}
 
 
-def test_a_folder_without_a_test_folder_is_split_by_the_seed_alone(whole: Path) -> None:
-    one, again, other = (load_folder(whole, seed=seed) for seed in (1, 1, 2))
+def test_a_folder_without_a_test_folder_is_split_by_the_seed_alone(class_tree: Path) -> None:
+    one, again, other = (load_folder(class_tree, seed=seed) for seed in (1, 1, 2))
     assert one.files == again.files == other.files
     assert np.array_equal(one.images.test_NHWC, again.images.test_NHWC)
     assert one.images.test_source.tolist() == again.images.test_source.tolist() != other.images.test_source.tolist()
@@ -76,22 +76,22 @@ def test_a_folder_without_a_test_folder_is_split_by_the_seed_alone(whole: Path) 
     assert sorted(together) == list(range(sum(COUNTS))), "each image is in exactly one subset"
 
 
-def test_images_of_any_size_and_mode_become_rgb_of_one_size(divided: Path) -> None:
-    odd = divided / "train" / "c0" / "999.png"
+def test_images_of_any_size_and_mode_become_rgb_of_one_size(split_tree: Path) -> None:
+    odd = split_tree / "train" / "c0" / "999.png"
     write_image(odd, size=(50, 20), mode="L")
-    images, _, files = load_folder(divided)
+    images, _, files = load_folder(split_tree)
     (row,) = np.flatnonzero(images.train_source == files.index(str(odd)))
     expected = np.asarray(Image.open(odd).convert("RGB").resize((32, 32)))
     assert np.array_equal(images.train_NHWC[row], expected)
-    assert load_folder(divided, size=8).images.test_NHWC.shape == (6, 8, 8, 3)
+    assert load_folder(split_tree, size=8).images.test_NHWC.shape == (6, 8, 8, 3)
 
 
-def test_hidden_files_and_files_other_than_images_are_ignored(divided: Path) -> None:
-    before = load_folder(divided).files
+def test_hidden_files_and_files_other_than_images_are_ignored(split_tree: Path) -> None:
+    before = load_folder(split_tree).files
     for name in ("train/c0/notes.txt", "train/c0/.hidden.png", "train/.cache/x.png", "readme.md"):
-        (divided / name).parent.mkdir(exist_ok=True)
-        (divided / name).write_text("nothing to see")
-    assert load_folder(divided).files == before
+        (split_tree / name).parent.mkdir(exist_ok=True)
+        (split_tree / name).write_text("nothing to see")
+    assert load_folder(split_tree).files == before
 
 
 # -- what is rejected --------------------------------------------------------------------------------------------------
@@ -143,32 +143,32 @@ def _one_class(tree: Path) -> None:
     ],
 )
 def test_an_invalid_folder_is_rejected_by_name(
-    divided: Path, spoil: Callable[[Path], None], words: tuple[str, ...]
+    split_tree: Path, spoil: Callable[[Path], None], words: tuple[str, ...]
 ) -> None:
-    spoil(divided)
+    spoil(split_tree)
     with pytest.raises(InputError) as caught:
-        load_folder(divided)
+        load_folder(split_tree)
     (line,) = caught.value.faults
     for word in words:
         assert word in line
 
 
-def test_all_unreadable_images_are_named_at_once(divided: Path) -> None:
-    _break_image(divided)
-    _cut_image(divided)
+def test_all_unreadable_images_are_named_at_once(split_tree: Path) -> None:
+    _break_image(split_tree)
+    _cut_image(split_tree)
     with pytest.raises(InputError) as caught:
-        load_folder(divided)
+        load_folder(split_tree)
     assert len(caught.value.faults) == 2
 
 
 # -- a data set of the catalogue ---------------------------------------------------------------------------------------
 
 
-def test_a_prepared_folder_has_its_sizes_in_its_manifest(whole: Path) -> None:
-    root = whole.parent
-    images = load_folder(whole).images
+def test_a_prepared_folder_has_its_sizes_in_its_manifest(class_tree: Path) -> None:
+    root = class_tree.parent
+    images = load_folder(class_tree).images
     prepare_folder("pets", root)
-    shutil.rmtree(whole)  # a plan and a worker need what was prepared, and no image file
+    shutil.rmtree(class_tree)  # a plan and a worker need what was prepared, and no image file
     register_folders(root)
     pets = DATASETS["pets"]
     assert pets.pool_per_class == (8, 6, 19)
@@ -184,18 +184,18 @@ def test_a_prepared_folder_has_its_sizes_in_its_manifest(whole: Path) -> None:
     assert len(rows.test) == pets.test_count
 
 
-def test_different_pixels_under_one_name_change_the_revision(whole: Path) -> None:
-    root = whole.parent
+def test_different_pixels_under_one_name_change_the_revision(class_tree: Path) -> None:
+    root = class_tree.parent
     revisions = []
     for again in (False, False, True):
         if again:
-            write_image(whole / "c0" / "000.png", size=(31, 31))
+            write_image(class_tree / "c0" / "000.png", size=(31, 31))
         prepare_folder("pets", root)
         register_folders(root)
         revisions.append(DATASETS["pets"])
     assert revisions[0] is revisions[1], "the same images are the same data set, and keep their caches"
     assert revisions[2].revision != revisions[0].revision
-    assert np.array_equal(revisions[2].load(root, 1).train_NHWC, load_folder(whole).images.train_NHWC)
+    assert np.array_equal(revisions[2].load(root, 1).train_NHWC, load_folder(class_tree).images.train_NHWC)
 
 
 def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
@@ -210,9 +210,9 @@ def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
 
 
 def test_prepare_list_verify_and_plan_know_a_users_folder(
-    divided: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    split_tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ADAPROB_DATA", str(divided.parent))
+    monkeypatch.setenv("ADAPROB_DATA", str(split_tree.parent))
     assert cli.main(["data", "verify", "pets"]) == 2
     assert "unknown data set 'pets'" in capsys.readouterr().err
     assert cli.main(["data", "prepare", "pets", "--size", "16"]) == 0
@@ -240,9 +240,9 @@ def test_prepare_list_verify_and_plan_know_a_users_folder(
 
 
 def test_prepared_files_are_verified(
-    divided: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    split_tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = divided.parent
+    root = split_tree.parent
     monkeypatch.setenv("ADAPROB_DATA", str(root))
     prepare_folder("pets", root)
     register_folders(root)

@@ -125,14 +125,14 @@ def test_forget_and_retain_rows_are_a_partition_of_the_training_rows(
     label = data.draw(st.sampled_from(sorted(set(labels.tolist()))))
     members = set(np.flatnonzero(labels == label).tolist())
     count = data.draw(st.integers(1, len(members)))
-    whole = forget_positions(labels, {"kind": "class", "class": label}, seed)
-    some = forget_positions(labels, {"kind": "selective", "class": label, "count": count}, seed)
-    assert set(whole.tolist()) == members
-    assert len(whole) == len(members)
-    assert len(some) == len(set(some.tolist())) == count
-    assert set(some.tolist()) <= members
-    retain = retain_positions(len(labels), some)
-    assert list(retain) == sorted(set(range(len(labels))) - set(some.tolist()))
+    all_rows = forget_positions(labels, {"kind": "class", "class": label}, seed)
+    selection = forget_positions(labels, {"kind": "selective", "class": label, "count": count}, seed)
+    assert set(all_rows.tolist()) == members
+    assert len(all_rows) == len(members)
+    assert len(selection) == len(set(selection.tolist())) == count
+    assert set(selection.tolist()) <= members
+    retain = retain_positions(len(labels), selection)
+    assert list(retain) == sorted(set(range(len(labels))) - set(selection.tolist()))
 
 
 @given(labels=labels_of_a_pool(), seed=SEEDS, count=st.integers(1, 4))
@@ -329,10 +329,10 @@ def test_two_passes_of_one_generator_differ(digits: Subset) -> None:
 
 
 def test_shuffled_images_and_labels_go_with_their_rows(digits: Subset) -> None:
-    (whole,) = digits.batches(len(digits))
+    (all_rows,) = digits.batches(len(digits))
     for batch in digits.batches(100, torch.Generator().manual_seed(3)):
-        assert torch.equal(batch.images, whole.images[batch.rows])
-        assert torch.equal(batch.labels, whole.labels[batch.rows])
+        assert torch.equal(batch.images, all_rows.images[batch.rows])
+        assert torch.equal(batch.labels, all_rows.labels[batch.rows])
 
 
 @pytest.mark.data

@@ -31,13 +31,13 @@ class CountingBlocks:
 def test_blocks_give_the_solution_of_the_tensor(rows, solver):
     log_r_NK, weights_N, totals_K = instance()
     limits = {"solver": solver, "tolerance": 1e-12, "max_iterations": 3000}
-    whole = project(log_r_NK, weights_N, totals_K, **limits)
+    reference = project(log_r_NK, weights_N, totals_K, **limits)
     blocks = project(log_r_NK.split(rows), weights_N, totals_K, **limits)
     blocks_BK = list(blocks.targets)
     assert [len(block_BK) for block_BK in blocks_BK] == [len(block_BK) for block_BK in log_r_NK.split(rows)]
-    assert (torch.cat(blocks_BK) - whole.targets).abs().max() < 1e-12
-    assert (blocks.multipliers - whole.multipliers).abs().max() < 1e-10
-    assert blocks.passes - whole.passes in (
+    assert (torch.cat(blocks_BK) - reference.targets).abs().max() < 1e-12
+    assert (blocks.multipliers - reference.multipliers).abs().max() < 1e-10
+    assert blocks.passes - reference.passes in (
         (0, 1) if solver == "newton" else (0,)
     )  # the targets of a tensor are written in the last pass
     assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(blocks_BK))  # the targets can be iterated again
@@ -47,9 +47,9 @@ def test_zero_totals_and_infinite_entries_in_blocks():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[:4, 0] = -INF
     totals_K = torch.tensor([3.0, 0.0, 5.0, 4.0])
-    whole = solve(log_r_NK, weights_N, totals_K).targets
+    reference = solve(log_r_NK, weights_N, totals_K).targets
     blocks_BK = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
-    assert (blocks_BK - whole).abs().max() < 1e-12
+    assert (blocks_BK - reference).abs().max() < 1e-12
     assert (blocks_BK[:, 1] == 0).all()
 
 
@@ -69,12 +69,14 @@ def test_a_memory_mapped_file_of_float16_logits(tmp_path):
     file = np.memmap(tmp_path / "logits", dtype=np.float16, mode="r", shape=(9000, 6))
     totals_K = totals_K * (9000 / totals_K.sum())
     mapped = project(RowBlocks(file, rows=700), weights_N, totals_K)
-    whole = project(half, weights_N, totals_K)
+    reference = project(half, weights_N, totals_K)
     blocks_BK = list(mapped.targets)
-    assert mapped.status == whole.status == "converged"
-    assert {block_BK.dtype for block_BK in blocks_BK} == {torch.float16} == {whole.targets.dtype}
-    assert (torch.cat(blocks_BK).double() - whole.targets.double()).abs().max() < 1e-3  # half a unit of float16 at 1
-    assert (mapped.multipliers - whole.multipliers).abs().max() < 1e-5
+    assert mapped.status == reference.status == "converged"
+    assert {block_BK.dtype for block_BK in blocks_BK} == {torch.float16} == {reference.targets.dtype}
+    assert (
+        torch.cat(blocks_BK).double() - reference.targets.double()
+    ).abs().max() < 1e-3  # half a unit of float16 at 1
+    assert (mapped.multipliers - reference.multipliers).abs().max() < 1e-5
     sums_K = torch.cat(blocks_BK).double().sum(0)
     assert (sums_K - totals_K).abs().max() < 9000 * 1e-9 + 9000 * 2**-11
 
@@ -187,7 +189,7 @@ def test_cached_targets_are_used_only_for_their_own_alpha(monkeypatch, dtype, dr
 
 def test_a_sample_caches_no_targets():
     inputs = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
-    whole, start, _ = validation.validate(*inputs)
-    small, _ = subsample.draw_sample(whole, start)
-    small.dual(np.zeros(10), cache_targets=True)
-    assert whole.targets(np.zeros(10)).shape == (8000, 10)
+    problem, start, _ = validation.validate(*inputs)
+    sample, _ = subsample.draw_sample(problem, start)
+    sample.dual(np.zeros(10), cache_targets=True)
+    assert problem.targets(np.zeros(10)).shape == (8000, 10)
