@@ -2,8 +2,8 @@
 
     python -m benchmarks.projection_curve [--out docs/projection.png] [--csv results/projection_curve.csv]
 
-50,000x10, all 5,000 rows of one class forgotten, margin 20, λ 1. Each solver runs several times; at each α it is noted when its
-residual was known, and the fastest of the runs counts. POT's is run for 1, 2, 4, … iterations, each run from the start.
+50,000x10, all 5,000 rows of one class forgotten, margin 20, λ 1. Each solver runs several times, the time at which the residual
+of each α was computed is recorded, and the fastest run counts. POT runs for 1, 2, 4, … iterations, always from the start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import threadpoolctl
 import torch
 
 from adaprob_ray.projection import dual, project
-from benchmarks.projection_suite import Given, Instance, lbfgs, timed
+from adaprob_ray.projection.chunks import ChunkAccumulator
+from benchmarks.projection_suite import Inputs, Instance, lbfgs, timed
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -29,7 +30,7 @@ import matplotlib.pyplot as plt
 INSTANCE = Instance(50_000, 10, 5000, "class", 20.0, 1.0)
 SLOW_ITERATIONS = 4000
 RUNS = 3
-# Okabe and Ito's colours, and a marker each: told apart without colour too.
+# Okabe and Ito's colours, and a marker each, so that solvers can be distinguished without colour.
 STYLES = {
     "newton": ("#0072B2", "o"),
     "L-BFGS": ("#E69F00", "s"),
@@ -41,32 +42,32 @@ STYLES = {
 Curve = list[tuple[float, int, float]]  # seconds, passes, smallest residual until then
 
 
-def recorded(action: Callable[[], Any]) -> Curve:
-    """When each residual over all rows was known, and after how many passes."""
+def record_curve(action: Callable[[], Any]) -> Curve:
+    """The time and the number of passes after which each residual over all rows was computed."""
     curve: Curve = []
-    real, scanned = dual.Sums.dual, dual.Sums
+    dual_from_sums = dual.Problem.dual_from_sums
     start = time.perf_counter()
 
-    def noting(self: dual.Sums, alpha_C: Any) -> dual.Dual:
-        here = real(self, alpha_C)
-        if self.problem.counts_N is None:
-            passes = -(-self.problem.work.rows // self.problem.rows)
-            least = min(here.residual, curve[-1][2] if curve else here.residual)
-            curve.append((time.perf_counter() - start, passes, least))
-        return here
+    def recording(self: dual.Problem, sums: ChunkAccumulator, alpha_C: Any) -> dual.Dual:
+        result = dual_from_sums(self, sums, alpha_C)
+        if not self.is_sample:
+            passes = -(-self.work.rows // self.rows)
+            smallest = min(result.residual, curve[-1][2] if curve else result.residual)
+            curve.append((time.perf_counter() - start, passes, smallest))
+        return result
 
-    scanned.dual = noting  # type: ignore[method-assign]
+    dual.Problem.dual_from_sums = recording  # type: ignore[method-assign]
     try:
         action()
     finally:
-        scanned.dual = real  # type: ignore[method-assign]
+        dual.Problem.dual_from_sums = dual_from_sums  # type: ignore[method-assign]
     return curve
 
 
-def sinkhorn_curve(given: Given) -> Curve:
+def sinkhorn_curve(inputs: Inputs) -> Curve:
     import ot
 
-    log_r_NK, _, totals_K = given
+    log_r_NK, _, totals_K = inputs
     masses = torch.full((len(log_r_NK),), 1 / len(log_r_NK), dtype=torch.float64), totals_K / len(log_r_NK)
     curve: Curve = []
 
@@ -82,24 +83,26 @@ def sinkhorn_curve(given: Given) -> Curve:
     return curve
 
 
-def curves(given: Given) -> dict[str, Curve]:
-    eta = project(*given, solver="dual_ascent", max_iterations=1).step_size or 1.0
+def curves(inputs: Inputs) -> dict[str, Curve]:
+    eta = project(*inputs, solver="dual_ascent", max_iterations=1).step_size or 1.0
     slow: dict[str, Any] = {"tolerance": 1e-12, "max_iterations": SLOW_ITERATIONS}
     actions: dict[str, Callable[[], Any]] = {
-        "newton": lambda: project(*given, tolerance=1e-12),
-        "L-BFGS": lambda: lbfgs(given, 1e-12, 60.0),
-        "scaling": lambda: project(*given, solver="scaling", **slow),
-        "dual ascent, default η": lambda: project(*given, solver="dual_ascent", **slow),
-        "dual ascent, 8 times that": lambda: project(*given, solver="dual_ascent", step_size=8 * eta, **slow),
+        "newton": lambda: project(*inputs, tolerance=1e-12),
+        "L-BFGS": lambda: lbfgs(inputs, 1e-12, 60.0),
+        "scaling": lambda: project(*inputs, solver="scaling", **slow),
+        "dual ascent, default η": lambda: project(*inputs, solver="dual_ascent", **slow),
+        "dual ascent, 8 times that": lambda: project(*inputs, solver="dual_ascent", step_size=8 * eta, **slow),
     }
-    found = {name: min((recorded(run) for _ in range(RUNS)), key=lambda c: c[-1][0]) for name, run in actions.items()}
-    return {**found, "POT sinkhorn_log": sinkhorn_curve(given)}
+    curve_of = {
+        name: min((record_curve(run) for _ in range(RUNS)), key=lambda c: c[-1][0]) for name, run in actions.items()
+    }
+    return {**curve_of, "POT sinkhorn_log": sinkhorn_curve(inputs)}
 
 
-def draw(found: dict[str, Curve], path: Path) -> None:
+def draw(curve_of: dict[str, Curve], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, constrained_layout=True)
     for axis, column, label in ((axes[0], 0, "seconds"), (axes[1], 1, "passes over the rows")):
-        for name, curve in found.items():
+        for name, curve in curve_of.items():
             colour, marker = STYLES[name]
             x, y = [point[column] for point in curve], [max(point[2], 1e-16) for point in curve]
             axis.plot(
@@ -115,18 +118,18 @@ def draw(found: dict[str, Curve], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def write(found: dict[str, Curve], path: Path) -> None:
+def write(curve_of: dict[str, Curve], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["solver", "seconds", "passes", "residual"])
-        for name, curve in found.items():
-            for seconds, passes, residual in thinned(curve):
+        for name, curve in curve_of.items():
+            for seconds, passes, residual in thin(curve):
                 writer.writerow([name, f"{seconds:.5f}", passes, f"{residual:.3e}"])
 
 
-def thinned(curve: Curve, most: int = 40) -> Sequence[tuple[float, int, float]]:
-    """About `most` points, evenly spread over the powers of their position."""
-    positions = {round((len(curve) - 1) ** (i / (most - 1))) for i in range(most)} | {0, len(curve) - 1}
+def thin(curve: Curve, count: int = 40) -> Sequence[tuple[float, int, float]]:
+    """About `count` points, evenly spaced in the logarithm of their position."""
+    positions = {round((len(curve) - 1) ** (i / (count - 1))) for i in range(count)} | {0, len(curve) - 1}
     return [curve[i] for i in sorted(positions)]
 
 
@@ -136,11 +139,11 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=Path("results/projection_curve.csv"))
     options = parser.parse_args()
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
-        found = curves(INSTANCE.make())
-    for name, curve in found.items():
+        curve_of = curves(INSTANCE.make())
+    for name, curve in curve_of.items():
         print(f"{name:28s} {curve[-1][0]:8.3f} s {curve[-1][1]:6d} passes, residual {curve[-1][2]:.1e}")
-    draw(found, options.out)
-    write(found, options.csv)
+    draw(curve_of, options.out)
+    write(curve_of, options.csv)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.projection_imagenet [--file logits.f16] [--rows 1281167] [--classes 1000] [--tolerance 1e-6]
         [--out results/projection_imagenet.csv]
 
-A file that is not there is made first (2.6 GB: standard normal logits, a margin between 4 and 16 for the row's class). All rows
+A missing file is written first (2.6 GB: standard normal logits, a margin between 4 and 16 for the row's class). All rows
 of class 7 are forgotten, λ = 1. Prints passes, seconds, and the largest resident memory without the page cache's share. Bars: a
 residual of 1e-6 within 8 GiB and 10 minutes on two cores; the targets come back as blocks, and their column sums are checked.
 """
@@ -24,15 +24,15 @@ import torch
 
 from adaprob_ray.projection import RowBlocks, project
 
-BLOCK = 8192
-FORGOTTEN = 7
+BLOCK_ROWS = 8192
+FORGET_CLASS = 7
 
 
-def make(path: Path, rows: int, classes: int) -> None:
+def write_logits(path: Path, rows: int, classes: int) -> None:
     generator = torch.Generator().manual_seed(0)
     with path.open("wb") as file:
-        for start in range(0, rows, BLOCK):
-            size = min(BLOCK, rows - start)
+        for start in range(0, rows, BLOCK_ROWS):
+            size = min(BLOCK_ROWS, rows - start)
             block = torch.randn(size, classes, generator=generator)
             margin = 4 + 12 * torch.rand(size, generator=generator)
             block[torch.arange(size), torch.arange(start, start + size) % classes] += margin
@@ -40,32 +40,32 @@ def make(path: Path, rows: int, classes: int) -> None:
 
 
 def totals_and_weights(blocks: RowBlocks, rows: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of Eq. (1): the model's own column sums, but for the rows of one class, which become uniform."""
+    """Those of Eq. (1): the model's column sums after the rows of one class have become uniform."""
     totals_K = torch.zeros(classes, dtype=torch.float64)
     for number, block in enumerate(blocks):
         p_BK = block.float().softmax(1)
-        forget_B = torch.arange(number * BLOCK, number * BLOCK + len(block)) % classes == FORGOTTEN
+        forget_B = torch.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(block)) % classes == FORGET_CLASS
         p_BK[forget_B] = 1.0 / classes
         totals_K += p_BK.double().sum(0)
     return totals_K, torch.ones(rows)
 
 
-class Watch:
-    """The largest anonymous memory of this process: resident without file pages, read ten times a second."""
+class MemoryWatch:
+    """The largest anonymous memory of this process (resident memory without file pages), sampled ten times a second."""
 
     def __init__(self) -> None:
-        self.largest, self._done = 0, threading.Event()
+        self.largest, self._stopped = 0, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         process = psutil.Process()
-        while not self._done.wait(0.1):
+        while not self._stopped.wait(0.1):
             memory = process.memory_info()
             self.largest = max(self.largest, memory.rss - memory.shared)
 
     def stop(self) -> int:
-        self._done.set()
+        self._stopped.set()
         self._thread.join()
         return self.largest
 
@@ -82,35 +82,37 @@ def main() -> None:
     options = parser.parse_args()
     size = options.rows * options.classes * 2
     if not options.file.exists() or options.file.stat().st_size != size:
-        make(options.file, options.rows, options.classes)
+        write_logits(options.file, options.rows, options.classes)
     logits = np.memmap(options.file, dtype=np.float16, mode="r", shape=(options.rows, options.classes))
-    blocks = RowBlocks(logits, rows=BLOCK)
+    blocks = RowBlocks(logits, rows=BLOCK_ROWS)
     totals_K, weights_N = totals_and_weights(blocks, options.rows, options.classes)
-    watch, start = Watch(), time.perf_counter()
+    watch, start = MemoryWatch(), time.perf_counter()
     solution = project(blocks, weights_N, totals_K, tolerance=options.tolerance)
-    solved = time.perf_counter() - start
-    sums_K, moved = torch.zeros(options.classes, dtype=torch.float64), 0.0
+    solve_seconds = time.perf_counter() - start
+    sums_K, shift = torch.zeros(options.classes, dtype=torch.float64), 0.0
     for block, targets in zip(blocks, solution.targets, strict=True):
         sums_K += targets.double().sum(0)
-        moved += float((targets.float() - block.float().softmax(1)).abs().sum()) / 2
-    whole = time.perf_counter() - start
+        shift += float((targets.float() - block.float().softmax(1)).abs().sum()) / 2
+    total_seconds = time.perf_counter() - start
     memory = watch.stop()
     print(
         f"{options.rows} x {options.classes}, {size / 1e9:.2f} GB of float16 on disk, {torch.get_num_threads()} threads"
     )
     print(f"{solution.status}: residual {solution.residual:.2e} after {solution.passes} passes; {solution.message}")
     print(f"trajectory: {', '.join(f'{residual:.1e}' for residual in solution.trajectory.tolist())}")
-    print(f"solved in {solved:.0f} s, targets read in {whole - solved:.0f} s (bar: 600 s together)")
+    print(
+        f"solved in {solve_seconds:.0f} s, targets read in {total_seconds - solve_seconds:.0f} s (bar: 600 s together)"
+    )
     print(f"largest anonymous memory {memory / 2**30:.2f} GiB (bar: 8 GiB); peak with file pages {peak_gib():.2f} GiB")
     error = float((sums_K - totals_K).abs().max()) / options.rows
     print(
-        f"column sums of the float16 targets: largest error {error:.2e} N; mean shift of a row {moved / options.rows:.2e}"
+        f"column sums of the float16 targets: largest error {error:.2e} N; mean shift of a row {shift / options.rows:.2e}"
     )
     if options.out is not None:
         line = {
             "rows": options.rows, "classes": options.classes, "status": solution.status,
-            "residual": solution.residual, "passes": solution.passes, "solve_seconds": solved,
-            "targets_seconds": whole - solved, "anonymous_gib": memory / 2**30,
+            "residual": solution.residual, "passes": solution.passes, "solve_seconds": solve_seconds,
+            "targets_seconds": total_seconds - solve_seconds, "anonymous_gib": memory / 2**30,
         }  # fmt: skip
         pd.DataFrame([line]).to_csv(options.out, index=False, float_format="%.4g")
 

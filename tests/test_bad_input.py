@@ -316,7 +316,7 @@ def test_a_truncated_data_file_is_reported(
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path / "data"))
     code, lines = run_command(CIFAR)
     assert code == 2
-    assert lines == [f"error: cifar10: absent or corrupt (md5) in {folder}: data_batch_3"]
+    assert lines == [f"error: cifar10: missing or corrupt (md5) in {folder}: data_batch_3"]
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "status", "explain"])

@@ -1,1 +1,1 @@
-"""Data sets: what they are, how they are split, and how batches of them are made."""
+"""Data sets: their descriptions, splits and batches."""

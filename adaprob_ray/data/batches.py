@@ -1,4 +1,4 @@
-"""A split whose images live on the device as uint8; a batch is an index selection, normalised there.
+"""Subsets of a data set whose images live on the device as uint8; a batch selects rows and normalises them there.
 
 Axes: N rows, B batch, C channels, H W height and width.
 """
@@ -22,9 +22,9 @@ from adaprob_ray.data.split import split_images
 
 
 class Batch(NamedTuple):
-    """Normalised images [B, C, H, W] float32, labels [B] int64, and `rows` [B]: positions in the training set.
+    """Normalised images [B, C, H, W] float32, labels [B] int64, and `rows` [B], the positions in the training set.
 
-    For validation and test parts `rows` are positions in that part.
+    For the validation and test subsets `rows` are positions in that subset.
     """
 
     images: Tensor
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class PairedBatch(NamedTuple):
-    """A batch of retain rows, with a batch of forget rows beside it."""
+    """A batch of retain rows together with a batch of forget rows."""
 
     images: Tensor
     labels: Tensor
@@ -42,20 +42,21 @@ class PairedBatch(NamedTuple):
 
 
 def pair_batches(retain: Iterable[Batch], forget: Iterable[Batch]) -> Iterator[PairedBatch]:
-    """One pass over retain; the forget batches are repeated as they are until it ends (protocol §5.2)."""
-    return (PairedBatch(*kept, left) for kept, left in zip(retain, itertools.cycle(forget), strict=False))
+    """One pass over the retain batches; the forget batches are cycled in unchanged order until it ends (protocol §5.2)."""
+    pairs = zip(retain, itertools.cycle(forget), strict=False)
+    return (PairedBatch(*retain_batch, forget_batch) for retain_batch, forget_batch in pairs)
 
 
 def paired_forget_rows(retain_rows: int, retain_batch: int, forget_rows: int, forget_batch: int) -> int:
-    """How many forget rows one pass of `paired` holds, each as often as it comes."""
+    """The number of forget rows in one pass of `pair_batches`, with repeats."""
     batches = -(-retain_rows // retain_batch)
-    rounds, rest = divmod(batches, -(-forget_rows // forget_batch))
-    return rounds * forget_rows + min(rest * forget_batch, forget_rows)
+    cycles, rest = divmod(batches, -(-forget_rows // forget_batch))
+    return cycles * forget_rows + min(rest * forget_batch, forget_rows)
 
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """uint8 images [N, H, W, C] and labels [N] on a device, with what normalises them."""
+    """uint8 images [N, H, W, C] and labels [N] on a device, with the scale and shift per channel that normalise them."""
 
     images_NHWC: Tensor
     labels: Tensor
@@ -63,13 +64,23 @@ class DeviceImages:
     shift_C: Tensor
 
     def select(self, rows: Tensor) -> Tensor:
-        """Normalised images [B, C, H, W] in channels-last memory, as they are stored."""
-        chosen = self.images_NHWC.index_select(0, rows).to(torch.float32)
-        return chosen.mul_(self.scale_C).add_(self.shift_C).permute(0, 3, 1, 2)
+        """Normalised images [B, C, H, W] float32, in channels-last memory format."""
+        images_BHWC = self.images_NHWC.index_select(0, rows).to(torch.float32)
+        return images_BHWC.mul_(self.scale_C).add_(self.shift_C).permute(0, 3, 1, 2)
 
 
 class Subset:
-    """Some rows of a set of images, in a fixed order: retain, forget, train, validation or test."""
+    """Some rows of a set of images in a fixed order, such as the retain, forget or validation rows.
+
+    Args:
+        pixels: the images that the rows refer to.
+        rows: int64 positions in `pixels` [N], on the same device; repeats are allowed.
+
+    Example:
+        >>> pixels = DeviceImages(torch.zeros(5, 2, 2, 1, dtype=torch.uint8), torch.arange(5), torch.ones(1), torch.ones(1))
+        >>> [batch.labels.tolist() for batch in Subset(pixels, torch.tensor([4, 0, 2])).batches(2)]
+        [[4, 0], [2]]
+    """
 
     def __init__(self, pixels: DeviceImages, rows: Tensor) -> None:
         self.pixels, self.rows = pixels, rows
@@ -82,48 +93,68 @@ class Subset:
         return self.pixels.labels[self.rows]
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """Batches of `size` rows, the last one smaller; shuffled if a CPU generator is given, else in order."""
+        """Batches of `size` rows, the last one smaller; shuffled if a CPU generator is passed, else in order."""
         rows = self.rows
         if generator is not None:
             order = torch.randperm(len(rows), generator=generator)
             rows = rows[order.to(rows.device)]
-        for chosen in rows.split(size):
-            yield Batch(self.pixels.select(chosen), self.pixels.labels[chosen], chosen)
+        for batch_rows in rows.split(size):
+            yield Batch(self.pixels.select(batch_rows), self.pixels.labels[batch_rows], batch_rows)
 
     def select(self, positions: Integers) -> Subset:
-        """The part that consists of these rows of the underlying images, repeats allowed."""
+        """The subset of these rows of the underlying images (not of this subset), repeats allowed."""
         return Subset(self.pixels, torch.from_numpy(positions).to(self.rows.device))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subsets:
-    """The training, validation and test parts of one data set and seed, on one device."""
+    """The training, validation and test subsets of one data set and seed, on one device."""
 
     train: Subset
     validation: Subset
     test: Subset
 
 
-def _whole(images_NHWC: Tensor, labels: Tensor, scale: Tensor, shift: Tensor) -> Subset:
-    return Subset(DeviceImages(images_NHWC, labels, scale, shift), torch.arange(len(labels), device=labels.device))
-
-
-@lru_cache(maxsize=4)  # one process runs many cells of few data sets
+# One process executes many cells of few data sets, and each data set is read once while four of them fit.
+@lru_cache(maxsize=4)
 def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, device: torch.device) -> Subsets:
-    """Read a data set, split it and put it on `device`; (x/255 − mean)/std becomes one multiplication and one addition."""
+    """Read a data set, split it and copy it to a device.
+
+    Normalisation, (x/255 − mean)/std, is stored as one multiplication and one addition. Results are cached.
+
+    Args:
+        dataset: an entry of the catalogue.
+        root: the folder ADAPROB_DATA.
+        seed: the training seed, which decides the split.
+        test_pool: "clean" drops test images that are also training images, "paper" keeps them.
+        device: device of the images.
+
+    Returns:
+        The training, validation and test subsets.
+
+    Raises:
+        InputError: the files of the data set are missing or corrupt.
+
+    Example:
+        >>> from adaprob_ray.data.digits import DIGITS
+        >>> subsets = load_subsets(DIGITS, Path(), seed=1, test_pool="clean", device=torch.device("cpu"))
+        >>> len(subsets.train), len(subsets.validation), len(subsets.test)
+        (1154, 283, 360)
+    """
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)
     std = torch.tensor(dataset.std, dtype=torch.float64)
     mean = torch.tensor(dataset.mean, dtype=torch.float64)
-    scale = (1 / (255 * std)).to(device, torch.float32)
-    shift = (-mean / std).to(device, torch.float32)
+    scale_C = (1 / (255 * std)).to(device, torch.float32)
+    shift_C = (-mean / std).to(device, torch.float32)
 
-    def part(pixels: NDArray[np.uint8], labels: Integers, chosen: Integers) -> Subset:
-        chosen_images = torch.tensor(pixels[chosen], device=device)
-        return _whole(chosen_images, torch.tensor(labels[chosen], device=device), scale, shift)
+    def subset(images_NHWC: NDArray[np.uint8], labels: Integers, rows: Integers) -> Subset:
+        pixels = torch.tensor(images_NHWC[rows], device=device)
+        device_labels = torch.tensor(labels[rows], device=device)
+        return Subset(DeviceImages(pixels, device_labels, scale_C, shift_C), torch.arange(len(rows), device=device))
 
     return Subsets(
-        train=part(images.train_NHWC, images.train_labels, rows.train),
-        validation=part(images.train_NHWC, images.train_labels, rows.validation),
-        test=part(images.test_NHWC, images.test_labels, rows.test),
+        train=subset(images.train_NHWC, images.train_labels, rows.train),
+        validation=subset(images.train_NHWC, images.train_labels, rows.validation),
+        test=subset(images.test_NHWC, images.test_labels, rows.test),
     )

@@ -1,7 +1,7 @@
-"""What a data set is, before any of it is read.
+"""The description of a data set, which is known before any of it is read.
 
-A `Dataset` is an entry of the catalogue: its sizes are written down, so that a sweep can be planned and checked without
-reading an image. `load` reads it, `verify` says whether its files are there and whole.
+A `Dataset` is an entry of the catalogue: it states its sizes, so that a sweep can be planned and checked without reading an
+image. `load` reads the images, and `verify` checks that the files are present and intact.
 
 Axes: N images, H W height and width, C channels.
 """
@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-VALIDATION_FRACTION = 0.2  # of each class of the training part (protocol §1.2)
+# The fraction of each class of the pool that validates, rounded down to whole images (protocol §1.2).
+VALIDATION_FRACTION = 0.2
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawImages:
-    """One data set as read: everything is in the order of its source.
+    """The images of one data set in the order of their source.
 
-    `train_source` and `test_source` number each image in its source file; `test_is_from_train` says that the test images
+    `train_source` and `test_source` number each image in its source file. `test_is_from_train` is True if the test images
     were drawn from the same source file as the training images, as the paper's CIFAR-5 does.
     """
 
@@ -39,7 +40,27 @@ class RawImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """An entry of the catalogue. Pixels are uint8; `mean` and `std` are of pixels scaled to [0, 1], one a channel."""
+    """An entry of the catalogue.
+
+    Attributes:
+        name: the name in a sweep file.
+        about: one line for `adaprob-ray data list`.
+        channels: channels of an image.
+        size: height and width of an image, in pixels.
+        pool_per_class: images of each class to train and validate on.
+        test_count: test images, of all classes.
+        mean, std: per channel, of pixels scaled to [0, 1].
+        load: reads the images, from the folder ADAPROB_DATA and the training seed.
+        verify: returns the fault in the files under ADAPROB_DATA, in one line, or None.
+        prepare: downloads or draws the files under ADAPROB_DATA; None if that is not possible.
+        pretrain_on: the name of the data set to pretrain on, None for no pretraining.
+        revision: changes if the images do; it is part of the key of every cell that reads them.
+
+    Example:
+        >>> from adaprob_ray.data.cifar import CIFAR5
+        >>> CIFAR5.classes, CIFAR5.train_per_class, CIFAR5.validation_per_class
+        (5, (100, 100, 100, 100, 100), (25, 25, 25, 25, 25))
+    """
 
     name: str
     about: str
@@ -49,10 +70,8 @@ class Dataset:
     test_count: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    load: Callable[[Path, int], RawImages] = field(
-        repr=False
-    )  # (ADAPROB_DATA, seed): CIFAR-5 is drawn anew for each seed
-    verify: Callable[[Path], str | None] = field(repr=False)  # what is wrong, in one line, or None
+    load: Callable[[Path, int], RawImages] = field(repr=False)
+    verify: Callable[[Path], str | None] = field(repr=False)
     prepare: Callable[[Path], None] | None = field(default=None, repr=False)
     pretrain_on: str | None = None
     revision: int = 1
@@ -67,6 +86,6 @@ class Dataset:
 
     @property
     def train_per_class(self) -> tuple[int, ...]:
-        """Training images of each class once the validation images are taken out."""
+        """Training images of each class, without the validation images."""
         pairs = zip(self.pool_per_class, self.validation_per_class, strict=True)
         return tuple(pool - validation for pool, validation in pairs)

@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits: 1,797 grey images of 8×8, which come with the package and need no files.
 
-The first 1,437 are the training part and the last 360 the test part, in file order, as in scikit-learn's own example.
+The first 1,437 are to train and validate and the last 360 to test, in file order.
 """
 
 from __future__ import annotations
@@ -9,27 +9,32 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from adaprob_ray.data.dataset import Dataset, RawImages
 
-TRAIN_COUNT = 1437
-LARGEST_VALUE = 16.0
+# The first four fifths of the images are to train and validate, the others to test.
+POOL_COUNT = 1437
+
+# scikit-learn's pixels are whole numbers from 0 to 16; they are scaled to uint8's 0 to 255.
+MAX_PIXEL = 16.0
 
 
 @cache
 def _read() -> RawImages:
+    # scikit-learn takes seconds to import, and only the pixels need it.
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / LARGEST_VALUE)).astype(np.uint8)[..., None]
+    pixels = np.round(bunch.images * (255 / MAX_PIXEL)).astype(np.uint8)[..., None]
     labels = bunch.target.astype(np.int64)
     rows = np.arange(len(labels))
     return RawImages(
-        train_NHWC=pixels[:TRAIN_COUNT],
-        train_labels=labels[:TRAIN_COUNT],
-        train_source=rows[:TRAIN_COUNT],
-        test_NHWC=pixels[TRAIN_COUNT:],
-        test_labels=labels[TRAIN_COUNT:],
-        test_source=rows[TRAIN_COUNT:],
+        train_NHWC=pixels[:POOL_COUNT],
+        train_labels=labels[:POOL_COUNT],
+        train_source=rows[:POOL_COUNT],
+        test_NHWC=pixels[POOL_COUNT:],
+        test_labels=labels[POOL_COUNT:],
+        test_source=rows[POOL_COUNT:],
     )
 
 

@@ -1,11 +1,11 @@
-"""Faces that stand in for Lacuna, which is made from VGGFace2 and can no longer be had: `faces5`, `faces10`, `faces100`.
+"""Substitutes for Lacuna, which is drawn from VGGFace2 and no longer available: `faces5`, `faces10`, `faces100`.
 
-They keep the protocol's counts where the images suffice (§1.1), not its people: no table may call them Lacuna.
+They keep the protocol's counts where there are enough images (§1.1), but show other people: no table may call them Lacuna.
 
     ROOT/faces/lacuna10/IDENTITY/PHOTO_IMAGE.png     10 identities of Glint360k: faces10, and faces5 drawn from it
     ROOT/faces/lacuna100/IDENTITY/PHOTO_IMAGE.png    100 identities of LFW, none of them above: faces100, to pretrain on
 
-Images of one identity with the same PHOTO are copies of one photograph: all go to the training part, or all to the test part.
+Images of one identity with the same PHOTO are copies of one photograph: all of them train, or all of them test.
 """
 
 from __future__ import annotations
@@ -21,16 +21,26 @@ from adaprob_ray.data.dataset import Dataset, Integers, RawImages
 from adaprob_ray.data.folder import assemble, list_classes
 from adaprob_ray.errors import InputError
 
-MEAN = (0.382, 0.420, 0.502)  # of Lacuna, as the protocol gives them (§1.4): those of BGR, applied to RGB
+# Mean and standard deviation of Lacuna in the protocol (§1.4). The authors computed them on BGR and apply them to RGB.
+MEAN = (0.382, 0.420, 0.502)
 STD = (0.276, 0.279, 0.302)
-SIZE = 32
-POOL, TEST = 400, 100  # images of an identity in Lacuna
-FEW, FEW_POOL = 5, 125  # Lacuna-5: identities, and images of each to train and validate
-DIVISION_SEED = 1  # which photographs test is one choice, made once and not for each training seed
 
+# Height and width in pixels, as in all of the paper's data sets.
+SIZE = 32
+
+# Images of each identity in Lacuna-10 and Lacuna-100 (protocol §1.1): to train and validate, and to test.
+POOL_PER_CLASS, TEST_PER_CLASS = 400, 100
+
+# Lacuna-5 (protocol §1.3): identities, and images of each to train and validate.
+LACUNA5_CLASSES, LACUNA5_POOL_PER_CLASS = 5, 125
+
+# The photographs that test are chosen once, with this seed, and are the same for all training seeds.
+SPLIT_SEED = 1
+
+# Images of each identity, in the order of the folders' names.
 # fmt: off
-GLINT = (805, 768, 752, 751, 729, 695, 558, 496, 493, 491)  # images of each identity, in the order of the folders' names
-LFW = (
+GLINT_IMAGE_COUNTS = (805, 768, 752, 751, 729, 695, 558, 496, 493, 491)
+LFW_IMAGE_COUNTS = (
     530, 236, 144, 121, 109, 77, 71, 60, 55, 53, 52, 52, 49, 48, 44, 42, 42, 41, 41, 39, 39, 37, 36, 35, *(33,) * 3,
     *(32,) * 3, 31, 31, 30, 30, 29, 29, 28, 28, 27, 26, 26, 25, *(24,) * 3, *(23,) * 3, *(22,) * 5, 21, 21,
     *(20,) * 5, *(19,) * 7, *(18,) * 5, *(17,) * 8, 16, 16, *(15,) * 11, *(14,) * 7,
@@ -39,150 +49,153 @@ LFW = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Division:
-    """A folder of identities, how many images each has, and how many of these go to the training part and to test."""
+class IdentityFolder:
+    """A folder of identities: the images of each, and how many of these are to train and validate, and to test."""
 
     name: str
     folder: str
-    images: tuple[int, ...]
-    pool: tuple[int, ...]
-    test: tuple[int, ...]
+    image_counts: tuple[int, ...]
+    pool_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
 
 
-TEN = Division(
+FACES10_FOLDER = IdentityFolder(
     name="faces10",
     folder="faces/lacuna10",
-    images=GLINT,
-    pool=(POOL,) * len(GLINT),
-    test=tuple(min(TEST, count - POOL) for count in GLINT),
+    image_counts=GLINT_IMAGE_COUNTS,
+    pool_counts=(POOL_PER_CLASS,) * len(GLINT_IMAGE_COUNTS),
+    test_counts=tuple(min(TEST_PER_CLASS, count - POOL_PER_CLASS) for count in GLINT_IMAGE_COUNTS),
 )
-HUNDRED = Division(  # few identities have 500 images: a fifth of each tests, as in Lacuna-100
+# Few identities of LFW have 500 images, so a fifth of each identity's images tests, the share of Lacuna-100.
+FACES100_FOLDER = IdentityFolder(
     name="faces100",
     folder="faces/lacuna100",
-    images=LFW,
-    pool=tuple(min(POOL, count - min(TEST, count // 5)) for count in LFW),
-    test=tuple(min(TEST, count // 5) for count in LFW),
+    image_counts=LFW_IMAGE_COUNTS,
+    pool_counts=tuple(min(POOL_PER_CLASS, n - min(TEST_PER_CLASS, n // 5)) for n in LFW_IMAGE_COUNTS),
+    test_counts=tuple(min(TEST_PER_CLASS, n // 5) for n in LFW_IMAGE_COUNTS),
 )
 
 
-def divide(photos: list[str], pool: int, test: int, generator: np.random.RandomState) -> tuple[list[int], list[int]]:
-    """Positions of `pool` images to train on and `test` images to test on, ascending, no photograph on both sides.
+def split_photographs(
+    photographs: list[str], pool_count: int, test_count: int, generator: np.random.RandomState
+) -> tuple[list[int], list[int]]:
+    """Ascending positions of at most `pool_count` and `test_count` images, with no photograph on both sides.
 
-    `photos` names the photograph of each image. Photographs come in random order; each goes whole to the training part
-    if there is room, else to test if there is room, else nowhere.
+    `photographs` names the photograph of each image. Photographs are taken in random order. All copies of one go to the pool
+    if they fit, else to the test images if they fit, else nowhere.
     """
-    order = sorted(range(len(photos)), key=lambda row: photos[row])
-    copies = [list(rows) for _, rows in groupby(order, key=lambda row: photos[row])]
-    chosen: tuple[list[int], list[int]] = ([], [])
-    for which in generator.permutation(len(copies)):
-        for part, room in zip(chosen, (pool, test), strict=True):
-            if len(part) + len(copies[which]) <= room:
-                part.extend(copies[which])
+    order = sorted(range(len(photographs)), key=lambda row: photographs[row])
+    copies = [list(rows) for _, rows in groupby(order, key=lambda row: photographs[row])]
+    pool, test = list[int](), list[int]()
+    for number in generator.permutation(len(copies)):
+        for side, capacity in ((pool, pool_count), (test, test_count)):
+            if len(side) + len(copies[number]) <= capacity:
+                side.extend(copies[number])
                 break
-    return sorted(chosen[0]), sorted(chosen[1])
+    return sorted(pool), sorted(test)
 
 
-def _check(division: Division, root: Path) -> str | None:
-    """What is wrong with the files, in one line, or None. Counts them; reads none."""
-    folder = root / division.folder
+def _verify(identities: IdentityFolder, root: Path) -> str | None:
+    """The fault in the files, in one line, or None. Counts the files and reads none."""
+    folder = root / identities.folder
     if not folder.is_dir():
-        return f"{division.name}: no folder {folder}; set ADAPROB_DATA, or put IDENTITY/PHOTO_IMAGE.png there"
+        return f"{identities.name}: no folder {folder}; set ADAPROB_DATA, or put IDENTITY/PHOTO_IMAGE.png there"
     try:
-        found = {name: len(files) for name, files in list_classes(folder).items()}
+        counts = {name: len(files) for name, files in list_classes(folder).items()}
     except InputError as error:
-        return f"{division.name}: {error.faults[0]}"
-    if len(found) != len(division.images):
-        return f"{division.name}: {folder}: {len(found)} identities found, {len(division.images)} expected"
-    wrong = [
-        f"{name} {count} ({expected})"
-        for (name, count), expected in zip(found.items(), division.images, strict=True)
+        return f"{identities.name}: {error.faults[0]}"
+    if len(counts) != len(identities.image_counts):
+        return f"{identities.name}: {folder}: must have {len(identities.image_counts)} identities, got {len(counts)}"
+    faults = [
+        f"{name} must have {expected}, got {count}"
+        for (name, count), expected in zip(counts.items(), identities.image_counts, strict=True)
         if count != expected
     ]
-    return f"{division.name}: {folder}: images found (expected): {', '.join(wrong[:10])}" if wrong else None
+    return f"{identities.name}: {folder}: wrong numbers of images: {'; '.join(faults[:10])}" if faults else None
 
 
 @lru_cache(maxsize=2)
-def _read(division: Division, root: Path) -> RawImages:
-    fault = _check(division, root)
+def _read(identities: IdentityFolder, root: Path) -> RawImages:
+    fault = _verify(identities, root)
     if fault is not None:
         raise InputError(fault)
-    generator = np.random.RandomState(DIVISION_SEED)
+    generator = np.random.RandomState(SPLIT_SEED)
     train, test = [], []
     for paths, pool_count, test_count in zip(
-        list_classes(root / division.folder).values(), division.pool, division.test, strict=True
+        list_classes(root / identities.folder).values(), identities.pool_counts, identities.test_counts, strict=True
     ):
-        rows = divide([path.stem.split("_")[0] for path in paths], pool_count, test_count, generator)
-        if (len(rows[0]), len(rows[1])) != (pool_count, test_count):
+        photographs = [path.stem.split("_")[0] for path in paths]
+        pool_rows, test_rows = split_photographs(photographs, pool_count, test_count, generator)
+        if (len(pool_rows), len(test_rows)) != (pool_count, test_count):
             raise InputError(
-                f"{division.name}: {paths[0].parent}: {len(rows[0])} + {len(rows[1])} images found that share no photograph,"
-                f" {pool_count} + {test_count} expected"
+                f"{identities.name}: {paths[0].parent}: must have {pool_count} + {test_count} images without a photograph in "
+                f"common, got {len(pool_rows)} + {len(test_rows)}"
             )
-        train.append([paths[row] for row in rows[0]])
-        test.append([paths[row] for row in rows[1]])
+        train.append([paths[row] for row in pool_rows])
+        test.append([paths[row] for row in test_rows])
     return assemble(train, test, SIZE)[0]
 
 
-def _load(division: Division, root: Path, seed: int) -> RawImages:
-    return _read(division, root)
+def _load(identities: IdentityFolder, root: Path, seed: int) -> RawImages:
+    return _read(identities, root)
 
 
-def first_five(whole: RawImages, seed: int) -> RawImages:
-    """Lacuna-5 of a Lacuna-10 (§1.3): 125 of each training class, then all test images of these classes, permuted.
+def draw_lacuna5(ten: RawImages, seed: int) -> RawImages:
+    """The Lacuna-5 of a Lacuna-10 (§1.3): 125 pool images of each of five classes, then their test images, permuted.
 
-    One generator draws the training images of all five classes, then the test images of all five.
+    One generator draws the pool images of all five classes, then the test images of all five.
     """
     generator = np.random.RandomState(seed)
-    pool = _drawn(whole.train_labels, FEW_POOL, generator)
-    test = _drawn(whole.test_labels, None, generator)
+
+    def draw(labels: Integers, count: int | None) -> Integers:
+        class_rows = [np.flatnonzero(labels == label) for label in range(LACUNA5_CLASSES)]
+        return np.concatenate([generator.choice(rows, count or len(rows), replace=False) for rows in class_rows])
+
+    pool = draw(ten.train_labels, LACUNA5_POOL_PER_CLASS)
+    test = draw(ten.test_labels, None)
     return RawImages(
-        train_NHWC=whole.train_NHWC[pool],
-        train_labels=whole.train_labels[pool],
-        train_source=whole.train_source[pool],
-        test_NHWC=whole.test_NHWC[test],
-        test_labels=whole.test_labels[test],
-        test_source=whole.test_source[test],
-        test_is_from_train=whole.test_is_from_train,
+        train_NHWC=ten.train_NHWC[pool],
+        train_labels=ten.train_labels[pool],
+        train_source=ten.train_source[pool],
+        test_NHWC=ten.test_NHWC[test],
+        test_labels=ten.test_labels[test],
+        test_source=ten.test_source[test],
+        test_is_from_train=ten.test_is_from_train,
     )
 
 
-def _drawn(labels: Integers, count: int | None, generator: np.random.RandomState) -> Integers:
-    """`count` rows of each of the first five classes (None: all), class by class, in the order drawn."""
-    members = [np.flatnonzero(labels == label) for label in range(FEW)]
-    return np.concatenate([generator.choice(rows, count or len(rows), replace=False) for rows in members])
-
-
-def _load_five(root: Path, seed: int) -> RawImages:
-    return first_five(_read(TEN, root), seed)
+def _load_faces5(root: Path, seed: int) -> RawImages:
+    return draw_lacuna5(_read(FACES10_FOLDER, root), seed)
 
 
 FACES10 = Dataset(
     name="faces10",
-    about="10 identities of Glint360k, which stand in for Lacuna-10",
+    about="10 identities of Glint360k, a substitute for Lacuna-10",
     channels=3,
     size=SIZE,
-    pool_per_class=TEN.pool,
-    test_count=sum(TEN.test),
+    pool_per_class=FACES10_FOLDER.pool_counts,
+    test_count=sum(FACES10_FOLDER.test_counts),
     mean=MEAN,
     std=STD,
-    load=partial(_load, TEN),
-    verify=partial(_check, TEN),
+    load=partial(_load, FACES10_FOLDER),
+    verify=partial(_verify, FACES10_FOLDER),
     pretrain_on="faces100",
 )
 FACES5 = replace(
     FACES10,
     name="faces5",
-    about="the first five identities of faces10, drawn anew for each seed; stand in for Lacuna-5",
-    pool_per_class=(FEW_POOL,) * FEW,
-    test_count=sum(TEN.test[:FEW]),
-    load=_load_five,
+    about="the first five identities of faces10, a new draw for each seed; a substitute for Lacuna-5",
+    pool_per_class=(LACUNA5_POOL_PER_CLASS,) * LACUNA5_CLASSES,
+    test_count=sum(FACES10_FOLDER.test_counts[:LACUNA5_CLASSES]),
+    load=_load_faces5,
 )
 FACES100 = replace(
     FACES10,
     name="faces100",
-    about="100 identities of LFW, 14 to 530 images each, which stand in for Lacuna-100",
-    pool_per_class=HUNDRED.pool,
-    test_count=sum(HUNDRED.test),
-    load=partial(_load, HUNDRED),
-    verify=partial(_check, HUNDRED),
+    about="100 identities of LFW, 14 to 530 images each, a substitute for Lacuna-100",
+    pool_per_class=FACES100_FOLDER.pool_counts,
+    test_count=sum(FACES100_FOLDER.test_counts),
+    load=partial(_load, FACES100_FOLDER),
+    verify=partial(_verify, FACES100_FOLDER),
     pretrain_on=None,
 )

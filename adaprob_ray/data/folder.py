@@ -1,9 +1,9 @@
-"""Any tree of images with one folder a class: TREE/train/CLASS/* and TREE/test/CLASS/*, or TREE/CLASS/* alone.
+"""Any folder of images with one folder per class: FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, or only FOLDER/CLASS/*.
 
-A user's tree at ADAPROB_DATA/NAME becomes the data set NAME once `adaprob-ray data prepare NAME` has read it: that writes
+A user's folder at ADAPROB_DATA/NAME becomes the data set NAME once `adaprob-ray data prepare NAME` has read it: that writes
 its pixels and a manifest of its sizes, from which sweeps are planned. Classes are numbered in the order of their names.
 
-Axes: N images, H W height and width, C channels (RGB).
+Axes: N images, H W height and width, C channels (RGB), L levels of a pixel.
 """
 
 from __future__ import annotations
@@ -16,49 +16,53 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from adaprob_ray.data import prepared
 from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, RawImages
 from adaprob_ray.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
-SIZE = 32  # pixels, as all of the paper's images
-SMALLEST_POOL = int(1 / VALIDATION_FRACTION)  # images of a class: below, none of it would validate
-TEST_SHARE = 0.2  # of each class, where the tree has no test folder
-MOST_FAULTS = 20
 
-Files = dict[str, list[Path]]  # class name -> its images, both in the order of their names
+# The default height and width in pixels, as in all of the paper's data sets.
+SIZE = 32
+
+# With fewer images in a class none of them would validate, as the validation fraction is rounded down.
+MIN_POOL_PER_CLASS = int(1 / VALIDATION_FRACTION)
+
+# The fraction of each class that tests if there is no test folder; it equals the validation fraction.
+TEST_FRACTION = 0.2
+
+# A message lists at most this many faults.
+MAX_FAULTS = 20
+
+ClassFiles = dict[str, list[Path]]  # the files of each class, both in the order of their names
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
-class Tree(NamedTuple):
-    """A tree as read: its images, the names of its classes, and the names of its source files."""
+class FolderImages(NamedTuple):
+    """The images of a folder, the names of its classes, and the names of its source files."""
 
     images: RawImages
     classes: list[str]
     files: list[str]
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+def list_classes(folder: Path) -> ClassFiles:
+    """The image files of each class folder; other files and hidden ones are ignored.
 
-
-def list_classes(folder: Path) -> Files:
-    """The images of each class folder; other files are passed over.
-
-    Raises InputError if there is no such folder, no class in it, or a class without images.
+    Raises InputError if the folder does not exist, has no class folders, or one of these has no images.
     """
     if not folder.is_dir():
-        raise InputError(f"no folder {folder}; expected one folder a class in it")
+        raise InputError(f"no folder {folder}; it must hold one folder per class")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise InputError(f"{folder}: expected one folder a class in it, found none")
+        raise InputError(f"{folder}: must hold one folder per class, got none")
     files = {name: list_images(folder / name) for name in names}
-    kinds = ", ".join(sorted(SUFFIXES))
-    faults = [
-        f"{folder / name}: a class needs images ({kinds}), found none" for name, found in files.items() if not found
-    ]
+    suffixes = ", ".join(sorted(SUFFIXES))
+    faults = [f"{folder / name}: must hold images ({suffixes}), got none" for name, paths in files.items() if not paths]
     if faults:
-        raise InputError(*faults[:MOST_FAULTS])
+        raise InputError(*faults[:MAX_FAULTS])
     return files
 
 
@@ -74,6 +78,9 @@ def read_images(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
 
     Raises InputError that names the files which cannot be read.
     """
+    # PIL is imported only where images are read: the catalogue, which imports this module, reads none.
+    from PIL import Image, UnidentifiedImageError
+
     images_NHWC = np.empty((len(paths), size, size, 3), np.uint8)
     faults = []
     for row, path in enumerate(paths):
@@ -85,118 +92,120 @@ def read_images(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
             continue
         images_NHWC[row] = np.asarray(pixels if pixels.size == (size, size) else pixels.resize((size, size)))
     if faults:
-        raise InputError(*faults[:MOST_FAULTS])
+        raise InputError(*faults[:MAX_FAULTS])
     return images_NHWC
 
 
 def assemble(train: Iterable[Sequence[Path]], test: Iterable[Sequence[Path]], size: int) -> tuple[RawImages, list[str]]:
-    """Read the files of each class, in the order given; the images, and the names of their source files.
+    """Read the files of each class in the order of the arguments. Returns the images and the names of their source files.
 
-    A file that is given several times has one source number, so that a repeat across train and test is seen.
+    A file that occurs several times has one source number, so that overlap between train and test can be detected.
     """
-    parts = [[list(files) for files in part] for part in (train, test)]
-    files, source = np.unique([str(path) for part in parts for group in part for path in group], return_inverse=True)
+    subsets = [[list(paths) for paths in subset] for subset in (train, test)]
+    names = [str(path) for subset in subsets for paths in subset for path in paths]
+    files, source = np.unique(names, return_inverse=True)
     pixels_NHWC = read_images([Path(name) for name in files], size)[source]
-    labels = [np.repeat(np.arange(len(part)), [len(group) for group in part]) for part in parts]
-    cut = len(labels[0])
+    labels = [np.repeat(np.arange(len(subset)), [len(paths) for paths in subset]) for subset in subsets]
+    train_count = len(labels[0])
     images = RawImages(
-        train_NHWC=pixels_NHWC[:cut],
+        train_NHWC=pixels_NHWC[:train_count],
         train_labels=labels[0],
-        train_source=source[:cut],
-        test_NHWC=pixels_NHWC[cut:],
+        train_source=source[:train_count],
+        test_NHWC=pixels_NHWC[train_count:],
         test_labels=labels[1],
-        test_source=source[cut:],
+        test_source=source[train_count:],
         test_is_from_train=True,
     )
     return images, files.tolist()
 
 
-def divide_tree(folder: Path, seed: int) -> tuple[Files, Files]:
-    """(training files, test files): as the tree divides them, else a fifth of each class to test, drawn with `seed`."""
-    if not (folder / "train").is_dir():
-        return _drawn(list_classes(folder), np.random.RandomState(seed))
-    train, test = list_classes(folder / "train"), list_classes(folder / "test")
-    if train.keys() != test.keys():
-        alone = ", ".join(sorted(train.keys() ^ test.keys())[:MOST_FAULTS])
-        raise InputError(f"{folder}: train and test must have the same classes; these stand in one only: {alone}")
+def split_folder(folder: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
+    """(training files, test files): from folders of these names, else a fifth of each class tests, drawn with `seed`."""
+    if (folder / "train").is_dir():
+        train, test = list_classes(folder / "train"), list_classes(folder / "test")
+        if train.keys() != test.keys():
+            unpaired = ", ".join(sorted(train.keys() ^ test.keys())[:MAX_FAULTS])
+            raise InputError(
+                f"{folder}: train and test must have the same classes, got only one folder for: {unpaired}"
+            )
+        return train, test
+    generator = np.random.RandomState(seed)
+    train, test = ClassFiles(), ClassFiles()
+    for name, paths in list_classes(folder).items():
+        test_count = max(1, int(TEST_FRACTION * len(paths)))
+        test_rows = set(generator.choice(len(paths), test_count, replace=False).tolist())
+        train[name] = [path for row, path in enumerate(paths) if row not in test_rows]
+        test[name] = [path for row, path in enumerate(paths) if row in test_rows]
     return train, test
 
 
-def _drawn(files: Files, generator: np.random.RandomState) -> tuple[Files, Files]:
-    train, test = Files(), Files()
-    for name, paths in files.items():
-        drawn = set(generator.choice(len(paths), max(1, int(TEST_SHARE * len(paths))), replace=False).tolist())
-        train[name] = [path for row, path in enumerate(paths) if row not in drawn]
-        test[name] = [path for row, path in enumerate(paths) if row in drawn]
-    return train, test
+def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImages:
+    """Read a folder of class folders.
 
-
-def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> Tree:
-    """Read a tree.
-
-    Raises InputError if it is no such tree, has fewer than two classes, or a class has too few images to train on.
+    Raises InputError if there are none, fewer than two classes, or too few images of a class to train on.
     """
-    train, test = divide_tree(folder, seed)
+    train, test = split_folder(folder, seed)
     if len(train) < 2:
-        raise InputError(f"{folder}: at least two classes are needed, found {len(train)}: {', '.join(train)}")
+        raise InputError(f"{folder}: must have at least two classes, got {len(train)}: {', '.join(train)}")
     faults = [
-        f"{folder}: class {name} has {len(paths)} images to train on, at least {SMALLEST_POOL} are needed"
+        f"{folder}: class {name}: must have at least {MIN_POOL_PER_CLASS} images to train on, got {len(paths)}"
         for name, paths in train.items()
-        if len(paths) < SMALLEST_POOL
+        if len(paths) < MIN_POOL_PER_CLASS
     ]
     if faults:
-        raise InputError(*faults[:MOST_FAULTS])
+        raise InputError(*faults[:MAX_FAULTS])
     images, files = assemble(train.values(), test.values(), size)
-    return Tree(images, list(train), files)
+    return FolderImages(images, list(train), files)
 
 
 def prepare_folder(name: str, root: Path, *, size: int = SIZE, seed: int = 1) -> None:
-    """Make the data set `name` of the tree at `root`/`name`. Mean and std are those of its training images."""
-    if not _NAME.fullmatch(name) or name == prepared.FOLDER:
+    """Write the data set `name` from the folder `root`/`name`. Mean and std are those of its training images."""
+    if not _NAME_PATTERN.fullmatch(name) or name == prepared.FOLDER:
         raise InputError(
-            f"a data set's name is up to 40 letters, digits, '_', '-', not {prepared.FOLDER!r}; got {name!r}"
+            f"data set name: must be up to 40 letters, digits, '_' or '-', and not {prepared.FOLDER!r}, got {name!r}"
         )
     if size < 1:
         raise InputError(f"size: must be at least 1 pixel, got {size}")
     images, classes, files = load_folder(root / name, size=size, seed=seed)
-    mean, std = statistics(images.train_NHWC)
+    mean, std = channel_statistics(images.train_NHWC)
     prepared.write(root, name, images, files, kind="folder", classes=classes, mean=mean, std=std, seed=seed)
 
 
-def statistics(images_NHWC: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]; a flat channel has standard deviation 1."""
-    levels = np.arange(256) / 255
+def channel_statistics(images_NHWC: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of pixels scaled to [0, 1]; a constant channel has standard deviation 1."""
+    level_L = np.arange(256) / 255
     counts_CL = np.stack([np.bincount(images_NHWC[..., c].ravel(), minlength=256) for c in range(images_NHWC.shape[3])])
     share_CL = counts_CL / counts_CL.sum(1, keepdims=True)
-    mean = share_CL @ levels
-    variance = (share_CL * (levels - mean[:, None]) ** 2).sum(1)
+    mean = share_CL @ level_L
+    variance = (share_CL * (level_L - mean[:, None]) ** 2).sum(1)
     return mean.tolist(), np.where(variance > 0, np.sqrt(variance), 1.0).tolist()
 
 
-def prepared_folders(root: Path, taken: Container[str] = ()) -> dict[str, Dataset]:
-    """The data sets that were made of folders under `root`, from their manifests alone; names that are taken are passed over.
+def prepared_folders(root: Path, reserved: Container[str] = ()) -> dict[str, Dataset]:
+    """The data sets prepared from folders under `root`, from their manifests alone, except those with reserved names.
 
     Raises InputError if a manifest is damaged.
     """
-    names = sorted(name for path in (root / prepared.FOLDER).glob("[!.]*.json") if (name := path.stem) not in taken)
-    manifests = ((name, prepared.read_manifest(root, name)) for name in names)
-    return {name: _dataset(name, found) for name, found in manifests if found and found.get("kind") == "folder"}
+    names = sorted(path.stem for path in (root / prepared.FOLDER).glob("[!.]*.json"))
+    manifests = {name: prepared.read_manifest(root, name) for name in names if name not in reserved}
+    return {name: _dataset(name, m) for name, m in manifests.items() if m and m.get("kind") == "folder"}
 
 
 def _dataset(name: str, manifest: Mapping[str, Any]) -> Dataset:
-    pool, test = sum(manifest["pool_per_class"]), manifest["test_count"]
+    pool_per_class, test_count = tuple(manifest["pool_per_class"]), manifest["test_count"]
     return Dataset(
         name=name,
-        about=f"your folder {name}: {pool:,} + {test:,} images, {len(manifest['pool_per_class'])} classes",
+        about=f"your folder {name}: {sum(pool_per_class):,} + {test_count:,} images, {len(pool_per_class)} classes",
         channels=3,
         size=manifest["size"],
-        pool_per_class=tuple(manifest["pool_per_class"]),
-        test_count=test,
+        pool_per_class=pool_per_class,
+        test_count=test_count,
         mean=tuple(manifest["mean"]),
         std=tuple(manifest["std"]),
         load=partial(_load, name),
-        verify=partial(prepared.check, name=name),
-        revision=int(manifest["sha256"][:12], 16),  # other pixels under the same name are other cells
+        verify=partial(prepared.verify, name=name),
+        # Different pixels under the same name make different cells.
+        revision=int(manifest["sha256"][:12], 16),
     )
 
 

@@ -1,8 +1,10 @@
-"""Data sets that `adaprob-ray data prepare` made once from image files: arrays in one file, a manifest of sizes beside it.
+"""Data sets that `adaprob-ray data prepare` has written from image files: one file of arrays and a manifest of their sizes.
 
-ROOT/prepared/NAME.npz holds the fields of `Images` and `files_F`, the name of each source file (`train_source` and
+ROOT/prepared/NAME.npz holds the fields of `RawImages` and `files_F`, the name of each source file (`train_source` and
 `test_source` number these); ROOT/prepared/NAME.json holds sizes and the sha256 of the .npz. A sweep is planned from the
-manifest alone, and a worker needs these two files only, not the images that they were made from.
+manifest alone, and a worker needs only these two files, not the original images.
+
+Axis: F source files.
 """
 
 from __future__ import annotations
@@ -25,30 +27,30 @@ FIELDS = ("train_NHWC", "train_labels", "train_source", "test_NHWC", "test_label
 
 
 def write(root: Path, name: str, images: RawImages, files_F: Sequence[str], **facts: Any) -> None:
-    """Write one data set; the manifest comes last, so that a data set with a manifest is whole. Raises OSError."""
+    """Write one data set; the manifest comes last, so that a data set with a manifest is complete. Raises OSError."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {field: getattr(images, field) for field in FIELDS}
-    partial = folder / f".{name}.{os.getpid()}.npz"
-    np.savez(partial, **arrays, files_F=np.asarray(files_F))
+    temporary = folder / f".{name}.{os.getpid()}.npz"
+    np.savez(temporary, **arrays, files_F=np.asarray(files_F))
     classes = int(np.max(images.train_labels)) + 1
     manifest = {
         "name": name,
         "pool_per_class": np.bincount(images.train_labels, minlength=classes).tolist(),
         "test_count": len(images.test_labels),
         "size": images.train_NHWC.shape[1],
-        "sha256": _digest(partial),
+        "sha256": _digest(temporary),
         **facts,
     }
     (folder / f"{name}.json").unlink(missing_ok=True)
-    os.replace(partial, folder / f"{name}.npz")
-    partial = partial.with_suffix(".json")
-    partial.write_text(json.dumps(manifest, indent=1) + "\n")
-    os.replace(partial, folder / f"{name}.json")
+    os.replace(temporary, folder / f"{name}.npz")
+    temporary = temporary.with_suffix(".json")
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    os.replace(temporary, folder / f"{name}.json")
 
 
 def read_manifest(root: Path, name: str) -> dict[str, Any] | None:
-    """What `write` wrote down, or None if there is nothing. Raises InputError if it is no manifest."""
+    """The manifest, or None if the data set was never prepared. Raises InputError if the file is not a manifest."""
     path = root / FOLDER / f"{name}.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
@@ -56,14 +58,14 @@ def read_manifest(root: Path, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no manifest: {error!r}; run `adaprob-ray data prepare {name}` again") from error
+        raise InputError(f"{path}: must be a manifest, got {error!r}; run `adaprob-ray data prepare {name}`") from error
     return manifest
 
 
 def read(root: Path, name: str, expected: Mapping[str, Any] | None = None) -> RawImages:
-    """The arrays. Raises InputError if they are absent, of other sizes, or not those that the manifest was written for."""
+    """The arrays. Raises InputError if they are missing, of other sizes, or not those that the manifest belongs to."""
     manifest = read_manifest(root, name)
-    fault = check(root, name, expected)
+    fault = verify(root, name, expected)
     if manifest is None or fault is not None:
         raise InputError(fault or f"{name}: not prepared under {root}")
     return _read(root, name, manifest["sha256"])
@@ -75,23 +77,23 @@ def _read(root: Path, name: str, sha256: str) -> RawImages:
         return RawImages(**{field: arrays[field] for field in FIELDS}, test_is_from_train=True)
 
 
-def check(root: Path, name: str, expected: Mapping[str, Any] | None = None, absent: str = "") -> str | None:
-    """What is wrong, in one line, or None; `absent` says what to do if it was never prepared.
+def verify(root: Path, name: str, expected: Mapping[str, Any] | None = None, advice: str = "") -> str | None:
+    """The fault of a data set, in one line, or None; `advice` says how to prepare it.
 
-    `expected` are sizes by their names in the manifest, where the catalogue knows them.
+    `expected` are the manifest's entries that the catalogue knows.
     """
     try:
         manifest = read_manifest(root, name)
     except InputError as error:
         return str(error)
     if manifest is None:
-        return f"{name}: no {root / FOLDER / f'{name}.json'}; {absent or f'run `adaprob-ray data prepare {name}`'}"
-    for size, wanted in (expected or {}).items():
-        if manifest.get(size) != wanted:
-            return f"{name}: {root / FOLDER}: {size} is {manifest.get(size)}, expected {wanted}"
+        return f"{name}: no {root / FOLDER / f'{name}.json'}; {advice or f'run `adaprob-ray data prepare {name}`'}"
+    for key, value in (expected or {}).items():
+        if manifest.get(key) != value:
+            return f"{name}: {root / FOLDER}: {key}: must be {value}, got {manifest.get(key)}"
     path = root / FOLDER / f"{name}.npz"
     if not path.is_file() or _digest(path) != manifest["sha256"]:
-        return f"{name}: {path} is absent or corrupt (sha256); run `adaprob-ray data prepare {name}` again"
+        return f"{name}: {path} is missing or corrupt (sha256); run `adaprob-ray data prepare {name}` again"
     return None
 
 

@@ -2,9 +2,10 @@
 
     minimise over g  Σ_n w_n KL(g_n ‖ r_n)   with  Σ_k g_nk = 1,  Σ_n g_nk = M_k,  0 ≤ g_nk ≤ 1
 
-Eq. (1) has w = 1 on forget rows and w = λ on retain rows. Its dual has one unknown a class (problem.py). Three solvers:
-`newton` (fast), `dual_ascent` (the paper's Eq. (6)-(7)) and `scaling` (slow and sure). source.py is where rows are read,
-validation.py and feasibility.py what may be asked, solution.py what comes back. The derivation is in docs/projection.md.
+Eq. (1) has w = 1 on forget rows and w = λ on retain rows. Its dual has one unknown per class (dual.py) and is evaluated in
+chunks of rows (chunks.py). Three solvers minimise it: `newton` (fast), `dual_ascent` (the paper's Eq. (6)-(7)) and `scaling`
+(slow and simple). row_source.py reads the rows, validation.py and feasibility.py check the input, and solution.py holds the
+result. The derivation is in docs/projection.md.
 
 Axes: N rows, K classes.
 """
@@ -25,13 +26,15 @@ from adaprob_ray.projection import dual_ascent, newton, scaling
 from adaprob_ray.projection.dual import Problem
 from adaprob_ray.projection.feasibility import Violation
 from adaprob_ray.projection.row_source import RowBlocks
-from adaprob_ray.projection.solution import Outcome, Solution, message
-from adaprob_ray.projection.validation import check
+from adaprob_ray.projection.solution import Solution, SolverResult, status_message
+from adaprob_ray.projection.validation import validate
 
 __all__ = ["SOLVERS", "RowBlocks", "Solution", "project"]
 
 SOLVERS = ("newton", "dual_ascent", "scaling")
-MOST_CLASSES = 10  # named in a message
+
+# A message lists at most this many classes, so that it stays readable with a thousand of them.
+MAX_CLASSES_IN_MESSAGE = 10
 
 
 class Options(TypedDict, total=False):
@@ -65,79 +68,99 @@ def project(
     step_size: float | None = None,
     normalise: bool = True,
 ) -> Solution[Any]:
-    """g* = argmin Σ_n w_n KL(g_n ‖ r_n) under the paper's Eq. (2)-(4).
+    """Find the probabilities nearest to a reference whose columns sum to given totals.
 
-    log_reference: log r [N, K], float16, bfloat16, float32 or float64, on any device; or blocks of its rows that can be
-        read again and again, such as a list of tensors or RowBlocks of a memory-mapped file: the targets are then blocks
-        too. Rows are normalised here by log-softmax, so logits do as well. An entry of −inf keeps its target at 0 and may
-        make the totals infeasible.
-    weights: w [N] > 0.  totals: M [K] ≥ 0 with sum N; a gap of up to 1e-6 N is scaled away, and the message says so.
-    solver: "newton"; "dual_ascent", the paper's Eq. (6)-(7) with step size η = `step_size` (default: one that cannot
-        diverge); or "scaling", generalised iterative scaling.
-    tolerance: on max_k |Σ_n g_nk − M_k| / N.  max_iterations: accepted steps.
-    normalise: False, with dual_ascent only, is Eq. (6) as printed, whose rows do not sum to 1: see Solution.row_error.
+        g* = argmin over g  Σ_n w_n KL(g_n ‖ r_n)   with  Σ_k g_nk = 1,  Σ_n g_nk = M_k,  0 ≤ g_nk ≤ 1
 
-    A class whose total is exactly 0 is taken out: its targets are 0 and its multiplier +inf. Sums are float64 whatever
-    the dtype, in chunks of rows: memory beyond input and output is O(N + chunk · K + K²), and for newton a sixteenth of the
-    rows.
+    This is the paper's Eq. (1)-(4). Sums are float64 whatever the dtype, and rows are processed in chunks: memory beyond input
+    and output is O(N + chunk · K + K²), and for newton a sixteenth of the rows.
 
-    InputError names the argument, what was given and what is possible. A problem that is well formed never raises: see
-    Solution.status, one of "converged", "stalled", "infeasible" (only if proved: the message names the classes),
-    "max_iterations" and "diverged".
+    Args:
+        log_reference: log r [N, K], in float16, bfloat16, float32 or float64, on any device. Rows are normalised by
+            log-softmax, so logits may be passed as they are. An entry of −inf keeps its target at 0 and may make the totals
+            infeasible. Instead of a tensor it may be an iterable of blocks of rows that can be iterated several times, such
+            as a list of tensors, or RowBlocks of a memory-mapped file; the targets are then blocks too.
+        weights: w [N] > 0, tensor, array or sequence. Only ratios matter to the targets; multipliers scale with them.
+        totals: M [K] ≥ 0 with sum N, in rows. A gap of up to 1e-6 N is scaled away, which the message mentions. A class
+            whose total is exactly 0 is dropped: its targets are 0 and its multiplier is +inf.
+        solver: "newton"; "dual_ascent", the paper's Eq. (6)-(7); or "scaling", generalised iterative scaling.
+        tolerance: upper bound on max_k |Σ_n g_nk − M_k| / N, a fraction of the rows.
+        max_iterations: upper bound on accepted steps.
+        step_size: η of dual_ascent; by default one that cannot diverge. No other solver takes it.
+        normalise: False, with dual_ascent only, solves Eq. (6) as printed, whose rows do not sum to 1 (Solution.row_error).
+
+    Returns:
+        A Solution: targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed problem
+        never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the classes),
+        "max_iterations" or "diverged".
+
+    Raises:
+        InputError: an argument has a wrong type, shape or value; one line for each.
+
+    Example:
+        >>> import torch
+        >>> reference = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], dtype=torch.float64)
+        >>> solution = project(reference.log(), weights=[1.0, 4.0, 4.0], totals=[1.5, 1.5])
+        >>> solution.status
+        'converged'
+        >>> solution.targets.sum(0), solution.targets.sum(1)
+        (tensor([1.5000, 1.5000], dtype=torch.float64), tensor([1., 1., 1.], dtype=torch.float64))
     """
     _check_options(solver, tolerance, max_iterations, step_size, normalise)
-    problem, start, note = check(log_reference, weights, totals, curvature=solver == "newton", normalise=normalise)
+    problem, start, note = validate(log_reference, weights, totals, curvature=solver == "newton", normalise=normalise)
     violation = problem.support.violation(problem.totals_C) if normalise else None
     if violation is not None:
         return _infeasible(log_reference, problem, violation, note)
     if solver == "newton":
-        outcome = newton.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
+        result = newton.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     elif solver == "scaling":
-        outcome = scaling.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
+        result = scaling.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     else:
-        outcome = dual_ascent.minimise(
+        result = dual_ascent.minimise(
             problem, start, tolerance=tolerance, max_iterations=max_iterations, step_size=step_size
         )
-    return _solution(problem, outcome, message(outcome, tolerance, note))
+    return _solution(problem, result, status_message(result, tolerance, note))
 
 
-def _solution(problem: Problem, outcome: Outcome, text: str) -> Solution[Any]:
-    targets = problem.targets(outcome.alpha_C)
-    written = 0 if problem.source.whole else problem.rows  # blocks are computed when they are read
+def _solution(problem: Problem, result: SolverResult, text: str) -> Solution[Any]:
+    targets = problem.targets(result.alpha_C)
+    # Targets in blocks are computed only when they are read, which takes one more pass.
+    target_rows = 0 if problem.source.in_memory else problem.rows
     return Solution(
         targets=targets,
-        multipliers=problem.multipliers(outcome.alpha_C),
-        status=outcome.status,
-        residual=outcome.dual.residual,
-        iterations=outcome.iterations,
-        passes=math.ceil((problem.work.rows + written) / problem.rows),
+        multipliers=problem.multipliers(result.alpha_C),
+        status=result.status,
+        residual=result.dual.residual,
+        iterations=result.iterations,
+        passes=math.ceil((problem.work.rows + target_rows) / problem.rows),
         message=text,
-        trajectory=torch.tensor(outcome.trajectory, dtype=torch.float64),
-        row_error=outcome.dual.row_error,
-        step_size=outcome.step_size,
+        trajectory=torch.tensor(result.trajectory, dtype=torch.float64),
+        row_error=result.dual.row_error,
+        step_size=result.step_size,
     )
 
 
 def _infeasible(log_reference: Any, problem: Problem, violation: Violation, note: str) -> Solution[Any]:
-    """The reference itself, over all classes, and which classes ask for more rows than they can have."""
-    kept_C = np.arange(problem.source.classes) if problem.kept_C is None else problem.kept_C.cpu().numpy()
-    names = ", ".join(map(str, kept_C[violation.among][:MOST_CLASSES]))
-    more = f" and {len(violation.among) - MOST_CLASSES} more" if len(violation.among) > MOST_CLASSES else ""
+    """The normalised reference over all classes, and a message that names the classes whose totals cannot be met."""
+    classes_C = np.arange(problem.source.classes) if problem.columns_C is None else problem.columns_C.cpu().numpy()
+    names = ", ".join(map(str, classes_C[violation.classes_S][:MAX_CLASSES_IN_MESSAGE]))
+    surplus = len(violation.classes_S) - MAX_CLASSES_IN_MESSAGE
     text = (
-        f"No targets meet the totals: classes {names}{more} ask for {violation.asked:.10g} rows together, and only "
-        f"{violation.rows} of the {problem.rows} rows have a finite entry in any of them. Give these classes less, or the "
-        "other rows finite entries there. The targets returned are the reference."
+        f"The totals cannot be met: those of classes {names}{f' and {surplus} more' if surplus > 0 else ''} sum to "
+        f"{violation.total:.10g}, but only {violation.rows} of the {problem.rows} rows have a finite entry in any of these "
+        "classes. Lower these totals, or provide finite entries in more rows. The returned targets are the reference."
     )
-    even = np.full(problem.source.classes, problem.rows / problem.source.classes)
-    whole, start, _ = check(log_reference, np.ones(problem.rows), even)
-    whole.work.rows += problem.work.rows
-    totals_K = np.zeros_like(even)
-    totals_K[kept_C] = problem.totals_C
-    gradient_K = start.gradient_C - even + totals_K
+    # Uniform totals are feasible in form and drop no class, so that their problem at α = 0 has the reference as its targets.
+    uniform_K = np.full(problem.source.classes, problem.rows / problem.source.classes)
+    reference, start, _ = validate(log_reference, np.ones(problem.rows), uniform_K)
+    reference.work.rows += problem.work.rows
+    totals_K = np.zeros_like(uniform_K)
+    totals_K[classes_C] = problem.totals_C
+    gradient_K = start.gradient_C - uniform_K + totals_K
     residual = float(np.abs(gradient_K).max()) / problem.rows
     start = dataclasses.replace(start, gradient_C=gradient_K, residual=residual)
-    outcome = Outcome(np.zeros_like(even), start, "infeasible", 0, [residual])
-    return _solution(whole, outcome, " ".join(filter(None, [text, note])))
+    result = SolverResult(np.zeros_like(uniform_K), start, "infeasible", 0, [residual])
+    return _solution(reference, result, " ".join(filter(None, [text, note])))
 
 
 def _check_options(
@@ -146,20 +169,20 @@ def _check_options(
     faults = []
     if solver not in SOLVERS:
         faults.append(unknown_name("solver", solver, SOLVERS))
-    if not _positive(tolerance):
-        faults.append(f"tolerance must be a finite number above 0; given {tolerance!r}")
-    whole = isinstance(max_iterations, (int, np.integer)) and not isinstance(max_iterations, bool)
-    if not (whole and max_iterations >= 1):
-        faults.append(f"max_iterations must be a whole number of at least 1; given {max_iterations!r}")
-    if step_size is not None and not _positive(step_size):
-        faults.append(f"step_size must be a finite number above 0; given {step_size!r}")
+    if not _is_positive(tolerance):
+        faults.append(f"tolerance: must be a finite number above 0, got {tolerance!r}")
+    is_integer = isinstance(max_iterations, (int, np.integer)) and not isinstance(max_iterations, bool)
+    if not (is_integer and max_iterations >= 1):
+        faults.append(f"max_iterations: must be an integer of at least 1, got {max_iterations!r}")
+    if step_size is not None and not _is_positive(step_size):
+        faults.append(f"step_size: must be a finite number above 0, got {step_size!r}")
     if step_size is not None and solver in SOLVERS and solver != "dual_ascent":
-        faults.append(f"step_size is η of solver='dual_ascent'; given {step_size!r} with solver={solver!r}")
+        faults.append(f"step_size: must be None unless solver='dual_ascent', got {step_size!r} with solver={solver!r}")
     if not normalise and solver in SOLVERS and solver != "dual_ascent":
-        faults.append(f"normalise=False is for solver='dual_ascent' only; given with solver={solver!r}")
+        faults.append(f"normalise: must be True unless solver='dual_ascent', got False with solver={solver!r}")
     if faults:
         raise InputError(*faults)
 
 
-def _positive(given: Any) -> bool:
-    return isinstance(given, (int, float, np.number)) and bool(0 < given < math.inf)
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(0 < value < math.inf)

@@ -2,9 +2,9 @@
 
     minimise over s  gᵀs + ½ sᵀHs   with  ‖s‖ ≤ radius,  Σ_k s_k = 0
 
-`DenseModel` has the whole Hessian and solves this exactly; `DiagonalModel` has its diagonal and the last few changes of
-the gradient, for so many classes that a Hessian would cost more than the passes that it saves. Both learn from every pass:
-a step s that changed the gradient by y says that Hs = y (Broyden, Fletcher, Goldfarb and Shanno).
+`DenseModel` has the full Hessian and solves this exactly; `DiagonalModel` has its diagonal and the last few changes of the
+gradient, for so many classes that a Hessian would cost more than the passes that it saves. Both are updated after every pass:
+a step s that changed the gradient by y implies Hs = y (Broyden, Fletcher, Goldfarb and Shanno).
 
 Axes: C classes whose total is above 0.
 """
@@ -17,34 +17,46 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from adaprob_ray.projection.dual import Problem, Vector
+from adaprob_ray.projection.chunks import Vector
+from adaprob_ray.projection.dual import Problem
 
-SECULAR_STEPS = 50  # 2 to 4 are usual
-SECULAR_SLACK = 0.1  # of the radius: the length of a step need not be exact
-FEW = 64  # classes up to which NumPy uses one thread
-PAIRS = 5  # changes of the gradient that a DiagonalModel remembers: older ones are of another curvature
+# The secular equation takes 2 to 4 steps of Newton's method; 50 only bound the loop.
+MAX_SECULAR_STEPS = 50
+
+# A step may exceed the radius by this fraction of it: the trust region does not need an exact length.
+SECULAR_SLACK = 0.1
+
+# Up to this many classes NumPy computes a matrix-vector product in one thread.
+MAX_SINGLE_THREAD_CLASSES = 64
+
+# A DiagonalModel remembers this many changes of the gradient; older ones come from a part of D with another curvature.
+MEMORY = 5
+
+# A change of the gradient enters a DiagonalModel only if its angle to the step is not 90° to rounding.
+MIN_COSINE = 1e-14
+
 _TINY = np.finfo(np.float64).tiny
 
 
-class Model(Protocol):
+class QuadraticModel(Protocol):
     ready: bool
 
-    def renew(self, curvature: Vector | None) -> None:
-        """Take the curvature as it is at the α of the next step, if it is known."""
+    def set_curvature(self, curvature: Vector | None) -> None:
+        """Replace the curvature by that of D at the current α. None leaves the model unchanged."""
 
-    def learn(self, step_C: Vector, change_C: Vector) -> None:
-        """The gradient changed by `change_C` over `step_C`."""
+    def update(self, step_C: Vector, change_C: Vector) -> None:
+        """Account for a step that changed the gradient by `change_C`."""
 
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
-        """s with ‖s‖ ≤ radius (to within SECULAR_SLACK), and the decrease of D that it promises."""
+        """s with ‖s‖ ≤ radius (to within SECULAR_SLACK), and the decrease of D that the model predicts for it."""
 
 
-def model_for(problem: Problem) -> Model:
-    return DenseModel() if problem.dense else DiagonalModel()
+def model_for(problem: Problem) -> QuadraticModel:
+    return DenseModel() if problem.is_dense else DiagonalModel()
 
 
 class DenseModel:
-    """The whole Hessian: by its Cholesky factor where Newton's step is short enough, by its eigenvalues where it is not
+    """The full Hessian: steps use its Cholesky factor if Newton's step is short enough, its eigenvalues otherwise
     (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983)."""
 
     def __init__(self) -> None:
@@ -52,68 +64,70 @@ class DenseModel:
         self._hessian_CC = np.empty((0, 0))
         self._eigen: tuple[Vector, Vector] | None = None
 
-    def renew(self, curvature: Vector | None) -> None:
+    def set_curvature(self, curvature: Vector | None) -> None:
         if curvature is not None and math.isfinite(curvature.sum()):
             self._hessian_CC, self._eigen, self.ready = curvature, None, True
 
-    def learn(self, step_C: Vector, change_C: Vector) -> None:
-        along = float(step_C @ change_C)
-        image_C = product(self._hessian_CC, step_C)
-        bent = float(step_C @ image_C)
-        if not (along > 0 and bent > 0):
+    def update(self, step_C: Vector, change_C: Vector) -> None:
+        """The BFGS formula, H + y yᵀ / sᵀy − Hs (Hs)ᵀ / sᵀHs."""
+        step_change = float(step_C @ change_C)
+        image_C = matvec(self._hessian_CC, step_C)
+        step_image = float(step_C @ image_C)
+        # The formula keeps H positive semidefinite only if both curvatures along the step are positive.
+        if not (step_change > 0 and step_image > 0):
             return
-        change = change_C[:, None] * (change_C / along) - image_C[:, None] * (image_C / bent)
-        if math.isfinite(change.sum()):
-            self._hessian_CC, self._eigen = self._hessian_CC + change, None
+        update_CC = change_C[:, None] * (change_C / step_change) - image_C[:, None] * (image_C / step_image)
+        if math.isfinite(update_CC.sum()):
+            self._hessian_CC, self._eigen = self._hessian_CC + update_CC, None
 
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
-        """H maps the gauge direction 1 to 0; curvature is added along it, so that it is no smallest eigenvector."""
-        lifted_CC = self._hessian_CC + self._hessian_CC.trace() / len(gradient_C)
-        step_C = newton_step(lifted_CC, gradient_C, radius)
+        # H maps the vector of ones to 0. Curvature is added along it, so that it is not the smallest eigenvector.
+        regular_CC = self._hessian_CC + self._hessian_CC.trace() / len(gradient_C)
+        step_C = newton_step(regular_CC, gradient_C, radius)
+        # Newton's step is too long or does not exist: the best step then has the length of the radius.
         if step_C is None:
-            self._eigen = self._eigen or eigen(lifted_CC)
+            self._eigen = self._eigen or eigen(regular_CC)
             eigenvalue_C, vector_CC = self._eigen
-            step_C = product(vector_CC, secular(product(vector_CC.T, gradient_C), eigenvalue_C, radius))
-        step_C = without_gauge(step_C)
-        bent = float(step_C @ product(self._hessian_CC, step_C))
-        return step_C, -float(gradient_C @ step_C) - 0.5 * max(bent, 0.0)
+            step_C = matvec(vector_CC, secular(matvec(vector_CC.T, gradient_C), eigenvalue_C, radius))
+        step_C = subtract_mean(step_C)
+        step_image = float(step_C @ matvec(self._hessian_CC, step_C))
+        return step_C, -float(gradient_C @ step_C) - 0.5 * max(step_image, 0.0)
 
 
 def newton_step(hessian_CC: Vector, gradient_C: Vector, radius: float) -> Vector | None:
-    """−H⁻¹ g, None where it is longer than the radius or H is not positive definite to rounding."""
+    """−H⁻¹ g, None if it is longer than the radius or H is not positive definite to rounding."""
     factor_CC, failed = torch.linalg.cholesky_ex(torch.from_numpy(hessian_CC))
     if failed:
         return None
     step = torch.cholesky_solve(torch.from_numpy(-gradient_C[:, None]), factor_CC)[:, 0]
-    if not float(torch.linalg.vector_norm(step)) <= radius:  # NaN where H is subnormal
+    # The negated comparison also rejects the NaN of a subnormal H.
+    if not float(torch.linalg.vector_norm(step)) <= radius:
         return None
-    inside: Vector = step.numpy()
-    return inside
+    return step.numpy()
 
 
 def eigen(matrix_CC: Vector) -> tuple[Vector, Vector]:
-    """Eigenvalues, those below 0 by rounding raised to it, and eigenvectors in columns."""
-    eigenvalue_C, vector_CC = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(matrix_CC)))
-    return np.maximum(eigenvalue_C, 0.0), vector_CC
+    """Eigenvalues, with those below 0 by rounding raised to it, and eigenvectors in columns."""
+    eigenvalues, vectors = torch.linalg.eigh(torch.from_numpy(matrix_CC))
+    return np.maximum(eigenvalues.numpy(), 0.0), vectors.numpy()
 
 
-def product(matrix_CC: Vector, vector_C: Vector) -> Vector:
-    """By torch where a product is worth threads: NumPy's own would compete with torch's for the cores."""
-    if len(vector_C) <= FEW:
+def matvec(matrix_CC: Vector, vector_C: Vector) -> Vector:
+    """The matrix-vector product, by torch where it uses threads: NumPy's threads would compete with torch's for the cores."""
+    if len(vector_C) <= MAX_SINGLE_THREAD_CLASSES:
         return matrix_CC @ vector_C
-    image: Vector = (torch.from_numpy(matrix_CC) @ torch.from_numpy(vector_C)).numpy()
-    return image
+    return (torch.from_numpy(matrix_CC) @ torch.from_numpy(vector_C)).numpy()
 
 
-def without_gauge(vector_C: Vector) -> Vector:
-    """The vector without its part along 1: all rows sum to 1, so that adding a number to all α changes nothing."""
+def subtract_mean(vector_C: Vector) -> Vector:
+    """The vector without its component along the ones: adding a number to all α changes nothing, as rows sum to 1."""
     return vector_C - vector_C.sum() / len(vector_C)
 
 
 class DiagonalModel:
     """The diagonal of the Hessian, and the two-loop recursion (Nocedal, Mathematics of Computation 35, 1980) on top.
 
-    A step that is too long is shortened; only where classes have next to no curvature is it bent as well.
+    A step that is too long is shortened; it changes its direction only where classes have almost no curvature.
     """
 
     def __init__(self) -> None:
@@ -121,53 +135,56 @@ class DiagonalModel:
         self._diagonal_C = np.ones(0)
         self._pairs: list[tuple[Vector, Vector, float]] = []
 
-    def renew(self, curvature: Vector | None) -> None:
+    def set_curvature(self, curvature: Vector | None) -> None:
         if curvature is not None:
             self._diagonal_C, self.ready = curvature, True
 
-    def learn(self, step_C: Vector, change_C: Vector) -> None:
-        along = float(step_C @ change_C)
-        if along > max(1e-14 * math.sqrt(float(step_C @ step_C) * float(change_C @ change_C)), _TINY):
-            self._pairs = [*self._pairs[1 - PAIRS :], (step_C, change_C, 1 / along)]
+    def update(self, step_C: Vector, change_C: Vector) -> None:
+        step_change = float(step_C @ change_C)
+        norms = math.sqrt(float(step_C @ step_C) * float(change_C @ change_C))
+        if step_change > max(MIN_COSINE * norms, _TINY):
+            self._pairs = [*self._pairs[1 - MEMORY :], (step_C, change_C, 1 / step_change)]
 
     def step(self, gradient_C: Vector, radius: float) -> tuple[Vector, float]:
-        whole_C = self._whole_step(gradient_C, radius)
-        slope = float(gradient_C @ whole_C)
+        full_step_C = self._full_step(gradient_C, radius)
+        slope = float(gradient_C @ full_step_C)
+        # The remembered changes come from a part of D with another curvature if their step does not descend.
         if not (math.isfinite(slope) and slope < 0):
-            self._pairs = []  # they are of another curvature
-            whole_C = self._whole_step(gradient_C, radius)
-            slope = float(gradient_C @ whole_C)
-        length = math.sqrt(float(whole_C @ whole_C))
-        share = min(1.0, radius / length) if length > 0 else 1.0
-        return share * whole_C, -slope * share * (1 - share / 2)
+            self._pairs = []
+            full_step_C = self._full_step(gradient_C, radius)
+            slope = float(gradient_C @ full_step_C)
+        length = math.sqrt(float(full_step_C @ full_step_C))
+        fraction = min(1.0, radius / length) if length > 0 else 1.0
+        return fraction * full_step_C, -slope * fraction * (1 - fraction / 2)
 
-    def _whole_step(self, gradient_C: Vector, radius: float) -> Vector:
-        part_C, factors = gradient_C, []
+    def _full_step(self, gradient_C: Vector, radius: float) -> Vector:
+        direction_C, factors = gradient_C, []
         for step_C, change_C, inverse in reversed(self._pairs):
-            factors.append(inverse * float(step_C @ part_C))
-            part_C = part_C - factors[-1] * change_C
-        # Where a class has no curvature to speak of, as much of it as keeps its part of the step within the radius.
-        part_C = part_C / np.maximum(self._diagonal_C, max(float(np.abs(part_C).max()) / radius, _TINY))
+            factors.append(inverse * float(step_C @ direction_C))
+            direction_C = direction_C - factors[-1] * change_C
+        # A class with almost no curvature gets as much as keeps its component of the step within the radius.
+        min_curvature = max(float(np.abs(direction_C).max()) / radius, _TINY)
+        direction_C = direction_C / np.maximum(self._diagonal_C, min_curvature)
         for (step_C, change_C, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
-            part_C = part_C + (factor - inverse * float(change_C @ part_C)) * step_C
-        return without_gauge(-part_C)
+            direction_C = direction_C + (factor - inverse * float(change_C @ direction_C)) * step_C
+        return subtract_mean(-direction_C)
 
 
 def secular(slope_C: Vector, eigenvalue_C: Vector, radius: float) -> Vector:
     """−slope / (eigenvalue + shift) with the smallest shift ≥ 0 that makes its norm at most the radius.
 
-    Newton's method on 1/radius − 1/norm, which is concave in the shift, so from the left it never passes the root. The
-    start is on the left: no part alone may exceed the radius, so shift ≥ |slope| / radius − eigenvalue for each.
+    Newton's method on 1/radius − 1/norm, which is concave in the shift, so that from the left it never passes the root. The
+    initial shift is on the left: no component may exceed the radius, so shift ≥ |slope| / radius − eigenvalue for each.
     """
     shift = max(0.0, float((np.abs(slope_C) / radius - eigenvalue_C).max()))
-    part_C = slope_C
-    for _ in range(SECULAR_STEPS):
+    step_C = slope_C
+    for _ in range(MAX_SECULAR_STEPS):
         stiffness_C = np.maximum(eigenvalue_C + shift, _TINY)
-        part_C = -slope_C / stiffness_C
-        square = float(part_C @ part_C)
+        step_C = -slope_C / stiffness_C
+        square = float(step_C @ step_C)
         excess = math.sqrt(square) / radius - 1
-        slope = float((part_C * part_C / stiffness_C).sum())
+        slope = float((step_C * step_C / stiffness_C).sum())
         if not (excess > SECULAR_SLACK and slope > 0):
             break
         shift += excess * square / slope
-    return part_C
+    return step_C

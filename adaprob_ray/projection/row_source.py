@@ -1,4 +1,4 @@
-"""Where the reference is read from: one tensor, or blocks of rows that can be read again and again.
+"""Where the reference is read from: one tensor, or blocks of rows that can be iterated several times.
 
 Axes: N rows, B rows of a block, K classes.
 """
@@ -16,89 +16,97 @@ from torch import Tensor
 from adaprob_ray.errors import InputError
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-POSSIBLE = "a torch tensor of log-probabilities, float16, bfloat16, float32 or float64, of shape [rows, classes]"
+MATRIX = "a torch tensor of log-probabilities, float16, bfloat16, float32 or float64, of shape [rows, classes]"
 
 
 class RowBlocks:
-    """The rows of an array [N, K], for instance a numpy.memmap of logits, in blocks of at most `rows` rows.
+    """The rows of a matrix, for instance a memory-mapped file of logits, as blocks that `project` reads one at a time.
 
-    It can be iterated any number of times, as `project` needs; only one block at a time is in memory.
+    Iterating yields tensors [at most `rows`, K] that hold copies of the rows of an array, or views of those of a tensor. It
+    can be iterated any number of times, and only one block at a time is in memory.
+
+    Args:
+        array: numpy array, numpy.memmap or torch tensor [N, K]; any byte order.
+        rows: rows of each block but the last, which may be shorter.
+
+    Raises:
+        InputError: `array` is not a matrix, or `rows` is not an integer of at least 1.
+
+    Example:
+        >>> import numpy
+        >>> [tuple(block.shape) for block in RowBlocks(numpy.zeros((5, 3), dtype=numpy.float32), rows=2)]
+        [(2, 3), (2, 3), (1, 3)]
     """
 
     def __init__(self, array: Any, rows: int = 8192) -> None:
         if not isinstance(array, (np.ndarray, Tensor)) or array.ndim != 2:
-            raise InputError(f"RowBlocks needs an array or tensor of shape [rows, classes]; given {_what(array)}")
+            raise InputError(f"array: must be an array or tensor of shape [rows, classes], got {_describe(array)}")
         if not (isinstance(rows, (int, np.integer)) and rows >= 1):
-            raise InputError(f"rows must be a whole number of at least 1; given {rows!r}")
+            raise InputError(f"rows: must be an integer of at least 1, got {rows!r}")
         self.array, self.rows = array, int(rows)
 
     def __iter__(self) -> Iterator[Any]:
-        return (_as_tensor(self.array[start : start + self.rows]) for start in range(0, len(self.array), self.rows))
+        return (_to_tensor(self.array[start : start + self.rows]) for start in range(0, len(self.array), self.rows))
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """The reference as given, and what is known of all its blocks before they are read."""
+class RowSource:
+    """A reference, and what all its blocks have in common."""
 
-    given: Tensor | Iterable[Any]
+    reference: Tensor | Iterable[Any]
     classes: int
     dtype: torch.dtype
     device: torch.device
 
     @property
-    def whole(self) -> bool:
-        """One tensor in memory, as opposed to blocks."""
-        return isinstance(self.given, Tensor)
+    def in_memory(self) -> bool:
+        """True for a tensor, False for blocks."""
+        return isinstance(self.reference, Tensor)
 
     def blocks(self) -> Iterator[Tensor]:
-        """The blocks in order, each of them checked. Raises InputError for one that is unlike the first."""
-        if isinstance(self.given, Tensor):
-            yield self.given
+        """The blocks in order, validated. Raises InputError for a block that differs from the first in more than its rows."""
+        if isinstance(self.reference, Tensor):
+            yield self.reference
             return
-        for number, block in enumerate(self.given):
-            tensor = _as_tensor(block)
-            fault = _block_fault(tensor) or self._odd(tensor)
-            if fault:
-                raise InputError(f"block {number} of log_reference {fault}")
+        for number, block in enumerate(self.reference):
+            tensor = _to_tensor(block)
+            where = f"block {number} of log_reference"
+            _require_matrix(where, tensor)
+            if (tensor.shape[1], tensor.dtype, tensor.device) != (self.classes, self.dtype, self.device):
+                raise InputError(
+                    f"{where}: must have {self.classes} classes, {self.dtype} and {self.device} like block 0, "
+                    f"got {tensor.shape[1]}, {tensor.dtype} and {tensor.device}"
+                )
             yield tensor
 
-    def _odd(self, block: Tensor) -> str | None:
-        if (block.shape[1], block.dtype, block.device) == (self.classes, self.dtype, self.device):
-            return None
-        return (
-            f"must have {self.classes} classes, {self.dtype} and {self.device} like the first; "
-            f"given {block.shape[1]}, {block.dtype} and {block.device}"
-        )
 
-
-def open_source(log_reference: Any) -> Source | str:
-    """The Source, or what is wrong. Of blocks only the first is read."""
+def open_source(log_reference: Any) -> RowSource:
+    """The RowSource of a reference. Of blocks only the first is read. Raises InputError if it is neither tensor nor blocks."""
     if isinstance(log_reference, Tensor):
-        fault = _block_fault(log_reference)
-        if fault:
-            return f"log_reference {fault}"
-        rows = log_reference.detach()
-        return Source(rows, rows.shape[1], rows.dtype, rows.device)
-    again = f"log_reference must be {POSSIBLE}, or blocks of its rows that can be read again and again (see RowBlocks)"
+        _require_matrix("log_reference", log_reference)
+        rows_NK = log_reference.detach()
+        return RowSource(rows_NK, rows_NK.shape[1], rows_NK.dtype, rows_NK.device)
+    fault = (
+        f"log_reference: must be {MATRIX}, or an iterable of blocks of its rows that can be iterated several times "
+        f"(see RowBlocks), got {_describe(log_reference)}"
+    )
     if isinstance(log_reference, (str, bytes)) or not isinstance(log_reference, Iterable):
-        return f"{again}; given {_what(log_reference)}"
+        raise InputError(fault)
     if hasattr(log_reference, "ndim"):
-        return f"{again}; given {_what(log_reference)}: take torch.from_numpy or RowBlocks"
+        raise InputError(f"{fault}; use torch.from_numpy or RowBlocks")
     blocks = iter(log_reference)
-    first = next(blocks, None)
+    first = _to_tensor(next(blocks, None))
+    # An iterator returns itself from iter(), and so can be read only once.
     if blocks is iter(log_reference):
-        return f"{again}; given {_what(log_reference)}, which can be read only once"
+        raise InputError(f"{fault}, which can be iterated only once")
     if first is None:
-        return f"{again}; given no block at all"
-    first = _as_tensor(first)
-    fault = _block_fault(first)
-    if fault:
-        return f"block 0 of log_reference {fault}"
-    return Source(log_reference, first.shape[1], first.dtype, first.device)
+        raise InputError(f"{fault}, which yields no block")
+    _require_matrix("block 0 of log_reference", first)
+    return RowSource(log_reference, first.shape[1], first.dtype, first.device)
 
 
-def _as_tensor(block: Any) -> Any:
-    """Tensors as they are, arrays as tensors of their own memory; what cannot be one as it is."""
+def _to_tensor(block: Any) -> Any:
+    """A tensor detached, an array copied to a tensor, anything else unchanged."""
     if isinstance(block, Tensor):
         return block.detach()
     if not isinstance(block, np.ndarray):
@@ -109,17 +117,16 @@ def _as_tensor(block: Any) -> Any:
         return block
 
 
-def _block_fault(block: Any) -> str | None:
+def _require_matrix(where: str, block: Any) -> None:
     if not isinstance(block, Tensor) or block.layout != torch.strided or block.is_meta:
-        kind = f" {block.dtype}" if isinstance(block, np.ndarray) else ""
-        return f"must be {POSSIBLE}; given {_what(block)}{kind}"
+        dtype = f" {block.dtype}" if isinstance(block, np.ndarray) else ""
+        raise InputError(f"{where}: must be {MATRIX}, got {_describe(block)}{dtype}")
     if block.dtype not in DTYPES:
-        return f"must be {POSSIBLE}; given dtype {block.dtype}"
+        raise InputError(f"{where}: must be {MATRIX}, got dtype {block.dtype}")
     if block.ndim != 2 or 0 in block.shape:
-        return f"must be {POSSIBLE}, at least one of each; given shape {list(block.shape)}"
-    return None
+        raise InputError(f"{where}: must be {MATRIX}, at least one of each, got shape {list(block.shape)}")
 
 
-def _what(given: Any) -> str:
-    shape = getattr(given, "shape", None)
-    return type(given).__name__ + (f" of shape {list(shape)}" if shape is not None else "")
+def _describe(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + (f" of shape {list(shape)}" if shape is not None else "")

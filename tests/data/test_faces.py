@@ -1,4 +1,4 @@
-"""Faces that stand in for Lacuna, and Lacuna made of a tree in VGGFace2's layout."""
+"""The substitutes for Lacuna, and Lacuna drawn from a folder in VGGFace2's layout."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from trees import write_classes, write_image
 from adaprob_ray.catalogue import DATASETS
 from adaprob_ray.data import faces, lacuna
 from adaprob_ray.data.dataset import RawImages
-from adaprob_ray.data.faces import Division, divide, first_five
-from adaprob_ray.data.lacuna import Scale, draw_clean, draw_code, prepare, read_table
-from adaprob_ray.data.prepared import check, read, read_manifest
+from adaprob_ray.data.faces import IdentityFolder, draw_lacuna5, split_photographs
+from adaprob_ray.data.lacuna import DrawSizes, draw_clean, draw_code, prepare, read_table
+from adaprob_ray.data.prepared import read, read_manifest, verify
 from adaprob_ray.data.split import split_images
 from adaprob_ray.errors import InputError
 
-STAND_INS = ("faces5", "faces10", "faces100")
+SUBSTITUTES = ("faces5", "faces10", "faces100")
 LACUNAS = tuple(f"lacuna{classes}{end}" for classes in (5, 10, 100) for end in ("", "_code"))
 
 
@@ -42,7 +42,7 @@ def test_sizes_are_those_of_the_protocol(name: str) -> None:
     assert dataset.test_count == (980 if name == "faces10" else test)  # three of the ten have under 500 images
 
 
-@pytest.mark.parametrize("name", [*STAND_INS, *LACUNAS])
+@pytest.mark.parametrize("name", [*SUBSTITUTES, *LACUNAS])
 def test_each_is_normalised_as_lacuna_and_pretrained_on_its_own_hundred(name: str) -> None:
     dataset = DATASETS[name]
     assert dataset.name == name
@@ -52,8 +52,8 @@ def test_each_is_normalised_as_lacuna_and_pretrained_on_its_own_hundred(name: st
     assert hundred in DATASETS
 
 
-@pytest.mark.parametrize("name", [*STAND_INS, *LACUNAS])
-def test_absent_files_are_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*SUBSTITUTES, *LACUNAS])
+def test_missing_files_give_one_line_with_advice(name: str, tmp_path: Path) -> None:
     dataset = DATASETS[name]
     line = dataset.verify(tmp_path)
     assert line is not None
@@ -64,7 +64,7 @@ def test_absent_files_are_one_line_that_says_what_to_do(name: str, tmp_path: Pat
         dataset.load(tmp_path, 1)
 
 
-# -- the stand-ins -----------------------------------------------------------------------------------------------------
+# -- the substitutes for Lacuna ----------------------------------------------------------------------------------------
 
 
 @given(copies=st.lists(st.integers(1, 3), min_size=10, max_size=60), seed=st.integers(0, 1000), data=st.data())
@@ -72,17 +72,17 @@ def test_no_photograph_is_on_both_sides(copies: list[int], seed: int, data: st.D
     photos = np.random.RandomState(seed).permutation(np.repeat(np.arange(len(copies)), copies)).astype(str).tolist()
     pool = data.draw(st.integers(1, len(photos) - 1))
     test = data.draw(st.integers(1, len(photos) - pool))
-    train_rows, test_rows = divide(photos, pool, test, np.random.RandomState(seed))
+    train_rows, test_rows = split_photographs(photos, pool, test, np.random.RandomState(seed))
     assert len(train_rows) <= pool
     assert len(test_rows) <= test
     assert train_rows == sorted(set(train_rows))
     assert test_rows == sorted(set(test_rows))
     sides = [{photos[row] for row in rows} for rows in (train_rows, test_rows)]
     assert not sides[0] & sides[1]
-    assert (train_rows, test_rows) == divide(photos, pool, test, np.random.RandomState(seed))
+    assert (train_rows, test_rows) == split_photographs(photos, pool, test, np.random.RandomState(seed))
 
 
-TINY = Division(name="tiny", folder="faces/tiny", images=(9, 6), pool=(5, 4), test=(3, 2))
+TINY = IdentityFolder(name="tiny", folder="faces/tiny", image_counts=(9, 6), pool_counts=(5, 4), test_counts=(3, 2))
 
 
 def tiny_faces(root: Path) -> None:
@@ -92,32 +92,32 @@ def tiny_faces(root: Path) -> None:
             write_image(root / "faces" / "tiny" / name / f"{photo:05d}_{number:05d}.png")
 
 
-def test_counts_that_differ_are_named_with_those_expected(tmp_path: Path) -> None:
+def test_wrong_image_counts_are_named_with_the_expected_ones(tmp_path: Path) -> None:
     tiny_faces(tmp_path)
-    assert faces._check(TINY, tmp_path) is None
+    assert faces._verify(TINY, tmp_path) is None
     images = faces._load(TINY, tmp_path, 1)
     assert np.bincount(images.train_labels).tolist() == [5, 4]
     assert np.bincount(images.test_labels).tolist() == [3, 2]
     (tmp_path / "faces" / "tiny" / "id01" / "00003_00003.png").unlink()
-    line = faces._check(replace(TINY, name="less"), tmp_path)
+    line = faces._verify(replace(TINY, name="less"), tmp_path)
     assert line is not None
-    assert "id01 5 (6)" in line
-    more = replace(TINY, images=(9, 5, 4))
-    assert "2 identities found, 3 expected" in str(faces._check(more, tmp_path))
-    with pytest.raises(InputError, match="2 identities found"):
+    assert "id01 must have 6, got 5" in line
+    more = replace(TINY, image_counts=(9, 5, 4))
+    assert "must have 3 identities, got 2" in str(faces._verify(more, tmp_path))
+    with pytest.raises(InputError, match="must have 3 identities, got 2"):
         faces._load(more, tmp_path, 1)
 
 
-def test_photographs_that_do_not_fit_are_an_error_and_not_a_smaller_data_set(tmp_path: Path) -> None:
+def test_photographs_that_cannot_be_split_are_an_error(tmp_path: Path) -> None:
     for number in range(6):
         write_image(tmp_path / "faces" / "tiny" / "id00" / f"{number // 2:05d}_{number:05d}.png")
-    odd = Division(name="tiny", folder="faces/tiny", images=(6,), pool=(3,), test=(3,))
-    with pytest.raises(InputError, match=r"2 \+ 2 images found that share no photograph, 3 \+ 3 expected"):
+    odd = replace(TINY, image_counts=(6,), pool_counts=(3,), test_counts=(3,))
+    with pytest.raises(InputError, match=r"must have 3 \+ 3 images without a photograph in common, got 2 \+ 2"):
         faces._load(odd, tmp_path, 1)
 
 
 def ten() -> RawImages:
-    """Ten classes of 400 and 90 to 100 images, whose only pixel tells little and whose source tells all."""
+    """Ten classes of 400 pool images and 90 to 100 test images, which `train_source` and `test_source` identify."""
     train_labels = np.repeat(np.arange(10), 400)
     test_labels = np.repeat(np.arange(10), [100, 98, 90, 100, 100, 100, 100, 96, 93, 91])
     count = len(train_labels)
@@ -133,26 +133,26 @@ def ten() -> RawImages:
 
 
 def test_five_are_drawn_pools_first_then_a_permutation_of_the_test_images() -> None:
-    whole, drawn = ten(), first_five(ten(), 3)
+    ten_classes, five = ten(), draw_lacuna5(ten(), 3)
     generator = np.random.RandomState(3)
     pools = [generator.choice(np.arange(400 * c, 400 * (c + 1)), 125, replace=False) for c in range(5)]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(whole.test_labels))])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(ten_classes.test_labels))])
     tests = [generator.permutation(np.arange(starts[c], starts[c + 1])) for c in range(5)]
-    assert drawn.train_source.tolist() == np.concatenate(pools).tolist()
-    assert drawn.test_source.tolist() == (4000 + np.concatenate(tests)).tolist()
-    assert np.array_equal(drawn.train_NHWC, whole.train_NHWC[drawn.train_source])
-    assert drawn.train_labels.tolist() == np.repeat(np.arange(5), 125).tolist()
-    assert np.bincount(drawn.test_labels).tolist() == [100, 98, 90, 100, 100]
+    assert five.train_source.tolist() == np.concatenate(pools).tolist()
+    assert five.test_source.tolist() == (4000 + np.concatenate(tests)).tolist()
+    assert np.array_equal(five.train_NHWC, ten_classes.train_NHWC[five.train_source])
+    assert five.train_labels.tolist() == np.repeat(np.arange(5), 125).tolist()
+    assert np.bincount(five.test_labels).tolist() == [100, 98, 90, 100, 100]
 
 
-def test_five_differ_by_seed_and_are_the_same_again() -> None:
-    one, again, other = (first_five(ten(), seed) for seed in (1, 1, 2))
+def test_the_draw_of_five_depends_on_the_seed_alone() -> None:
+    one, again, other = (draw_lacuna5(ten(), seed) for seed in (1, 1, 2))
     assert one.train_source.tolist() == again.train_source.tolist() != other.train_source.tolist()
     assert sorted(one.test_source) == sorted(other.test_source), "all test images, whatever the seed"
     assert one.test_source.tolist() == again.test_source.tolist() != other.test_source.tolist()
 
 
-# -- the real stand-ins ------------------------------------------------------------------------------------------------
+# -- the real images ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -165,8 +165,8 @@ def real() -> Path:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", STAND_INS)
-def test_the_catalogue_knows_the_sizes_of_the_stand_ins(name: str, real: Path) -> None:
+@pytest.mark.parametrize("name", SUBSTITUTES)
+def test_the_catalogue_has_the_sizes_of_the_substitutes(name: str, real: Path) -> None:
     dataset = DATASETS[name]
     assert dataset.verify(real) is None
     loaded = dataset.load(real, 1)
@@ -191,19 +191,19 @@ def test_images_and_labels_are_those_of_the_folders_and_photographs_are_on_one_s
     for pixels, labels in ((loaded.train_NHWC, loaded.train_labels), (loaded.test_NHWC, loaded.test_labels)):
         side = set()
         for image, label in zip(pixels, labels, strict=True):
-            found = photos[image.tobytes()]
-            assert {name for name, _ in found} == {folders[label]}
-            side |= found
+            sources = photos[image.tobytes()]
+            assert {name for name, _ in sources} == {folders[label]}
+            side |= sources
         sides.append(side)
     assert not sides[0] & sides[1]
 
 
 @pytest.mark.data
-def test_faces5_is_drawn_from_the_parts_of_faces10(real: Path) -> None:
-    whole = DATASETS["faces10"].load(real, 1)
+def test_faces5_is_drawn_from_the_subsets_of_faces10(real: Path) -> None:
+    ten_classes = DATASETS["faces10"].load(real, 1)
     one, other = (DATASETS["faces5"].load(real, seed) for seed in (3, 4))
-    assert set(one.train_source) <= set(whole.train_source)
-    assert set(one.test_source) <= set(whole.test_source)
+    assert set(one.train_source) <= set(ten_classes.train_source)
+    assert set(one.test_source) <= set(ten_classes.test_source)
     assert one.train_source.tolist() != other.train_source.tolist()
     assert np.bincount(one.test_labels).tolist() == [100] * 5
 
@@ -211,7 +211,7 @@ def test_faces5_is_drawn_from_the_parts_of_faces10(real: Path) -> None:
 @pytest.mark.data
 def test_no_image_to_pretrain_on_is_one_of_the_ten(real: Path) -> None:
     ten_images, hundred_images = (
-        {image.tobytes() for part in (loaded.train_NHWC, loaded.test_NHWC) for image in part}
+        {image.tobytes() for images in (loaded.train_NHWC, loaded.test_NHWC) for image in images}
         for loaded in (DATASETS[name].load(real, 1) for name in ("faces10", "faces100"))
     )
     assert not ten_images & hundred_images
@@ -220,7 +220,7 @@ def test_no_image_to_pretrain_on_is_one_of_the_ten(real: Path) -> None:
 # -- Lacuna from VGGFace2 ----------------------------------------------------------------------------------------------
 
 FULL_COUNTS = {f"n{number:06d}": 480 + number for number in range(200)}  # the first twenty have too few images
-SMALL = Scale(small=2, large=3, pool=4, test=2)
+SMALL = DrawSizes(small=2, large=3, pool=4, test=2)
 
 
 def test_clean_draws_people_and_images_once_and_the_hundred_without_the_ten() -> None:
@@ -230,11 +230,11 @@ def test_clean_draws_people_and_images_once_and_the_hundred_without_the_ten() ->
     assert len(set(hundred_names)) == 100
     assert not set(ten_names) & set(hundred_names)
     for names, rows in ((ten_names, ten_rows), (hundred_names, hundred_rows)):
-        for name, chosen in zip(names, rows, strict=True):
+        for name, positions in zip(names, rows, strict=True):
             assert FULL_COUNTS[name] >= 500
-            assert len(set(chosen)) == len(chosen) == 500
-            assert min(chosen) >= 0
-            assert max(chosen) < FULL_COUNTS[name]
+            assert len(set(positions)) == len(positions) == 500
+            assert min(positions) >= 0
+            assert max(positions) < FULL_COUNTS[name]
     assert draw_clean(FULL_COUNTS, 10, seed=1) == (ten_names, ten_rows)
     assert draw_clean(FULL_COUNTS, 10, seed=2)[0] != ten_names
 
@@ -245,21 +245,23 @@ def test_code_draws_with_replacement_and_the_ten_begin_the_hundred() -> None:
     assert ten_names == hundred_names[:10]
     assert ten_rows != hundred_rows[:10], "the images are drawn again"
     assert len(set(hundred_names)) < len(hundred_names) == 100
-    assert all(len(chosen) == 500 > len(set(chosen)) for chosen in hundred_rows)
+    assert all(len(positions) == 500 > len(set(positions)) for positions in hundred_rows)
     assert draw_code(FULL_COUNTS, FULL_COUNTS, 10, seed=1) == (ten_names, ten_rows)
 
 
-def test_code_goes_by_the_table_and_takes_only_people_with_a_folder() -> None:
+def test_code_draws_identities_by_the_table_that_have_a_folder() -> None:
     listed = {"n1": 600, "n2": 600, "n3": 499, "n4": 700}
     names, rows = draw_code({"n1": 20, "n3": 900}, listed, 10, seed=1)
     assert set(names) == {"n1"}
-    assert max(max(chosen) for chosen in rows) < 20
-    with pytest.raises(InputError, match="1 identities with at least 500 images are needed, found 0"):
+    assert max(max(positions) for positions in rows) < 20
+    with pytest.raises(InputError, match="must have at least 1 identities with at least 500 images, got 0"):
         draw_code({"n3": 900}, listed, 10, seed=1)
 
 
-def test_too_few_people_are_an_error_that_says_how_many() -> None:
-    with pytest.raises(InputError, match="110 identities with at least 500 images are needed, found 3 among 4 folders"):
+def test_too_few_identities_are_an_error_with_their_number() -> None:
+    with pytest.raises(
+        InputError, match="must have at least 110 identities with at least 500 images, got 3 among 4 folders"
+    ):
         draw_clean({"a": 500, "b": 501, "c": 900, "d": 499}, 10, seed=1)
 
 
@@ -278,7 +280,7 @@ def test_the_table_is_read_with_its_blanks_and_quoted_names(vggface: Path) -> No
     table = read_table(vggface / "vggface2" / "identity_meta.csv")
     assert table == dict(zip((f"c{i}" for i in range(8)), (6, 9, 3, 7, 6, 8, 6, 400), strict=True))
     (vggface / "wrong.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"wrong\.csv: expected VGGFace2's identity table"):
+    with pytest.raises(InputError, match=r"wrong\.csv: must be VGGFace2's identity table"):
         read_table(vggface / "wrong.csv")
 
 
@@ -290,8 +292,8 @@ def images_of(root: Path, name: str) -> tuple[RawImages, list[str], dict[str, An
 
 
 @pytest.mark.parametrize("variant", ["clean", "code"])
-def test_prepare_writes_pixels_labels_and_where_they_came_from(variant: str, vggface: Path) -> None:
-    prepare(variant, 2, vggface, scale=SMALL)
+def test_prepare_writes_pixels_labels_and_source_files(variant: str, vggface: Path) -> None:
+    prepare(variant, 2, vggface, sizes=SMALL)
     images, files, manifest = images_of(vggface, "lacuna2_code" if variant == "code" else "lacuna2")
     assert (manifest["variant"], manifest["seed"], manifest["pool_per_class"]) == (variant, 1, [4, 4])
     assert images.test_labels.tolist() == [0, 0, 1, 1]
@@ -303,14 +305,14 @@ def test_prepare_writes_pixels_labels_and_where_they_came_from(variant: str, vgg
 
 
 def test_clean_shares_nothing_and_code_repeats_are_dropped_by_a_clean_test_pool(vggface: Path) -> None:
-    prepare("clean", 2, vggface, scale=SMALL)
-    prepare("clean", 3, vggface, scale=SMALL)
+    prepare("clean", 2, vggface, sizes=SMALL)
+    prepare("clean", 3, vggface, sizes=SMALL)
     small, small_files, _ = images_of(vggface, "lacuna2")
     large, large_files, _ = images_of(vggface, "lacuna3")
     assert len(set(small.train_source) | set(small.test_source)) == 12
     assert len(set(large.train_source) | set(large.test_source)) == 18
     assert not {Path(f).parent for f in small_files} & {Path(f).parent for f in large_files}
-    prepare("code", 2, vggface, scale=replace(SMALL, pool=5, test=1), seed=1)
+    prepare("code", 2, vggface, sizes=replace(SMALL, pool=5, test=1), seed=1)
     code, _, _ = images_of(vggface, "lacuna2_code")
     paper, clean = (split_images(code, 1, test_pool=pool).test for pool in ("paper", "clean"))
     assert len(paper) == 2
@@ -318,30 +320,31 @@ def test_clean_shares_nothing_and_code_repeats_are_dropped_by_a_clean_test_pool(
     assert clean.tolist() == np.flatnonzero(~repeated).tolist()
 
 
-def test_prepared_files_of_another_size_or_variant_are_refused(vggface: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_files_of_another_size_or_variant_are_rejected(vggface: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lacuna, "_name", lambda variant, classes: "lacuna10")
-    prepare("code", 2, vggface, scale=SMALL)
+    prepare("code", 2, vggface, sizes=SMALL)
     line = DATASETS["lacuna10"].verify(vggface)
     assert line is not None
-    assert "pool_per_class is [4, 4], expected [400, 400," in line
+    assert "pool_per_class: must be [400, 400," in line
+    assert "got [4, 4]" in line
     expected = {"pool_per_class": [4, 4], "variant": "clean"}
-    assert "variant is code, expected clean" in str(check(vggface, "lacuna10", expected))
-    assert check(vggface, "lacuna10", {**expected, "variant": "code"}) is None
+    assert "variant: must be clean, got code" in str(verify(vggface, "lacuna10", expected))
+    assert verify(vggface, "lacuna10", {**expected, "variant": "code"}) is None
 
 
-def test_lacuna_of_a_tree_with_too_few_people_writes_nothing(vggface: Path) -> None:
+def test_a_draw_from_too_few_identities_writes_nothing(vggface: Path) -> None:
     entry = DATASETS["lacuna10"].prepare
     assert isinstance(entry, partial)
-    with pytest.raises(InputError, match="found 0 among 7 folders"):
+    with pytest.raises(InputError, match="got 0 among 7 folders"):
         entry(vggface)
     assert not (vggface / "prepared").exists()
     (vggface / "vggface2" / "identity_meta.csv").unlink()
     with pytest.raises(InputError, match="identity_meta"):
-        prepare("code", 2, vggface, scale=SMALL)
+        prepare("code", 2, vggface, sizes=SMALL)
 
 
-def test_what_lacuna_was_made_of_stands_in_its_manifest(vggface: Path) -> None:
-    prepare("clean", 3, vggface, scale=SMALL, seed=7)
+def test_the_manifest_holds_the_seed_and_the_identities(vggface: Path) -> None:
+    prepare("clean", 3, vggface, sizes=SMALL, seed=7)
     text = (vggface / "prepared" / "lacuna3.json").read_text()
     assert json.loads(text)["seed"] == 7
     assert len(set(json.loads(text)["classes"])) == 3

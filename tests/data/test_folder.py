@@ -1,4 +1,4 @@
-"""A user's own tree of images: how it is read, what is refused, and how it becomes a data set of a sweep."""
+"""A user's folder of images: how it is read, what is rejected, and how it becomes a data set of a sweep."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTS = (10, 7, 23)
 
 
 @pytest.fixture
-def divided(tmp_path: Path) -> Path:
+def split_tree(tmp_path: Path) -> Path:
     """ROOT/pets with train and test."""
     write_classes(tmp_path / "pets" / "train", COUNTS)
     write_classes(tmp_path / "pets" / "test", (3, 1, 2), suffix=".JPG")
@@ -33,14 +33,14 @@ def divided(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
+def class_tree(tmp_path: Path) -> Path:
     """ROOT/pets with classes alone."""
     write_classes(tmp_path / "pets", COUNTS)
     return tmp_path / "pets"
 
 
 @pytest.fixture(autouse=True)
-def _no_folders_left_in_the_catalogue(tmp_path: Path) -> Any:
+def _clean_catalogue(tmp_path: Path) -> Any:
     yield
     register_folders(tmp_path / "nothing")
     assert DATASETS.keys() == BUILT_IN
@@ -49,8 +49,8 @@ def _no_folders_left_in_the_catalogue(tmp_path: Path) -> Any:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_divided_tree_is_read_as_it_is_divided(divided: Path) -> None:
-    images, classes, files = load_folder(divided)
+def test_train_and_test_folders_are_read_as_they_are(split_tree: Path) -> None:
+    images, classes, files = load_folder(split_tree)
     assert classes == ["c0", "c1", "c2"]
     assert np.bincount(images.train_labels).tolist() == list(COUNTS)
     assert np.bincount(images.test_labels).tolist() == [3, 1, 2]
@@ -66,35 +66,35 @@ def test_a_divided_tree_is_read_as_it_is_divided(divided: Path) -> None:
     assert {Path(files[i]).parts[-3] for i in images.test_source} == {"test"}
 
 
-def test_a_whole_tree_is_divided_by_its_seed_alone(whole: Path) -> None:
-    one, again, other = (load_folder(whole, seed=seed) for seed in (1, 1, 2))
+def test_a_folder_without_a_test_folder_is_split_by_the_seed_alone(class_tree: Path) -> None:
+    one, again, other = (load_folder(class_tree, seed=seed) for seed in (1, 1, 2))
     assert one.files == again.files == other.files
     assert np.array_equal(one.images.test_NHWC, again.images.test_NHWC)
     assert one.images.test_source.tolist() == again.images.test_source.tolist() != other.images.test_source.tolist()
     assert np.bincount(one.images.test_labels).tolist() == [2, 1, 4]
     together = [*one.images.train_source, *one.images.test_source]
-    assert sorted(together) == list(range(sum(COUNTS))), "each image is in one part, and in one only"
+    assert sorted(together) == list(range(sum(COUNTS))), "each image is in exactly one subset"
 
 
-def test_images_of_any_size_and_mode_become_rgb_of_one_size(divided: Path) -> None:
-    odd = divided / "train" / "c0" / "999.png"
+def test_images_of_any_size_and_mode_become_rgb_of_one_size(split_tree: Path) -> None:
+    odd = split_tree / "train" / "c0" / "999.png"
     write_image(odd, size=(50, 20), mode="L")
-    images, _, files = load_folder(divided)
+    images, _, files = load_folder(split_tree)
     (row,) = np.flatnonzero(images.train_source == files.index(str(odd)))
     expected = np.asarray(Image.open(odd).convert("RGB").resize((32, 32)))
     assert np.array_equal(images.train_NHWC[row], expected)
-    assert load_folder(divided, size=8).images.test_NHWC.shape == (6, 8, 8, 3)
+    assert load_folder(split_tree, size=8).images.test_NHWC.shape == (6, 8, 8, 3)
 
 
-def test_files_that_are_no_images_and_hidden_ones_are_passed_over(divided: Path) -> None:
-    before = load_folder(divided).files
+def test_hidden_files_and_files_other_than_images_are_ignored(split_tree: Path) -> None:
+    before = load_folder(split_tree).files
     for name in ("train/c0/notes.txt", "train/c0/.hidden.png", "train/.cache/x.png", "readme.md"):
-        (divided / name).parent.mkdir(exist_ok=True)
-        (divided / name).write_text("nothing to see")
-    assert load_folder(divided).files == before
+        (split_tree / name).parent.mkdir(exist_ok=True)
+        (split_tree / name).write_text("nothing to see")
+    assert load_folder(split_tree).files == before
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is rejected --------------------------------------------------------------------------------------------------
 
 
 def _drop_test(tree: Path) -> None:
@@ -124,49 +124,51 @@ def _small_class(tree: Path) -> None:
 
 
 def _one_class(tree: Path) -> None:
-    for part in ("train", "test"):
+    for subset in ("train", "test"):
         for name in ("c1", "c2"):
-            shutil.rmtree(tree / part / name)
+            shutil.rmtree(tree / subset / name)
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (shutil.rmtree, ("no folder", "pets", "one folder a class")),
+        (shutil.rmtree, ("no folder", "pets", "one folder per class")),
         (_drop_test, ("no folder", "pets/test")),
         (_drop_class, ("same classes", "c1")),
-        (_empty_class, ("pets/train/c7", "found none", ".png")),
+        (_empty_class, ("pets/train/c7", "got none", ".png")),
         (_break_image, ("c2/004.png", "cannot be read")),
         (_cut_image, ("c0/001.JPG", "cannot be read")),
-        (_small_class, ("class c1 has 3 images", "at least 5")),
+        (_small_class, ("class c1: must have at least 5 images", "got 3")),
         (_one_class, ("at least two classes", "c0")),
     ],
 )
-def test_a_bad_tree_is_refused_in_words(divided: Path, spoil: Callable[[Path], None], words: tuple[str, ...]) -> None:
-    spoil(divided)
-    with pytest.raises(InputError) as record_layers:
-        load_folder(divided)
-    (line,) = record_layers.value.faults
+def test_an_invalid_folder_is_rejected_by_name(
+    split_tree: Path, spoil: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    spoil(split_tree)
+    with pytest.raises(InputError) as caught:
+        load_folder(split_tree)
+    (line,) = caught.value.faults
     for word in words:
         assert word in line
 
 
-def test_all_unreadable_images_are_named_at_once(divided: Path) -> None:
-    _break_image(divided)
-    _cut_image(divided)
-    with pytest.raises(InputError) as record_layers:
-        load_folder(divided)
-    assert len(record_layers.value.faults) == 2
+def test_all_unreadable_images_are_named_at_once(split_tree: Path) -> None:
+    _break_image(split_tree)
+    _cut_image(split_tree)
+    with pytest.raises(InputError) as caught:
+        load_folder(split_tree)
+    assert len(caught.value.faults) == 2
 
 
-# -- a data set of the catalogue -----------------------------------------------------------------------------------------
+# -- a data set of the catalogue ---------------------------------------------------------------------------------------
 
 
-def test_a_prepared_folder_has_its_sizes_in_its_manifest(whole: Path) -> None:
-    root = whole.parent
-    images = load_folder(whole).images
+def test_a_prepared_folder_has_its_sizes_in_its_manifest(class_tree: Path) -> None:
+    root = class_tree.parent
+    images = load_folder(class_tree).images
     prepare_folder("pets", root)
-    shutil.rmtree(whole)  # a plan and a worker need what was prepared, and no image file
+    shutil.rmtree(class_tree)  # a plan and a worker need what was prepared, and no image file
     register_folders(root)
     pets = DATASETS["pets"]
     assert pets.pool_per_class == (8, 6, 19)
@@ -182,18 +184,18 @@ def test_a_prepared_folder_has_its_sizes_in_its_manifest(whole: Path) -> None:
     assert len(rows.test) == pets.test_count
 
 
-def test_other_pixels_under_one_name_are_another_data_set(whole: Path) -> None:
-    root = whole.parent
+def test_different_pixels_under_one_name_change_the_revision(class_tree: Path) -> None:
+    root = class_tree.parent
     revisions = []
     for again in (False, False, True):
         if again:
-            write_image(whole / "c0" / "000.png", size=(31, 31))
+            write_image(class_tree / "c0" / "000.png", size=(31, 31))
         prepare_folder("pets", root)
         register_folders(root)
         revisions.append(DATASETS["pets"])
     assert revisions[0] is revisions[1], "the same images are the same data set, and keep their caches"
     assert revisions[2].revision != revisions[0].revision
-    assert np.array_equal(revisions[2].load(root, 1).train_NHWC, load_folder(whole).images.train_NHWC)
+    assert np.array_equal(revisions[2].load(root, 1).train_NHWC, load_folder(class_tree).images.train_NHWC)
 
 
 def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
@@ -208,9 +210,9 @@ def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
 
 
 def test_prepare_list_verify_and_plan_know_a_users_folder(
-    divided: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    split_tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ADAPROB_DATA", str(divided.parent))
+    monkeypatch.setenv("ADAPROB_DATA", str(split_tree.parent))
     assert cli.main(["data", "verify", "pets"]) == 2
     assert "unknown data set 'pets'" in capsys.readouterr().err
     assert cli.main(["data", "prepare", "pets", "--size", "16"]) == 0
@@ -237,10 +239,10 @@ def test_prepare_list_verify_and_plan_know_a_users_folder(
         Sweep.parse(yaml.safe_dump(sweep), REGISTRY)
 
 
-def test_what_was_prepared_is_checked(
-    divided: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_prepared_files_are_verified(
+    split_tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = divided.parent
+    root = split_tree.parent
     monkeypatch.setenv("ADAPROB_DATA", str(root))
     prepare_folder("pets", root)
     register_folders(root)
@@ -251,17 +253,17 @@ def test_what_was_prepared_is_checked(
         pets.load(root, 1)
     (root / "prepared" / "pets.json").write_text(json.dumps({"name": "pets"}))
     assert cli.main(["data", "list"]) == 2
-    assert "is no manifest" in capsys.readouterr().err
+    assert "must be a manifest" in capsys.readouterr().err
     assert cli.main(["data", "prepare", "pets"]) == 0
 
 
 @pytest.mark.parametrize("name", ["no such", "prepared", "-x", "a" * 41])
-def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="name is up to 40 letters"):
+def test_an_invalid_data_set_name_is_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="name: must be up to 40 letters"):
         prepare_folder(name, tmp_path)
 
 
-def test_prepare_says_what_it_cannot_get(
+def test_prepare_names_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))

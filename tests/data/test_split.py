@@ -1,4 +1,4 @@
-"""The protocol's numbers, position for position, and the laws of every split."""
+"""Splits and batches: the protocol's positions, and the properties that hold for every seed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LACUNA10 = [1781, 1858, 1615, 1665, 1816, 1663, 1840, 1828, 1767, 1756]
 
 
 def test_forget_set_of_the_small_scale_from_labels_alone() -> None:
-    """CIFAR-5's training rows stand class by class, 100 each, whatever the images are."""
+    """CIFAR-5's training rows are in the order of the classes, 100 each, whatever the images are."""
     labels = np.repeat(np.arange(5), 100)
     assert forget_positions(labels, SMALL, 3).tolist() == FORGET_SMALL
 
@@ -95,7 +95,7 @@ def test_cifar10_forgets_the_published_images(cifar: Path) -> None:
     assert table["test_source"] == list(range(10_000))
 
 
-# -- laws of every split -----------------------------------------------------------------------------------------------
+# -- properties of every split -----------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -119,20 +119,20 @@ def test_a_fifth_of_each_class_validates_and_the_rest_trains(labels: np.ndarray[
 
 
 @given(labels=labels_of_a_pool(), seed=SEEDS, data=st.data())
-def test_forget_and_retain_share_nothing_and_are_all(
+def test_forget_and_retain_rows_are_a_partition_of_the_training_rows(
     labels: np.ndarray[Any, Any], seed: int, data: st.DataObject
 ) -> None:
     label = data.draw(st.sampled_from(sorted(set(labels.tolist()))))
     members = set(np.flatnonzero(labels == label).tolist())
     count = data.draw(st.integers(1, len(members)))
-    whole = forget_positions(labels, {"kind": "class", "class": label}, seed)
-    some = forget_positions(labels, {"kind": "selective", "class": label, "count": count}, seed)
-    assert set(whole.tolist()) == members
-    assert len(whole) == len(members)
-    assert len(some) == len(set(some.tolist())) == count
-    assert set(some.tolist()) <= members
-    retain = retain_positions(len(labels), some)
-    assert list(retain) == sorted(set(range(len(labels))) - set(some.tolist()))
+    all_rows = forget_positions(labels, {"kind": "class", "class": label}, seed)
+    selection = forget_positions(labels, {"kind": "selective", "class": label, "count": count}, seed)
+    assert set(all_rows.tolist()) == members
+    assert len(all_rows) == len(members)
+    assert len(selection) == len(set(selection.tolist())) == count
+    assert set(selection.tolist()) <= members
+    retain = retain_positions(len(labels), selection)
+    assert list(retain) == sorted(set(range(len(labels))) - set(selection.tolist()))
 
 
 @given(labels=labels_of_a_pool(), seed=SEEDS, count=st.integers(1, 4))
@@ -143,15 +143,14 @@ def test_retrain_never_sees_a_forget_row(labels: np.ndarray[Any, Any], seed: int
     code = retrain_positions(len(labels), forget, seed, variant="code")
     assert plain.tolist() == retain
     assert len(code) == len(labels)
-    assert set(code.tolist()) == set(retain)  # each retain row stays, some come twice
-    kept = np.setdiff1d(np.arange(len(labels)), forget)
-    assert code[kept].tolist() == kept.tolist()
+    assert set(code.tolist()) == set(retain)  # each retain row is used, some of them twice
+    assert code[retain].tolist() == retain
     assert code[forget].tolist() == replacement_positions(len(labels), forget, seed).tolist()
 
 
 @settings(max_examples=25)
 @given(seed=st.integers(1, 10_000))
-def test_splits_differ_by_seed_and_are_the_same_again(seed: int) -> None:
+def test_splits_depend_on_the_seed_alone(seed: int) -> None:
     labels = np.repeat(np.arange(4), 50)
     one, again, other = (validation_rows(labels, s)[1].tolist() for s in (seed, seed, seed + 1))
     assert one == again != other
@@ -172,15 +171,15 @@ def images(*, drawn_from_train: bool) -> RawImages:
 
 
 @given(seed=SEEDS)
-def test_clean_drops_training_images_from_the_test_part_and_paper_keeps_them(seed: int) -> None:
+def test_clean_drops_training_images_from_the_test_images_and_paper_keeps_them(seed: int) -> None:
     mixed = images(drawn_from_train=True)
     clean, paper = (split_images(mixed, seed, test_pool=pool) for pool in ("clean", "paper"))
     train = set(mixed.train_source[clean.train].tolist())
     assert paper.test.tolist() == list(range(10))
     assert clean.test.tolist() == [i for i, row in enumerate(mixed.test_source.tolist()) if row not in train]
     assert clean.train.tolist() == paper.train.tolist()
-    apart = split_images(images(drawn_from_train=False), seed, test_pool="clean")
-    assert apart.test.tolist() == list(range(10)), "numbers of two files are no overlap"
+    separate = split_images(images(drawn_from_train=False), seed, test_pool="clean")
+    assert separate.test.tolist() == list(range(10)), "equal numbers in two source files are not the same image"
 
 
 # -- the catalogue and the files ---------------------------------------------------------------------------------------
@@ -196,8 +195,8 @@ def check_sizes(name: str, root: Path) -> None:
         assert pixels.shape[1:] == (dataset.size, dataset.size, dataset.channels)
         assert pixels.dtype == np.uint8
     rows = split_images(loaded, 1, test_pool="paper")
-    for part, sizes in ((rows.train, dataset.train_per_class), (rows.validation, dataset.validation_per_class)):
-        assert tuple(int((loaded.train_labels[part] == label).sum()) for label in classes) == sizes
+    for subset, sizes in ((rows.train, dataset.train_per_class), (rows.validation, dataset.validation_per_class)):
+        assert tuple(int((loaded.train_labels[subset] == label).sum()) for label in classes) == sizes
 
 
 def test_the_catalogue_knows_the_sizes_of_the_digits() -> None:
@@ -217,21 +216,21 @@ def test_mean_and_std_of_the_digits_are_those_of_the_pool() -> None:
     assert digits.std == pytest.approx([pixels.std()], abs=1e-3)
 
 
-def test_data_list_names_each_data_set_its_sizes_and_whether_it_is_at_hand(
+def test_data_list_shows_each_data_set_its_sizes_and_whether_it_is_available(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))
     assert cli.main(["data", "list"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert str(tmp_path) in first
-    found = {line.split()[0]: line for line in lines}
-    assert found.keys() == DATASETS.keys()
-    assert found["digits"].split()[1:8] == ["1154", "train", "283", "validation", "360", "test", "available"]
-    assert "40000 train" in found["cifar10"]
-    assert "missing or corrupt" in found["cifar10"]
+    line_of = {line.split()[0]: line for line in lines}
+    assert line_of.keys() == DATASETS.keys()
+    assert line_of["digits"].split()[1:8] == ["1154", "train", "283", "validation", "360", "test", "available"]
+    assert "40000 train" in line_of["cifar10"]
+    assert "missing or corrupt" in line_of["cifar10"]
 
 
-def test_data_verify_tells_whole_from_absent(
+def test_data_verify_succeeds_only_if_all_files_are_present(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))
@@ -283,14 +282,14 @@ def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Subset) -> 
     loaded = dataset.load(Path(), 1)
     rows = split_images(loaded, 1, test_pool="clean").train
     (batch,) = digits.select(np.array([5, 0, 5, 700])).batches(10)
-    chosen = rows[[5, 0, 5, 700]]
-    pixels = loaded.train_NHWC[chosen].astype(np.float64)
+    image_rows = rows[[5, 0, 5, 700]]
+    pixels = loaded.train_NHWC[image_rows].astype(np.float64)
     expected = ((pixels / 255 - np.array(dataset.mean)) / np.array(dataset.std)).transpose(0, 3, 1, 2)
     assert batch.images.dtype == torch.float32
-    # one multiplication and one addition in float32 of numbers up to 3
+    # The tolerance is that of one multiplication and one addition in float32 of numbers up to 3.
     np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-6)
     assert batch.rows.tolist() == [5, 0, 5, 700]
-    assert batch.labels.tolist() == loaded.train_labels[chosen].tolist()
+    assert batch.labels.tolist() == loaded.train_labels[image_rows].tolist()
 
 
 def test_each_channel_is_normalised_by_its_own_mean_and_std() -> None:
@@ -315,7 +314,7 @@ def test_batches_in_order_cover_all_rows_and_keep_the_last(digits: Subset, size:
 
 def test_a_shuffle_covers_each_row_once_and_only_the_generator_decides_it(digits: Subset) -> None:
     def rows(seed: int) -> list[int]:
-        torch.manual_seed(seed * 7)  # the global generator has no say
+        torch.manual_seed(seed * 7)  # the global generator has no effect
         return torch.cat([b.rows for b in digits.batches(128, torch.Generator().manual_seed(seed))]).tolist()
 
     assert sorted(rows(1)) == digits.rows.tolist() != rows(1)
@@ -330,17 +329,17 @@ def test_two_passes_of_one_generator_differ(digits: Subset) -> None:
 
 
 def test_shuffled_images_and_labels_go_with_their_rows(digits: Subset) -> None:
-    (whole,) = digits.batches(len(digits))
+    (all_rows,) = digits.batches(len(digits))
     for batch in digits.batches(100, torch.Generator().manual_seed(3)):
-        assert torch.equal(batch.images, whole.images[batch.rows])
-        assert torch.equal(batch.labels, whole.labels[batch.rows])
+        assert torch.equal(batch.images, all_rows.images[batch.rows])
+        assert torch.equal(batch.labels, all_rows.labels[batch.rows])
 
 
 @pytest.mark.data
 def test_cifar5_batches_are_the_images_of_cifar10(cifar: Path) -> None:
-    part = load_subsets(DATASETS["cifar5"], cifar, 3, test_pool="clean", device=CPU).train
+    train = load_subsets(DATASETS["cifar5"], cifar, 3, test_pool="clean", device=CPU).train
     source = DATASETS["cifar10"].load(cifar, 1).train_NHWC
-    (batch,) = part.select(np.array(FORGET_SMALL[:3])).batches(8)
+    (batch,) = train.select(np.array(FORGET_SMALL[:3])).batches(8)
     mean, std = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2023, 0.1994, 0.2010])
     expected = ((source[[17438, 29336, 25244]] / 255 - mean) / std).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-6)

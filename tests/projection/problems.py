@@ -1,4 +1,4 @@
-"""Problems for the projection, and what must hold of every Solution.
+"""Problems for the projection, and the properties of every Solution.
 
 Axes: N rows, K classes.
 """
@@ -31,14 +31,14 @@ def instance(rows: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, T
 
 
 def forgetting(
-    rows: int, classes: int, forgotten: Tensor, *, margin: float, lam: float, emptied: bool = False
+    rows: int, classes: int, forget_rows: Tensor, *, margin: float, lam: float, emptied: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights 1 on the forgotten rows and λ elsewhere; totals of uniform forgotten rows, or with class 1 emptied."""
+    """Weights 1 on the forget rows and λ elsewhere; totals of uniform forget rows, or with class 1 emptied."""
     log_r_NK = logits(rows, classes, margin=margin).log_softmax(1)
     weights_N = torch.full((rows,), lam, dtype=torch.float64)
-    weights_N[forgotten] = 1.0
+    weights_N[forget_rows] = 1.0
     pseudo_NK = log_r_NK.exp()
-    pseudo_NK[forgotten] = 1.0 / classes
+    pseudo_NK[forget_rows] = 1.0 / classes
     totals_K = pseudo_NK.sum(0)
     if emptied:
         totals_K = log_r_NK.exp().sum(0)
@@ -54,14 +54,14 @@ def objective(g_NK: Tensor, log_r_NK: Tensor, weights_N: Tensor) -> float:
 
 
 def dual_value(alpha_K: Tensor, log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor) -> float:
-    """D(α), written out once more without blocks."""
+    """D(α), written out without chunks."""
     tilted_NK = log_r_NK - alpha_K / weights_N[:, None]
     return float(weights_N @ tilted_NK.logsumexp(1) + alpha_K @ totals_K)
 
 
-def solved(*given: Tensor, tolerance: float = 1e-13) -> Solution:
-    """Solved to near rounding, for comparisons of targets rather than of column sums."""
-    solution = project(*given, tolerance=tolerance)
+def solve(*inputs: Tensor, tolerance: float = 1e-13) -> Solution:
+    """A solution to near rounding, for comparisons of targets rather than of column sums."""
+    solution = project(*inputs, tolerance=tolerance)
     assert solution.status == "converged", solution.message
     return solution
 

@@ -1,4 +1,4 @@
-"""A reference in blocks: the same solution as of the whole, and targets in blocks.
+"""A reference in blocks has the same solution as in one tensor, and its targets are blocks.
 
 Axes: N rows, K classes.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from problems import INF, forgetting, instance, logits, solved
+from problems import INF, forgetting, instance, logits, solve
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.projection import RowBlocks, dual, project, subsample, validation
+from adaprob_ray.projection import RowBlocks, chunks, project, subsample, validation
 
 
-class Counted:
+class CountingBlocks:
     """Blocks that count how often they are read."""
 
     def __init__(self, matrix: Tensor, rows: int) -> None:
@@ -28,29 +28,29 @@ class Counted:
 
 @pytest.mark.parametrize("solver", ["newton", "scaling", "dual_ascent"])
 @pytest.mark.parametrize("rows", [1, 5, 12, 100])
-def test_blocks_equal_the_whole(rows, solver):
+def test_blocks_give_the_solution_of_the_tensor(rows, solver):
     log_r_NK, weights_N, totals_K = instance()
     limits = {"solver": solver, "tolerance": 1e-12, "max_iterations": 3000}
-    whole = project(log_r_NK, weights_N, totals_K, **limits)
+    reference = project(log_r_NK, weights_N, totals_K, **limits)
     blocks = project(log_r_NK.split(rows), weights_N, totals_K, **limits)
-    parts = list(blocks.targets)
-    assert [len(part) for part in parts] == [len(part) for part in log_r_NK.split(rows)]
-    assert (torch.cat(parts) - whole.targets).abs().max() < 1e-12
-    assert (blocks.multipliers - whole.multipliers).abs().max() < 1e-10
-    assert blocks.passes - whole.passes in (
+    blocks_BK = list(blocks.targets)
+    assert [len(block_BK) for block_BK in blocks_BK] == [len(block_BK) for block_BK in log_r_NK.split(rows)]
+    assert (torch.cat(blocks_BK) - reference.targets).abs().max() < 1e-12
+    assert (blocks.multipliers - reference.multipliers).abs().max() < 1e-10
+    assert blocks.passes - reference.passes in (
         (0, 1) if solver == "newton" else (0,)
-    )  # whole targets are written in passing
-    assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(parts))  # they can be read again
+    )  # the targets of a tensor are written in the last pass
+    assert torch.equal(torch.cat(list(blocks.targets)), torch.cat(blocks_BK))  # the targets can be iterated again
 
 
-def test_a_zero_total_and_infinite_entries_in_blocks():
+def test_zero_totals_and_infinite_entries_in_blocks():
     log_r_NK, weights_N, _ = instance()
     log_r_NK[:4, 0] = -INF
     totals_K = torch.tensor([3.0, 0.0, 5.0, 4.0])
-    whole = solved(log_r_NK, weights_N, totals_K).targets
-    parts = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
-    assert (parts - whole).abs().max() < 1e-12
-    assert (parts[:, 1] == 0).all()
+    reference = solve(log_r_NK, weights_N, totals_K).targets
+    blocks_BK = torch.cat(list(project(log_r_NK.split(5), weights_N, totals_K, tolerance=1e-13).targets))
+    assert (blocks_BK - reference).abs().max() < 1e-12
+    assert (blocks_BK[:, 1] == 0).all()
 
 
 def test_infeasible_totals_in_blocks():
@@ -61,46 +61,48 @@ def test_infeasible_totals_in_blocks():
     assert (torch.cat(list(solution.targets)) - log_r_NK.softmax(1)).abs().max() < 1e-15
 
 
-def test_a_memory_mapped_file_of_half_precision_logits(tmp_path):
-    """Large enough for a start on a sample, which is then drawn from the file."""
+def test_a_memory_mapped_file_of_float16_logits(tmp_path):
+    """Large enough that Newton's method starts on a sample, which is then drawn from the file."""
     log_r_NK, weights_N, totals_K = forgetting(9000, 6, torch.arange(1, 9000, 6), margin=12.0, lam=2.0)
     half = log_r_NK.half()
     half.numpy().tofile(tmp_path / "logits")
     file = np.memmap(tmp_path / "logits", dtype=np.float16, mode="r", shape=(9000, 6))
     totals_K = totals_K * (9000 / totals_K.sum())
     mapped = project(RowBlocks(file, rows=700), weights_N, totals_K)
-    whole = project(half, weights_N, totals_K)
-    parts = list(mapped.targets)
-    assert mapped.status == whole.status == "converged"
-    assert {part.dtype for part in parts} == {torch.float16} == {whole.targets.dtype}
-    assert (torch.cat(parts).double() - whole.targets.double()).abs().max() < 1e-3  # half a unit of float16 at 1
-    assert (mapped.multipliers - whole.multipliers).abs().max() < 1e-5
-    sums_K = torch.cat(parts).double().sum(0)
+    reference = project(half, weights_N, totals_K)
+    blocks_BK = list(mapped.targets)
+    assert mapped.status == reference.status == "converged"
+    assert {block_BK.dtype for block_BK in blocks_BK} == {torch.float16} == {reference.targets.dtype}
+    assert (
+        torch.cat(blocks_BK).double() - reference.targets.double()
+    ).abs().max() < 1e-3  # half a unit of float16 at 1
+    assert (mapped.multipliers - reference.multipliers).abs().max() < 1e-5
+    sums_K = torch.cat(blocks_BK).double().sum(0)
     assert (sums_K - totals_K).abs().max() < 9000 * 1e-9 + 9000 * 2**-11
 
 
-def test_passes_count_every_reading(monkeypatch):
-    """On blocks: one reading to check the input and one for each α tried. Solution.passes adds one for the targets."""
-    blocks = Counted(instance(200)[0], 32)
+def test_passes_count_every_reading():
+    """Blocks are read once to validate them and once for each α. Solution.passes adds one for the targets."""
+    blocks = CountingBlocks(instance(200)[0], 32)
     _, weights_N, totals_K = instance(200)
     solution = project(blocks, weights_N, totals_K)
-    assert blocks.read == len(solution.trajectory) + 1  # and a look at the first block
+    assert blocks.read == len(solution.trajectory) + 1  # and one of the first block to open the source
     assert solution.passes == len(solution.trajectory) + 1
     list(solution.targets)
     assert blocks.read == len(solution.trajectory) + 2
 
 
 def test_a_sample_counts_by_its_rows(monkeypatch):
-    monkeypatch.setattr(subsample, "SMALLEST", 100)
-    given = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
-    with_sample = project(*given)
-    assert with_sample.status == "converged"
-    whole_passes = len(with_sample.trajectory)  # the last of them wrote the targets
-    assert whole_passes < with_sample.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
+    monkeypatch.setattr(subsample, "MIN_SAMPLE_ROWS", 100)
+    inputs = forgetting(4000, 5, torch.arange(1, 4000, 5), margin=20.0, lam=4.0)
+    solution = project(*inputs)
+    assert solution.status == "converged"
+    whole_passes = len(solution.trajectory)  # the last of them also wrote the targets
+    assert whole_passes < solution.passes <= whole_passes + 6  # some 20 passes over at most 266 of 4,000 rows
 
 
 class OneShot:
-    """Looks as if it could be read again."""
+    """An iterable whose iterator is always the same one."""
 
     def __init__(self, blocks: list[Tensor]) -> None:
         self.blocks = iter(blocks)
@@ -109,24 +111,24 @@ class OneShot:
         return self.blocks
 
 
-def test_what_is_not_a_matrix_in_blocks_is_named():
+def test_invalid_blocks_are_rejected_by_name():
     log_r_NK, weights_N, totals_K = instance()
     good = list(log_r_NK.split(5))
     cases = {
-        "given list_iterator, which can be read only once": iter(good),
-        "given OneShot, which can be read only once": OneShot(good),
-        "given ndarray of shape [2, 2] <U1": [np.array([["a", "b"]] * 2)],
-        "given no block at all": [],
-        "block 1 of log_reference must have 4 classes": [good[0], good[1][:, :3], good[2]],
-        "block 2 of log_reference must have 4 classes, torch.float64": [good[0], good[1], good[2].float()],
-        "block 0 of log_reference must be a torch tensor": ["rows"],
-        "block 1 of log_reference must be a torch tensor": [good[0], None, good[2]],
-        "so have shape [10]; given shape [12]": good[:2],
-        "take torch.from_numpy or RowBlocks": log_r_NK.numpy(),
+        "got list_iterator, which can be iterated only once": iter(good),
+        "got OneShot, which can be iterated only once": OneShot(good),
+        "got ndarray of shape [2, 2] <U1": [np.array([["a", "b"]] * 2)],
+        "got list, which yields no block": [],
+        "block 1 of log_reference: must have 4 classes": [good[0], good[1][:, :3], good[2]],
+        "block 2 of log_reference: must have 4 classes, torch.float64": [good[0], good[1], good[2].float()],
+        "block 0 of log_reference: must be a torch tensor": ["rows"],
+        "block 1 of log_reference: must be a torch tensor": [good[0], None, good[2]],
+        "for each row, shape [10], got shape [12]": good[:2],
+        "use torch.from_numpy or RowBlocks": log_r_NK.numpy(),
     }
-    for words, given in cases.items():
+    for words, inputs in cases.items():
         with pytest.raises(InputError) as caught:
-            project(given, weights_N, totals_K)
+            project(inputs, weights_N, totals_K)
         assert words in str(caught.value)
     with pytest.raises(InputError, match=r"block 1 .* at least one of each"):
         project([good[0], torch.zeros(0, 4).double()], weights_N, totals_K)
@@ -135,10 +137,10 @@ def test_what_is_not_a_matrix_in_blocks_is_named():
 
 
 @pytest.mark.parametrize("later", [10, 14])
-def test_rows_that_come_and_go_are_noticed(later):
+def test_a_changed_number_of_rows_is_rejected(later):
     more_NK, weights_N, totals_K = logits(14, 4), *instance()[1:]
 
-    class Changing:
+    class ChangingBlocks:
         def __init__(self) -> None:
             self.read = 0
 
@@ -146,16 +148,16 @@ def test_rows_that_come_and_go_are_noticed(later):
             self.read += 1
             yield from more_NK[: 12 if self.read <= 2 else later].split(5)
 
-    with pytest.raises(InputError, match=f"yielded 12 rows when it was first read, and {later} later"):
-        project(Changing(), weights_N, totals_K)
+    with pytest.raises(InputError, match=f"the same rows in every iteration, got 12 rows at first and {later} later"):
+        project(ChangingBlocks(), weights_N, totals_K)
 
 
-def test_row_blocks_say_what_they_need():
+def test_row_blocks_take_arrays_and_tensors_and_reject_the_rest():
     big_endian = RowBlocks(np.arange(6.0).reshape(3, 2).astype(">f4"), rows=np.int64(2))
     assert torch.equal(torch.cat(list(big_endian)), torch.arange(6.0).reshape(3, 2))
-    with pytest.raises(InputError, match=r"shape \[rows, classes\]; given ndarray of shape \[3\]"):
+    with pytest.raises(InputError, match=r"array: must be .* of shape \[rows, classes\], got ndarray of shape \[3\]"):
         RowBlocks(np.zeros(3))
-    with pytest.raises(InputError, match="rows must be a whole number of at least 1; given 0"):
+    with pytest.raises(InputError, match="rows: must be an integer of at least 1, got 0"):
         RowBlocks(np.zeros((3, 2)), rows=0)
     assert [block.shape for block in RowBlocks(np.zeros((5, 2)), rows=2)] == [(2, 2), (2, 2), (1, 2)]
     assert [len(block) for block in RowBlocks(torch.zeros(5, 2), rows=3)] == [3, 2]
@@ -163,33 +165,31 @@ def test_row_blocks_say_what_they_need():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
 @pytest.mark.parametrize("dropped", [False, True])
-def test_targets_written_in_passing_are_those_of_their_alpha_alone(monkeypatch, dtype, dropped):
-    monkeypatch.setitem(dual.CHUNK, "cpu", 20)  # 5 rows a chunk
+def test_cached_targets_are_used_only_for_their_own_alpha(monkeypatch, dtype, dropped):
+    monkeypatch.setitem(chunks.CHUNK_ENTRIES, "cpu", 20)  # 5 rows per chunk
     log_r_NK, weights_N, totals_K = instance()
     if dropped:
         totals_K = torch.cat([torch.zeros(1), totals_K[1:] * (totals_K.sum() / totals_K[1:].sum())])
-    posed = validation.check(log_r_NK.to(dtype), weights_N, totals_K)[0]
-    first_C, second_C = (0.1 * np.random.default_rng(seed).normal(size=posed.classes) for seed in (0, 1))
-    expected = [posed.targets(alpha_C).clone() for alpha_C in (first_C, second_C)]
-    before = posed.dual(first_C)
-    passing = posed.dual(first_C, last=True)
-    assert passing.value == before.value
-    assert (passing.gradient_C == before.gradient_C).all()
-    rows = posed.work.rows
-    assert torch.equal(posed.targets(first_C), expected[0])
-    assert posed.work.rows == rows
-    for written, wanted in [
-        ((first_C,), second_C),
-        ((first_C, second_C), second_C),
-    ]:  # a draft of another α; a second draft
-        for alpha_C in written:
-            posed.dual(alpha_C, last=True)
-        assert torch.equal(posed.targets(wanted), expected[1])
+    problem = validation.validate(log_r_NK.to(dtype), weights_N, totals_K)[0]
+    first_C, second_C = (0.1 * np.random.default_rng(seed).normal(size=problem.classes) for seed in (0, 1))
+    expected = [problem.targets(alpha_C).clone() for alpha_C in (first_C, second_C)]
+    plain = problem.dual(first_C)
+    caching = problem.dual(first_C, cache_targets=True)
+    assert caching.value == plain.value
+    assert (caching.gradient_C == plain.gradient_C).all()
+    rows = problem.work.rows
+    assert torch.equal(problem.targets(first_C), expected[0])
+    assert problem.work.rows == rows  # no further pass
+    # Targets cached at another α, and targets cached a second time.
+    for cached_alphas in [(first_C,), (first_C, second_C)]:
+        for alpha_C in cached_alphas:
+            problem.dual(alpha_C, cache_targets=True)
+        assert torch.equal(problem.targets(second_C), expected[1])
 
 
-def test_a_sample_writes_no_targets():
-    given = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
-    whole, start, _ = validation.check(*given)
-    small, _ = subsample.draw(whole, start)
-    small.dual(np.zeros(10), last=True)
-    assert whole.targets(np.zeros(10)).shape == (8000, 10)
+def test_a_sample_caches_no_targets():
+    inputs = forgetting(8000, 10, torch.arange(1, 8000, 10), margin=8.0, lam=1.0)
+    problem, start, _ = validation.validate(*inputs)
+    sample, _ = subsample.draw_sample(problem, start)
+    sample.dual(np.zeros(10), cache_targets=True)
+    assert problem.targets(np.zeros(10)).shape == (8000, 10)

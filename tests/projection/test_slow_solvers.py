@@ -1,4 +1,4 @@
-"""The paper's ascent, Eq. (6)-(7), and generalised iterative scaling: each against its formula, a plain loop and the others.
+"""The paper's ascent, Eq. (6)-(7), and generalised iterative scaling, compared with their formulas and Newton's method.
 
 Axes: N rows, K classes.
 """
@@ -11,19 +11,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import assert_sane, dual_value, forgetting, instance, solved
+from problems import assert_sane, dual_value, forgetting, instance, solve
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection import Solution, project
 
 
-def ascent(*given: Tensor, **options: object) -> Solution:
-    return project(*given, solver="dual_ascent", **options)
+def ascent(*inputs: Tensor, **options: object) -> Solution:
+    return project(*inputs, solver="dual_ascent", **options)
 
 
-def ascended(log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor, eta: float, steps: int, normalise: bool) -> Tensor:
-    """α after some steps of Eq. (6)-(7), written out."""
+def ascent_alpha(
+    log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor, eta: float, steps: int, normalise: bool
+) -> Tensor:
+    """α after some steps of Eq. (6)-(7), in a plain loop."""
     alpha_K = torch.zeros(len(totals_K), dtype=torch.float64)
     for _ in range(steps):
         g_NK = log_r_NK.exp() * (-alpha_K / weights_N[:, None]).exp()
@@ -35,10 +37,10 @@ def ascended(log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor, eta: float, 
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("steps", [1, 5])
-def test_its_steps_are_eq_7(steps, normalise):
-    given_ = instance()
-    solution = ascent(*given_, step_size=0.05, max_iterations=steps, normalise=normalise)
-    expected_K = ascended(*given_, 0.05, steps, normalise)
+def test_the_steps_of_dual_ascent_are_eq_7(steps, normalise):
+    inputs = instance()
+    solution = ascent(*inputs, step_size=0.05, max_iterations=steps, normalise=normalise)
+    expected_K = ascent_alpha(*inputs, 0.05, steps, normalise)
     gauge = expected_K.mean() if normalise else 0.0
     assert (solution.multipliers - (expected_K - gauge)).abs().max() < 1e-12
     assert (solution.status, solution.iterations, solution.step_size) == ("max_iterations", steps, 0.05)
@@ -48,10 +50,10 @@ def test_its_steps_are_eq_7(steps, normalise):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_default_step_converges_to_newtons_solution(seed):
-    given_ = instance(seed=seed)
-    solution = ascent(*given_, tolerance=1e-11, max_iterations=20_000)
+    inputs = instance(seed=seed)
+    solution = ascent(*inputs, tolerance=1e-11, max_iterations=20_000)
     assert solution.status == "converged", solution.message
-    assert (solution.targets - solved(*given_).targets).abs().max() < 1e-8
+    assert (solution.targets - solve(*inputs).targets).abs().max() < 1e-8
     assert_sane(solution)
 
 
@@ -69,11 +71,11 @@ def test_the_default_step_never_raises_the_dual(rows, classes, exponent, seed):
 
 
 def test_the_step_size_decides_between_crawling_converging_oscillating_and_diverging():
-    given_ = instance(40)
-    eta = ascent(*given_, max_iterations=1).step_size
-    outcomes = [ascent(*given_, step_size=eta * factor, max_iterations=300) for factor in (0.01, 1, 2, 4, 300)]
-    crawling, converged, faster, oscillating, diverged = outcomes
-    assert [outcome.status for outcome in outcomes] == [
+    inputs = instance(40)
+    eta = ascent(*inputs, max_iterations=1).step_size
+    solutions = [ascent(*inputs, step_size=eta * factor, max_iterations=300) for factor in (0.01, 1, 2, 4, 300)]
+    crawling, converged, faster, oscillating, diverged = solutions
+    assert [solution.status for solution in solutions] == [
         "max_iterations",
         *["converged"] * 2,
         "max_iterations",
@@ -81,16 +83,16 @@ def test_the_step_size_decides_between_crawling_converging_oscillating_and_diver
     ]
     assert crawling.residual > 1e-3
     assert (crawling.trajectory.diff() < 0).all()
-    assert "raise max_iterations or step_size, or take solver='newton'" in crawling.message
+    assert "raise max_iterations or step_size, or use solver='newton'" in crawling.message
     assert faster.iterations < 0.6 * converged.iterations
     assert oscillating.residual > crawling.residual
-    assert oscillating.trajectory[-50:].std() < 1e-3 < oscillating.residual  # for ever at the same distance
+    assert oscillating.trajectory[-50:].std() < 1e-3 < oscillating.residual  # forever at the same distance
     assert "lower step_size" in diverged.message
     assert_sane(diverged)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_eq_6_to_the_letter_meets_the_columns_and_not_the_rows(seed):
+def test_eq_6_as_printed_meets_the_column_sums_but_not_the_row_sums(seed):
     log_r_NK, weights_N, totals_K = instance(seed=seed)
     solution = ascent(log_r_NK, weights_N, totals_K, normalise=False, max_iterations=5000)
     assert solution.status == "converged", solution.message
@@ -100,10 +102,10 @@ def test_eq_6_to_the_letter_meets_the_columns_and_not_the_rows(seed):
     rows_N = solution.targets.sum(1)
     assert solution.row_error == pytest.approx(float((rows_N - 1).abs().max()), rel=1e-9)
     assert solution.row_error > 1e-3
-    assert solved(log_r_NK, weights_N, totals_K).row_error == 0
+    assert solve(log_r_NK, weights_N, totals_K).row_error == 0
 
 
-def test_to_the_letter_with_a_huge_step_diverges_without_nan():
+def test_eq_6_as_printed_with_a_huge_step_diverges_without_nan():
     solution = ascent(*instance(), normalise=False, step_size=1e6)
     assert solution.status == "diverged"
     assert not solution.targets.isnan().any()
@@ -112,16 +114,16 @@ def test_to_the_letter_with_a_huge_step_diverges_without_nan():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_scaling_agrees_with_newton(seed):
-    given_ = instance(seed=seed)
-    solution = project(*given_, solver="scaling", tolerance=1e-12, max_iterations=5000)
+    inputs = instance(seed=seed)
+    solution = project(*inputs, solver="scaling", tolerance=1e-12, max_iterations=5000)
     assert solution.status == "converged"
-    assert (solution.targets - solved(*given_).targets).abs().max() < 1e-8
-    assert (solution.multipliers - solved(*given_).multipliers).abs().max() < 1e-8
+    assert (solution.targets - solve(*inputs).targets).abs().max() < 1e-8
+    assert (solution.multipliers - solve(*inputs).multipliers).abs().max() < 1e-8
     assert_sane(solution)
 
 
 def test_scaling_is_proportional_fitting_where_weights_are_equal():
-    """The columns scaled to their totals, then the rows to 1, thrice."""
+    """Compared with scaling the columns to their totals and then the rows to 1, three times."""
     log_r_NK, _, totals_K = instance()
     g_NK = log_r_NK.exp()
     for _ in range(3):
@@ -146,22 +148,22 @@ def test_scaling_never_raises_the_dual(rows, classes, exponent, seed):
 
 
 def test_all_agree_on_a_forgotten_class():
-    given_ = forgetting(200, 5, torch.arange(0, 200, 10), margin=4.0, lam=2.0)
-    newton = project(*given_)
-    scaling = project(*given_, solver="scaling", max_iterations=20_000)
-    ascended_ = ascent(*given_, max_iterations=50_000, tolerance=1e-8)
-    assert newton.status == scaling.status == ascended_.status == "converged"
-    assert (scaling.targets - newton.targets).abs().max() < 1e-5  # scaling stops where columns are right to 1e-9 N
-    assert newton.passes < scaling.passes / 5 < ascended_.passes / 5
+    inputs = forgetting(200, 5, torch.arange(0, 200, 10), margin=4.0, lam=2.0)
+    newton = project(*inputs)
+    scaling = project(*inputs, solver="scaling", max_iterations=20_000)
+    dual_ascent = ascent(*inputs, max_iterations=50_000, tolerance=1e-8)
+    assert newton.status == scaling.status == dual_ascent.status == "converged"
+    assert (scaling.targets - newton.targets).abs().max() < 1e-5  # scaling stops when columns are within 1e-9 N
+    assert newton.passes < scaling.passes / 5 < dual_ascent.passes / 5
 
 
-def test_options_of_another_solver_are_refused():
+def test_options_of_another_solver_are_rejected():
     for options, words in [
-        ({"step_size": 0.1}, "step_size is η of solver='dual_ascent'; given 0.1 with solver='newton'"),
+        ({"step_size": 0.1}, "step_size: must be None unless solver='dual_ascent', got 0.1 with solver='newton'"),
         ({"step_size": 0.1, "solver": "scaling"}, "with solver='scaling'"),
-        ({"normalise": False}, "normalise=False is for solver='dual_ascent' only; given with solver='newton'"),
-        ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size must be a finite number above 0; given 0.0"),
-        ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size must be a finite number above 0; given nan"),
+        ({"normalise": False}, "normalise: must be True unless solver='dual_ascent', got False with solver='newton'"),
+        ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got 0.0"),
+        ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got nan"),
     ]:
         with pytest.raises(InputError) as caught:
             project(*instance(), **options)

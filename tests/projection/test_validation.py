@@ -1,4 +1,4 @@
-"""What `project` refuses, and how it says so; what it takes as it comes.
+"""The inputs that `project` accepts, and the messages about those that it rejects.
 
 Axes: N rows, K classes.
 """
@@ -10,33 +10,33 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import INF, instance, solved
+from problems import INF, instance, solve
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection import project
 
 
-def test_arguments_come_as_they_are():
+def test_arrays_of_any_layout_and_byte_order_are_accepted():
     log_r_NK, weights_N, totals_K = instance()
-    plain = solved(log_r_NK, weights_N, totals_K).targets
+    plain = solve(log_r_NK, weights_N, totals_K).targets
     reversed_ = weights_N.numpy()[::-1].copy()[::-1]
     big = totals_K.numpy().astype(">f8")
-    assert torch.equal(solved(log_r_NK, reversed_, big).targets, plain)
-    asked_K = torch.full((4,), 3.0, requires_grad=True)
+    assert torch.equal(solve(log_r_NK, reversed_, big).targets, plain)
+    equal_K = torch.full((4,), 3.0, requires_grad=True)
     log_r_NK[2:, 0] = -INF
-    assert project(log_r_NK, weights_N, asked_K, max_iterations=np.int64(5)).status == "infeasible"
+    assert project(log_r_NK, weights_N, equal_K, max_iterations=np.int64(5)).status == "infeasible"
 
 
-def test_a_small_gap_in_the_totals_is_scaled_away_and_said():
+def test_a_small_gap_in_the_totals_is_scaled_away_and_reported():
     log_r_NK, weights_N, totals_K = instance()
-    solution = solved(log_r_NK, weights_N, totals_K * (1 + 5e-7))
+    solution = solve(log_r_NK, weights_N, totals_K * (1 + 5e-7))
     assert "were multiplied by" in solution.message
-    assert (solution.targets - solved(log_r_NK, weights_N, totals_K).targets).abs().max() < 1e-11
-    assert "multiplied" not in solved(log_r_NK, weights_N, totals_K).message
+    assert (solution.targets - solve(log_r_NK, weights_N, totals_K).targets).abs().max() < 1e-11
+    assert "multiplied" not in solve(log_r_NK, weights_N, totals_K).message
 
 
-def spoiled(value: float) -> Tensor:
+def log_reference_with(value: float) -> Tensor:
     log_r_NK = instance()[0]
     log_r_NK[3, 2] = value
     return log_r_NK
@@ -50,8 +50,8 @@ def spoiled(value: float) -> Tensor:
         ({"log_reference": torch.zeros(12)}, ["log_reference", "[rows, classes]", "[12]"]),
         ({"log_reference": torch.zeros(0, 4)}, ["log_reference", "at least one", "[0, 4]"]),
         ({"log_reference": torch.zeros(12, 0)}, ["log_reference", "at least one", "[12, 0]"]),
-        ({"log_reference": spoiled(math.nan)}, ["log_reference", "NaN or +inf in row 3", "(1 such rows)"]),
-        ({"log_reference": spoiled(INF)}, ["log_reference", "NaN or +inf in row 3"]),
+        ({"log_reference": log_reference_with(math.nan)}, ["log_reference", "NaN or +inf in row 3", "(1 such rows)"]),
+        ({"log_reference": log_reference_with(INF)}, ["log_reference", "NaN or +inf in row 3"]),
         ({"log_reference": torch.full((12, 4), -INF)}, ["log_reference", "only -inf in row 0", "(12 such rows)"]),
         ({"weights": torch.ones(11)}, ["weights", "[12]", "[11]"]),
         ({"weights": torch.ones(12, 1)}, ["weights", "[12]", "[12, 1]"]),
@@ -70,14 +70,14 @@ def spoiled(value: float) -> Tensor:
         ({"log_reference": torch.eye(12, 4).to_sparse()}, ["log_reference", "torch tensor", "[12, 4]"]),
         ({"weights": [10**400] + [1] * 11}, ["weights", "number above 0"]),
         ({"tolerance": "1e-9"}, ["tolerance", "'1e-9'"]),
-        ({"max_iterations": True}, ["max_iterations", "whole", "True"]),
+        ({"max_iterations": True}, ["max_iterations", "integer", "True"]),
         ({"tolerance": 0.0}, ["tolerance", "above 0", "0.0"]),
         ({"tolerance": math.nan}, ["tolerance", "finite", "nan"]),
         ({"max_iterations": 0}, ["max_iterations", "at least 1", "0"]),
-        ({"max_iterations": 2.5}, ["max_iterations", "whole", "2.5"]),
+        ({"max_iterations": 2.5}, ["max_iterations", "integer", "2.5"]),
     ],
 )
-def test_malformed_input_is_named(change, words):
+def test_invalid_arguments_are_named(change, words):
     log_r_NK, weights_N, totals_K = instance()
     arguments = {"log_reference": log_r_NK, "weights": weights_N, "totals": totals_K, **change}
     with pytest.raises(InputError) as caught:
@@ -91,4 +91,4 @@ def test_malformed_input_is_named(change, words):
 def test_faults_are_reported_together():
     with pytest.raises(InputError) as caught:
         project(instance()[0], torch.zeros(12), torch.zeros(4))
-    assert [fault.split()[0] for fault in caught.value.faults] == ["weights", "totals"]
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["weights", "totals"]
