@@ -30,11 +30,11 @@ from adaprob_ray.methods.retrain import Retrain
 from adaprob_ray.methods.retrain_independent import RetrainIndependent
 from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.methods.scrub_rewind import ScrubRewind
-from adaprob_ray.metrics import Metric
-from adaprob_ray.metrics.auc import membership_auc
-from adaprob_ray.metrics.divergence import kl_to_retrain, kl_variants
-from adaprob_ray.metrics.error_rate import errors
-from adaprob_ray.metrics.membership import membership
+from adaprob_ray.metrics import Metric, facts
+from adaprob_ray.metrics.auc import MEMBERSHIP_AUC
+from adaprob_ray.metrics.divergence import KL_TO_RETRAIN, KL_VARIANTS
+from adaprob_ray.metrics.error_rate import ERRORS
+from adaprob_ray.metrics.membership import MEMBERSHIP
 from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
 from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
 from adaprob_ray.recipe import RECIPES
@@ -112,52 +112,18 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-METRICS = {
+METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            name="errors",
-            columns=(
-                "test_error_percent",
-                "retain_error_percent",
-                "forget_error_percent",
-                "test_other_classes_error_percent",
-                "validation_error_percent",
-            ),
-            compute=errors,
-        ),
-        Metric(name="membership", columns=("membership_accuracy_percent",), compute=membership),
-        Metric(
-            name="kl_to_retrain",
-            columns=("kl_forget_nats", "kl_test_nats", "kl_forget_same_seed_nats", "kl_test_same_seed_nats"),
-            compute=kl_to_retrain,
-        ),
-        Metric(
-            name="membership_auc",
-            columns=(
-                "membership_auc_percent",
-                "membership_auc_low_percent",
-                "membership_auc_high_percent",
-                "membership_tpr_at_1_percent",
-            ),
-            compute=membership_auc,
-        ),
-        Metric(
-            name="kl_variants",
-            columns=(
-                "kl_forget_reverse_nats",
-                "kl_test_reverse_nats",
-                "kl_forget_centroid_nats",
-                "kl_test_centroid_nats",
-                "kl_forget_centroid_reverse_nats",
-                "kl_test_centroid_reverse_nats",
-            ),
-            compute=kl_variants,
-        ),
-        Metric(name="relearn", columns=("relearn_steps",), needs=frozenset({"relearn"})),
-        Metric(name="seconds", columns=("unlearn_seconds",)),
-        Metric(name="passes", columns=("forward_examples", "backward_examples")),
-        Metric(name="distance", columns=("parameter_distance", "start_distance")),
+        ERRORS,
+        MEMBERSHIP,
+        KL_TO_RETRAIN,
+        MEMBERSHIP_AUC,
+        KL_VARIANTS,
+        facts.RELEARN,
+        facts.SECONDS,
+        facts.PASSES,
+        facts.DISTANCE,
     )
 }
 

@@ -185,7 +185,7 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
     """What a metric reads of one Record, whose references are among the Records of its group and seed."""
     keys = {"model": str(record["model_key"]), **_references(record, group)}
     outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]).document(), int(record["seed"]))
+    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]), int(record["seed"]))
 
 
 def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from obstore.store import MemoryStore
 
-from adaprob_ray.errors import CorruptArtefact, LeaseLost
+from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost
 from adaprob_ray.store import Attempt, Holder, LeaseWatcher, Store
 from adaprob_ray.store.objects import Objects
 
@@ -158,7 +158,7 @@ class NeverHalf(RuleBasedStateMachine):
             return
         attempt = self.open.pop(which % len(self.open))
         if how == "fail":
-            attempt.fail("code", "", "")
+            attempt.fail(Failure(failure_class="code", message=""))
         elif how == "release":
             attempt.release()
         elif how == "part":

@@ -41,7 +41,7 @@ from store_contract import (
     try_begin,
 )
 
-from adaprob_ray.errors import CorruptArtefact, InputError, LeaseLost, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, InputError, LeaseLost, StoreError
 from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store, process
 from adaprob_ray.store import attempt as attempt_module
 from adaprob_ray.store.heartbeat import HeartbeatThread
@@ -143,15 +143,16 @@ def test_an_artefact_that_is_not_json_stays_committed(store: Store) -> None:
 
 
 def test_a_failure_is_stored_and_the_cell_is_not_done(store: Store) -> None:
-    begin(store).fail("diverged", "loss is nan", "Traceback …", log="epoch 3")
-    begin(store).fail("timeout", "too late", "")
+    begin(store).fail(Failure(failure_class="diverged", message="loss is nan", traceback="Traceback …", log="epoch 3"))
+    begin(store).fail(Failure(failure_class="timeout", message="too late"))
     log = store.log(KEY)
     assert (log.done, log.failed, log.leases) == (None, {1, 2}, {1, 2})
     last, first = store.failure(KEY), store.failure(KEY, 1)
     assert last is not None
     assert first is not None
-    assert (last["class"], first["class"], first["log"]) == ("timeout", "diverged", "epoch 3")
-    assert first.keys() == {"class", "message", "traceback", "at", "log"}
+    assert (last.failure_class, first.failure_class, first.log) == ("timeout", "diverged", "epoch 3")
+    assert all(vars(first).values())
+    assert Failure.from_document(first.document()) == first
     assert store.failure("other") is None
     assert begin(store).number == 3
 
@@ -198,13 +199,13 @@ def test_a_damaged_checkpoint_is_skipped(store: Store, left: bytes) -> None:
 
 def test_an_ended_attempt_does_nothing_more(store: Store) -> None:
     done, failed, released = finish(store), begin(store, "failed"), begin(store, "released")
-    failed.fail("code", "", "")
+    failed.fail(Failure(failure_class="code", message=""))
     released.release()
     for attempt in (done, failed, released):
         for act in (
             lambda a: a.write("x", b""),
             lambda a: a.commit({}),
-            lambda a: a.fail("code", "", ""),
+            lambda a: a.fail(Failure(failure_class="code", message="")),
             lambda a: a.release(),
         ):
             with pytest.raises(StoreError, match="has ended"):
@@ -215,7 +216,7 @@ def test_facts_that_json_lacks_leave_the_attempt_open(store: Store) -> None:
     attempt = begin(store)
     with pytest.raises(InputError, match="not a JSON document"):
         attempt.commit({"loss": float("nan")})
-    attempt.fail("diverged", "loss is nan", "")
+    attempt.fail(Failure(failure_class="diverged", message="loss is nan"))
     assert store.log(KEY).failed == {1}
 
 
@@ -425,7 +426,7 @@ def test_a_later_commit_takes_the_lease(store: Store) -> None:
     later.commit({})
     with pytest.raises(LeaseLost, match=r"attempt 2 .* later than 1"):
         paused.commit({})
-    paused.fail("storage", "lease lost", "")
+    paused.fail(Failure(failure_class="storage", message="lease lost"))
     assert (store.log(KEY).commits, store.log(KEY).done) == ({2}, 2)
 
 
@@ -597,7 +598,7 @@ def test_survey_equals_the_log_of_each_cell(store: Store, monkeypatch: pytest.Mo
     finish(store, "done", weights=b"w")
     finish(store, "revoked")
     store.revoke("revoked", 1, "test")
-    begin(store, "failed").fail("code", "", "")
+    begin(store, "failed").fail(Failure(failure_class="code", message=""))
     begin(store, "released").release()
     begin(store, "failed").commit({})
     running = begin(store, "running")

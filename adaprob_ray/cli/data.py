@@ -97,6 +97,7 @@ def indices(name: str, seed: int, forget_class: int, count: int | None, test_poo
     """Write every index of a split and its forget set as JSON."""
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
+    from adaprob_ray.sweep.cell_settings import ForgetRequest
     from adaprob_ray.sweep.checks import forget_faults
 
     (dataset,) = select_datasets((name,))
@@ -110,7 +111,7 @@ def indices(name: str, seed: int, forget_class: int, count: int | None, test_poo
         faults.append(fault)
     if faults:
         raise InputError(*faults)
-    text = json.dumps(index_table(dataset, data_root(), seed, forget, test_pool=test_pool))
+    text = json.dumps(index_table(dataset, data_root(), seed, ForgetRequest.from_document(forget), test_pool=test_pool))
     if out is None:
         click.echo(text)
         return

@@ -131,15 +131,16 @@ def status(path: str, location: str, only: str | None, as_json: bool) -> None:
     """
     sweep, plan, store = load_plan(path, location, only)
     cells, counts = plan.cells, plan.counts()
-    failures = {key: store.failure(key) or {} for key in sorted(plan.past_failures)} if store else {}
+    past = {key: store.failure(key) for key in sorted(plan.past_failures)} if store else {}
+    failures = {key: failure for key, failure in past.items() if failure is not None}
     if as_json:
-        reports = {key: {"title": cells[key].title, **failure} for key, failure in failures.items()}
+        reports = {key: {"title": cells[key].title, **failure.document()} for key, failure in failures.items()}
         click.echo(json.dumps({"sweep": sweep.name, "cells": len(cells), "counts": counts, "failures": reports}))
         return
     click.echo(f"{sweep.name}: {counts['done']} of {len(cells)} cells done in {location}")
     echo_stages(plan)
     for key, failure in failures.items():
-        click.echo(f"  failed before: {cells[key].title}: {failure.get('class')}: {failure.get('message')}")
+        click.echo(f"  failed before: {cells[key].title}: {failure}")
 
 
 @click.command()

@@ -6,7 +6,6 @@ numpy's `RandomState`, seeded as in the protocol, so that positions equal the pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, Integers, RawImages
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
 def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
@@ -32,13 +32,10 @@ def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
     return train, validation
 
 
-def forget_positions(train_labels: Integers, forget: Mapping[str, Any], seed: int) -> Integers:
-    """Positions of the rows to forget, in the order of the draw (§1.6), which the protocol uses for a whole class as well.
-
-    `forget` is {kind: selective, class, count} or {kind: class, class}.
-    """
-    class_rows = np.flatnonzero(train_labels == forget["class"])
-    count = forget["count"] if forget["kind"] == "selective" else len(class_rows)
+def forget_positions(train_labels: Integers, forget: ForgetRequest, seed: int) -> Integers:
+    """Positions of the rows to forget, in the order of the draw (§1.6), which the protocol uses for a whole class as well."""
+    class_rows = np.flatnonzero(train_labels == forget.class_index)
+    count = len(class_rows) if forget.count is None else forget.count
     return np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
 
 
@@ -79,9 +76,7 @@ def split_images(images: RawImages, seed: int, *, test_pool: str) -> SplitIndice
     return SplitIndices(train=train, validation=validation, test=test)
 
 
-def index_table(
-    dataset: Dataset, root: Path, seed: int, forget: Mapping[str, Any], *, test_pool: str
-) -> dict[str, Any]:
+def index_table(dataset: Dataset, root: Path, seed: int, forget: ForgetRequest, *, test_pool: str) -> dict[str, Any]:
     """Every index of a split and forget set as lists, the output of `adaprob-ray data indices`."""
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)
@@ -96,5 +91,5 @@ def index_table(
         "retain_positions": retain_positions(train_count, forget_rows),
         "replacement_positions": replacement_positions(train_count, forget_rows, seed),
     }
-    header = {"dataset": dataset.name, "seed": seed, "forget": dict(forget), "test_pool": test_pool}
+    header = {"dataset": dataset.name, "seed": seed, "forget": forget.document(), "test_pool": test_pool}
     return {**header, **{name: [int(i) for i in values] for name, values in table.items()}}

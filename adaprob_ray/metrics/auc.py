@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.membership import MIN_ROWS, losses
 from adaprob_ray.metrics.outputs import Evaluation
 
@@ -121,3 +122,15 @@ def membership_auc(evaluation: Evaluation) -> dict[str, float | None]:
     shares = zip(names, auc_interval(members_M, others_O), strict=True)
     percent: dict[str, float | None] = {name: 100 * share for name, share in shares}
     return {**percent, "membership_tpr_at_1_percent": None if rate is None else 100 * rate}
+
+
+MEMBERSHIP_AUC = Metric(
+    name="membership_auc",
+    columns=(
+        "membership_auc_percent",
+        "membership_auc_low_percent",
+        "membership_auc_high_percent",
+        "membership_tpr_at_1_percent",
+    ),
+    compute=membership_auc,
+)

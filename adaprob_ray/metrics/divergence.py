@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
 # Added to each probability, as in the authors' code: it bounds the divergence by log(1e8).
@@ -111,3 +112,23 @@ def kl_variants(evaluation: Evaluation) -> dict[str, float | None]:
         values[f"kl_{name}_centroid_nats"] = centroid_divergence_nats(p_NK, q_NK)
         values[f"kl_{name}_centroid_reverse_nats"] = centroid_divergence_nats(q_NK, p_NK)
     return dict.fromkeys(values) if model is reference else values
+
+
+KL_TO_RETRAIN = Metric(
+    name="kl_to_retrain",
+    columns=("kl_forget_nats", "kl_test_nats", "kl_forget_same_seed_nats", "kl_test_same_seed_nats"),
+    compute=kl_to_retrain,
+)
+
+KL_VARIANTS = Metric(
+    name="kl_variants",
+    columns=(
+        "kl_forget_reverse_nats",
+        "kl_test_reverse_nats",
+        "kl_forget_centroid_nats",
+        "kl_test_centroid_nats",
+        "kl_forget_centroid_reverse_nats",
+        "kl_test_centroid_reverse_nats",
+    ),
+    compute=kl_variants,
+)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaprob_ray.data.dataset import Integers
+from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.outputs import Evaluation
 
 
@@ -50,3 +51,16 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
         "forget_error_percent": error_percent(train[evaluation.forget], labels[evaluation.forget]),
         "validation_error_percent": error_percent(model.logits["validation"], model.labels["validation"]),
     }
+
+
+ERRORS = Metric(
+    name="errors",
+    columns=(
+        "test_error_percent",
+        "retain_error_percent",
+        "forget_error_percent",
+        "test_other_classes_error_percent",
+        "validation_error_percent",
+    ),
+    compute=errors,
+)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaprob_ray.data.dataset import Integers
+from adaprob_ray.metrics import Metric
 from adaprob_ray.metrics.outputs import Evaluation
 
 # Splits of the attack and the bound of its feature, as in the authors' code (protocol §6.3).
@@ -83,3 +84,6 @@ def membership(evaluation: Evaluation) -> dict[str, float | None]:
     members = losses(model.logits["train"][evaluation.forget], model.labels["train"][evaluation.forget])
     others = losses(model.logits["test"][is_other], model.labels["test"][is_other])
     return {"membership_accuracy_percent": attack_accuracy_percent(members, others, evaluation.seed)}
+
+
+MEMBERSHIP = Metric(name="membership", columns=("membership_accuracy_percent",), compute=membership)

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.data.split import forget_positions, retain_positions
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 SUBSET_NAMES = ("train", "validation", "test")
 
@@ -62,11 +63,8 @@ class Evaluation:
     seed: int
 
 
-def make_evaluation(models: Mapping[str, Outputs], forget: Mapping[str, Any], seed: int) -> Evaluation:
-    """Build an Evaluation from Outputs by role: model, original, retrain, retrain_independent.
-
-    `forget` is {kind: selective, class, count} or {kind: class, class}; it and the seed determine the forget rows.
-    """
+def make_evaluation(models: Mapping[str, Outputs], forget: ForgetRequest, seed: int) -> Evaluation:
+    """Build an Evaluation from Outputs by role: model, original, retrain, retrain_independent."""
     labels = models["model"].labels["train"]
     rows = forget_positions(labels, forget, seed)
     return Evaluation(
@@ -76,6 +74,6 @@ def make_evaluation(models: Mapping[str, Outputs], forget: Mapping[str, Any], se
         independent=models["retrain_independent"],
         forget=rows,
         retain=retain_positions(len(labels), rows),
-        forget_class=forget["class"],
+        forget_class=forget.class_index,
         seed=seed,
     )

@@ -9,7 +9,7 @@ import random
 import time
 import traceback
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def execute(
     except Exception as error:
         failure = Failure.from_error(error)
         with contextlib.suppress(StoreError):  # where storage is down, the lease expires instead
-            attempt.fail(failure.failure_class, failure.message, traceback.format_exc())
+            attempt.fail(replace(failure, traceback=traceback.format_exc()))
         return Outcome("failed", time.monotonic() - start, failure)
     checkpoints.drop()
     return Outcome("done", time.monotonic() - start)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adaprob_ray.errors import Failure
 from adaprob_ray.settings import flatten
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell, canonical
@@ -45,8 +44,7 @@ def _attempts(store: Store, cell: Cell) -> list[str]:
         ends = {"succeeded": log.commits, "failed": log.failed, "released": log.released, "revoked": log.revoked}
         words = [word for word, numbers in ends.items() if number in numbers]
         lines.append(f"  attempt {number}: {', '.join(words) or 'running or dead'}")
-        if number in log.failed:
-            failure = Failure.from_document(store.failure(cell.key, number) or {})
+        if number in log.failed and (failure := store.failure(cell.key, number)) is not None:
             lines.append(f"    {failure}")
             lines += [f"    | {line}" for line in failure.traceback.splitlines()]
     return lines

@@ -26,7 +26,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     models = {role: key for role, key in cell.parents.items() if role not in registry.metric_stages}
     by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
     outputs = {role: by_key[key] for role, key in models.items()}
-    evaluation = make_evaluation(outputs, settings.forget.document(), settings.seed)
+    evaluation = make_evaluation(outputs, settings.forget, settings.seed)
     labels = outputs["model"].labels
     computed: dict[str, float | None] = {
         "test_other_classes_rows": int((labels["test"] != settings.forget.class_index).sum()),

@@ -143,7 +143,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     assert isinstance(settings, RelearnSettings)
     subsets = context.subsets(settings)
     labels = subsets.train.labels.cpu().numpy()
-    forget = subsets.train.select(forget_positions(labels, settings.forget.document(), settings.seed))
+    forget = subsets.train.select(forget_positions(labels, settings.forget, settings.seed))
     original = trained_model(settings, cell.parents["original"], context)
     threshold = forget_loss(original, forget) + LOSS_TOLERANCE
     result = train_until_relearned(

@@ -24,7 +24,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     labels = subsets.train.labels.cpu().numpy()
     forget = np.empty(0, np.int64)
     if settings.forget is not None:
-        forget = forget_positions(labels, settings.forget.document(), settings.seed)
+        forget = forget_positions(labels, settings.forget, settings.seed)
     rows = method.rows(len(labels), forget, settings.seed)
     purpose = "order" + method.generator_suffix
     facts = fit_cell(model, subsets.train.select(rows), settings, settings.recipe, context, purpose=purpose)

@@ -35,7 +35,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     model = trained_model(settings, cell.parents["original"], context)
     before = snapshot(model)
     labels = subsets.train.labels.cpu().numpy()
-    forget = forget_positions(labels, settings.forget.document(), settings.seed)
+    forget = forget_positions(labels, settings.forget, settings.seed)
     by_name = {
         "forget": subsets.train.select(forget),
         "retain": subsets.train.select(retain_positions(len(labels), forget)),

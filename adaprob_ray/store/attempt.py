@@ -81,9 +81,8 @@ class Attempt:
             raise LeaseLost(f"attempt {later[0]} of cell {self.key} is committed, later than {self.number}")
         self._end("commit", {"files": self._files, "facts": facts})
 
-    def fail(self, failure_class: str, message: str, traceback: str, log: str = "") -> None:
-        """Store the failure; the cell is not done and free again. `failure_class`: see errors.py."""
-        failure = Failure(failure_class=failure_class, message=message, traceback=traceback, log=log)
+    def fail(self, failure: Failure) -> None:
+        """Store the failure; the cell is not done and free again."""
         self._end("failed", failure.document())
 
     def release(self) -> None:

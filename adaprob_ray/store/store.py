@@ -28,7 +28,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from adaprob_ray.errors import CorruptArtefact, InputError, NoStore, NotDone, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NoStore, NotDone, StoreError
 from adaprob_ray.store.attempt import Attempt
 from adaprob_ray.store.log import CellLog, Commit, etag, logs_from_listing
 from adaprob_ray.store.names import cell_folder, checkpoint_folder, reject_reserved
@@ -144,11 +144,12 @@ class Store:
             return None if number is None else self._parsed_commit(key, number)
         return None
 
-    def failure(self, key: str, number: int | None = None) -> dict[str, Any] | None:
-        """class, message, traceback, log and at of failed attempt `number`, by default the last; None without one."""
+    def failure(self, key: str, number: int | None = None) -> Failure | None:
+        """How attempt `number` failed, by default the last one that did; None if none failed."""
         if number is None:
             number = max(self.log(key).failed, default=None)
-        return None if number is None else self.objects.document(f"{cell_folder(key)}/failed/{number}")
+        document = None if number is None else self.objects.document(f"{cell_folder(key)}/failed/{number}")
+        return None if document is None else Failure.from_document(document)
 
     def holder(self, key: str, number: int) -> Holder | None:
         """Who began attempt `number`; None if its lease is missing or damaged."""

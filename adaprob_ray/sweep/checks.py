@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
+from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
 from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
-REFERENCES = ("original", "retrain", "retrain_independent")  # trained and evaluated in every sweep
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 _FORGET_KEYS = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
 
 
@@ -68,15 +65,6 @@ def _agrees(value: Any, condition: Any) -> bool:
     if isinstance(value, Mapping):
         return condition in (value.get("name"), value.get("kind"))
     return bool(value == condition)
-
-
-@dataclass(frozen=True)
-class MethodChoice:
-    """One setting of a label: the method's name, its hyperparameters, and the method itself."""
-
-    name: str
-    hyper: Mapping[str, Any]
-    method: Any
 
 
 # -- the grid --------------------------------------------------------------------------------------------------------------
@@ -241,81 +229,6 @@ def check_resources(file: SweepFile, registry: Registry, faults: Faults) -> dict
         faults.add(*lines)
         resources[name] = settings or Resources()
     return resources
-
-
-# -- methods ---------------------------------------------------------------------------------------------------------------
-
-
-def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
-    """Names of labels, and the settings under each, wherever they apply."""
-    for label, item in file.methods.items():
-        if not _LABEL.fullmatch(label) or label == "floor":
-            rule = "must be up to 60 letters, digits, '_', '.', '-', and not 'floor'"
-            faults.add(f"methods: a label {rule}, got {label!r}")
-        for settings in label_settings(item):
-            method_choices(label, settings, registry, faults)
-    if file.primary_label is not None and file.primary_label not in file.methods:
-        faults.add(f"primary_label: {unknown_name('label', file.primary_label, file.methods)}")
-
-
-def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, faults: Faults) -> list[MethodChoice]:
-    """The settings of a label: one, or several where lists multiply."""
-    where, name = f"methods.{label}", settings.get("method", label)
-    if not is_known(name, registry.methods):
-        faults.add(f"{where}: {unknown_name('method', name, registry.methods)}")
-        return []
-    hyper = {key: value for key, value in settings.items() if key != "method"}
-    choices = []
-    for combination in expand_lists(registry.methods[name], hyper):
-        method, lines = parse_settings(registry.methods[name], combination, where)
-        faults.add(*lines)
-        if method is not None:
-            choices.append(MethodChoice(name, as_mapping(method), method))
-    return choices
-
-
-def choices_at(file: SweepFile, label: str, point: GridPoint, registry: Registry, faults: Faults) -> list[MethodChoice]:
-    """The settings of a label at one grid point."""
-    item = file.methods.get(label, {})
-    if isinstance(item, dict):
-        return method_choices(label, item, registry, faults)
-    where = f"methods.{label}"
-    if not isinstance(item, list) or not all(_is_where_with(entry) for entry in item):
-        faults.add(f"{where}: must be settings, or a list of {{where: …, with: …}}, got {item!r}")
-        return []
-    axes = GridPoint.__dataclass_fields__
-    unknown = [name for entry in item for name in entry["where"] if name not in axes]
-    faults.add(*(f"{where}: where: {unknown_name('key', name, axes)}" for name in unknown))
-    if unknown:
-        return []
-    matching = [entry["with"] for entry in item if point.matches(entry["where"])]
-    if len(matching) != 1:
-        faults.add(f"{where}: {len(matching)} entries match {point}; exactly one must")
-        return []
-    return method_choices(label, matching[0], registry, faults)
-
-
-def reference_choice(file: SweepFile, label: str, point: GridPoint, registry: Registry, faults: Faults) -> MethodChoice:
-    """The one setting of original, retrain or retrain_independent; the last takes those of retrain."""
-    default = registry.methods[label]()
-    if label == "retrain_independent":
-        if file.methods.get(label):
-            faults.add(f"methods.{label}: takes the settings of retrain; write {{}}")
-        hyper = reference_choice(file, "retrain", point, registry, faults).hyper
-        return MethodChoice(label, hyper, registry.methods[label](**hyper))
-    choices = choices_at(file, label, point, registry, faults)
-    if len(choices) > 1:
-        faults.add(f"methods.{label}: is a reference and takes one setting, got {len(choices)}")
-    if choices and choices[0].name != label:
-        faults.add(f"methods.{label}: this label is reserved for the method of that name")
-        return MethodChoice(label, as_mapping(default), default)
-    return choices[0] if choices else MethodChoice(label, as_mapping(default), default)
-
-
-def _is_where_with(entry: Any) -> bool:
-    """Whether it is {where: a mapping, with: a mapping}."""
-    is_pair = isinstance(entry, dict) and set(entry) == {"where", "with"}
-    return is_pair and all(isinstance(value, dict) for value in entry.values())
 
 
 def is_known(name: Any, names: Mapping[str, Any]) -> bool:

@@ -50,17 +50,6 @@ class ArchitectureEntry(Protocol):
     def on_meta(self, *, classes: int, channels: int, filters: float) -> Any: ...
 
 
-class MethodEntry(Protocol):
-    """A method: the class of its settings, and once constructed, what it costs and whether it declines."""
-
-    name: str
-    stage: str
-    revision: int
-    reads_forget: bool
-
-    def __call__(self, **hyper: Any) -> Any: ...
-
-
 class MetricEntry(Protocol):
     """A metric. `needs` names the stages whose cells it reads besides the models' Outputs."""
 
@@ -121,7 +110,7 @@ class Registry:
     datasets: Mapping[str, DatasetEntry]
     architectures: Mapping[str, ArchitectureEntry]
     recipes: Mapping[str, Recipe]
-    methods: Mapping[str, Any]  # name -> type that is a MethodEntry; mypy cannot say so of a class with ClassVars
+    methods: Mapping[str, Any]  # name -> subclass of methods.base.Method, which this package may not import
     metrics: Mapping[str, MetricEntry]
     stages: Mapping[str, Stage]
 

@@ -26,10 +26,11 @@ from adaprob_ray.data.split import (
     split_images,
     validation_rows,
 )
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 CPU = torch.device("cpu")
-SMALL = {"kind": "selective", "class": 0, "count": 25}  # the paper's small scale, seed 3 (protocol §1.6)
-LARGE = {"kind": "selective", "class": 5, "count": 100}  # its large scale, seed 1
+SMALL = ForgetRequest("selective", 0, 25)  # the paper's small scale, seed 3 (protocol §1.6)
+LARGE = ForgetRequest("selective", 5, 100)  # its large scale, seed 1
 
 # fmt: off
 FORGET_SMALL = [83, 30, 56, 24, 16, 23, 2, 27, 28, 13, 99, 92, 76, 14, 0, 21, 3, 29, 61, 79, 35, 11, 84, 44, 73]
@@ -125,8 +126,8 @@ def test_forget_and_retain_rows_are_a_partition_of_the_training_rows(
     label = data.draw(st.sampled_from(sorted(set(labels.tolist()))))
     members = set(np.flatnonzero(labels == label).tolist())
     count = data.draw(st.integers(1, len(members)))
-    all_rows = forget_positions(labels, {"kind": "class", "class": label}, seed)
-    selection = forget_positions(labels, {"kind": "selective", "class": label, "count": count}, seed)
+    all_rows = forget_positions(labels, ForgetRequest("class", label), seed)
+    selection = forget_positions(labels, ForgetRequest("selective", label, count), seed)
     assert set(all_rows.tolist()) == members
     assert len(all_rows) == len(members)
     assert len(selection) == len(set(selection.tolist())) == count
@@ -137,7 +138,7 @@ def test_forget_and_retain_rows_are_a_partition_of_the_training_rows(
 
 @given(labels=labels_of_a_pool(), seed=SEEDS, count=st.integers(1, 4))
 def test_retrain_never_sees_a_forget_row(labels: np.ndarray[Any, Any], seed: int, count: int) -> None:
-    forget = forget_positions(labels, {"kind": "selective", "class": 0, "count": count}, seed)
+    forget = forget_positions(labels, ForgetRequest("selective", 0, count), seed)
     retain = retain_positions(len(labels), forget).tolist()
     plain = retrain_positions(len(labels), forget, seed, variant="plain")
     code = retrain_positions(len(labels), forget, seed, variant="code")

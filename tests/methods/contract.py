@@ -142,7 +142,7 @@ def make_parts() -> Subsets:
 
 
 def forget_rows(parts: Subsets) -> np.ndarray:
-    return forget_positions(parts.train.labels.numpy(), FORGET, SEED)
+    return forget_positions(parts.train.labels.numpy(), REQUEST, SEED)
 
 
 def noisy(part: Subset, rows: Any) -> Subset:

@@ -169,8 +169,8 @@ def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
     assert commits(store) == dict.fromkeys(cells.keys() - {bad, below}, frozenset({1}))
     failure = store.failure(bad)
     assert failure is not None
-    assert (failure["class"], failure["message"]) == ("code", "RuntimeError: the sky is falling")
-    assert "fail_at_adaprob" in failure["traceback"]
+    assert (failure.failure_class, failure.message) == ("code", "RuntimeError: the sky is falling")
+    assert "fail_at_adaprob" in failure.traceback
     assert store.log(bad).failed == {1}
     assert not store.log(below).leases
 
@@ -209,7 +209,7 @@ def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
     assert plan.failures[key].failure_class == "diverged"
     failure = done.failure(key)
     assert failure is not None
-    assert failure["class"] == "diverged"
+    assert failure.failure_class == "diverged"
     assert not executed(plan)
 
 

@@ -23,6 +23,7 @@ from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.store import Store
 from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.store.records import load_records, read_records
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 from adaprob_ray.sweep.plan import Plan
 
 pytestmark = pytest.mark.slow  # sweeps from one end to the other
@@ -52,7 +53,7 @@ def plain_steps(store: Store, label: str) -> int:
     cells = cells_of(RELEARN)
     parts = load_subsets(DATASETS["digits"], Path(), 1, test_pool="clean", device=torch.device("cpu"))
     images, labels = next((b.images, b.labels) for b in parts.train.batches(len(parts.train)))
-    forget = torch.from_numpy(forget_positions(labels.numpy(), dict(TINY["grid"]["forget"]), 1))
+    forget = torch.from_numpy(forget_positions(labels.numpy(), ForgetRequest.from_document(TINY["grid"]["forget"]), 1))
 
     def network(key: str) -> torch.nn.Module:
         model = ARCHITECTURES["allcnn"].build(classes=10, channels=1, filters=0.02)
