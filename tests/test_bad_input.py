@@ -153,7 +153,7 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "settings that contradict": (
         changed(GOOD, "methods", {"adaprob": {"reference": "original", "totals": "original"}}),
-        ("methods.adaprob", "reference: original with totals: original"),
+        ("methods.adaprob: reference, totals: must be pseudo for at least one of them, got original for both",),
     ),
     "seed given twice": (changed(GOOD, "grid.seed", [1, 2, 1]), ("grid.seed: 1 is given more than once",)),
     "seed of zero": (changed(GOOD, "grid.seed", [0, 1]), ("grid.seed: ", "at least 1", "got 0")),
