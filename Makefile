@@ -1,5 +1,6 @@
 # make quickstart   the main job: a sweep on real data, to a table        make test        all tests
 # make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
+# make test-isa     the tests that train, under every instruction set of this machine
 # Each makes .venv itself and installs what it needs.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,7 +11,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast check docs bench clean
+.PHONY: quickstart test test-fast test-isa check docs bench clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -40,6 +41,11 @@ test: .venv/installed-dev
 test-fast: .venv/installed-dev
 	$(PYTEST) -m "not slow and not ray and not data"
 
+# What trains, or computes with what was trained. CI runs the planted defects and the golden cells only.
+ISA_TESTS ?= tests/mutations tests/golden tests/methods tests/metrics tests/models tests/runtime tests/test_training.py
+test-isa: .venv/installed-dev
+	$(BIN)/python tests/isa/instruction_sets.py $(PYTEST) -m "not ray" $(ISA_TESTS)
+
 check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +65,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.ntk
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.comparison
+	$(BIN)/python -m benchmarks.instruction_sets
 	$(BIN)/python -m benchmarks.report
 
 .venv/bin/python:

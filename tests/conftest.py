@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def cifar() -> Path:
         if not (root / folder).is_dir():
             pytest.skip(f"no {folder} under ADAPROB_DATA ({root})")
     return root
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """The test trains in float64, so that its verdict does not depend on how a processor rounds."""
+    from double_precision import double_precision  # loads torch, which may not happen before OMP_NUM_THREADS is set
+
+    with double_precision():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

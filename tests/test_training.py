@@ -130,7 +130,10 @@ def test_there_are_three_recipes() -> None:
 
 # -- fit ------------------------------------------------------------------------------------------------------------------
 
+in_float64 = pytest.mark.usefixtures("float64")
 
+
+@in_float64
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -141,18 +144,19 @@ def test_there_are_three_recipes() -> None:
     ids=["small", "large", "both decays"],
 )
 def test_fit_equals_a_plain_loop(recipe: Recipe) -> None:
-    """Cross-entropy + (wd/2)·Σ‖w − w_start‖² over all parameters, by autograd, on the same batches, to 1e-6."""
+    """Cross-entropy + (wd/2)·Σ‖w − w_start‖² over all parameters, by autograd, on the same batches, to 1e-10."""
     part, model = make_part(), make_model()
     other = copy.deepcopy(model)
     last = fit(model, part, recipe, generator=generator(), precision="float32", report=silent)
     loss, error = plain_fit(other, part, recipe, generator())
     assert distance(model.parameters(), make_model().parameters()) > 0.05
     for (name, mine), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
-    assert last.loss == pytest.approx(loss, rel=1e-5)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+    assert last.loss == pytest.approx(loss, rel=1e-10)
     assert last.error_percent == pytest.approx(error)
 
 
+@in_float64
 def test_fit_reports_each_epoch_and_returns_the_last() -> None:
     seen: list[tuple[int, dict[str, float]]] = []
     recipe = Recipe(epochs=4, lr=0.05, batch_size=32)
@@ -170,6 +174,7 @@ def test_fit_reports_each_epoch_and_returns_the_last() -> None:
     assert last.loss < seen[0][1]["loss"]
 
 
+@in_float64
 def test_the_last_epochs_error_is_of_the_outputs_while_training() -> None:
     """With a rate too small to move anything and frozen batch norm it is the error of the model in eval mode."""
     part, model = make_part(), make_model()
@@ -179,7 +184,7 @@ def test_the_last_epochs_error_is_of_the_outputs_while_training() -> None:
     expected = 100 * float((logits.argmax(1) != part.labels).double().mean())
     assert 0 < expected < 100
     assert last.error_percent == pytest.approx(expected)
-    assert last.loss == pytest.approx(float(functional.cross_entropy(logits, part.labels)), rel=1e-5)
+    assert last.loss == pytest.approx(float(functional.cross_entropy(logits, part.labels)), rel=1e-9)
 
 
 def test_all_parameters_train() -> None:
@@ -222,6 +227,7 @@ def test_training_batch_norm_moves_its_statistics() -> None:
     assert not any(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
 
 
+@in_float64
 def test_frozen_mode_uses_the_running_statistics() -> None:
     part, model = make_part(), make_model()
     fit(model, part, Recipe(epochs=2, lr=0.05), generator=generator(), precision="float32", report=silent)
@@ -260,6 +266,7 @@ def test_optimizer_weight_decay_pulls_to_zero_and_decay_to_start_to_the_start() 
 # -- L2SPPenalty ---------------------------------------------------------------------------------------------------------
 
 
+@in_float64
 @pytest.mark.parametrize("squared", [True, False])
 def test_the_penalty_adds_the_gradient_of_autograd(squared: bool) -> None:
     model = make_model()
@@ -273,7 +280,7 @@ def test_the_penalty_adds_the_gradient_of_autograd(squared: bool) -> None:
     cross_entropy(plain, batch).loss.backward()
     L2SPPenalty(anchor=anchor, strength=0.3, squared=squared).add_to_gradients(list(plain.parameters()))
     for p, gradient in zip(plain.parameters(), expected, strict=True):
-        torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("squared", [True, False])

@@ -1,18 +1,24 @@
-"""One tiny cell of each stage and method, and the numbers that it leaves.
+"""One tiny cell of each stage and method, and the numbers that it leaves, in float32 and in float64.
 
-The numbers are pinned to one thread: batch-norm sums, and so everything after them, depend on the number of threads.
+float32 numbers are those of a processor: others add in another order. float64 numbers are the same on every processor to
+about nine digits. Both are pinned to one thread: sums of batch norm, and so all that follows, depend on the number of threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
+import os
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import contract
+import instruction_sets
 import torch
+from double_precision import double_precision
 from safetensors.torch import load
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGES
@@ -172,28 +178,44 @@ def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
     return found
 
 
+PRECISIONS = {"float32": contextlib.nullcontext, "float64": double_precision}
+
+
 def compute() -> dict[str, dict[str, Any]]:
     """Every golden cell, run now: its revisions, the names of the cells that it depends on, and its numbers."""
-    store, named = contract.MemoryStore(), cells()
+    named = cells()
     names = {cell.key: name for name, cell in named.items()}
+    entries: dict[str, dict[str, Any]] = {
+        name: {
+            "revisions": dict(sorted(cell.revisions.items())),
+            "parents": sorted({names[key] for key in cell.parents.values()}),
+        }
+        for name, cell in named.items()
+    }
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {
-            name: {
-                "revisions": dict(sorted(cell.revisions.items())),
-                "parents": sorted({names[key] for key in cell.parents.values()}),
-                "numbers": dict(sorted(numbers(cell, run(name, cell, store)).items())),
-            }
-            for name, cell in named.items()
-        }
+        for precision, context in PRECISIONS.items():
+            store = contract.MemoryStore()
+            with context():
+                for name, cell in named.items():
+                    entries[name][precision] = dict(sorted(numbers(cell, run(name, cell, store)).items()))
     finally:
         torch.set_num_threads(before)
+    return entries
 
 
 def made_with() -> dict[str, str]:
-    """What float32 sums depend on beside the code."""
-    return {"torch": torch.__version__.partition("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
+    """What decides the bits of float32 numbers beside the code: versions, the processor, and the limits that it is held to."""
+    packages = ("torch", "numpy", "scipy", "scikit-learn")
+    return {
+        **{name: importlib.metadata.version(name).partition("+")[0] for name in packages},
+        "aten": torch.backends.cpu.get_cpu_capability(),
+        "processor": " ".join(map(instruction_sets.cpuinfo, ("vendor_id", "cpu family", "model"))),
+        "features": " ".join(instruction_sets.processor_features()),
+        "limits": " ".join(f"{name}={os.environ[name]}" for name in instruction_sets.VARIABLES if name in os.environ),
+        "threads": "1",
+    }
 
 
 def stored() -> dict[str, dict[str, Any]]:

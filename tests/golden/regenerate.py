@@ -6,15 +6,19 @@ import json
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "methods"), str(HERE.parents[1])]
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS.parent), str(TESTS), *(str(TESTS / name) for name in ("golden", "methods", "isa"))]
 
 import golden_cells  # noqa: E402
 
 
 def rounded(entry: dict) -> dict:
-    """Nine digits: far more than the tolerance, and no noise in a diff."""
-    return {**entry, "numbers": {name: float(f"{value:.9g}") for name, value in entry["numbers"].items()}}
+    """Nine digits: far more than the tolerances, and no noise in a diff."""
+    numbers = {
+        precision: {name: float(f"{value:.9g}") for name, value in entry[precision].items()}
+        for precision in golden_cells.PRECISIONS
+    }
+    return {**entry, **numbers}
 
 
 if __name__ == "__main__":

@@ -411,6 +411,12 @@ def train_product(case: Case, precision: str = "float32") -> StageOutput:
     return trained(case, precision=precision)
 
 
+def clear_caches() -> None:
+    """Forget trained networks: what follows trains them in another precision."""
+    for cached in (_original, trial, train_product):
+        cached.cache_clear()
+
+
 def weights_digest(product: StageOutput) -> str:
     return hashlib.sha256(product.files[WEIGHTS]).hexdigest()
 

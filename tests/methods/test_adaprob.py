@@ -388,7 +388,7 @@ def test_training_equals_the_plain_loop(lam_in: str, batch_norm: str) -> None:
                     p -= 0.02 * v
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(
-            after[name], tensor, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            after[name], tensor, rtol=0, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 

@@ -53,7 +53,7 @@ def test_finetune_equals_the_plain_loop(settings: dict[str, object], changes: di
     plain_finetune(case.build(), model, recipe, contract.make_context(frozenset()).generator("shuffle"))
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(
-            after[name], tensor, rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            after[name], tensor, rtol=0, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 

@@ -66,7 +66,7 @@ def test_neggrad_plus_equals_the_plain_loop(settings: dict, changes: dict, steps
     trial = contract.attempt(case, recipe=recipe)
     expected = plain_neggrad(case.build(), recipe, steps)
     for name, tensor in trial.after.items():
-        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-10)
     declared = case.build().cost(contract.sizes(contract.make_parts()))
     assert (trial.passes.forward, trial.passes.backward) == (declared.forward, declared.backward)
     assert len({step for step, _ in trial.reported}) == len(case.build().steps(148))

@@ -75,7 +75,7 @@ def test_ntk_equals_the_dense_formula(memory: int, changes: dict, decay: float) 
     recipe = dataclasses.replace(RECIPE, **changes)
     trial = contract.attempt(Case("ntk", json.dumps({"memory": memory})), recipe=recipe)
     expected, before = by_the_formula(decay), vector(trial.before)
-    assert float((vector(trial.after) - expected).norm()) < 2e-3 * float((expected - before).norm())
+    assert float((vector(trial.after) - expected).norm()) < 1e-6 * float((expected - before).norm())
 
 
 @pytest.mark.slow

@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 METHODS, METRICS, CONTRACT = "adaprob_ray.methods", "adaprob_ray.metrics", "tests/methods/test_contract.py"
+REWIND = (
+    "tests/methods/test_scrub_rewind.py::"
+    "test_the_reference_is_the_last_students_error_on_unseen_images_of_the_forget_classes"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +174,7 @@ DEFECTS = (
         name="rewinding by the forget rows",
         found="the same defect in a selection rule: the reference error taken of the rows that are forgotten",
         changes=((f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.forget)"),),
-        test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[closest]",
+        test=f"{REWIND}[closest]",
     ),
     Defect(
         name="rewinding by all of validation",
@@ -178,7 +182,7 @@ DEFECTS = (
         changes=(
             (f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.validation)"),
         ),
-        test="tests/methods/test_scrub_rewind.py::test_the_result_is_scrubs_student_after_that_epoch[first_above]",
+        test=f"{REWIND}[first_above]",
     ),
     Defect(
         name="attack that is unseeded",
