@@ -1,4 +1,4 @@
-"""Settings that people write: fields with units, bounds and search ranges, declared once and validated on construction.
+"""Settings: fields with units, bounds and search ranges, declared once and validated on construction.
 
     @settings_dataclass
     class Finetune:
@@ -110,9 +110,9 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     construct = decorated.__init__
 
     @functools.wraps(construct)
-    def __init__(self: Any, **given: Any) -> None:
+    def __init__(self: Any, **values: Any) -> None:
         try:
-            construct(self, **given)
+            construct(self, **values)
         except pydantic.ValidationError as error:
             raise InputError(*_faults(type(self), error)) from None
 
@@ -123,7 +123,7 @@ def settings_dataclass(cls: type[T]) -> type[T]:
 def from_mapping(cls: type) -> Any:
     """For the annotation of a field with settings of its own: `Annotated[Scrub | None, from_mapping(Scrub)]` takes an
     instance as well as a mapping {name: value}."""
-    return pydantic.BeforeValidator(lambda given: cls(**given) if isinstance(given, Mapping) else given)
+    return pydantic.BeforeValidator(lambda value: cls(**value) if isinstance(value, Mapping) else value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,26 +173,25 @@ def _bounds(metadata: typing.Iterable[Any]) -> dict[str, float]:
     return {kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds}
 
 
-# -- what a person gave ----------------------------------------------------------------------------------------------------
+# -- values to settings -----------------------------------------------------------------------------------------------------
 
 
-def parse_settings(cls: type[T], given: Mapping[str, Any], where: str) -> tuple[T | None, list[str]]:
+def parse_settings(cls: type[T], values: Mapping[str, Any], where: str) -> tuple[T | None, list[str]]:
     """An instance of `cls` and no faults, or None and one line for each fault, each beginning with `where`."""
     names = hyperparameters(cls)
-    faults = [f"{where}: {unknown_name('key', name, names)}" for name in given if name not in names]
-    known = {name: value for name, value in given.items() if name in names}
+    faults = [f"{where}: {unknown_name('key', name, names)}" for name in values if name not in names]
     try:
-        instance = cls(**known)
+        instance = cls(**{name: value for name, value in values.items() if name in names})
     except InputError as error:
         return None, faults + [f"{where}: {fault}" for fault in error.faults]
     return (None if faults else instance), faults
 
 
-def expand_lists(cls: type, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def expand_lists(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One mapping for each combination of listed values. A list is one value where the field itself is a list."""
     names = hyperparameters(cls)
     axes = []
-    for name, value in given.items():
+    for name, value in values.items():
         is_tuple = name in names and typing.get_origin(names[name].annotation) is tuple
         multiplies = isinstance(value, list) and (
             not is_tuple or (len(value) > 0 and all(isinstance(item, list) for item in value))
@@ -260,19 +259,19 @@ def _base_type(annotation: Any) -> Any:
     return next(arm for arm in arms if arm is not type(None)) if is_union else annotation
 
 
-def _hint(given: Any, field: Hyperparameter) -> str:
+def _hint(value: Any, field: Hyperparameter) -> str:
     """YAML 1.1 reads 1e-4 as text and `no` as false: say which spelling is meant."""
     kind = _base_type(field.annotation)
-    if isinstance(given, str) and kind in (int, float):
+    if isinstance(value, str) and kind in (int, float):
         try:
-            number = float(given)
+            number = float(value)
         except ValueError:
             return ""
-        mantissa, _, exponent = given.lower().partition("e")
+        mantissa, _, exponent = value.lower().partition("e")
         mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
         sign = "" if exponent[:1] in "+-" else "+"
         spelling = f"{mantissa}e{sign}{exponent}" if exponent else f"{number:g}"
         return f", which YAML reads as text; write {spelling}"
-    if isinstance(given, bool) and (kind is str or field.choices):
+    if isinstance(value, bool) and (kind is str or field.choices):
         return ", as YAML reads yes, no, on and off as true and false; put it in quotes"
     return ""

@@ -69,10 +69,10 @@ class ProgressReporter:
         words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
         if counts["blocked"]:
             words.append(f"{counts['blocked']} blocked")
-        left = self.seconds_left()
+        remaining = self.seconds_left()
         words.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
-            words.append("time left not known yet" if left is None else f"about {left:.0f} s left")
+            words.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
         return f"{len(self._source.cells)} cells: " + ", ".join(words)
 
     def _running_titles(self) -> list[str]:
@@ -94,13 +94,13 @@ class ProgressReporter:
             seconds[_kind(cell)].append(spent)
             seconds[cell.stage].append(spent)
             scaled.append(spent / cell.priority)
-        left = 0.0
+        total = 0.0
         for key, cell in self._source.cells.items():
             if self._source.state(key) in ("ready", "waiting", "running"):
                 samples = seconds.get(_kind(cell)) or seconds.get(cell.stage)
                 mean = sum(samples) / len(samples) if samples else cell.priority * sum(scaled) / len(scaled)
-                left += mean / 2 if self._source.state(key) == "running" else mean
-        return left / self._slots
+                total += mean / 2 if self._source.state(key) == "running" else mean
+        return total / self._slots
 
 
 def _kind(cell: Cell) -> tuple[str, str, str]:

@@ -170,7 +170,8 @@ def test_a_deadline_in_the_middle_stops_it(case: Case) -> None:
 
 @anything
 def test_bfloat16_runs_and_leaves_float32_weights(case: Case) -> None:
-    assert digest_of(case, "bfloat16") != digest_of(case, "float32")
+    if case.build().cost(contract.sizes(contract.make_parts())).forward > 0:  # the precision is that of passes
+        assert digest_of(case, "bfloat16") != digest_of(case, "float32")
     if case.cls.stage == "train":
         after = load(contract.train_product(case, "bfloat16").files[WEIGHTS])
     else:

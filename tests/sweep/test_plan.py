@@ -171,9 +171,14 @@ def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
         plan.started(cell)
         plan.finished(cell, failed(kind))
         tries += 1
-    assert tries == {"storage": 3, "preempted": 4, "out_of_memory": 2}.get(kind, 1)
+    assert tries == 1 + FAILURE_CLASSES[kind]
     assert (plan.state(parent.key), plan.state(child.key)) == ("failed", "blocked")
     assert plan.failures == {parent.key: Failure(failure_class=kind, message="no luck")}
+
+
+def test_only_what_may_pass_by_itself_is_tried_again() -> None:
+    retries = {"code": 0, "diverged": 0, "timeout": 0, "storage": 2, "preempted": 3, "out_of_memory": 1}
+    assert FAILURE_CLASSES.items() >= retries.items()
 
 
 def test_a_try_that_works_after_some_that_failed_is_done() -> None:
