@@ -1,4 +1,4 @@
-"""The registry: every data set, architecture, recipe, method, metric and stage, by the name that a sweep file uses."""
+"""The catalogue: every data set, architecture, recipe, method, metric and stage, by the name that a sweep file uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from adaprob_ray.methods.retrain import Retrain
 from adaprob_ray.methods.retrain_independent import RetrainIndependent
 from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.methods.scrub_rewind import ScrubRewind
-from adaprob_ray.metrics import Metric, facts
+from adaprob_ray.metrics import Metric, fact_metrics
 from adaprob_ray.metrics.auc import MEMBERSHIP_AUC
 from adaprob_ray.metrics.divergence import KL_TO_RETRAIN, KL_VARIANTS
 from adaprob_ray.metrics.error_rate import ERRORS
@@ -120,10 +120,10 @@ METRICS: dict[str, Metric] = {
         KL_TO_RETRAIN,
         MEMBERSHIP_AUC,
         KL_VARIANTS,
-        facts.RELEARN,
-        facts.SECONDS,
-        facts.PASSES,
-        facts.DISTANCE,
+        fact_metrics.RELEARN,
+        fact_metrics.SECONDS,
+        fact_metrics.PASSES,
+        fact_metrics.DISTANCE,
     )
 }
 

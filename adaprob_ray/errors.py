@@ -12,7 +12,7 @@
     ├── DeadlineExceeded                 a method passed its deadline
     └── UndeclaredNeed                   a method touched something that its `needs` does not name
 
-A new failure class is a line of FAILURE_CLASSES, and an error class or a line of FOREIGN_ERRORS that leads to it.
+A new failure class is a line of RETRIES_BY_FAILURE_CLASS, and an error class or a line of FOREIGN_ERRORS that leads to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_NAMES_SHOWN = 20
 MAX_MESSAGE_LENGTH = 500
 
 # How often one run tries a cell again after a failure of each class. Only what may pass by itself is retried.
-FAILURE_CLASSES: Mapping[str, int] = {
+RETRIES_BY_FAILURE_CLASS: Mapping[str, int] = {
     "code": 0,
     "diverged": 0,
     "timeout": 0,
@@ -72,14 +72,14 @@ class Failure:
     @property
     def retries(self) -> int:
         """How often one run tries the cell again."""
-        return FAILURE_CLASSES.get(self.failure_class, 0)
+        return RETRIES_BY_FAILURE_CLASS.get(self.failure_class, 0)
 
     def __str__(self) -> str:
         return f"{self.failure_class}: {self.message}"
 
 
 class AdaprobError(Exception):
-    """Base of all errors below. `failure_class`: one of FAILURE_CLASSES, for a cell that ends with this error."""
+    """Base of all errors below. `failure_class`: one of RETRIES_BY_FAILURE_CLASS, for a cell that ends with this error."""
 
     failure_class = "code"
 

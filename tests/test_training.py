@@ -25,9 +25,9 @@ from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.models import AllCNN, ResNet18
 from adaprob_ray.recipe import RECIPES, Recipe
-from adaprob_ray.training.checkpoint import Checkpoint, TrainingState
 from adaprob_ray.training.loop import check_finite, distance, fit, predict, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
+from adaprob_ray.training.training_state import Checkpoint, TrainingState
 
 CLASSES = 4
 

@@ -20,12 +20,12 @@ from threadpoolctl import threadpool_limits
 from adaprob_ray.catalogue import register_folders
 from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
 from adaprob_ray.methods.base import derive_seed
-from adaprob_ray.runtime.checkpoints import AttemptCheckpoints
-from adaprob_ray.runtime.leases import AssumeExpired
+from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
+from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Outcome
 from adaprob_ray.sweep.registry import Registry

@@ -1,4 +1,4 @@
-"""Leases of other runs: which cells they hold, and which of these have expired."""
+"""Leases of other runs: which cells of a plan they hold. Whether a lease has expired is decided in store/lease_watcher.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from adaprob_ray.store import Attempt, CellLog, LeaseWatcher, Store
 
 
 class Leases:
-    """Judges whether cells are held by another run.
+    """Which cells other runs hold, as a LeaseWatcher judges.
 
     `expired_attempts`: for each cell, the attempt that was judged dead, so that a worker need not watch it for 30 s again.
     """
@@ -39,14 +39,3 @@ class Leases:
             for number in self._store.log(cell.key).open_attempts:
                 if (holder := self._store.holder(cell.key, number)) is not None and holder.run == run:
                     Attempt(self._store, cell.key, number).release()
-
-
-class AssumeExpired(LeaseWatcher):
-    """Takes the judgement of another process that attempt `number` is dead, and any other holder for alive."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self._number = number
-
-    def is_live(self, store: Store, key: str, log: CellLog) -> bool:
-        return log.last in log.open_attempts and log.last != self._number

@@ -18,7 +18,7 @@ import numpy
 import torch
 
 import adaprob_ray
-from adaprob_ray.runtime.cpu import ONEDNN_CAPS, cpu_columns, cpu_flags, cpu_model, cpuinfo
+from adaprob_ray.runtime.cpu_columns import ONEDNN_CAPS, cpu_columns, cpu_flags, cpu_model, cpuinfo
 
 # Files and folders of this package on which no number depends: they plan, schedule, store, show and explain.
 NUMBER_FREE_SOURCES = (

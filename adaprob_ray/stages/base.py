@@ -17,7 +17,7 @@ from adaprob_ray.errors import DeadlineExceeded, NotDone
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.sweep.registry import Registry
-from adaprob_ray.training.checkpoint import Checkpoints
+from adaprob_ray.training.training_state import Checkpoints
 
 # Bytes of a cell's small files: series, record, lease and commit.
 SMALL_FILE_BYTES = 4_000

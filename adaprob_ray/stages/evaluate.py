@@ -11,7 +11,7 @@ from adaprob_ray.errors import Diverged
 from adaprob_ray.metrics.outputs import Outputs, make_evaluation
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import load_weights
-from adaprob_ray.stages.record import record_settings
+from adaprob_ray.stages.settings_columns import record_settings
 from adaprob_ray.store.names import OUTPUTS, RECORD
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.cell_settings import EvaluateSettings

@@ -6,8 +6,8 @@ from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.sizes import Cost
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
-from adaprob_ray.stages.fit import fit_cell
 from adaprob_ray.stages.models import build_model, serialize_weights, to_device, weights_bytes
+from adaprob_ray.stages.resumable_fit import fit_cell
 from adaprob_ray.store.names import SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import PretrainSettings

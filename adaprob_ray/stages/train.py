@@ -7,8 +7,8 @@ import numpy as np
 from adaprob_ray.data.split import forget_positions
 from adaprob_ray.sizes import Cost
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
-from adaprob_ray.stages.fit import fit_cell
 from adaprob_ray.stages.models import compute_outputs, outputs_bytes, serialize_weights, start_model, weights_bytes
+from adaprob_ray.stages.resumable_fit import fit_cell
 from adaprob_ray.store.names import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ModelSettings, TrainSettings

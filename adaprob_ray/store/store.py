@@ -3,7 +3,7 @@
     store.json                the format
     cells/KEY/cell.json       what the cell is, written before each lease
     cells/KEY/lease/N         created only if absent: whoever creates it owns attempt N
-    cells/KEY/beat/N          overwritten by that owner every 5 s (see watcher.py)
+    cells/KEY/beat/N          overwritten by that owner every 5 s (see lease_watcher.py)
     cells/KEY/commit/N        names, sizes and sha256 of the files, and facts: THE commit point, created after all files
     cells/KEY/failed/N        class, message, traceback, log
     cells/KEY/released/N      interrupted on purpose; the cell is free at once
@@ -30,11 +30,11 @@ from typing import Any
 
 from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NoStore, NotDone, StoreError
 from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store.lease_watcher import LeaseWatcher
 from adaprob_ray.store.log import CellLog, Commit, etag, logs_from_listing
 from adaprob_ray.store.names import cell_folder, checkpoint_folder, reject_reserved
 from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse_json, timestamp, unseal
 from adaprob_ray.store.process import Holder, this_process
-from adaprob_ray.store.watcher import LeaseWatcher
 
 FORMAT = 1
 CHECK_THREADS = 16  # requests at once, because on S3 each one waits for the network
@@ -288,7 +288,7 @@ class Store:
             path = f"attempts/{key}/{number}/{name}"
             if sizes.get(path) == file["size"]:
                 continue
-            # A listing may be old (see watcher.py): ask for the object itself before revoking.
+            # A listing may be old (see lease_watcher.py): ask for the object itself before revoking.
             head = self.objects.head(path)
             if head is None or head["size"] != file["size"]:
                 reason = "is missing" if head is None else f"has {head['size']} bytes, not {file['size']}"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from adaprob_ray.data.batches import Batch, PairedBatch, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.training.checkpoint import TrainingState
 from adaprob_ray.training.losses import L2SPPenalty, LossOutput, cross_entropy, penalty_to_start
+from adaprob_ray.training.training_state import TrainingState
 
 # Rows of one forward pass without gradients: large enough for full speed, small enough for the memory of any network here.
 PREDICT_BATCH = 500

@@ -271,13 +271,13 @@ DEFECTS = (
     Defect(
         name="resumed without momentum",
         found="feared in ours: a training that resumes from a checkpoint of only the weights ends with other weights",
-        changes=(("adaprob_ray.training.checkpoint", "optimizer.load_state_dict(self.optimizer)", "pass"),),
+        changes=(("adaprob_ray.training.training_state", "optimizer.load_state_dict(self.optimizer)", "pass"),),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
     ),
     Defect(
         name="resumed with another order",
         found="feared in ours: the shuffling of a resumed training restarts, so that its batches differ",
-        changes=(("adaprob_ray.training.checkpoint", 'generator.set_state(self.generators["order"])', "pass"),),
+        changes=(("adaprob_ray.training.training_state", 'generator.set_state(self.generators["order"])', "pass"),),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
     ),
 )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adaprob_ray.catalogue import REGISTRY
-from adaprob_ray.runtime import checkpoints
+from adaprob_ray.runtime import attempt_checkpoints
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.registry import Registry
@@ -99,7 +99,7 @@ def stopping(stage: Stage) -> Stage:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         context.report = stop
-        checkpoints.PERIOD_SECONDS, checkpoints.MAX_OVERHEAD = 0.0, 1e9  # one after each epoch
+        attempt_checkpoints.PERIOD_SECONDS, attempt_checkpoints.MAX_OVERHEAD = 0.0, 1e9  # one after each epoch
         return stage(cell, context)
 
     return run

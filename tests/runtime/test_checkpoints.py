@@ -16,14 +16,13 @@ from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_colum
 
 import adaprob_ray
 from adaprob_ray.errors import LeaseLost, StoreError
-from adaprob_ray.runtime import checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.launch import tensorboard_dir_for
-from adaprob_ray.runtime.leases import AssumeExpired
 from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree
 from adaprob_ray.store import Attempt, Store
+from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.store.names import SERIES, WEIGHTS
-from adaprob_ray.training.checkpoint import Checkpoint
+from adaprob_ray.training.training_state import Checkpoint
 
 EPOCHS = 4
 STOPPED = ("ADAPROB_TEST_STOP", "train-original")
@@ -39,8 +38,8 @@ def document(recipe: str = "large", **settings: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", 1e9)
+    monkeypatch.setattr(attempt_checkpoints, "PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(attempt_checkpoints, "MAX_OVERHEAD", 1e9)
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("ADAPROB_TEST_MARKS", str(tmp_path / "marks"))
 
@@ -109,7 +108,7 @@ def test_seconds_are_those_of_both_attempts_without_saving_checkpoints(
 
     monkeypatch.setattr(Checkpoint, "to_bytes", long_ago)
     key = stopped(store, document(), monkeypatch)
-    monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(attempt_checkpoints, "PERIOD_SECONDS", 0.0)
     start = time.monotonic()
     run(store, document())
     elapsed = time.monotonic() - start
@@ -135,10 +134,10 @@ def test_a_checkpoint_of_another_machine_does_not_hide_an_own_one(
 
 
 def test_an_interrupt_after_the_commit_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: checkpoints.AttemptCheckpoints) -> None:
+    def interrupted(self: attempt_checkpoints.AttemptCheckpoints) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.AttemptCheckpoints, "drop", interrupted)
+    monkeypatch.setattr(attempt_checkpoints.AttemptCheckpoints, "drop", interrupted)
     store = Store.open(tmp_path / "store")
     with pytest.raises(KeyboardInterrupt):
         run(store, document())
@@ -180,7 +179,7 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("function", "value"),
-    [("provenance._source_digest", "another"), ("cpu.cpuinfo", {"model name": "another"})],
+    [("provenance._source_digest", "another"), ("cpu_columns.cpuinfo", {"model name": "another"})],
     ids=["source", "processor"],
 )
 def test_another_source_or_processor_starts_over(
@@ -208,7 +207,7 @@ def test_a_storage_error_while_saving_does_not_stop_the_training(
 
 
 def test_a_short_training_saves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "PERIOD_SECONDS", 60.0)
+    monkeypatch.setattr(attempt_checkpoints, "PERIOD_SECONDS", 60.0)
     checkpoint_list: list[bytes] = []
     monkeypatch.setattr(Attempt, "save_checkpoint", lambda self, data: checkpoint_list.append(data))
     plan, _ = run(Store.open(tmp_path / "store"), document())

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from adaprob_ray.runtime.cpu import (
+from adaprob_ray.runtime.cpu_columns import (
     ONEDNN_CAPS,
     ONEDNN_LEVELS,
     cpu_columns,
@@ -105,7 +105,7 @@ def test_the_column_says_what_onednn_says_of_itself(cap: str) -> None:
     """On this machine: ONEDNN_VERBOSE prints the level at the first convolution."""
     script = (
         "import json, torch\n"
-        "from adaprob_ray.runtime.cpu import cpu_columns\n"
+        "from adaprob_ray.runtime.cpu_columns import cpu_columns\n"
         "torch.nn.Conv2d(16, 16, 3)(torch.zeros(8, 16, 16, 16))\n"
         "print(json.dumps(cpu_columns()))\n"
     )
@@ -193,8 +193,6 @@ def test_columns_of_this_machine_follow_the_environment(monkeypatch: pytest.Monk
 
 
 def test_columns_are_equal_in_another_process_that_has_imported_more() -> None:
-    script = (
-        "import json, scipy.linalg\nfrom adaprob_ray.runtime.cpu import cpu_columns\nprint(json.dumps(cpu_columns()))"
-    )
+    script = "import json, scipy.linalg\nfrom adaprob_ray.runtime.cpu_columns import cpu_columns\nprint(json.dumps(cpu_columns()))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == cpu_columns()

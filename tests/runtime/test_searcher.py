@@ -12,7 +12,7 @@ from rich.console import Console
 from small_world import changed
 from tiny_sweep import TINY, cells_of
 
-from adaprob_ray.errors import FAILURE_CLASSES
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
@@ -112,7 +112,7 @@ def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Pat
             break
         if isinstance(answer, dict):
             trials[f"trial{number}"] = answer
-    assert tries == FAILURE_CLASSES["preempted"] + 1
+    assert tries == RETRIES_BY_FAILURE_CLASS["preempted"] + 1
     assert plan.state(key) == "failed"
     assert plan.failures[key].failure_class == "preempted"
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import BASE, Family, changed, expand
 
-from adaprob_ray.errors import FAILURE_CLASSES, Failure, InputError
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import STATES, Outcome, Plan
 from adaprob_ray.sweep.select import select_cells
@@ -131,7 +131,7 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
     valid: set[str] = set()  # what a store would hold
 
     def how(cell: Cell) -> Outcome:
-        kinds = ["done", "cached", "leased", *FAILURE_CLASSES, *(["inputs_corrupt"] if cell.parents else [])]
+        kinds = ["done", "cached", "leased", *RETRIES_BY_FAILURE_CLASS, *(["inputs_corrupt"] if cell.parents else [])]
         kind = data.draw(st.sampled_from(kinds if mischief[cell.key] < 3 else ["done"]))
         mischief[cell.key] += kind not in ("done", "cached")
         if kind == "inputs_corrupt":
@@ -159,7 +159,7 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
             assert any(plan.state(parent) in ("failed", "blocked") for parent in cells[key].parents.values())
 
 
-@pytest.mark.parametrize("kind", FAILURE_CLASSES)
+@pytest.mark.parametrize("kind", RETRIES_BY_FAILURE_CLASS)
 def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
     family = Family()
     parent = family.add()
@@ -171,14 +171,14 @@ def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
         plan.started(cell)
         plan.finished(cell, failed(kind))
         tries += 1
-    assert tries == 1 + FAILURE_CLASSES[kind]
+    assert tries == 1 + RETRIES_BY_FAILURE_CLASS[kind]
     assert (plan.state(parent.key), plan.state(child.key)) == ("failed", "blocked")
     assert plan.failures == {parent.key: Failure(failure_class=kind, message="no luck")}
 
 
 def test_only_what_may_pass_by_itself_is_tried_again() -> None:
     retries = {"code": 0, "diverged": 0, "timeout": 0, "storage": 2, "preempted": 3, "out_of_memory": 1}
-    assert FAILURE_CLASSES.items() >= retries.items()
+    assert RETRIES_BY_FAILURE_CLASS.items() >= retries.items()
 
 
 def test_a_try_that_works_after_some_that_failed_is_done() -> None:

@@ -14,10 +14,10 @@ from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.stages.base import StageContext
 from adaprob_ray.sweep.cell_settings import CellSettings
-from adaprob_ray.training.checkpoint import Checkpoint, TrainingState
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import distance, fit
 from adaprob_ray.training.losses import snapshot
+from adaprob_ray.training.training_state import Checkpoint, TrainingState
 
 
 class _CheckpointSaver:

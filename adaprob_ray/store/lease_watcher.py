@@ -73,3 +73,14 @@ class LeaseWatcher:
         observation.etags.add(etag)
         observation.changed_at = self._clock()
         return True
+
+
+class AssumeExpired(LeaseWatcher):
+    """Takes the judgement of another process that attempt `number` is dead, and any other holder for alive."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def is_live(self, store: Store, key: str, log: CellLog) -> bool:
+        return log.last in log.open_attempts and log.last != self._number

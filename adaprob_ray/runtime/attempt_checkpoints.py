@@ -16,7 +16,7 @@ MAX_OVERHEAD = 0.01  # fraction of run time that saving may take, where storage 
 
 
 class AttemptCheckpoints:
-    """Implements adaprob_ray.training.checkpoint.Checkpoints. `provenance`: its columns of this attempt, set by the caller.
+    """Implements adaprob_ray.training.training_state.Checkpoints. `provenance`: its columns of this attempt, set by the caller.
 
     A checkpoint begins with the fingerprint of the machine and code that wrote it: only an equal one is resumed from.
     """
