@@ -16,6 +16,7 @@ from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_colum
 
 import adaprob_ray
 from adaprob_ray.errors import LeaseLost, StoreError
+from adaprob_ray.runtime import attempt_checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.launch import tensorboard_dir_for
 from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree

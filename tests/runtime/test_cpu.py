@@ -193,6 +193,10 @@ def test_columns_of_this_machine_follow_the_environment(monkeypatch: pytest.Monk
 
 
 def test_columns_are_equal_in_another_process_that_has_imported_more() -> None:
-    script = "import json, scipy.linalg\nfrom adaprob_ray.runtime.cpu_columns import cpu_columns\nprint(json.dumps(cpu_columns()))"
+    script = (
+        "import json, scipy.linalg\n"
+        "from adaprob_ray.runtime.cpu_columns import cpu_columns\n"
+        "print(json.dumps(cpu_columns()))"
+    )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == cpu_columns()
