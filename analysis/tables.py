@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.sweep.labels import REFERENCES
+from adaprob_ray.sweep.method_choices import REFERENCES
 from analysis.columns import Column
 from analysis.comparison import Family, family, no_signal_percent
 from analysis.grouping import GROUP, refuse_to_average, seed_means, split_by_settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import random
 import time
 import traceback
 import uuid
@@ -13,21 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from adaprob_ray.catalogue import register_folders
 from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
-from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
+from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Outcome
+from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.registry import Registry
 
 CATALOGUE = "adaprob_ray.catalogue:REGISTRY"
@@ -63,32 +60,6 @@ class RunConfig:
         module, _, name = self.registry.partition(":")
         registry: Registry = getattr(importlib.import_module(module), name)
         return registry
-
-
-def limit_threads(count: int) -> None:
-    """Use `count` threads in all pools of this process. Sums depend on it, so it is the same in every executor."""
-    torch.set_num_threads(count)
-    threadpool_limits(count)
-
-
-def select_device(gpu: float) -> torch.device:
-    """The card that was granted, never one that is merely visible. `gpu` is a count, so memory is limited in proportion."""
-    if gpu <= 0:
-        return torch.device("cpu")
-    torch.cuda.empty_cache()  # in a reused process: free what the last cell held, and forget its peak
-    torch.cuda.reset_peak_memory_stats()
-    torch.cuda.set_per_process_memory_fraction(min(gpu, 1.0))
-    return torch.device("cuda", 0)
-
-
-def _seed_global_generators(cell: Cell) -> None:
-    """Every generator that a stage uses is its own; the global ones are seeded too, so that nothing is inherited."""
-    seed = derive_seed(cell.settings.seed, cell.repeat, "global") % 2**32
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
 
 
 def execute(
@@ -141,7 +112,7 @@ def _run_stage(
     start = time.perf_counter()
     limit_threads(cell.resources.cpu)
     device = select_device(gpu)
-    _seed_global_generators(cell)
+    seed_global_generators(cell)
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.provenance = where
     registry = config.load_registry()

@@ -7,7 +7,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 from adaprob_ray.errors import Failure
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Outcome, State
+from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.plan import State
 
 
 @runtime_checkable

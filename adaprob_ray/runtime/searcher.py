@@ -13,7 +13,7 @@ from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Outcome
+from adaprob_ray.sweep.outcome import Outcome
 
 REFRESH_SECONDS = 1.0  # between two looks at cells that another run holds
 WORKER_DIED = Failure(failure_class="preempted", message="the worker process that ran it died")

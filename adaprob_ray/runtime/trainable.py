@@ -9,7 +9,7 @@ from ray import tune
 from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.store import Store
-from adaprob_ray.sweep.plan import Outcome
+from adaprob_ray.sweep.outcome import Outcome
 
 
 class CellTrainable(tune.Trainable):

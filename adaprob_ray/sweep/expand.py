@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.sweep import checks, labels
+from adaprob_ray.sweep import checks, method_choices
 from adaprob_ray.sweep.cell import Cell, Resources
 from adaprob_ray.sweep.cell_settings import (
     CellSettings,
@@ -18,7 +18,7 @@ from adaprob_ray.sweep.cell_settings import (
     UnlearnSettings,
 )
 from adaprob_ray.sweep.checks import Faults, GridPoint
-from adaprob_ray.sweep.labels import REFERENCES, MethodChoice
+from adaprob_ray.sweep.method_choices import REFERENCES, MethodChoice
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import SweepFile
 
@@ -58,11 +58,13 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
         stage_options=checks.check_metric_stages(file, registry, faults),
         resources=checks.check_resources(file, registry, faults),
     )
-    labels.check_labels(file, registry, faults)
+    method_choices.check_labels(file, registry, faults)
     for point in checks.grid_points(file, registry, faults):
-        references = {label: labels.reference_choice(file, label, point, registry, faults) for label in REFERENCES}
+        references = {
+            label: method_choices.reference_choice(file, label, point, registry, faults) for label in REFERENCES
+        }
         others = {
-            label: labels.choices_at(file, label, point, registry, faults)
+            label: method_choices.choices_at(file, label, point, registry, faults)
             for label in file.methods
             if label not in REFERENCES
         }

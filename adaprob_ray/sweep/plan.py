@@ -7,30 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from adaprob_ray.errors import Failure
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.outcome import Outcome
 
 State = Literal["done", "ready", "waiting", "running", "leased", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "failed", "blocked")
 # How often one cell may find corrupt parents in one run: a disk that corrupts everything must not keep a run going for ever.
 MAX_RECOMPUTES = 3
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one execution of a cell ended.
-
-    `status`: done; cached (another run finished it first); leased (another run holds it); failed, with `failure`;
-    inputs_corrupt, when artefacts of the cells `revoked` are corrupt, so that these cells must run again first.
-    """
-
-    status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
-    seconds: float = 0.0
-    failure: Failure | None = None
-    revoked: tuple[str, ...] = ()
 
 
 class Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from adaprob_ray.sweep.labels import REFERENCES
+from adaprob_ray.sweep.method_choices import REFERENCES
 from analysis.report.html import Html, element
 
 SIZE = 6  # pixels from the middle to the end of a mark, at most

@@ -69,3 +69,18 @@ def of_cells(sweep: Sweep, columns: Iterable[str], *, without: Iterable[str] = (
             }
         )
     return pd.DataFrame(rows)
+
+
+def tiny_sweep(methods: str, metrics: str) -> str:
+    """A sweep file of a few tiny cells with two seeds. `methods` is a YAML mapping."""
+    return f"""
+name: tiny
+grid:
+  dataset: digits
+  architecture: {{name: allcnn, filters: 0.02}}
+  forget: {{kind: selective, class: 3, count: 25}}
+  seed: [1, 2]
+train: {{recipe: large, epochs: 1}}
+methods: {methods}
+metrics: {metrics}
+"""

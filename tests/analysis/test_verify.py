@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_records import of_cells
+from synthetic_records import of_cells, tiny_sweep
 from test_rescore import Memory
 
 from adaprob_ray.errors import InputError
@@ -23,18 +23,7 @@ from analysis.verify import ROOT, verify
 
 pytestmark = pytest.mark.slow  # whole checkouts, ours among them
 
-SWEEP = """
-name: tiny
-grid:
-  dataset: digits
-  architecture: {name: allcnn, filters: 0.02}
-  forget: {kind: selective, class: 3, count: 25}
-  seed: [1, 2]
-train: {recipe: large, epochs: 1}
-methods:
-  finetune: {epochs: 1}
-metrics: [errors, kl_to_retrain]
-"""
+SWEEP = tiny_sweep("{finetune: {epochs: 1}}", "[errors, kl_to_retrain]")
 PAGE = """# A page
 
 <!-- from results/tiny.jsonl: test_error_percent, kl_forget_nats -->

@@ -19,7 +19,8 @@ from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.launch import RunResult
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Outcome, Plan
+from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.plan import Plan
 
 CELLS = 8  # 3 trained, 1 unlearned, 4 evaluated
 

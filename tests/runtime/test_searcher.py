@@ -20,7 +20,8 @@ from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import Outcome, Plan
+from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.plan import Plan
 
 FINISHED = str(Searcher.FINISHED)
 

@@ -15,7 +15,8 @@ from small_world import BASE, Family, changed, expand
 
 from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.plan import STATES, Outcome, Plan
+from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.plan import STATES, Plan
 from adaprob_ray.sweep.select import select_cells
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,22 @@
+"""How one execution of a cell ended: what an executor tells the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adaprob_ray.errors import Failure
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one execution of a cell ended.
+
+    `status`: done; cached (another run finished it first); leased (another run holds it); failed, with `failure`;
+    inputs_corrupt, when artefacts of the cells `revoked` are corrupt, so that these cells must run again first.
+    """
+
+    status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
+    seconds: float = 0.0
+    failure: Failure | None = None
+    revoked: tuple[str, ...] = ()
