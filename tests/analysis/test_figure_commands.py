@@ -18,7 +18,7 @@ from analysis.trajectory import Trajectory
 
 pytestmark = pytest.mark.slow  # a sweep of 24 cells, and figures by Matplotlib and scikit-learn
 
-METHODS = "{scrub: {epochs: 1}, again: {method: scrub, epochs: 1}, adaprob: {epochs: 1, lam: [1.0, 2.0]}}"
+METHODS = "{scrub: {epochs: 1}, scrub_again: {method: scrub, epochs: 1}, adaprob: {epochs: 1, lam: [1.0, 2.0]}}"
 SWEEP = tiny_sweep(METHODS, "[errors, kl_to_retrain, seconds]") + "primary_label: adaprob\n"
 
 
@@ -74,10 +74,10 @@ def test_every_label_that_has_the_series_is_drawn_and_the_others_are_named(
     sweep = ["--sweep", str(folder / "tiny.yaml")]
     assert command(folder, "trajectories", *sweep, "--scalar", "forget_error_percent") == DONE
     assert command(folder, "trajectories", *sweep, "--scalar", "projection_residual") == DONE
-    assert set(drawn[0].paths) == {"scrub", "again"}
+    assert set(drawn[0].paths) == {"scrub", "scrub_again"}
     assert set(drawn[1].paths) == {"adaprob lam=1", "adaprob lam=2"}
     (left_out,) = [line for line in drawn[1].caption if line.startswith("without projection_residual: ")]
-    assert "scrub, again" in left_out
+    assert "scrub, scrub_again" in left_out
 
 
 def test_ranks_need_the_columns_that_they_rank(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
