@@ -110,7 +110,7 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     construct = decorated.__init__
 
     @functools.wraps(construct)
-    def __init__(self: Any, **values: Any) -> None:
+    def __init__(self: Any, /, **values: Any) -> None:  # a sweep file may have a key `self`
         try:
             construct(self, **values)
         except pydantic.ValidationError as error:

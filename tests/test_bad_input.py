@@ -159,7 +159,8 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "seed of zero": (changed(GOOD, "grid.seed", [0, 1]), ("grid.seed: ", "at least 1", "got 0")),
     "seed that is no number": (changed(GOOD, "grid.seed", "one"), ("grid.seed: ", "got 'one'")),
     "seed that is a truth": (changed(GOOD, "grid.seed", True), ("grid.seed: ", "got True")),
-    "no seed": (changed(GOOD, "grid.seed", []), ("grid.seed: at least one value is needed",)),
+    "no seed": (changed(GOOD, "grid.seed", []), ("grid.seed: must have at least one value",)),
+    "count of null": (changed(GOOD, "grid.forget.count", None), ("count must be 1 to 117", "class 3", "got None")),
     "class out of range": (changed(GOOD, "grid.forget.class", 10), ("class must be 0 to 9, got 10",)),
     "more to forget than there is": (
         changed(GOOD, "grid.forget.count", 118),
@@ -171,12 +172,19 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "gpu as text": (changed(GOOD, "resources", {"train": {"gpu": "half"}}), ("resources.train: gpu", "got 'half'")),
     "cpu of zero": (changed(GOOD, "resources", {"train": {"cpu": 0}}), ("resources.train: cpu", "got 0")),
     "what to keep": (changed(GOOD, "keep", {"unlearn": "all"}), ("'outputs' or 'weights'", "got 'all'")),
+    "pretraining of true": (changed(GOOD, "pretrain", True), ("pretrain: must be a mapping {name: value} or false",)),
+    "seed of pretraining": (changed(GOOD, "pretrain", {"seed": 2**32}), ("pretrain: seed: ", "at most 4294967295")),
+    "keep that is no mapping": (changed(GOOD, "keep", "all"), ("keep: must be a mapping {name: value}, got 'all'",)),
+    "nested settings with a key self": (
+        changed(GOOD, "methods", {"adaprob": {"source": "scrub", "scrub": {"self": 1}}}),
+        ("methods.adaprob: scrub: unknown key 'self'",),
+    ),
     "no name": (without_key(GOOD, "name"), ("name: is missing",)),
     "no methods": (without_key(GOOD, "methods"), ("methods: is missing",)),
     "no grid": (without_key(GOOD, "grid"), ("grid: is missing",)),
     "name that leads out of its folder": (changed(GOOD, "name", ".."), ("name: ", "got '..'")),
-    "one cell too few": (changed(GOOD, "expect", {"cells": GOOD_CELLS - 1}), ("15 expected", "expands to 16")),
-    "one cell too many": (changed(GOOD, "expect", {"cells": GOOD_CELLS + 1}), ("17 expected", "expands to 16")),
+    "one cell too few": (changed(GOOD, "expect", {"cells": GOOD_CELLS - 1}), ("expect.cells: must be 16", "got 15")),
+    "one cell too many": (changed(GOOD, "expect", {"cells": GOOD_CELLS + 1}), ("expect.cells: must be 16", "got 17")),
     "settings of null": (changed(GOOD, "methods", {"scrub": None}), ("methods.scrub: must be settings",)),
     "where that is no mapping": (
         changed(GOOD, "methods.finetune", [{"where": "digits", "with": {}}]),
@@ -243,6 +251,15 @@ def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them
         assert sum(word in line for line in lines) >= 1, (word, lines)
     assert len(lines) == len(set(lines)) == len(needed)
     assert not any("expands to" in line for line in lines)
+
+
+def test_a_fault_of_a_data_set_hides_none_that_depends_on_its_name(run_command: RunCommand) -> None:
+    dataset = {"name": "digits", "test_pool": "all"}
+    code, lines = run_command(changed(changed(GOOD, "grid.dataset", dataset), "grid.forget.class", 10))
+    assert code == 2
+    assert len(lines) == 2
+    assert "test_pool: must be one of clean, paper, got 'all'" in lines[0]
+    assert "class must be 0 to 9, got 10" in lines[1]
 
 
 @pytest.mark.parametrize("forget", [{"kind": "class", "class": 0}, {"kind": "selective", "class": 0, "count": 7}])

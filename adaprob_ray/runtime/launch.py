@@ -22,7 +22,7 @@ class RunResult:
 
     plan: Plan
     tensorboard_dir: Path
-    recomputed: list[str]
+    recomputed: tuple[str, ...]
 
 
 def tensorboard_dir_for(store: Store, sweep: str) -> Path:
@@ -54,7 +54,7 @@ def run(
         InputError: before any work, when data are missing or resources cannot be had.
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
-    recomputed = invalidate_incomplete(cells, store)
+    recomputed = tuple(invalidate_incomplete(cells, store))
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
     config = RunConfig.create(store, data_root.absolute(), tensorboard_dir_for(store, sweep), registry)

@@ -38,6 +38,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/trainable.py",
     "store/",
     "sweep/plan.py",
+    "sweep/select.py",
 )
 
 

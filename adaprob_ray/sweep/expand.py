@@ -54,7 +54,7 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
         registry=registry,
         recipe=checks.check_recipe("train", file.train, "large", registry, faults),
         pretrain_recipe=checks.check_recipe("pretrain", pretrain, "pretrain", registry, faults),
-        pretrain_seed=checks.check_pretrain_seed(pretrain, faults),
+        pretrain_seed=checks.check_seed("pretrain: seed", pretrain.get("seed", 1), faults),
         stage_options=checks.check_metric_stages(file, registry, faults),
         resources=checks.check_resources(file, registry, faults),
     )
@@ -128,9 +128,9 @@ class _Builder:
             settings,
             parents,
             {f"stage:{stage_name}": stage.revision, **revisions},
-            self.resources[stage_name],
-            stage.keeps or getattr(self.file.keep, stage_name),
-            stage.priority,
+            resources=self.resources[stage_name],
+            keep=stage.keeps or getattr(self.file.keep, stage_name),
+            priority=stage.priority,
         )
         return self.cells.setdefault(cell.key, cell).key
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.sizes import Cost, Sizes
-from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.cell import Cell, Keep, Resources
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
-
-Keep = Literal["weights", "outputs"]
 
 
 class DatasetEntry(Protocol):
