@@ -73,9 +73,9 @@ class ChunkResult(NamedTuple):
     sum_B: Tensor
     log_partition_B: Tensor
 
-    def divisor_B(self, *, normalise: bool) -> Tensor:
+    def divisor_B(self, *, normalize: bool) -> Tensor:
         """The divisor that turns exp_BC into g."""
-        return self.sum_B if normalise else self.sum_B * (-self.log_partition_B).exp()
+        return self.sum_B if normalize else self.sum_B * (-self.log_partition_B).exp()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -94,7 +94,7 @@ class WeightedRows:
     logsumexp_N: Tensor
     columns_C: Tensor | None
     work: WorkCounter
-    normalise: bool = True
+    normalize: bool = True
     buffers: dict[tuple[str, int], Tensor] = field(init=False, default_factory=dict)
     chunk_constants: dict[tuple[int, int], ChunkConstants] = field(init=False, default_factory=dict)
 
@@ -130,7 +130,7 @@ class WeightedRows:
         return constants
 
     def buffer(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Uninitialised memory of this shape; later calls with the same name return the same memory."""
+        """Uninitialized memory of this shape; later calls with the same name return the same memory."""
         key = name, shape[0]
         if key not in self.buffers:
             longest = self.buffers.get((name, 0))
@@ -201,12 +201,12 @@ class ChunkAccumulator:
         self.product_dtype = torch.float32 if fits_float32 else torch.float64
 
     def add(self, chunk: ChunkResult) -> None:
-        constants, normalise = chunk.constants, self.data.normalise
-        inverse_B = chunk.divisor_B(normalise=normalise).reciprocal()
+        constants, normalize = chunk.constants, self.data.normalize
+        inverse_B = chunk.divisor_B(normalize=normalize).reciprocal()
         row_scale_B = inverse_B if constants.counts_B is None else inverse_B * constants.counts_B
         self.column_sum_C = _add(self.column_sum_C, torch.mv(chunk.exp_BC.t(), row_scale_B))
-        # With normalised rows D sums log-partitions. Eq. (6) as printed sums the partitions, which are its row sums.
-        if normalise:
+        # With normalized rows D sums log-partitions. Eq. (6) as printed sums the partitions, which are its row sums.
+        if normalize:
             self.value = _add(self.value, torch.dot(constants.weight_B, chunk.log_partition_B))
         else:
             partition_B = chunk.log_partition_B.exp()
@@ -253,7 +253,7 @@ class TargetWriter:
 
     def write(self, chunk: ChunkResult) -> None:
         """Write the next rows. Leaves exp_BC undefined."""
-        columns_C, divisor_B1 = self.data.columns_C, chunk.divisor_B(normalise=self.data.normalise)[:, None]
+        columns_C, divisor_B1 = self.data.columns_C, chunk.divisor_B(normalize=self.data.normalize)[:, None]
         rows_BK = self.targets_BK[self.next_row : self.next_row + len(divisor_B1)]
         if columns_C is None:
             torch.div(chunk.exp_BC, divisor_B1, out=rows_BK)

@@ -40,9 +40,9 @@ class Solution(Generic[Targets]):
 
     Attributes:
         targets: g [N, K] in the dtype of log_reference, or blocks of it if that came in blocks. Rows sum to 1 whatever the
-            status, except with `normalise=False`. If the totals are infeasible this is the normalised reference.
+            status, except with `normalize=False`. If the totals are infeasible this is the normalized reference.
         multipliers: α [K], float64 on the CPU, in the units of the weights. The finite ones sum to 0, except with
-            `normalise=False`; it is +inf where the total is 0, and all 0 if the totals are infeasible.
+            `normalize=False`; it is +inf where the total is 0, and all 0 if the totals are infeasible.
         status: "converged" (the residual is within the tolerance), "max_iterations", "stalled" (no step makes progress in
             float64), "diverged" (dual_ascent only: `step_size` is too large) or "infeasible" (no targets meet the totals).
         residual: max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast.
@@ -51,7 +51,7 @@ class Solution(Generic[Targets]):
             sample in proportion to its rows), and writing the targets unless the last evaluation did so.
         message: the status in words, with advice if the solver did not converge.
         trajectory: residuals [number of α's evaluated on all rows], float64, in order, beginning with α = 0.
-        row_error: max_n |Σ_k g_nk − 1|: 0, except with `normalise=False`.
+        row_error: max_n |Σ_k g_nk − 1|: 0, except with `normalize=False`.
         step_size: η of dual_ascent, None for other solvers.
 
     Example:
@@ -81,7 +81,7 @@ def status_message(result: SolverResult, tolerance: float, *notes: str) -> str:
 
 
 def _advice(result: SolverResult) -> str:
-    # Newton's method solves the normalised problem only, so it is no alternative where rows do not sum to 1.
+    # Newton's method solves the normalized problem only, so it is no alternative where rows do not sum to 1.
     alternative = ", or use solver='newton'" if result.dual.row_error == 0 else ""
     if result.status == "max_iterations":
         setting = f" or step_size{alternative}" if result.step_size is not None else " or the tolerance"

@@ -35,7 +35,7 @@ _EPS = torch.finfo(torch.float64).eps
 
 
 def validate(
-    log_reference: Any, weights: Any, totals: Any, *, curvature: bool = False, normalise: bool = True
+    log_reference: Any, weights: Any, totals: Any, *, curvature: bool = False, normalize: bool = True
 ) -> tuple[Problem, Dual, str]:
     """The Problem, its dual at α = 0 (with its Hessian if `curvature` and that is nearly free), and a note on the totals.
 
@@ -52,7 +52,7 @@ def validate(
     rows, total = len(weights_N), float(totals_K.sum())
     totals_K = totals_K * (rows / total)
     # A class whose total is 0 is dropped, except from Eq. (6) as printed, in which it changes no other class.
-    columns_C = totals_K.nonzero().squeeze(1) if normalise else torch.arange(len(totals_K))
+    columns_C = totals_K.nonzero().squeeze(1) if normalize else torch.arange(len(totals_K))
     largest_weight = float(weights_N.max())
     relative_N = (weights_N / largest_weight).clamp(min=MIN_RELATIVE_WEIGHT).to(source.device)
     problem = Problem(
@@ -67,7 +67,7 @@ def validate(
         columns_C=None if len(columns_C) == len(totals_K) else columns_C.to(source.device),
         support=Support(len(columns_C)),
         work=WorkCounter(),
-        normalise=normalise,
+        normalize=normalize,
     )
     # The scan fills in the problem's logsumexp_N, support and log_odds.
     start = _Scan(problem, curvature=curvature and problem.classes <= MAX_CLASSES_FREE_HESSIAN).run()

@@ -42,7 +42,7 @@ class Leases:
 
 
 class AssumeExpired(LeaseWatcher):
-    """Takes the judgement of another process that attempt `number` is dead, and any other holder for alive."""
+    """Takes the judgment of another process that attempt `number` is dead, and any other holder for alive."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

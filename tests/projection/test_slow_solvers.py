@@ -1,4 +1,4 @@
-"""The paper's ascent, Eq. (6)-(7), and generalised iterative scaling, compared with their formulas and Newton's method.
+"""The paper's ascent, Eq. (6)-(7), and generalized iterative scaling, compared with their formulas and Newton's method.
 
 Axes: N rows, K classes.
 """
@@ -23,25 +23,25 @@ def ascent(*inputs: Tensor, **options: object) -> Solution:
 
 
 def ascent_alpha(
-    log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor, eta: float, steps: int, normalise: bool
+    log_r_NK: Tensor, weights_N: Tensor, totals_K: Tensor, eta: float, steps: int, normalize: bool
 ) -> Tensor:
     """α after some steps of Eq. (6)-(7), in a plain loop."""
     alpha_K = torch.zeros(len(totals_K), dtype=torch.float64)
     for _ in range(steps):
         g_NK = log_r_NK.exp() * (-alpha_K / weights_N[:, None]).exp()
-        if normalise:
+        if normalize:
             g_NK = g_NK / g_NK.sum(1, keepdim=True)
         alpha_K = alpha_K + eta * (g_NK.sum(0) - totals_K)
     return alpha_K
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("steps", [1, 5])
-def test_the_steps_of_dual_ascent_are_eq_7(steps, normalise):
+def test_the_steps_of_dual_ascent_are_eq_7(steps, normalize):
     inputs = instance()
-    solution = ascent(*inputs, step_size=0.05, max_iterations=steps, normalise=normalise)
-    expected_K = ascent_alpha(*inputs, 0.05, steps, normalise)
-    gauge = expected_K.mean() if normalise else 0.0
+    solution = ascent(*inputs, step_size=0.05, max_iterations=steps, normalize=normalize)
+    expected_K = ascent_alpha(*inputs, 0.05, steps, normalize)
+    gauge = expected_K.mean() if normalize else 0.0
     assert (solution.multipliers - (expected_K - gauge)).abs().max() < 1e-12
     assert (solution.status, solution.iterations, solution.step_size) == ("max_iterations", steps, 0.05)
     assert len(solution.trajectory) == steps + 1
@@ -94,7 +94,7 @@ def test_the_step_size_decides_between_crawling_converging_oscillating_and_diver
 @pytest.mark.parametrize("seed", range(3))
 def test_eq_6_as_printed_meets_the_column_sums_but_not_the_row_sums(seed):
     log_r_NK, weights_N, totals_K = instance(seed=seed)
-    solution = ascent(log_r_NK, weights_N, totals_K, normalise=False, max_iterations=5000)
+    solution = ascent(log_r_NK, weights_N, totals_K, normalize=False, max_iterations=5000)
     assert solution.status == "converged", solution.message
     assert (solution.targets.sum(0) - totals_K).abs().max() < 12e-9
     tilt_NK = weights_N[:, None] * (solution.targets.log() - log_r_NK)
@@ -106,7 +106,7 @@ def test_eq_6_as_printed_meets_the_column_sums_but_not_the_row_sums(seed):
 
 
 def test_eq_6_as_printed_with_a_huge_step_diverges_without_nan():
-    solution = ascent(*instance(), normalise=False, step_size=1e6)
+    solution = ascent(*instance(), normalize=False, step_size=1e6)
     assert solution.status == "diverged"
     assert not solution.targets.isnan().any()
     assert solution.trajectory[-1] == math.inf
@@ -161,7 +161,7 @@ def test_options_of_another_solver_are_rejected():
     for options, words in [
         ({"step_size": 0.1}, "step_size: must be None unless solver='dual_ascent', got 0.1 with solver='newton'"),
         ({"step_size": 0.1, "solver": "scaling"}, "with solver='scaling'"),
-        ({"normalise": False}, "normalise: must be True unless solver='dual_ascent', got False with solver='newton'"),
+        ({"normalize": False}, "normalize: must be True unless solver='dual_ascent', got False with solver='newton'"),
         ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got 0.0"),
         ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got nan"),
     ]:
