@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from adaprob_ray.errors import InputError, unknown_name
 
 T = TypeVar("T")
-PositiveInt = Annotated[int, pydantic.Field(ge=1)]
+PositiveInt = Annotated[int, Ge(1)]
 
 # Strict: YAML's 'yes', '1e-4' and 3.0 are refused where a number, a float or an integer is declared, instead of converted.
 CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -147,7 +147,11 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
 
 def _describe(name: str, field: FieldInfo) -> Hyperparameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    arguments = typing.get_args(field.annotation)
+    is_tuple = typing.get_origin(field.annotation) is tuple
     is_literal = typing.get_origin(field.annotation) is typing.Literal
+    metadata = [*field.metadata, *getattr(arguments[0], "__metadata__", ())] if is_tuple else field.metadata
+    kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
     return Hyperparameter(
         name=name,
         annotation=field.annotation,
@@ -155,22 +159,9 @@ def _describe(name: str, field: FieldInfo) -> Hyperparameter:
         unit=str(extra.get("unit", "")),
         help=field.description or "",
         search=typing.cast(Any, extra.get("search")),
-        choices=typing.get_args(field.annotation) if is_literal else (),
-        bounds=_bounds([*field.metadata, *_item_metadata(field.annotation)]),
+        choices=arguments if is_literal else (),
+        bounds={kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds},
     )
-
-
-def _item_metadata(annotation: Any) -> tuple[Any, ...]:
-    """What is annotated of the items of a tuple."""
-    if typing.get_origin(annotation) is not tuple:
-        return ()
-    fields = getattr(typing.get_args(annotation)[0], "__metadata__", ())
-    return tuple(item for field in fields for item in getattr(field, "metadata", ()))
-
-
-def _bounds(metadata: typing.Iterable[Any]) -> dict[str, float]:
-    kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
-    return {kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds}
 
 
 # -- values to settings -----------------------------------------------------------------------------------------------------
@@ -247,9 +238,9 @@ def expected_value(field: Hyperparameter) -> str:
     kind = _base_type(field.annotation)
     if dataclasses.is_dataclass(kind):
         return "settings as {name: value}"
-    words = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
+    kind_name = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
     limits = " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in field.bounds.items())
-    return f"{words} {limits}" if limits else words
+    return f"{kind_name} {limits}" if limits else kind_name
 
 
 def _base_type(annotation: Any) -> Any:

@@ -165,7 +165,7 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
         return Recipe()
     other_keys = ("recipe", "seed") if where == "pretrain" else ("recipe",)  # the seeds of train are the grid's
     changes = {key: value for key, value in section.items() if key not in other_keys}
-    recipe, lines = parse_settings(Recipe, registry.recipe(name, changes), where)
+    recipe, lines = parse_settings(Recipe, {**as_mapping(registry.recipes[name]), **changes}, where)
     faults.add(*lines)
     return recipe or Recipe()
 

@@ -10,7 +10,7 @@ from typing import Any
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
 from adaprob_ray.sweep.checks import Faults, GridPoint, is_known
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.registry import MethodEntry, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
 REFERENCES = ("original", "retrain", "retrain_independent")  # trained and evaluated in every sweep
@@ -23,7 +23,7 @@ class MethodChoice:
 
     name: str
     hyper: Mapping[str, Any]
-    method: Any
+    method: MethodEntry
 
 
 def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
