@@ -120,9 +120,9 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     return typing.cast(type[T], decorated)
 
 
-def from_mapping(cls: type) -> Any:
-    """For the annotation of a field with settings of its own: `Annotated[Scrub | None, from_mapping(Scrub)]` takes an
-    instance as well as a mapping {name: value}."""
+def from_mapping(cls: type) -> pydantic.BeforeValidator:
+    """For the annotation of a field that holds other settings, as an instance or as a mapping {name: value}:
+    `Annotated[Scrub | None, from_mapping(Scrub)]`."""
     return pydantic.BeforeValidator(lambda value: cls(**value) if isinstance(value, Mapping) else value)
 
 
@@ -207,7 +207,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-# -- faults, in our words --------------------------------------------------------------------------------------------------
+# -- error messages --------------------------------------------------------------------------------------------------------
 
 _TYPES = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 _BOUNDS = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": "less than"}
@@ -216,7 +216,7 @@ _BOUNDS = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": 
 def _faults(cls: type, error: pydantic.ValidationError) -> list[str]:
     lines: list[str] = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+        where = ".".join(str(name) for name in item["loc"] if not isinstance(name, int))
         cause = item.get("ctx", {}).get("error")
         if item["type"] == "value_error":  # of a nested settings dataclass, or of `__post_init__`
             causes = cause.faults if isinstance(cause, InputError) else (str(cause),)

@@ -284,7 +284,7 @@ def test_all_samples_but_one_may_be_forgotten(run_command: RunCommand, monkeypat
     ("conditions", "words"),
     [
         ("", "NAME=VALUE"),
-        ("nonsense", "'nonsense' is not NAME=VALUE"),
+        ("nonsense", "NAME=VALUE (also != < <= > >=), joined by commas, got 'nonsense'"),
         ("sed=1", "did you mean 'seed'?"),
         ("seed<three", "compares numbers"),
         ("method=nobody", "matches none of 16 cells"),

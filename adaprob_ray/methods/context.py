@@ -22,8 +22,8 @@ def derive_seed(seed: int, repeat: int, purpose: str) -> int:
 
 
 def _undeclared(owner: str, name: str, needs: frozenset[str]) -> str:
-    known = ", ".join(sorted(needs)) or "none"
-    return f"{owner}.{name}: must be among the declared needs (known: {known})"
+    declared = ", ".join(sorted(needs)) or "none"
+    return f"{owner}.{name}: must be among the declared needs (known: {declared})"
 
 
 @dataclass(frozen=True, kw_only=True)

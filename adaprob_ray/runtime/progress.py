@@ -66,14 +66,14 @@ class ProgressReporter:
         working = min(counts["running"], self._slots)  # cells beyond the slots wait for an actor
         running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
-        words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
+        items = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
         if counts["blocked"]:
-            words.append(f"{counts['blocked']} blocked")
+            items.append(f"{counts['blocked']} blocked")
         remaining = self.seconds_left()
-        words.append(f"{time.monotonic() - self._start:.0f} s so far")
+        items.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
-            words.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
-        return f"{len(self._source.cells)} cells: " + ", ".join(words)
+            items.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
+        return f"{len(self._source.cells)} cells: " + ", ".join(items)
 
     def _running_titles(self) -> list[str]:
         titles = [cell.title for key, cell in self._source.cells.items() if self._source.state(key) == "running"]

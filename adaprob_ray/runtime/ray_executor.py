@@ -68,11 +68,11 @@ def check_resources(source: CellSource, total: Mapping[str, float], nodes: Seque
         fits = any(all(node.get(name, 0) >= amount for name, amount in request.items()) for node in nodes)
         if source.state(key) != "done" and not fits:
             largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in request}
-            words = ", ".join(
+            amounts = ", ".join(
                 f"{name.lower()} {amount:g} (the largest node has {largest[name]:g})"
                 for name, amount in request.items()
             )
-            faults.append(f"resources: {cell.stage}: must fit on one node, got {words}")
+            faults.append(f"resources: {cell.stage}: must fit on one node, got {amounts}")
     if faults:
         raise InputError(*dict.fromkeys(faults))
 

@@ -97,7 +97,7 @@ class Cell:
     def title(self) -> str:
         """A readable and unique name, for lists, logs and TensorBoard."""
         settings = self.settings
-        words = [
+        segments = [
             self.stage,
             getattr(settings, "label", "") or self.method,
             settings.dataset.name,
@@ -107,4 +107,4 @@ class Cell:
             f"r{self.repeat}" if self.repeat else "",
             self.key[:8],
         ]
-        return "-".join(word for word in words if word)
+        return "-".join(segment for segment in segments if segment)

@@ -1,7 +1,7 @@
 """The settings of a cell: frozen dataclasses, one for each stage, and their JSON, which is hashed into the key.
 
-A stage that metrics ask for, such as relearn, declares its settings in its own file; those of the other stages stand here,
-because every sweep is expanded to them.
+A stage that metrics ask for, such as relearn, declares its settings in its own file; those of the other stages are declared
+here, because every sweep is expanded to them.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class PretrainSettings(CellSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(CellSettings):
-    """A model that a method made. `hyper`: all hyperparameters of the method, by name."""
+    """A model that a method produced. `hyper`: all hyperparameters of the method, by name."""
 
     method: str
     hyper: Mapping[str, Any] = field(hash=False)

@@ -199,8 +199,8 @@ def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: R
     if not is_known(recipe, registry.recipes):
         return None  # reported where recipes are
     if recipe not in stage.defaults and "lr" not in section:
-        known = ", ".join(sorted(stage.defaults))
-        faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {known})")
+        recipes = ", ".join(sorted(stage.defaults))
+        faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {recipes})")
         return None
     defaults = as_mapping(stage.defaults[recipe]) if recipe in stage.defaults else {}
     options, lines = parse_settings(stage.options, {**defaults, **section}, stage.name)

@@ -84,7 +84,7 @@ class Stage:
     reads_dataset: whether its cells read images, so that these must be present before a run.
     resources: what a cell of it holds by default.
     artefact_bytes: how many bytes a cell will write, from the registry alone.
-    passes: how many samples it will pass through networks; None where nobody knows before.
+    passes: how many samples it will pass through networks; None where this is not known in advance.
     """
 
     name: str
