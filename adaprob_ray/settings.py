@@ -87,9 +87,24 @@ def hyperparameter(
     help: str = "",
     search: Range | None = None,
 ) -> Any:
-    """A field of a `settings_dataclass` with its default, bounds (as pydantic's), unit and search range.
+    """A field of a `settings_dataclass`.
 
     A field that takes one of several words is annotated as a Literal, one that takes a list of numbers as a tuple.
+
+    Args:
+        default: of the field; every setting has one.
+        ge, gt, le, lt: bounds, as pydantic's; of each item where the field is a tuple.
+        unit: for the documentation.
+        help: one phrase, for the documentation.
+        search: the range that a search draws from.
+
+    Example:
+        >>> @settings_dataclass
+        ... class Options:
+        ...     epochs: int = hyperparameter(default=5, ge=1, unit="epochs", search=Int(1, 10))
+        >>> Options(epochs=0)
+        Traceback (most recent call last):
+        adaprob_ray.errors.InputError: epochs: must be an integer of at least 1, got 0
     """
     return pydantic.Field(
         default=default,
@@ -179,7 +194,12 @@ def parse_settings(cls: type[T], values: Mapping[str, Any], where: str) -> tuple
 
 
 def expand_lists(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One mapping for each combination of listed values. A list is one value where the field itself is a list."""
+    """One mapping for each combination of listed values. A list is one value where the field itself is a list.
+
+    >>> from adaprob_ray.methods.scrub import Scrub
+    >>> expand_lists(Scrub, {"lr": [0.1, 0.2], "milestones": [3, 5]})
+    [{'lr': 0.1, 'milestones': [3, 5]}, {'lr': 0.2, 'milestones': [3, 5]}]
+    """
     names = hyperparameters(cls)
     axes = []
     for name, value in values.items():

@@ -7,7 +7,6 @@ here, because every sweep is expanded to them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,13 +88,8 @@ class CellSettings:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The settings whose JSON is `document`."""
-        types = _field_types(typing.cast(typing.Hashable, cls))
+        types = typing.get_type_hints(cls)
         return cls(**{name: _typed(types[name], value) for name, value in document.items()})
-
-
-@functools.cache
-def _field_types(cls: typing.Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:

@@ -41,6 +41,18 @@ class Plan:
         done: keys of cells that the store has.
         leased: keys of cells that another run holds.
         past_failures: keys of cells that failed in an earlier run. They are ready again: a failure is never cached.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> plan = Plan(Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells)
+        >>> plan.counts()["ready"], plan.counts()["waiting"]
+        (15, 78)
+        >>> cell = plan.ready()[0]
+        >>> plan.started(cell)
+        >>> plan.finished(cell, Outcome("done", seconds=2.5))
+        >>> plan.state(cell.key)
+        'done'
     """
 
     def __init__(

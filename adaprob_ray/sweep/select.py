@@ -57,8 +57,19 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
         cells: by key, parents before children.
         text: conditions such as `method=scrub,seed<3`.
 
+    Returns:
+        The selection, in the order of `cells`.
+
     Raises:
         InputError: for a condition that cannot be read, or if no cell matches.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells
+        >>> selection = select_cells(cells, "stage=unlearn,method=scrub,seed=1,forget=class")
+        >>> sorted(cell.stage for cell in selection.values())
+        ['train', 'unlearn']
     """
     conditions = _conditions(text)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
