@@ -99,8 +99,10 @@ class _Builder:
                 parents = pretrained if is_trained else {"original": models["original"]}
                 model = self._model_cell(choice, point, parents, repeat)
                 roles = {"model": model, **models}
-                for stage in self.stage_options:
-                    roles[stage] = self._metric_stage_cell(stage, point, repeat, model, models["original"])
+                for name, options in self.stage_options.items():
+                    stage = self.registry.metric_stages[name]
+                    settings = stage.cell_settings(self.cells[model], point.forget, repeat, options)
+                    roles[name] = self._add(name, settings, {"model": model, "original": models["original"]}, {})
                 self._evaluate_cell(label, choice, point, repeat, roles)
 
     def _declines(self, label: str, choice: MethodChoice, point: GridPoint) -> bool:
@@ -171,11 +173,6 @@ class _Builder:
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), f"method:{choice.name}": method.revision}
         return self._add(method.stage, settings, parents, revisions)
-
-    def _metric_stage_cell(self, name: str, point: GridPoint, repeat: int, model: str, original: str) -> str:
-        stage = self.registry.metric_stages[name]
-        settings = stage.cell_settings(self.cells[model], point.forget, repeat, self.stage_options[name])
-        return self._add(name, settings, {"model": model, "original": original}, {})
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]
