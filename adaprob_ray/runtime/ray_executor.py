@@ -23,8 +23,10 @@ from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.trainable import CellTrainable
 from adaprob_ray.sweep.cell import Cell
 
-OBJECT_STORE_BYTES = 100_000_000  # close to the least that Ray accepts: nothing large passes through it
-TRIALS_PER_SLOT = 2  # one that runs and one that is pending, so that no actor is idle between two cells
+# Ray accepts little less than this; nothing large passes through its object store.
+OBJECT_STORE_BYTES = 100_000_000
+# One trial runs and one is pending, so that no actor is idle between two cells.
+TRIALS_PER_SLOT = 2
 
 
 @contextmanager

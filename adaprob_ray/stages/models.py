@@ -45,6 +45,7 @@ def serialize_weights(model: nn.Module) -> bytes:
 
 
 def load_weights(store: Reader, key: str) -> Weights:
+    """The tensors of the weights file that cell `key` left, on the CPU."""
     return load(store.read(key, WEIGHTS))
 
 

@@ -88,6 +88,7 @@ def _method_context(cell: Cell, context: StageContext, method: Unlearning, count
 
 
 def artefact_bytes(cell: Cell, registry: Registry) -> int:
+    """Bytes that the cell will write: its Outputs, and its weights if the sweep keeps them."""
     weights = weights_bytes(cell, registry) if cell.keep == "weights" else 0
     return SMALL_FILE_BYTES + outputs_bytes(cell, registry) + weights
 

@@ -171,6 +171,7 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
 
 
 def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
+    """The metrics of the file must exist, and each is listed once."""
     for name in file.metrics:
         if name not in registry.metrics:
             faults.add(f"metrics: {unknown_name('metric', name, registry.metrics)}")

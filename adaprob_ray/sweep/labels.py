@@ -13,7 +13,8 @@ from adaprob_ray.sweep.checks import Faults, GridPoint, is_known
 from adaprob_ray.sweep.registry import MethodEntry, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
-REFERENCES = ("original", "retrain", "retrain_independent")  # trained and evaluated in every sweep
+# Labels that every sweep trains and evaluates, whether or not its file lists them.
+REFERENCES = ("original", "retrain", "retrain_independent")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 

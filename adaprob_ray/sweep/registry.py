@@ -126,6 +126,7 @@ class Registry:
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:
+        """The stages that run only for the metrics that need them, by name."""
         return {name: stage for name, stage in self.stages.items() if isinstance(stage, MetricStage)}
 
     def cell(self, document: Mapping[str, Any]) -> Cell:

@@ -19,6 +19,8 @@ class _Section(pydantic.BaseModel):
 
 
 class Grid(_Section):
+    """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
+
     dataset: Any
     architecture: Any
     forget: Any
