@@ -61,6 +61,7 @@ class Architecture:
         with torch.device("meta"):
             return self.build(classes=classes, channels=channels, filters=filters)
 
+    @functools.cache  # noqa: B019  # as above
     def parameter_count(self, *, classes: int, channels: int, filters: float) -> int:
         """Trainable parameters."""
         network = self.on_meta(classes=classes, channels=channels, filters=filters)

@@ -14,7 +14,7 @@ from adaprob_ray.settings import hyperparameter, settings_dataclass
 class Recipe:
     """How the original and the retrained models are trained (protocol §3): SGD at a constant rate, without augmentation.
 
-    The two weight decays differ: `weight_decay` is the optimiser's, `decay_to_start` the factor wd of an added
+    The two weight decays differ: `weight_decay` is the optimizer's, `decay_to_start` the factor wd of an added
     (wd/2)·Σ‖w − w_start‖² over all parameters, batch norm, biases and classifier included.
     """
 
@@ -34,7 +34,7 @@ class Recipe:
         return self.decay_to_start or self.weight_decay
 
 
-# The values are those of protocol §3. The authors' pretraining also makes one pass without optimiser steps after its first
+# The values are those of protocol §3. The authors' pretraining also makes one pass without optimizer steps after its first
 # epoch, which only updates batch norm's running statistics. It is left out, because thirty more epochs of 313 batches at
 # momentum 0.1 overwrite them.
 RECIPES = {

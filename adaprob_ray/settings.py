@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from adaprob_ray.errors import InputError, unknown_name
 
 T = TypeVar("T")
-PositiveInt = Annotated[int, pydantic.Field(ge=1)]
+PositiveInt = Annotated[int, Ge(1)]
 
 # Strict: YAML's 'yes', '1e-4' and 3.0 are refused where a number, a float or an integer is declared, instead of converted.
 CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -87,9 +87,24 @@ def hyperparameter(
     help: str = "",
     search: Range | None = None,
 ) -> Any:
-    """A field of a `settings_dataclass` with its default, bounds (as pydantic's), unit and search range.
+    """A field of a `settings_dataclass`.
 
     A field that takes one of several words is annotated as a Literal, one that takes a list of numbers as a tuple.
+
+    Args:
+        default: of the field; every setting has one.
+        ge, gt, le, lt: bounds, as pydantic's; of each item where the field is a tuple.
+        unit: for the documentation.
+        help: one phrase, for the documentation.
+        search: the range that a search draws from.
+
+    Example:
+        >>> @settings_dataclass
+        ... class Options:
+        ...     epochs: int = hyperparameter(default=5, ge=1, unit="epochs", search=Int(1, 10))
+        >>> Options(epochs=0)
+        Traceback (most recent call last):
+        adaprob_ray.errors.InputError: epochs: must be an integer of at least 1, got 0
     """
     return pydantic.Field(
         default=default,
@@ -110,7 +125,7 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     construct = decorated.__init__
 
     @functools.wraps(construct)
-    def __init__(self: Any, **values: Any) -> None:
+    def __init__(self: Any, /, **values: Any) -> None:  # a sweep file may have a key `self`
         try:
             construct(self, **values)
         except pydantic.ValidationError as error:
@@ -120,9 +135,9 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     return typing.cast(type[T], decorated)
 
 
-def from_mapping(cls: type) -> Any:
-    """For the annotation of a field with settings of its own: `Annotated[Scrub | None, from_mapping(Scrub)]` takes an
-    instance as well as a mapping {name: value}."""
+def from_mapping(cls: type) -> pydantic.BeforeValidator:
+    """For the annotation of a field that holds other settings, as an instance or as a mapping {name: value}:
+    `Annotated[Scrub | None, from_mapping(Scrub)]`."""
     return pydantic.BeforeValidator(lambda value: cls(**value) if isinstance(value, Mapping) else value)
 
 
@@ -147,7 +162,11 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
 
 def _describe(name: str, field: FieldInfo) -> Hyperparameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    arguments = typing.get_args(field.annotation)
+    is_tuple = typing.get_origin(field.annotation) is tuple
     is_literal = typing.get_origin(field.annotation) is typing.Literal
+    metadata = [*field.metadata, *getattr(arguments[0], "__metadata__", ())] if is_tuple else field.metadata
+    kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
     return Hyperparameter(
         name=name,
         annotation=field.annotation,
@@ -155,22 +174,9 @@ def _describe(name: str, field: FieldInfo) -> Hyperparameter:
         unit=str(extra.get("unit", "")),
         help=field.description or "",
         search=typing.cast(Any, extra.get("search")),
-        choices=typing.get_args(field.annotation) if is_literal else (),
-        bounds=_bounds([*field.metadata, *_item_metadata(field.annotation)]),
+        choices=arguments if is_literal else (),
+        bounds={kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds},
     )
-
-
-def _item_metadata(annotation: Any) -> tuple[Any, ...]:
-    """What is annotated of the items of a tuple."""
-    if typing.get_origin(annotation) is not tuple:
-        return ()
-    fields = getattr(typing.get_args(annotation)[0], "__metadata__", ())
-    return tuple(item for field in fields for item in getattr(field, "metadata", ()))
-
-
-def _bounds(metadata: typing.Iterable[Any]) -> dict[str, float]:
-    kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
-    return {kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds}
 
 
 # -- values to settings -----------------------------------------------------------------------------------------------------
@@ -188,7 +194,12 @@ def parse_settings(cls: type[T], values: Mapping[str, Any], where: str) -> tuple
 
 
 def expand_lists(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One mapping for each combination of listed values. A list is one value where the field itself is a list."""
+    """One mapping for each combination of listed values. A list is one value where the field itself is a list.
+
+    >>> from adaprob_ray.methods.scrub import Scrub
+    >>> expand_lists(Scrub, {"lr": [0.1, 0.2], "milestones": [3, 5]})
+    [{'lr': 0.1, 'milestones': [3, 5]}, {'lr': 0.2, 'milestones': [3, 5]}]
+    """
     names = hyperparameters(cls)
     axes = []
     for name, value in values.items():
@@ -216,7 +227,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-# -- faults, in our words --------------------------------------------------------------------------------------------------
+# -- error messages --------------------------------------------------------------------------------------------------------
 
 _TYPES = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 _BOUNDS = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": "less than"}
@@ -225,7 +236,7 @@ _BOUNDS = {"ge": "of at least", "gt": "greater than", "le": "of at most", "lt": 
 def _faults(cls: type, error: pydantic.ValidationError) -> list[str]:
     lines: list[str] = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+        where = ".".join(str(name) for name in item["loc"] if not isinstance(name, int))
         cause = item.get("ctx", {}).get("error")
         if item["type"] == "value_error":  # of a nested settings dataclass, or of `__post_init__`
             causes = cause.faults if isinstance(cause, InputError) else (str(cause),)
@@ -247,9 +258,9 @@ def expected_value(field: Hyperparameter) -> str:
     kind = _base_type(field.annotation)
     if dataclasses.is_dataclass(kind):
         return "settings as {name: value}"
-    words = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
+    kind_name = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
     limits = " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in field.bounds.items())
-    return f"{words} {limits}" if limits else words
+    return f"{kind_name} {limits}" if limits else kind_name
 
 
 def _base_type(annotation: Any) -> Any:

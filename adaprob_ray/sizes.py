@@ -24,6 +24,7 @@ class Sizes:
 
     @property
     def train(self) -> int:
+        """The number of training samples."""
         return self.retain + self.forget
 
 

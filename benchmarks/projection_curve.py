@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 INSTANCE = Instance(50_000, 10, 5000, "class", 20.0, 1.0)
 SLOW_ITERATIONS = 4000
 RUNS = 3
-# Okabe and Ito's colours, and a marker each, so that solvers can be distinguished without colour.
+# Okabe and Ito's colors, and a marker each, so that solvers can be distinguished without color.
 STYLES = {
     "newton": ("#0072B2", "o"),
     "L-BFGS": ("#E69F00", "s"),
@@ -103,10 +103,10 @@ def draw(curve_of: dict[str, Curve], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, constrained_layout=True)
     for axis, column, label in ((axes[0], 0, "seconds"), (axes[1], 1, "passes over the rows")):
         for name, curve in curve_of.items():
-            colour, marker = STYLES[name]
+            color, marker = STYLES[name]
             x, y = [point[column] for point in curve], [max(point[2], 1e-16) for point in curve]
             axis.plot(
-                x, y, color=colour, marker=marker, markevery=max(1, len(x) // 12), markersize=4, label=name, lw=1.4
+                x, y, color=color, marker=marker, markevery=max(1, len(x) // 12), markersize=4, label=name, lw=1.4
             )
         axis.set(xscale="log", yscale="log", xlabel=label)
         axis.axhline(1e-9, color="0.6", lw=0.8, ls="--")

@@ -153,7 +153,7 @@ def lbfgs(inputs: Inputs, tolerance: float, limit: float) -> Run:
 
 
 def sinkhorn(inputs: Inputs, tolerance: float, limit: float) -> Run:
-    """POT's sinkhorn_log, for equal weights, with cost −log r and regularisation 1.
+    """POT's sinkhorn_log, for equal weights, with cost −log r and regularization 1.
 
     It stops by the 2-norm of the gap, checked every ten iterations. The threshold starts at √K times the tolerance and is
     lowered until the largest gap of a column is within the tolerance.

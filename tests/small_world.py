@@ -1,4 +1,4 @@
-"""A vocabulary that no change of the catalogue can move, and sweep files over it."""
+"""A small registry that is independent of the catalogue, and sweep files that use it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from adaprob_ray.sweep.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class FakeDataset:
     """A data set of which only the sizes are known."""
 
     train_per_class: tuple[int, ...]
@@ -51,7 +51,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Network:
+class FakeArchitecture:
     """An architecture without layers."""
 
     revision: int = 1
@@ -65,7 +65,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Versioned:
+class FakeMetric:
     """A metric."""
 
     revision: int = 1
@@ -73,7 +73,7 @@ class Versioned:
 
 
 class FakeMethod:
-    """What the planner asks of every method."""
+    """What the planner reads of every method."""
 
     reads_forget: ClassVar[bool] = True
     revision: ClassVar[int] = 1
@@ -83,7 +83,7 @@ class FakeMethod:
 
 
 @settings_dataclass
-class Rounds:
+class FakeRelearnOptions:
     """How a model relearns."""
 
     lr: float = hyperparameter(default=0.01, gt=0)
@@ -96,10 +96,10 @@ class RelearnSettings(CellSettings):
     recipe: Recipe
     forget: ForgetRequest
     repeat: int
-    relearn: Rounds
+    relearn: FakeRelearnOptions
 
 
-def relearn_settings(model: Cell, forget: ForgetRequest, repeat: int, options: Rounds) -> RelearnSettings:
+def relearn_settings(model: Cell, forget: ForgetRequest, repeat: int, options: FakeRelearnOptions) -> RelearnSettings:
     names = ("dataset", "architecture", "seed", "precision", "method", "recipe")
     shared = {name: getattr(model.settings, name) for name in names}
     return RelearnSettings(**shared, forget=forget, repeat=repeat, relearn=options)
@@ -151,14 +151,14 @@ def run_nothing(cell: Cell, context: Any) -> None:
 
 WORLD = Registry(
     datasets={
-        "cifar10": Images(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
-        "cifar100": Images(train_per_class=(400,) * 100),
-        "faces10": Images(train_per_class=(320,) * 10, pretrain_on="faces100"),
-        "faces100": Images(train_per_class=(100,) * 100),
-        "dots": Images(train_per_class=(30, 20)),
-        "one_class": Images(train_per_class=(7,)),
+        "cifar10": FakeDataset(train_per_class=(4000,) * 10, pretrain_on="cifar100"),
+        "cifar100": FakeDataset(train_per_class=(400,) * 100),
+        "faces10": FakeDataset(train_per_class=(320,) * 10, pretrain_on="faces100"),
+        "faces100": FakeDataset(train_per_class=(100,) * 100),
+        "dots": FakeDataset(train_per_class=(30, 20)),
+        "one_class": FakeDataset(train_per_class=(7,)),
     },
-    architectures={"allcnn": Network(), "resnet18": Network()},
+    architectures={"allcnn": FakeArchitecture(), "resnet18": FakeArchitecture()},
     recipes={
         "pretrain": Recipe(epochs=30, lr=0.1),
         "small": Recipe(epochs=10, lr=0.001),
@@ -172,8 +172,8 @@ WORLD = Registry(
         "adaprob": Adaprob,
     },
     metrics={
-        "relearn": Versioned(needs=frozenset({"relearn"})),
-        **{name: Versioned() for name in ("errors", "membership", "kl_to_retrain", "seconds")},
+        "relearn": FakeMetric(needs=frozenset({"relearn"})),
+        **{name: FakeMetric() for name in ("errors", "membership", "kl_to_retrain", "seconds")},
     },
     stages={
         "pretrain": Stage(name="pretrain", settings=PretrainSettings, run=run_nothing, priority=1000, keeps="weights"),
@@ -184,8 +184,8 @@ WORLD = Registry(
             settings=RelearnSettings,
             run=run_nothing,
             priority=10,
-            options=Rounds,
-            defaults={"small": Rounds(lr=0.1), "large": Rounds()},
+            options=FakeRelearnOptions,
+            defaults={"small": FakeRelearnOptions(lr=0.1), "large": FakeRelearnOptions()},
             cell_settings=relearn_settings,
         ),
         "evaluate": Stage(name="evaluate", settings=EvaluateSettings, run=run_nothing, reads_dataset=False),
@@ -206,8 +206,8 @@ BASE: Mapping[str, Any] = {
 }
 
 
-def bumped(kind: str, name: str) -> Registry:
-    """The world with the revision of one entry one higher."""
+def with_bumped_revision(kind: str, name: str) -> Registry:
+    """WORLD with the revision of one entry raised by one."""
     entries = dict(getattr(WORLD, kind))
     old = entries[name]
     if kind == "methods":
@@ -219,14 +219,14 @@ def bumped(kind: str, name: str) -> Registry:
     return replace(WORLD, **{kind: entries})
 
 
-def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of a document with the value at a dotted path replaced, or put there."""
+def with_value(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of a document with the value at a dotted path set."""
     result = copy.deepcopy(dict(document))
-    *way, last = path.split(".")
-    place = result
-    for name in way:
-        place = place.setdefault(name, {})
-    place[last] = value
+    *parents, last = path.split(".")
+    section = result
+    for name in parents:
+        section = section.setdefault(name, {})
+    section[last] = value
     return result
 
 
@@ -236,13 +236,13 @@ def expand(document: Mapping[str, Any], registry: Registry = WORLD) -> Mapping[s
 
 
 def keys(cells: Mapping[str, Cell], *stages: str) -> set[str]:
-    """Keys of the cells of these stages, of all without any."""
+    """Keys of the cells of these stages; without stages, of all cells."""
     return {key for key, cell in cells.items() if not stages or cell.stage in stages}
 
 
 @dataclass
 class Family:
-    """Cells of a hand-made graph: `add` names the parents, the stage is of no meaning."""
+    """A graph of cells built by hand: `add` takes the parents; the stage only sets the priority."""
 
     cells: dict[str, Cell] = field(default_factory=dict)
 

@@ -118,7 +118,7 @@ def plain_fit(model: nn.Module, part: Subset, recipe: Recipe, shuffle: torch.Gen
     ],
 )
 def test_recipes_are_the_protocols(name: str, expected: tuple[Any, ...]) -> None:
-    """Protocol §3: epochs, lr, momentum, batch, the optimiser's weight decay, decay to the start, batch norm."""
+    """Protocol §3: epochs, lr, momentum, batch, the optimizer's weight decay, decay to the start, batch norm."""
     recipe = RECIPES[name]
     actual = (recipe.epochs, recipe.lr, recipe.momentum, recipe.batch_size)
     assert (*actual, recipe.weight_decay, recipe.decay_to_start, recipe.batch_norm) == expected

@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: the command line itself is wrong; click has printed the usage and the error.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    command_line = list(sys.argv[1:] if arguments is None else arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:
-        with commands.make_context(PROGRAM, list(words)) as context:
+        with commands.make_context(PROGRAM, list(command_line)) as context:
             code: int | None = commands.invoke(context)
     except click.exceptions.Exit as stop:  # of --help and --version
         return stop.exit_code
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"error: {error}", err=True)
         return FAILED
     except KeyboardInterrupt:
-        command = shlex.join([PROGRAM, *words])
+        command = shlex.join([PROGRAM, *command_line])
         click.echo(f"\nInterrupted. Completed cells are saved. Resume with:\n  {command}", err=True)
         return INTERRUPTED
     except BrokenPipeError:

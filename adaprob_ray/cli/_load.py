@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from adaprob_ray.errors import InputError, NoStore, unknown_name
 
@@ -47,7 +50,11 @@ def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, 
     from adaprob_ray.sweep.sweep import Sweep
 
     load_datasets()
-    sweep = Sweep.load(path, REGISTRY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # reported below, without a place in the code
+        sweep = Sweep.load(path, REGISTRY)
+    for line in sweep.deprecations:
+        click.echo(f"warning: {path}: {line}", err=True)
     cells = sweep.cells if only is None else select_cells(sweep.cells, only)
     try:
         store = Store.open(location, create=False)

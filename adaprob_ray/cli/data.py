@@ -98,17 +98,16 @@ def indices(name: str, seed: int, forget_class: int, count: int | None, test_poo
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
     from adaprob_ray.sweep.cell_settings import ForgetRequest
-    from adaprob_ray.sweep.checks import forget_faults
+    from adaprob_ray.sweep.checks import Faults, check_seed, forget_faults
 
     (dataset,) = select_datasets((name,))
     forget: dict[str, Any] = {"kind": "class", "class": forget_class}
     if count is not None:
         forget = {"kind": "selective", "class": forget_class, "count": count}
-    faults = forget_faults(name, REGISTRY.datasets[name], forget)
-    if seed < 1:
-        faults.append(f"--seed: must be an integer of at least 1, got {seed}")
+    faults = Faults(forget_faults(name, REGISTRY.datasets[name], forget))
+    check_seed("--seed", seed, faults)
     if (fault := dataset.verify(data_root())) is not None:
-        faults.append(fault)
+        faults.add(fault)
     if faults:
         raise InputError(*faults)
     text = json.dumps(index_table(dataset, data_root(), seed, ForgetRequest.from_document(forget), test_pool=test_pool))

@@ -105,7 +105,7 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep, plan, _ = load_plan(path, location, only)
     # The data are checked before the store is created, so that bad input leaves nothing behind.
-    check_data(plan.cells, plan, data_root(), REGISTRY)
+    check_data(plan, data_root(), REGISTRY)
     store = Store.open(location)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)

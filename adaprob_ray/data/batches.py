@@ -1,4 +1,4 @@
-"""Subsets of a data set whose images live on the device as uint8; a batch selects rows and normalises them there.
+"""Subsets of a data set whose images live on the device as uint8; a batch selects rows and normalizes them there.
 
 Axes: N rows, B batch, C channels, H W height and width.
 """
@@ -22,7 +22,7 @@ from adaprob_ray.data.split import split_images
 
 
 class Batch(NamedTuple):
-    """Normalised images [B, C, H, W] float32, labels [B] int64, and `rows` [B], the positions in the training set.
+    """Normalized images [B, C, H, W] float32, labels [B] int64, and `rows` [B], the positions in the training set.
 
     For the validation and test subsets `rows` are positions in that subset.
     """
@@ -56,7 +56,7 @@ def paired_forget_rows(retain_rows: int, retain_batch: int, forget_rows: int, fo
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """uint8 images [N, H, W, C] and labels [N] on a device, with the scale and shift per channel that normalise them."""
+    """uint8 images [N, H, W, C] and labels [N] on a device, with the scale and shift per channel that normalize them."""
 
     images_NHWC: Tensor
     labels: Tensor
@@ -64,7 +64,7 @@ class DeviceImages:
     shift_C: Tensor
 
     def select(self, rows: Tensor) -> Tensor:
-        """Normalised images [B, C, H, W] float32, in channels-last memory format."""
+        """Normalized images [B, C, H, W] float32, in channels-last memory format."""
         images_BHWC = self.images_NHWC.index_select(0, rows).to(torch.float32)
         return images_BHWC.mul_(self.scale_C).add_(self.shift_C).permute(0, 3, 1, 2)
 
@@ -120,7 +120,7 @@ class Subsets:
 def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, device: torch.device) -> Subsets:
     """Read a data set, split it and copy it to a device.
 
-    Normalisation, (x/255 − mean)/std, is stored as one multiplication and one addition. Results are cached.
+    Normalization, (x/255 − mean)/std, is stored as one multiplication and one addition. Results are cached.
 
     Args:
         dataset: an entry of the catalogue.

@@ -17,18 +17,18 @@ Interpretations of the paper, by name (DESIGN §7, protocol §4.4):
                                            with (9); its settings are `scrub`, and its time and passes count
 
 Differences from the paper:
-1. Eq. (6) as printed has no row normaliser; here rows sum to 1, as (3) requires.
+1. Eq. (6) as printed has no row normalizer; here rows sum to 1, as (3) requires.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
 3. The paper gives no hyperparameters for (9): the defaults are ours. The recipe's weight decay applies in both of its forms:
-   the optimiser's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
+   the optimizer's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 5. The targets are computed to 1e-9 of the rows by Newton's method. `solver: dual_ascent` with `eta` is the paper's Eq. (7) for
    `solver_iterations` iterations; the Record has the residual that it reached (projection_residual).
 6. The text takes f from the original. The authors' script reads the logits of a SCRUB student, and only these agree with
    Table 5's retain errors: `source: scrub`. Which network (9) then trains is not said; here it is the one whose outputs f are.
 7. Table 5 does not say whether it scores the targets or the trained network. The Record has both, the targets' errors as
-   target_forget_error_percent and target_retain_error_percent. Uniform targets favour no class: ties are broken at random.
+   target_forget_error_percent and target_retain_error_percent. Uniform targets favor no class: ties are broken at random.
 """
 
 from __future__ import annotations

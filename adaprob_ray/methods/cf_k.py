@@ -44,7 +44,7 @@ class CFk(Unlearning):
         default=(10, 15, 20), unit="epochs", help="each divides the learning rate by ten"
     )
     momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
-    weight_decay: float = hyperparameter(default=0.0, ge=0, help="the optimiser's")
+    weight_decay: float = hyperparameter(default=0.0, ge=0, help="the optimizer's")
     epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
     batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 

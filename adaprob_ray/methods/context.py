@@ -22,8 +22,8 @@ def derive_seed(seed: int, repeat: int, purpose: str) -> int:
 
 
 def _undeclared(owner: str, name: str, needs: frozenset[str]) -> str:
-    known = ", ".join(sorted(needs)) or "none"
-    return f"{owner}.{name}: must be among the declared needs (known: {known})"
+    declared = ", ".join(sorted(needs)) or "none"
+    return f"{owner}.{name}: must be among the declared needs (known: {declared})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Context:
         repeat: number of the repetition under this seed.
         needs: the declared needs of the method.
         recipe: how the original was trained.
-        make_model: returns a randomly initialised network, given a seed.
+        make_model: returns a randomly initialized network, given a seed.
         initial_state: returns the weights from which the original was trained.
         report: `report(step, **scalars)` records scalars in the cell's series and for TensorBoard. A step is an epoch, from
             1, or an iteration of the projection's solver, from 0.
@@ -155,7 +155,7 @@ class Context:
         return self._initial_state()
 
     def fresh_model(self) -> nn.Module:
-        """A randomly initialised network of the same architecture."""
+        """A randomly initialized network of the same architecture."""
         self._declared("fresh_model")
         return self._make_model(derive_seed(self._seed, self._repeat, "fresh_model"))
 

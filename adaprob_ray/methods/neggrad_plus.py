@@ -52,7 +52,7 @@ class NegGradPlus(Unlearning):
     forget_batch: int = hyperparameter(default=32, unit="rows", ge=1)
 
     def steps(self, retain_rows: int) -> list[int]:
-        """Optimiser steps in each epoch."""
+        """Optimizer steps in each epoch."""
         steps_per_epoch = -(-retain_rows // self.retain_batch)
         if self.iterations is None:
             return [steps_per_epoch] * self.epochs

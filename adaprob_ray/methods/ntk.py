@@ -1,4 +1,4 @@
-"""NTK forgetting: move the weights as a network that is linearised at the original would move without the forget rows (Golatkar
+"""NTK forgetting: move the weights as a network that is linearized at the original would move without the forget rows (Golatkar
 et al., "Forgetting Outside the Box", 2020; protocol §5.6).
 
     w_lin(S) = −G_S (G_Sᵀ G_S + n_S·wd·I)⁻¹ (softmax(f_S) − onehot(y_S)),    G_S = ∂f_S/∂w at the original [P, n_S·K]
@@ -11,7 +11,7 @@ and the initial state. Cost: the P weights are processed in slices, so that a sl
 one forward pass over all rows and one backward pass for each class. The two products G·x cost one pass each, over the retain
 rows and over all rows. G is never stored as a whole: Gᵀ G is a sum over slices, and G·x is the gradient of xᵀ f.
 
-Source: Golatkar et al.; the paper cites Doan et al. (2021), who analyse forgetting in continual learning.
+Source: Golatkar et al.; the paper cites Doan et al. (2021), who analyze forgetting in continual learning.
 
 Differences from the paper and from the code of its authors:
 1. n_retain is the number of retain rows; the code uses n_all − 300 = 200, however many rows are forgotten.
@@ -102,7 +102,7 @@ def solve(gram: NDArray[np.float64], x_NK: Tensor, ridge: float) -> Tensor:
     return torch.from_numpy(solution).view(x_NK.shape).to(x_NK.device)
 
 
-class LinearisedNetwork:
+class LinearizedNetwork:
     """The network's outputs on one subset as linear functions of its weights, in eval mode."""
 
     def __init__(self, model: nn.Module, subset: Subset, classes: int, memory_mib: int, context: Context) -> None:
@@ -171,7 +171,7 @@ def unsupported_problem(rows: int, classes: int, decay: float, architecture: nn.
             f"ntk: training rows times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of {gibibytes:.1f} GiB, "
             f"got {rows} rows and {classes} classes"
         )
-    # Without weight decay the linearised training has no unique solution.
+    # Without weight decay the linearized training has no unique solution.
     if not decay:
         return "ntk: the recipe's weight_decay or decay_to_start must be greater than 0, got 0 for both"
     return unsupported_layer(architecture)
@@ -196,7 +196,7 @@ def step_length(delta: list[Tensor], error: list[Tensor]) -> float:
 
 @settings_dataclass
 class NTK(Unlearning):
-    """One step along the difference between two linearised trainings."""
+    """One step along the difference between two linearized trainings."""
 
     name = "ntk"
     needs = frozenset({"retain", "forget", "recipe", "initial_state"})
@@ -223,8 +223,8 @@ class NTK(Unlearning):
         if (reason := unsupported_problem(len(train), classes, decay, model)) is not None:
             raise InputError(reason)
         model.eval()
-        linearised = LinearisedNetwork(model, train, classes, self.memory, context)
-        gram, logits_NK = linearised.gram()
+        linearized = LinearizedNetwork(model, train, classes, self.memory, context)
+        gram, logits_NK = linearized.gram()
         residual_NK = logits_NK.softmax(1) - functional.one_hot(train.labels, classes)
         class_indices = torch.arange(classes, device=retain.rows.device)
         retain_indices = (retain.rows[:, None] * classes + class_indices).flatten().cpu().numpy()
@@ -233,7 +233,7 @@ class NTK(Unlearning):
         retain_gram = gram[np.ix_(retain_indices, retain_indices)]
         x_retain = solve(retain_gram, residual_NK[retain.rows], len(retain) * decay)
         x_all = solve(gram, residual_NK, len(train) * decay)
-        w_retain, w_all = linearised.product(retain, -x_retain), linearised.product(train, -x_all)
+        w_retain, w_all = linearized.product(retain, -x_retain), linearized.product(train, -x_all)
         delta = [a - b for a, b in zip(w_retain, w_all, strict=True)]
         start = context.initial_state()
         error = [p.detach() - start[name] - w for (name, p), w in zip(model.named_parameters(), w_retain, strict=True)]

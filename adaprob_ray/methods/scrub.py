@@ -1,8 +1,8 @@
 """SCRUB: a student moves away from its teacher, the original, on the forget rows and stays close to it on the retain rows
 (Kurmanji et al., "Towards Unbounded Machine Unlearning", 2023; protocol §5.8).
 
-Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget rows that maximises the divergence, then one over the retain
-rows that minimises
+Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget rows that maximizes the divergence, then one over the retain
+rows that minimizes
 
     γ·CE(student, y) + α·KL_T(teacher ‖ student),    KL_T(p ‖ q) = T² · mean_n KL(softmax(t_n/T) ‖ softmax(s_n/T))
 

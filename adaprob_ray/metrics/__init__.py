@@ -23,6 +23,14 @@ class Metric:
     compute: fills them from an Evaluation; `no_computation` where they are facts of cells.
     needs: names of the stages whose facts fill columns, such as relearn. A sweep that lists the metric runs them.
     revision: to be raised with every change that moves numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> def confidence(evaluation):
+        ...     logits = evaluation.model.logits["test"]
+        ...     return {"test_top_logit": float(np.mean(logits.max(axis=1)))}
+        >>> Metric(name="confidence", columns=("test_top_logit",), compute=confidence).needs
+        frozenset()
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Divergence of a model's outputs from those of Retrain, row by row (protocol §6.4, DESIGN §9).
 
-    KL(p ‖ q) = Σ_k p_k (log p_k − log q_k), p the model's and q Retrain's probabilities, each (p + 1e-8) renormalised
+    KL(p ‖ q) = Σ_k p_k (log p_k − log q_k), p the model's and q Retrain's probabilities, each (p + 1e-8) renormalized
 
 `kl_*_nats` is against the independent retraining; `kl_*_same_seed_nats`, the paper's, against the one with the model's start
 and order. Retrain's own `kl_*_nats` is the noise floor: the divergence between two independent retrained models.
@@ -27,7 +27,7 @@ SMOOTHING = 1e-8
 
 
 def smoothed(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities [N, K] in float64, 1e-8 added to each entry and rows renormalised."""
+    """Probabilities [N, K] in float64, 1e-8 added to each entry and rows renormalized."""
     from scipy.special import softmax
 
     p_NK = softmax(logits_NK.astype(np.float64), axis=1) + SMOOTHING

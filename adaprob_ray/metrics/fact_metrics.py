@@ -8,5 +8,5 @@ SECONDS = Metric(name="seconds", columns=("unlearn_seconds",))
 PASSES = Metric(name="passes", columns=("forward_examples", "backward_examples"))
 DISTANCE = Metric(name="distance", columns=("parameter_distance", "start_distance"))
 
-# Made by a stage of its own, which a sweep that lists this metric runs.
+# A separate stage measures it, which runs only in sweeps that list this metric.
 RELEARN = Metric(name="relearn", columns=("relearn_steps",), needs=frozenset({"relearn"}))

@@ -1,9 +1,9 @@
 """The projection of the paper's Eq. (1)-(4): the nearest probabilities with given column sums.
 
-    minimise over g  Σ_n w_n KL(g_n ‖ r_n)   with  Σ_k g_nk = 1,  Σ_n g_nk = M_k,  0 ≤ g_nk ≤ 1
+    minimize over g  Σ_n w_n KL(g_n ‖ r_n)   with  Σ_k g_nk = 1,  Σ_n g_nk = M_k,  0 ≤ g_nk ≤ 1
 
 Eq. (1) has w = 1 on forget rows and w = λ on retain rows. Its dual has one unknown per class (dual.py) and is evaluated in
-chunks of rows (chunks.py). Three solvers minimise it: `newton` (fast), `dual_ascent` (the paper's Eq. (6)-(7)) and `scaling`
+chunks of rows (chunks.py). Three solvers minimize it: `newton` (fast), `dual_ascent` (the paper's Eq. (6)-(7)) and `scaling`
 (slow and simple). row_source.py reads the rows, validation.py and feasibility.py check the input, and solution.py holds the
 result. The derivation is in docs/projection.md.
 
@@ -76,14 +76,14 @@ def project(
     and output is O(N + chunk · K + K²), and for newton a sixteenth of the rows.
 
     Args:
-        log_reference: log r [N, K], in float16, bfloat16, float32 or float64, on any device. Rows are normalised by
+        log_reference: log r [N, K], in float16, bfloat16, float32 or float64, on any device. Rows are normalized by
             log-softmax, so logits may be passed as they are. An entry of −inf keeps its target at 0 and may make the totals
             infeasible. Instead of a tensor it may be an iterable of blocks of rows that can be iterated several times, such
             as a list of tensors, or RowBlocks of a memory-mapped file; the targets are then blocks too.
         weights: w [N] > 0, tensor, array or sequence. Only ratios matter to the targets; multipliers scale with them.
         totals: M [K] ≥ 0 with sum N, in rows. A gap of up to 1e-6 N is scaled away, which the message mentions. A class
             whose total is exactly 0 is dropped: its targets are 0 and its multiplier is +inf.
-        solver: "newton"; "dual_ascent", the paper's Eq. (6)-(7); or "scaling", generalised iterative scaling.
+        solver: "newton"; "dual_ascent", the paper's Eq. (6)-(7); or "scaling", generalized iterative scaling.
         tolerance: upper bound on max_k |Σ_n g_nk − M_k| / N, a fraction of the rows.
         max_iterations: upper bound on accepted steps.
         step_size: η of dual_ascent; by default one that cannot diverge. No other solver takes it.
@@ -112,11 +112,11 @@ def project(
     if violation is not None:
         return _infeasible(log_reference, problem, violation, note)
     if solver == "newton":
-        result = newton.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
+        result = newton.minimize(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     elif solver == "scaling":
-        result = scaling.minimise(problem, start, tolerance=tolerance, max_iterations=max_iterations)
+        result = scaling.minimize(problem, start, tolerance=tolerance, max_iterations=max_iterations)
     else:
-        result = dual_ascent.minimise(
+        result = dual_ascent.minimize(
             problem, start, tolerance=tolerance, max_iterations=max_iterations, step_size=step_size
         )
     return _solution(problem, result, status_message(result, tolerance, note))
@@ -141,7 +141,7 @@ def _solution(problem: Problem, result: SolverResult, text: str) -> Solution[Any
 
 
 def _infeasible(log_reference: Any, problem: Problem, violation: Violation, note: str) -> Solution[Any]:
-    """The normalised reference over all classes, and a message that names the classes whose totals cannot be met."""
+    """The normalized reference over all classes, and a message that names the classes whose totals cannot be met."""
     classes_C = np.arange(problem.source.classes) if problem.columns_C is None else problem.columns_C.cpu().numpy()
     names = ", ".join(map(str, classes_C[violation.classes_S][:MAX_CLASSES_IN_MESSAGE]))
     surplus = len(violation.classes_S) - MAX_CLASSES_IN_MESSAGE
@@ -179,7 +179,7 @@ def _check_options(
     if step_size is not None and solver in SOLVERS and solver != "dual_ascent":
         faults.append(f"step_size: must be None unless solver='dual_ascent', got {step_size!r} with solver={solver!r}")
     if not normalise and solver in SOLVERS and solver != "dual_ascent":
-        faults.append(f"normalise: must be True unless solver='dual_ascent', got False with solver={solver!r}")
+        faults.append(f"normalize: must be True unless solver='dual_ascent', got False with solver={solver!r}")
     if faults:
         raise InputError(*faults)
 

@@ -130,7 +130,7 @@ class WeightedRows:
         return constants
 
     def buffer(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Uninitialised memory of this shape; later calls with the same name return the same memory."""
+        """Uninitialized memory of this shape; later calls with the same name return the same memory."""
         key = name, shape[0]
         if key not in self.buffers:
             longest = self.buffers.get((name, 0))
@@ -205,7 +205,7 @@ class ChunkAccumulator:
         inverse_B = chunk.divisor_B(normalise=normalise).reciprocal()
         row_scale_B = inverse_B if constants.counts_B is None else inverse_B * constants.counts_B
         self.column_sum_C = _add(self.column_sum_C, torch.mv(chunk.exp_BC.t(), row_scale_B))
-        # With normalised rows D sums log-partitions. Eq. (6) as printed sums the partitions, which are its row sums.
+        # With normalized rows D sums log-partitions. Eq. (6) as printed sums the partitions, which are its row sums.
         if normalise:
             self.value = _add(self.value, torch.dot(constants.weight_B, chunk.log_partition_B))
         else:

@@ -2,14 +2,14 @@
 
     D(α) = Σ_n w_n log Σ_k r_nk exp(−α_k / w_n) + Σ_k α_k M_k
 
-is to be minimised. It is the negative of the paper's Lagrangian, Eq. (5), at its minimum over g, with the row sums of Eq. (3),
-which Eq. (5) leaves out, held at 1. The minimum over g is Eq. (6) with the rows normalised,
+is to be minimized. It is the negative of the paper's Lagrangian, Eq. (5), at its minimum over g, with the row sums of Eq. (3),
+which Eq. (5) leaves out, held at 1. The minimum over g is Eq. (6) with the rows normalized,
 
     g_nk ∝ r_nk exp(−α_k / w_n),   ∂D/∂α_k = M_k − Σ_n g_nk,   ∂²D = Σ_n (diag g_n − g_n g_nᵀ) / w_n,
 
 and −D(α) is a lower bound of the objective of Eq. (1) at every α, equal to it at the optimum.
 
-g depends only on α / w, so weights are stored relative to the largest, and α and D with them. r is normalised over the
+g depends only on α / w, so weights are stored relative to the largest, and α and D with them. r is normalized over the
 classes whose total is above 0, which changes D by a constant.
 
 Axes: N rows, B rows of one block, K classes, C classes whose total is above 0 (the others are dropped: their targets are 0 in
@@ -38,7 +38,7 @@ class Dual:
     """D and its derivatives at one α, in float64 on the CPU.
 
     `rounding` bounds the rounding error of `value`; `residual` is max_k |∂D/∂α_k| / N; `curvature` is the Hessian [C, C] or
-    its diagonal [C], None if it was not computed; `row_error` is max_n |Σ_k g_nk − 1|, 0 where rows are normalised.
+    its diagonal [C], None if it was not computed; `row_error` is max_n |Σ_k g_nk − 1|, 0 where rows are normalized.
     """
 
     value: float
@@ -86,9 +86,9 @@ class Problem(WeightedRows):
         `cache_targets` writes the targets in the same pass, so that `targets` at the same α needs no further pass. Blocks and
         samples ignore it.
         """
-        sums, centred_C = ChunkAccumulator(self, curvature=curvature), self.centred(alpha_C)
+        sums, centered_C = ChunkAccumulator(self, curvature=curvature), self.centered(alpha_C)
         writes = cache_targets and self.source.in_memory and not self.is_sample
-        for block, chunks in self.evaluate(centred_C):
+        for block, chunks in self.evaluate(centered_C):
             writer = TargetWriter(self, block, self.cached_targets and self.cached_targets[1]) if writes else None
             for chunk in chunks:
                 sums.add(chunk)
@@ -96,7 +96,7 @@ class Problem(WeightedRows):
                     writer.write(chunk)
             if writer is not None:
                 self.cached_targets = alpha_C, writer.targets_BK
-        return self.dual_from_sums(sums, centred_C)
+        return self.dual_from_sums(sums, centered_C)
 
     def dual_from_sums(self, sums: ChunkAccumulator, alpha_C: Vector) -> Dual:
         """D at α from the sums of a complete pass."""
@@ -114,10 +114,10 @@ class Problem(WeightedRows):
             row_error=sums.row_error,
         )
 
-    def centred(self, alpha_C: Vector) -> Vector:
+    def centered(self, alpha_C: Vector) -> Vector:
         """α shifted so that its largest and smallest entry are equally far from 0, which keeps exponents small.
 
-        A shift changes nothing where rows are normalised; otherwise α stays as it is.
+        A shift changes nothing where rows are normalized; otherwise α stays as it is.
         """
         return alpha_C - (alpha_C.max() + alpha_C.min()) / 2 if self.normalise else alpha_C
 
@@ -132,7 +132,7 @@ class Problem(WeightedRows):
     def multipliers(self, alpha_C: Vector) -> Tensor:
         """α_K in the units of the caller's weights, +∞ in dropped classes.
 
-        Where rows are normalised α is determined up to an added number; then Σ_C α = 0.
+        Where rows are normalized α is determined up to an added number; then Σ_C α = 0.
         """
         mean = alpha_C.mean() if self.normalise else 0.0
         alpha = torch.from_numpy((alpha_C - mean) * self.largest_weight)
@@ -150,7 +150,7 @@ class TargetBlocks:
         self._problem, self._alpha_C = problem, alpha_C
 
     def __iter__(self) -> Iterator[Tensor]:
-        for block, chunks in self._problem.evaluate(self._problem.centred(self._alpha_C)):
+        for block, chunks in self._problem.evaluate(self._problem.centered(self._alpha_C)):
             writer = TargetWriter(self._problem, block)
             for chunk in chunks:
                 writer.write(chunk)

@@ -3,15 +3,15 @@
     (6)  g_nk = r_nk exp(−α_k / w_n),  w = 1 on forget rows and λ on retain rows
     (7)  α_k ← α_k + η (Σ_n g_nk − M_k)
 
-As printed, Eq. (6) has no row normaliser, so that Eq. (3) does not hold; here its rows are divided by their sums unless
+As printed, Eq. (6) has no row normalizer, so that Eq. (3) does not hold; here its rows are divided by their sums unless
 `normalise=False` asks for Eq. (6) as printed. Either way (7) is gradient descent on a convex D, namely
 
-    D(α) = Σ_n w_n log Σ_k r_nk exp(−α_k / w_n) + Σ_k α_k M_k      (normalised)
+    D(α) = Σ_n w_n log Σ_k r_nk exp(−α_k / w_n) + Σ_k α_k M_k      (normalized)
     D(α) = Σ_n w_n Σ_k r_nk exp(−α_k / w_n) + Σ_k α_k M_k          (as printed)
 
 The paper does not specify η. With L a bound on the curvature of D, every η ≤ 1/L descends. The default is η = 1/L with
 
-    normalised:     L = ½ Σ_n 1/w_n, as diag g − g gᵀ ⪯ ½ (Böhning, Ann. Inst. Statist. Math. 44, 1992)
+    normalized:     L = ½ Σ_n 1/w_n, as diag g − g gᵀ ⪯ ½ (Böhning, Ann. Inst. Statist. Math. 44, 1992)
     as printed:     L = max_k max(Σ_n r_nk, M_k) / min_n w_n, which holds from α = 0 to the solution
 
 A larger η may converge faster, oscillate forever, or diverge: D then exceeds its value at the start.
@@ -31,7 +31,7 @@ from adaprob_ray.projection.solution import SolverResult, Status
 ROUNDING_FACTOR = 100
 
 
-def minimise(
+def minimize(
     problem: Problem,
     start: Dual,
     *,

@@ -1,6 +1,6 @@
 """Newton's method on the dual of Eq. (1)-(4), in a trust region of absolute radius in α, started on a sample of the rows.
 
-The paper's Eq. (7) is a step along −∇D for the same D. Here each step minimises a quadratic model of D (quadratic.py).
+The paper's Eq. (7) is a step along −∇D for the same D. Here each step minimizes a quadratic model of D (quadratic.py).
 
 The radius is measured in α, not in column sums. Where rows are nearly one-hot, the Hessian is nearly 0 and the gradient is
 not, until α has crossed the rows' log-odds. Damping in proportion to a column's sum stalls there as soon as that column
@@ -78,8 +78,8 @@ class Iterate:
     model: QuadraticModel
 
 
-def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> SolverResult:
-    """Minimise D from α = 0, where the dual is `start`, until max_k |∂D/∂α_k| ≤ tolerance · N."""
+def minimize(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> SolverResult:
+    """Minimize D from α = 0, where the dual is `start`, until max_k |∂D/∂α_k| ≤ tolerance · N."""
     trajectory = [start.residual]
     iterate = _initial_iterate(problem, start, tolerance, trajectory)
     status, iterations = _descend(problem, iterate, tolerance, max_iterations, trajectory)

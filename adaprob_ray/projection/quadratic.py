@@ -1,6 +1,6 @@
 """Quadratic models of the dual around α, and the steps that they propose within a given length.
 
-    minimise over s  gᵀs + ½ sᵀHs   with  ‖s‖ ≤ radius,  Σ_k s_k = 0
+    minimize over s  gᵀs + ½ sᵀHs   with  ‖s‖ ≤ radius,  Σ_k s_k = 0
 
 `DenseModel` has the full Hessian and solves this exactly; `DiagonalModel` has its diagonal and the last few changes of the
 gradient, for so many classes that a Hessian would cost more than the passes that it saves. Both are updated after every pass:

@@ -1,9 +1,9 @@
-"""Generalised iterative scaling: each class is moved by the ratio of its column sum to its total, all classes at once.
+"""Generalized iterative scaling: each class is moved by the ratio of its column sum to its total, all classes at once.
 
     α_k ← α_k + (min_n w_n) log(Σ_n g_nk / M_k)
 
 Darroch and Ratcliff (Ann. Math. Statist. 43, 1972) for equal weights, where it is iterative proportional fitting, also
-called Sinkhorn's algorithm, with exact rows. For unequal weights it minimises a bound of D: as w (exp(−δ/w) − 1) falls
+called Sinkhorn's algorithm, with exact rows. For unequal weights it minimizes a bound of D: as w (exp(−δ/w) − 1) falls
 with w,
 
     D(α + δ) − D(α) ≤ Σ_k [ w_min Σ_n g_nk (exp(−δ_k / w_min) − 1) + δ_k M_k ],
@@ -22,7 +22,7 @@ from adaprob_ray.projection.dual import Dual, Problem
 from adaprob_ray.projection.solution import SolverResult, Status
 
 
-def minimise(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> SolverResult:
+def minimize(problem: Problem, start: Dual, *, tolerance: float, max_iterations: int) -> SolverResult:
     """Scale from α = 0 until the totals are met to within tolerance · N."""
     alpha_C, current, iterations, trajectory = np.zeros(problem.classes), start, 0, [start.residual]
     while current.residual > tolerance and iterations < max_iterations:

@@ -40,7 +40,7 @@ class Solution(Generic[Targets]):
 
     Attributes:
         targets: g [N, K] in the dtype of log_reference, or blocks of it if that came in blocks. Rows sum to 1 whatever the
-            status, except with `normalise=False`. If the totals are infeasible this is the normalised reference.
+            status, except with `normalise=False`. If the totals are infeasible this is the normalized reference.
         multipliers: α [K], float64 on the CPU, in the units of the weights. The finite ones sum to 0, except with
             `normalise=False`; it is +inf where the total is 0, and all 0 if the totals are infeasible.
         status: "converged" (the residual is within the tolerance), "max_iterations", "stalled" (no step makes progress in
@@ -81,7 +81,7 @@ def status_message(result: SolverResult, tolerance: float, *notes: str) -> str:
 
 
 def _advice(result: SolverResult) -> str:
-    # Newton's method solves the normalised problem only, so it is no alternative where rows do not sum to 1.
+    # Newton's method solves the normalized problem only, so it is no alternative where rows do not sum to 1.
     alternative = ", or use solver='newton'" if result.dual.row_error == 0 else ""
     if result.status == "max_iterations":
         setting = f" or step_size{alternative}" if result.step_size is not None else " or the tolerance"

@@ -6,8 +6,8 @@ determines that almost as well as all of them. Row n is sampled with probability
     π_n = min(1, m/N · ⅓ (1 + u_n / mean(u) + q_n / mean(q))),
     u_n = 1 / (share of the rows with weights up to about w_n),   q_n = Σ_k r_nk |M_k − Σ r_k| / Σ r_k
 
-and then counts as 1/π_n rows. A third of the sample is drawn uniformly; a third favours rows with small weights, which move
-first and may be few (the forget rows, for λ > 1); a third favours rows of classes whose column sums are far from their totals.
+and then counts as 1/π_n rows. A third of the sample is drawn uniformly; a third favors rows with small weights, which move
+first and may be few (the forget rows, for λ > 1); a third favors rows of classes whose column sums are far from their totals.
 The fractional parts of n/φ, with φ the golden ratio, replace random numbers: they are evenly spread, always the same, and
 do not coincide with any period of the data set.
 

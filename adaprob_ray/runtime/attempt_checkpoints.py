@@ -11,8 +11,10 @@ from adaprob_ray.errors import StoreError
 from adaprob_ray.runtime.provenance import fingerprint
 from adaprob_ray.store import Attempt, Store
 
-PERIOD_SECONDS = 60.0  # between two checkpoints: a stopped training loses a minute at most
-MAX_OVERHEAD = 0.01  # fraction of run time that saving may take, where storage is slow or the network is large
+# Time between two checkpoints: a training that is stopped loses about a minute.
+PERIOD_SECONDS = 60.0
+# Fraction of run time that saving may take, where storage is slow or the network is large.
+MAX_OVERHEAD = 0.01
 
 
 class AttemptCheckpoints:

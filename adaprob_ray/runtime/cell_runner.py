@@ -57,6 +57,7 @@ class RunConfig:
         )
 
     def load_registry(self) -> Registry:
+        """Import the registry that `registry` names."""
         module, _, name = self.registry.partition(":")
         registry: Registry = getattr(importlib.import_module(module), name)
         return registry
@@ -68,9 +69,18 @@ def execute(
     """Run one cell. A failure of the cell is never raised: the outcome tells it, and the store keeps the log.
 
     Args:
+        cell: whose lease is taken; nothing is run if it is done or another run holds it.
+        config: of the run.
+        store: where the parents' artefacts are read and those of the cell are written.
         gpu: GPUs granted, 0 for the CPU.
         exclusive: whether no other cell of the run runs at the same time.
         expired_attempt: the attempt whose holder the planner knows to be dead, None if there is none.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        KeyboardInterrupt: if it was interrupted; the lease is released.
     """
     start = time.monotonic()
     owner = f"{os.uname().nodename}:{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Why a cell is in its state, and what its key is made of."""
+"""Why a cell is in its state, and what its key is computed from."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _attempts(store: Store, cell: Cell) -> list[str]:
     lines = []
     for number in sorted(log.leases):
         ends = {"succeeded": log.commits, "failed": log.failed, "released": log.released, "revoked": log.revoked}
-        words = [word for word, numbers in ends.items() if number in numbers]
-        lines.append(f"  attempt {number}: {', '.join(words) or 'running or dead'}")
+        events = [event for event, numbers in ends.items() if number in numbers]
+        lines.append(f"  attempt {number}: {', '.join(events) or 'running or dead'}")
         if number in log.failed and (failure := store.failure(cell.key, number)) is not None:
             lines.append(f"    {failure}")
             lines += [f"    | {line}" for line in failure.traceback.splitlines()]

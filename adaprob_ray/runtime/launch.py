@@ -22,7 +22,7 @@ class RunResult:
 
     plan: Plan
     tensorboard_dir: Path
-    recomputed: list[str]
+    recomputed: tuple[str, ...]
 
 
 def tensorboard_dir_for(store: Store, sweep: str) -> Path:
@@ -45,20 +45,25 @@ def run(
 
     Args:
         cells: by key, parents before children.
-        sweep: its name, for the folder of TensorBoard files.
+        store: where their results are, and will be.
+        sweep: name of the sweep, for the folder of TensorBoard files.
+        data_root: folder of the data sets.
         executor: "ray", or "local" for this process, one cell at a time.
         address: of a Ray cluster; None starts a private local Ray.
         registry: where workers import the registry from, as module:name.
+
+    Returns:
+        The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
 
     Raises:
         InputError: before any work, when data are missing or resources cannot be had.
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
-    recomputed = invalidate_incomplete(cells, store)
+    recomputed = tuple(invalidate_incomplete(cells, store))
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
     config = RunConfig.create(store, data_root.absolute(), tensorboard_dir_for(store, sweep), registry)
-    check_data(cells, plan, data_root, config.load_registry())
+    check_data(plan, data_root, config.load_registry())
     assert config.tensorboard_dir is not None
     result = RunResult(plan, config.tensorboard_dir, recomputed)
     if plan.exhausted():

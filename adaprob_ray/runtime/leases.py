@@ -17,6 +17,7 @@ class Leases:
         self.expired_attempts: dict[str, int] = {}
 
     def is_live(self, key: str, log: CellLog) -> bool:
+        """Whether another run holds the cell; an attempt judged dead is noted in `expired_attempts`."""
         if not log.open_attempts:
             return False
         live = self._watcher.is_live(self._store, key, log)

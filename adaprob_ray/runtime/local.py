@@ -12,7 +12,8 @@ from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
 
-POLL_SECONDS = 1.0  # between two looks at cells that another run holds
+# Time between two looks at cells that another run holds, while nothing can start.
+POLL_SECONDS = 1.0
 
 
 def run(source: CellSource, run_config: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:

@@ -52,13 +52,13 @@ def invalidate_incomplete(cells: Mapping[str, Cell], store: Store) -> list[str]:
     return lines
 
 
-def check_data(cells: Mapping[str, Cell], plan: Plan, data_root: Path, registry: Registry) -> None:
+def check_data(plan: Plan, data_root: Path, registry: Registry) -> None:
     """Check the files that unfinished cells will read.
 
     Raises:
         InputError: one line for each data set that is missing or corrupt.
     """
-    unfinished = [cell for key, cell in cells.items() if plan.state(key) != "done"]
+    unfinished = [cell for key, cell in plan.cells.items() if plan.state(key) != "done"]
     names = sorted({cell.settings.dataset.name for cell in unfinished if registry.stages[cell.stage].reads_dataset})
     faults = [fault for name in names if (fault := registry.datasets[name].verify(data_root))]
     if faults:

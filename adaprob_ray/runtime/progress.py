@@ -55,7 +55,8 @@ class ProgressReporter:
             if now - self._last_line < REFRESH_SECONDS:
                 return
             self._last_line = now
-            self._live.update(Text("\n".join([self.line(), *self._running_titles()])))
+            titles = [f"  {cell.title}" for cell in self._source.running()[: self._slots]]
+            self._live.update(Text("\n".join([self.line(), *titles])))
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self._print(self.line())
@@ -66,18 +67,14 @@ class ProgressReporter:
         working = min(counts["running"], self._slots)  # cells beyond the slots wait for an actor
         running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
-        words = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
+        items = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
         if counts["blocked"]:
-            words.append(f"{counts['blocked']} blocked")
+            items.append(f"{counts['blocked']} blocked")
         remaining = self.seconds_left()
-        words.append(f"{time.monotonic() - self._start:.0f} s so far")
+        items.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
-            words.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
-        return f"{len(self._source.cells)} cells: " + ", ".join(words)
-
-    def _running_titles(self) -> list[str]:
-        titles = [cell.title for key, cell in self._source.cells.items() if self._source.state(key) == "running"]
-        return [f"  {title}" for title in titles[: self._slots]]
+            items.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
+        return f"{len(self._source.cells)} cells: " + ", ".join(items)
 
     def seconds_left(self) -> float | None:
         """Unfinished cells times the mean seconds of their kind (stage, method, data set), shared by the slots.

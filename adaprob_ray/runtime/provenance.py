@@ -38,6 +38,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/trainable.py",
     "store/",
     "sweep/plan.py",
+    "sweep/select.py",
 )
 
 
@@ -72,11 +73,11 @@ def fingerprint(columns: Mapping[str, Any]) -> str:
         columns: The columns of `provenance`.
     """
     names = ("device", "threads", *cpu_columns(), "python_version", "torch_version", "numpy_version")
-    words = [f"{name} {columns[name]}" for name in names]
+    inputs = [f"{name} {columns[name]}" for name in names]
     # The caps are in a column too, but only on x86; MKL chooses its kernels by flags that are in no column.
-    words += [f"{name} {os.environ.get(name)}" for name in ONEDNN_CAPS]
-    words += [*sorted(cpu_flags()), str(torch.backends.cudnn.version()), _source_digest()]
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+    inputs += [f"{name} {os.environ.get(name)}" for name in ONEDNN_CAPS]
+    inputs += [*sorted(cpu_flags()), str(torch.backends.cudnn.version()), _source_digest()]
+    return hashlib.sha256("\n".join(inputs).encode()).hexdigest()
 
 
 @functools.cache

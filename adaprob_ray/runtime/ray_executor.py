@@ -23,8 +23,10 @@ from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.trainable import CellTrainable
 from adaprob_ray.sweep.cell import Cell
 
-OBJECT_STORE_BYTES = 100_000_000  # close to the least that Ray accepts: nothing large passes through it
-TRIALS_PER_SLOT = 2  # one that runs and one that is pending, so that no actor is idle between two cells
+# Ray accepts little less than this; nothing large passes through its object store.
+OBJECT_STORE_BYTES = 100_000_000
+# One trial runs and one is pending, so that no actor is idle between two cells.
+TRIALS_PER_SLOT = 2
 
 
 @contextmanager
@@ -68,11 +70,11 @@ def check_resources(source: CellSource, total: Mapping[str, float], nodes: Seque
         fits = any(all(node.get(name, 0) >= amount for name, amount in request.items()) for node in nodes)
         if source.state(key) != "done" and not fits:
             largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in request}
-            words = ", ".join(
+            amounts = ", ".join(
                 f"{name.lower()} {amount:g} (the largest node has {largest[name]:g})"
                 for name, amount in request.items()
             )
-            faults.append(f"resources: {cell.stage}: must fit on one node, got {words}")
+            faults.append(f"resources: {cell.stage}: must fit on one node, got {amounts}")
     if faults:
         raise InputError(*dict.fromkeys(faults))
 

@@ -15,7 +15,8 @@ from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 
-REFRESH_SECONDS = 1.0  # between two looks at cells that another run holds
+# Time between two looks at cells that another run holds.
+REFRESH_SECONDS = 1.0
 WORKER_DIED = Failure(failure_class="preempted", message="the worker process that ran it died")
 
 

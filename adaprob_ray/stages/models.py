@@ -9,7 +9,7 @@ from torch import nn
 
 from adaprob_ray.data.batches import Subsets
 from adaprob_ray.errors import Diverged
-from adaprob_ray.methods.base import Trained, derive_seed
+from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.models.anatomy import anatomy, parameter_names
 from adaprob_ray.stages.base import Reader, StageContext
@@ -45,6 +45,7 @@ def serialize_weights(model: nn.Module) -> bytes:
 
 
 def load_weights(store: Reader, key: str) -> Weights:
+    """The tensors of the weights file that cell `key` left, on the CPU."""
     return load(store.read(key, WEIGHTS))
 
 
@@ -57,8 +58,7 @@ def trained_model(settings: CellSettings, key: str, context: StageContext) -> nn
 
 def start_model(cell: Cell, context: StageContext) -> nn.Module:
     """The network that a train cell starts from, on the device: initialized, then all but the classifier pretrained."""
-    method = context.registry.methods[cell.method]
-    suffix = method.generator_suffix if issubclass(method, Trained) else ""
+    suffix = getattr(context.registry.methods[cell.method], "generator_suffix", "")  # only trained methods have one
     model = build_model(cell.settings, derive_seed(cell.settings.seed, 0, "initial" + suffix), context.registry)
     if "pretrain" in cell.parents:
         weights = load_weights(context.store, cell.parents["pretrain"])

@@ -67,10 +67,6 @@ class RelearnSettings(CellSettings):
     repeat: int
     relearn: RelearnOptions
 
-    @property
-    def options(self) -> RelearnOptions:
-        return self.relearn
-
 
 def cell_settings(model: Cell, forget: ForgetRequest, repeat: int, options: Any) -> RelearnSettings:
     """The settings of the relearn cell of a model's cell."""

@@ -56,7 +56,7 @@ def _stage_options(cell: Cell, context: StageContext) -> dict[str, Any]:
     """`STAGE.…` columns of each stage that a metric of the evaluation needs, such as `relearn.lr`."""
     columns: dict[str, Any] = {}
     for stage in context.registry.metric_stages.keys() & cell.parents.keys():
-        options = as_mapping(context.parent(cell.parents[stage]).settings.options)  # type: ignore[attr-defined]
+        options = context.parent(cell.parents[stage]).settings.document()[stage]
         columns |= {f"{stage}.{name}": value for name, value in options.items()}
     return columns
 

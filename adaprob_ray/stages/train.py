@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from adaprob_ray.data.split import forget_positions
+from adaprob_ray.methods.base import Trained
 from adaprob_ray.sizes import Cost
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import compute_outputs, outputs_bytes, serialize_weights, start_model, weights_bytes
@@ -17,8 +20,9 @@ from adaprob_ray.sweep.registry import Registry, Stage
 
 def run(cell: Cell, context: StageContext) -> StageOutput:
     """Train on the samples that the method selects. Where it reads the forget set, its seconds are those of unlearning."""
-    settings, method = cell.settings, context.registry.method(cell)
+    settings = cell.settings
     assert isinstance(settings, TrainSettings)
+    method = cast(Trained, context.registry.method(settings))
     model = start_model(cell, context)
     subsets = context.subsets(settings)
     labels = subsets.train.labels.cpu().numpy()
@@ -42,8 +46,7 @@ def method_passes(cell: Cell, registry: Registry) -> Cost | None:
     """The passes that the cell's method declares."""
     assert isinstance(cell.settings, ModelSettings)
     sizes = registry.sizes(cell.settings, cell.settings.recipe, cell.forget)
-    cost: Cost = registry.method(cell).cost(sizes)
-    return cost
+    return registry.method(cell.settings).cost(sizes)
 
 
 TRAIN = Stage(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from adaprob_ray.data.split import forget_positions, retain_positions
@@ -29,8 +31,9 @@ from adaprob_ray.training.losses import snapshot
 
 def run(cell: Cell, context: StageContext) -> StageOutput:
     """Start from the original and unlearn."""
-    settings, method = cell.settings, context.registry.method(cell)
+    settings = cell.settings
     assert isinstance(settings, UnlearnSettings)
+    method = cast(Unlearning, context.registry.method(settings))
     subsets = context.subsets(settings)
     model = trained_model(settings, cell.parents["original"], context)
     before = snapshot(model)
@@ -85,6 +88,7 @@ def _method_context(cell: Cell, context: StageContext, method: Unlearning, count
 
 
 def artefact_bytes(cell: Cell, registry: Registry) -> int:
+    """Bytes that the cell will write: its Outputs, and its weights if the sweep keeps them."""
     weights = weights_bytes(cell, registry) if cell.keep == "weights" else 0
     return SMALL_FILE_BYTES + outputs_bytes(cell, registry) + weights
 

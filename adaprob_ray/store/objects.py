@@ -52,8 +52,8 @@ class Objects:
                 return cls(from_url(place, retry_config=RETRY_CONFIG), place)
         except (BaseError, OSError) as error:
             raise InputError(f"store {place}: {_one_line(error)}") from error
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InputError(f"store {place}: must be a folder or a URI, got scheme {scheme!r} (known: {known})")
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
+        raise InputError(f"store {place}: must be a folder or a URI, got scheme {scheme!r} (known: {schemes})")
 
     def put(self, path: str, data: bytes) -> None:
         """Put or replace an object."""

@@ -182,8 +182,8 @@ class Store:
         if commit is None:
             raise NotDone(key)
         if name not in commit.files:
-            known = ", ".join(sorted(commit.files)) or "none"
-            raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {known})")
+            names = ", ".join(sorted(commit.files)) or "none"
+            raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {names})")
         data = self.objects.get(f"attempts/{key}/{commit.number}/{name}")
         size, sha256 = commit.files[name]["size"], commit.files[name]["sha256"]
         if data is None:

@@ -7,13 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from adaprob_ray.settings import hyperparameter, settings_dataclass
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
 
 # Hexadecimal digits of a key: 128 bits, so that no two of 10^15 cells share one by chance.
 KEY_LENGTH = 32
+# Which artefacts of a model a cell leaves: its weights and Outputs, or Outputs alone.
+Keep = Literal["weights", "outputs"]
 
 
 def canonical(document: Any) -> str:
@@ -43,7 +45,7 @@ class Cell:
     """One unit of work of a sweep.
 
     Its key is a hash of `stage`, `settings`, `parents` (role -> key) and `revisions` of the code that it names. `resources`,
-    `keep` (which artefacts it leaves: "weights" or "outputs") and `priority` say how it runs and are not part of the key.
+    `keep` (which artefacts it leaves) and `priority` say how it runs and are not part of the key.
     """
 
     stage: str
@@ -51,7 +53,7 @@ class Cell:
     parents: Mapping[str, str] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
     resources: Resources = field(default=Resources(), compare=False)
-    keep: str = field(default="weights", compare=False)
+    keep: Keep = field(default="weights", compare=False)
     priority: int = field(default=1, compare=False)
 
     def __hash__(self) -> int:
@@ -95,9 +97,9 @@ class Cell:
     def title(self) -> str:
         """A readable and unique name, for lists, logs and TensorBoard."""
         settings = self.settings
-        words = [
+        segments = [
             self.stage,
-            self.label if self.label != self.stage else "",
+            getattr(settings, "label", "") or self.method,
             settings.dataset.name,
             settings.architecture.name,
             str(self.forget or ""),
@@ -105,4 +107,4 @@ class Cell:
             f"r{self.repeat}" if self.repeat else "",
             self.key[:8],
         ]
-        return "-".join(word for word in words if word)
+        return "-".join(segment for segment in segments if segment)

@@ -1,13 +1,12 @@
 """The settings of a cell: frozen dataclasses, one for each stage, and their JSON, which is hashed into the key.
 
-A stage that metrics ask for, such as relearn, declares its settings in its own file; those of the other stages stand here,
-because every sweep is expanded to them.
+A stage that metrics ask for, such as relearn, declares its settings in its own file; those of the other stages are declared
+here, because every sweep is expanded to them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,13 +88,8 @@ class CellSettings:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The settings whose JSON is `document`."""
-        types = _field_types(typing.cast(typing.Hashable, cls))
+        types = typing.get_type_hints(cls)
         return cls(**{name: _typed(types[name], value) for name, value in document.items()})
-
-
-@functools.cache
-def _field_types(cls: typing.Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:
@@ -126,7 +120,7 @@ class PretrainSettings(CellSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(CellSettings):
-    """A model that a method made. `hyper`: all hyperparameters of the method, by name."""
+    """A model that a method produced. `hyper`: all hyperparameters of the method, by name."""
 
     method: str
     hyper: Mapping[str, Any] = field(hash=False)

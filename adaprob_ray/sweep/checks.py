@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.recipe import Recipe
@@ -18,6 +18,7 @@ from adaprob_ray.sweep.schema import SweepFile, label_settings
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
+T = TypeVar("T")
 _FORGET_KEYS = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
 
 
@@ -73,9 +74,12 @@ def _agrees(value: Any, condition: Any) -> bool:
 def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[GridPoint]:
     """All points of the grid in the order of the file; none if an axis is at fault."""
     grid = file.grid
-    datasets = [_dataset(item, registry, faults) for item in _axis("dataset", grid.dataset, faults)]
+    datasets = [
+        _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
+        for item in _axis("dataset", grid.dataset, faults)
+    ]
     architectures = [_architecture(item, registry, faults) for item in _axis("architecture", grid.architecture, faults)]
-    seeds = [_seed(item, faults) for item in _axis("seed", grid.seed, faults)]
+    seeds = [check_seed("grid.seed", item, faults) for item in _axis("seed", grid.seed, faults)]
     requests = _axis("forget", grid.forget, faults)
     for dataset, request in itertools.product(datasets, requests):
         entry = registry.datasets.get(dataset.name)
@@ -89,14 +93,17 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
 def _axis(name: str, value: Any, faults: Faults) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
-        faults.add(f"grid.{name}: at least one value is needed, got an empty list")
+        faults.add(f"grid.{name}: must have at least one value, got an empty list")
     texts = [canonical(item) for item in values]
     faults.add(*(f"grid.{name}: {text} is given more than once" for text in sorted(texts) if texts.count(text) > 1))
     return values
 
 
-def _name_settings(kind: str, item: Any, cls: type, names: Mapping[str, Any], faults: Faults) -> Any:
-    """Settings of a data set or an architecture, given by its name alone or as a mapping."""
+def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any], faults: Faults) -> T:
+    """Settings of a data set or an architecture, given by its name alone or as a mapping.
+
+    Where other settings are at fault, those of the name alone, so that what depends on the name can be checked too.
+    """
     mapping = {"name": item} if isinstance(item, str) else item
     if not isinstance(mapping, dict):
         faults.add(f"grid.{kind}: must be a name or a mapping, got {item!r}")
@@ -106,17 +113,13 @@ def _name_settings(kind: str, item: Any, cls: type, names: Mapping[str, Any], fa
     name = mapping.get("name", "")
     if not is_known(name, names):
         faults.add(f"grid.{kind}: {unknown_name(kind, name, names)}")
-    return cls() if settings is None else settings
-
-
-def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
-    settings: DatasetSettings = _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
-    return settings
+        return settings or cls()
+    return settings or cls(name=name)  # type: ignore[call-arg]  # both classes have it
 
 
 def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:
     architectures = registry.architectures
-    settings: ArchitectureSettings = _name_settings("architecture", item, ArchitectureSettings, architectures, faults)
+    settings = _name_settings("architecture", item, ArchitectureSettings, architectures, faults)
     narrowest = architectures[settings.name].narrowest if settings.name in architectures else math.inf
     if settings.filters * narrowest < 1:
         limit = f"must be at least {1 / narrowest:.4f}, got {settings.filters:g}"
@@ -124,11 +127,11 @@ def _architecture(item: Any, registry: Registry, faults: Faults) -> Architecture
     return settings
 
 
-def _seed(value: Any, faults: Faults) -> int:
+def check_seed(where: str, value: Any, faults: Faults) -> int:
+    """A seed of a split; forget sets are drawn with seed − 1."""
     if type(value) is int and 1 <= value <= MAX_SEED:
         return value
-    reason = "forget sets are drawn with seed − 1"
-    faults.add(f"grid.seed: must be an integer of at least 1 and at most {MAX_SEED} ({reason}), got {value!r}")
+    faults.add(f"{where}: must be an integer of at least 1 and at most {MAX_SEED}, got {value!r}")
     return 1
 
 
@@ -139,14 +142,15 @@ def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[
         return [f"must be {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
     if dataset is None:
         return []
-    label, count = forget["class"], forget.get("count")
+    label = forget["class"]
     if type(label) is not int or not 0 <= label < dataset.classes:
         return [f"{name}: class must be 0 to {dataset.classes - 1}, got {label!r}"]
     available = dataset.train_per_class[label]
-    if count is not None and (type(count) is not int or not 1 <= count <= available):
+    count = forget.get("count", available)
+    if type(count) is not int or not 1 <= count <= available:
         return [f"{name}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
-    if sum(dataset.train_per_class) - (count or available) < 1:
-        return [f"{name}: forgetting {count or available} samples leaves nothing to retain"]
+    if sum(dataset.train_per_class) - count < 1:
+        return [f"{name}: forgetting {count} samples leaves nothing to retain"]
     return []
 
 
@@ -161,20 +165,13 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
         return Recipe()
     other_keys = ("recipe", "seed") if where == "pretrain" else ("recipe",)  # the seeds of train are the grid's
     changes = {key: value for key, value in section.items() if key not in other_keys}
-    recipe, lines = parse_settings(Recipe, registry.recipe(name, changes), where)
+    recipe, lines = parse_settings(Recipe, {**as_mapping(registry.recipes[name]), **changes}, where)
     faults.add(*lines)
     return recipe or Recipe()
 
 
-def check_pretrain_seed(section: Mapping[str, Any], faults: Faults) -> int:
-    seed = section.get("seed", 1)
-    if type(seed) is not int or seed < 1:
-        faults.add(f"pretrain: seed: must be an integer of at least 1, got {seed!r}")
-        return 1
-    return seed
-
-
 def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
+    """The metrics of the file must exist, and each is listed once."""
     for name in file.metrics:
         if name not in registry.metrics:
             faults.add(f"metrics: {unknown_name('metric', name, registry.metrics)}")
@@ -203,8 +200,8 @@ def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: R
     if not is_known(recipe, registry.recipes):
         return None  # reported where recipes are
     if recipe not in stage.defaults and "lr" not in section:
-        known = ", ".join(sorted(stage.defaults))
-        faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {known})")
+        recipes = ", ".join(sorted(stage.defaults))
+        faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {recipes})")
         return None
     defaults = as_mapping(stage.defaults[recipe]) if recipe in stage.defaults else {}
     options, lines = parse_settings(stage.options, {**defaults, **section}, stage.name)
@@ -225,9 +222,10 @@ def check_resources(file: SweepFile, registry: Registry, faults: Faults) -> dict
         if name not in registry.stages:
             faults.add(f"resources: {unknown_name('key', name, registry.stages)}")
             continue
-        settings, lines = parse_settings(Resources, section, f"resources.{name}")
+        values = {**as_mapping(resources[name]), **section}
+        settings, lines = parse_settings(Resources, values, f"resources.{name}")
         faults.add(*lines)
-        resources[name] = settings or Resources()
+        resources[name] = settings or resources[name]
     return resources
 
 

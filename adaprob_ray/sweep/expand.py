@@ -54,7 +54,7 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
         registry=registry,
         recipe=checks.check_recipe("train", file.train, "large", registry, faults),
         pretrain_recipe=checks.check_recipe("pretrain", pretrain, "pretrain", registry, faults),
-        pretrain_seed=checks.check_pretrain_seed(pretrain, faults),
+        pretrain_seed=checks.check_seed("pretrain: seed", pretrain.get("seed", 1), faults),
         stage_options=checks.check_metric_stages(file, registry, faults),
         resources=checks.check_resources(file, registry, faults),
     )
@@ -101,8 +101,10 @@ class _Builder:
                 parents = pretrained if is_trained else {"original": models["original"]}
                 model = self._model_cell(choice, point, parents, repeat)
                 roles = {"model": model, **models}
-                for stage in self.stage_options:
-                    roles[stage] = self._metric_stage_cell(stage, point, repeat, model, models["original"])
+                for name, options in self.stage_options.items():
+                    stage = self.registry.metric_stages[name]
+                    settings = stage.cell_settings(self.cells[model], point.forget, repeat, options)
+                    roles[name] = self._add(name, settings, {"model": model, "original": models["original"]}, {})
                 self._evaluate_cell(label, choice, point, repeat, roles)
 
     def _declines(self, label: str, choice: MethodChoice, point: GridPoint) -> bool:
@@ -130,9 +132,9 @@ class _Builder:
             settings,
             parents,
             {f"stage:{stage_name}": stage.revision, **revisions},
-            self.resources[stage_name],
-            stage.keeps or getattr(self.file.keep, stage_name),
-            stage.priority,
+            resources=self.resources[stage_name],
+            keep=stage.keeps or getattr(self.file.keep, stage_name),
+            priority=stage.priority,
         )
         return self.cells.setdefault(cell.key, cell).key
 
@@ -173,11 +175,6 @@ class _Builder:
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), f"method:{choice.name}": method.revision}
         return self._add(method.stage, settings, parents, revisions)
-
-    def _metric_stage_cell(self, name: str, point: GridPoint, repeat: int, model: str, original: str) -> str:
-        stage = self.registry.metric_stages[name]
-        settings = stage.cell_settings(self.cells[model], point.forget, repeat, self.stage_options[name])
-        return self._add(name, settings, {"model": model, "original": original}, {})
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]

@@ -10,10 +10,11 @@ from typing import Any
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
 from adaprob_ray.sweep.checks import Faults, GridPoint, is_known
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.registry import MethodEntry, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
-REFERENCES = ("original", "retrain", "retrain_independent")  # trained and evaluated in every sweep
+# Labels that every sweep trains and evaluates, whether or not its file lists them.
+REFERENCES = ("original", "retrain", "retrain_independent")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
@@ -23,7 +24,7 @@ class MethodChoice:
 
     name: str
     hyper: Mapping[str, Any]
-    method: Any
+    method: MethodEntry
 
 
 def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:

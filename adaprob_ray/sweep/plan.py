@@ -15,7 +15,7 @@ from adaprob_ray.sweep.outcome import Outcome
 
 State = Literal["done", "ready", "waiting", "running", "leased", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "failed", "blocked")
-# How often one cell may find corrupt parents in one run: a disk that corrupts everything must not keep a run going for ever.
+# How often one cell may meet corrupt parents in one run, so that a disk that corrupts everything cannot prolong it without end.
 MAX_RECOMPUTES = 3
 
 
@@ -27,6 +27,18 @@ class Plan:
         done: keys of cells that the store has.
         leased: keys of cells that another run holds.
         past_failures: keys of cells that failed in an earlier run. They are ready again: a failure is never cached.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> plan = Plan(Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells)
+        >>> plan.counts()["ready"], plan.counts()["waiting"]
+        (15, 78)
+        >>> cell = plan.ready()[0]
+        >>> plan.started(cell)
+        >>> plan.finished(cell, Outcome("done", seconds=2.5))
+        >>> plan.state(cell.key)
+        'done'
     """
 
     def __init__(
@@ -118,10 +130,12 @@ class Plan:
         return True, cell.settings.seed, cell.repeat, path
 
     def started(self, cell: Cell) -> None:
+        """Note that a ready cell is being executed."""
         assert self._state[cell.key] == "ready", (cell.title, self._state[cell.key])
         self._put(cell.key, "running")
 
     def finished(self, cell: Cell, outcome: Outcome) -> None:
+        """Note how a cell that was started has ended. A failure that may pass by itself makes it ready again."""
         key = cell.key
         if outcome.status in ("done", "cached"):
             if outcome.status == "done":
@@ -177,9 +191,11 @@ class Plan:
     # -- what people see ---------------------------------------------------------------------------------------------
 
     def state(self, key: str) -> State:
+        """The state of one cell."""
         return self._state[key]
 
     def counts(self) -> dict[State, int]:
+        """How many cells are in each state."""
         return {state: len(self._by_state[state]) for state in STATES}
 
     def blocked_by(self, key: str) -> list[str]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.settings import as_mapping
 from adaprob_ray.sizes import Cost, Sizes
-from adaprob_ray.sweep.cell import Cell, Resources
-from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
-
-Keep = Literal["weights", "outputs"]
+from adaprob_ray.sweep.cell import Cell, Keep, Resources
+from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest, ModelSettings
 
 
 class DatasetEntry(Protocol):
@@ -50,6 +47,18 @@ class ArchitectureEntry(Protocol):
     def on_meta(self, *, classes: int, channels: int, filters: float) -> Any: ...
 
 
+class MethodEntry(Protocol):
+    """A method with its hyperparameters, see `methods.base.Method`, which this package may not import."""
+
+    stage: ClassVar[Literal["train", "unlearn"]]
+    reads_forget: ClassVar[bool]
+    revision: ClassVar[int]
+
+    def __init__(self, **hyper: Any) -> None: ...
+    def cost(self, sizes: Sizes) -> Cost: ...
+    def skip(self, sizes: Sizes, architecture: Any) -> str | None: ...
+
+
 class MetricEntry(Protocol):
     """A metric. `needs` names the stages whose cells it reads besides the models' Outputs."""
 
@@ -75,7 +84,7 @@ class Stage:
     reads_dataset: whether its cells read images, so that these must be present before a run.
     resources: what a cell of it holds by default.
     artefact_bytes: how many bytes a cell will write, from the registry alone.
-    passes: how many samples it will pass through networks; None where nobody knows before.
+    passes: how many samples it will pass through networks; None where this is not known in advance.
     """
 
     name: str
@@ -95,7 +104,8 @@ class MetricStage(Stage):
     """A stage that runs only for the metrics that need it: one cell for each evaluated model, from its weights.
 
     Its parents are the model and the original of the same seed. The section of its name in a sweep file holds `options`;
-    `defaults` are their values by the name of the training recipe.
+    `defaults` are their values by the name of the training recipe. `cell_settings(model, forget, repeat, options)` gives the
+    settings of a cell, which hold the options in a field of the stage's name.
     """
 
     options: type
@@ -110,12 +120,13 @@ class Registry:
     datasets: Mapping[str, DatasetEntry]
     architectures: Mapping[str, ArchitectureEntry]
     recipes: Mapping[str, Recipe]
-    methods: Mapping[str, Any]  # name -> subclass of methods.base.Method, which this package may not import
+    methods: Mapping[str, type[MethodEntry]]
     metrics: Mapping[str, MetricEntry]
     stages: Mapping[str, Stage]
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:
+        """The stages that run only for the metrics that need them, by name."""
         return {name: stage for name, stage in self.stages.items() if isinstance(stage, MetricStage)}
 
     def cell(self, document: Mapping[str, Any]) -> Cell:
@@ -123,9 +134,9 @@ class Registry:
         settings = self.stages[document["stage"]].settings.from_document(document["settings"])
         return Cell(document["stage"], settings, document["parents"], document["revisions"])
 
-    def method(self, cell: Cell) -> Any:
+    def method(self, settings: ModelSettings) -> MethodEntry:
         """The method of a train or unlearn cell, with its hyperparameters."""
-        return self.methods[cell.method](**getattr(cell.settings, "hyper", {}))
+        return self.methods[settings.method](**settings.hyper)
 
     def parameter_count(self, settings: CellSettings) -> int:
         """Trainable parameters of a cell's network."""
@@ -155,7 +166,3 @@ class Registry:
             classes=dataset.classes,
             parameters=self.parameter_count(settings),
         )
-
-    def recipe(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a named recipe with some of them replaced, not yet validated."""
-        return {**as_mapping(self.recipes[name]), **changes}

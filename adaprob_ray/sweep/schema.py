@@ -19,6 +19,8 @@ class _Section(pydantic.BaseModel):
 
 
 class Grid(_Section):
+    """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
+
     dataset: Any
     architecture: Any
     forget: Any
@@ -79,8 +81,8 @@ class ParsedFile:
     """
 
     file: SweepFile
-    faults: list[str]
-    deprecations: list[str]
+    faults: tuple[str, ...]
+    deprecations: tuple[str, ...]
 
 
 def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
@@ -102,7 +104,7 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     file, faults = _validate(document, sweep_file_model(sections))
     if file is None:
         raise InputError(*faults)
-    return ParsedFile(file=file, faults=faults, deprecations=deprecations)
+    return ParsedFile(file=file, faults=tuple(faults), deprecations=tuple(deprecations))
 
 
 def label_settings(settings: Any) -> list[Mapping[str, Any]]:
@@ -160,7 +162,7 @@ def _validate(document: dict[str, Any], model: type[SweepFile]) -> tuple[SweepFi
     try:
         return model.model_validate(document), []
     except pydantic.ValidationError as error:
-        faults = [_structure_fault(item, model) for item in error.errors()]
+        faults = list(dict.fromkeys(_structure_fault(item, model) for item in error.errors()))
         valid = copy.deepcopy(document)
         for item in error.errors():
             _drop(valid, item["loc"])
@@ -185,6 +187,9 @@ def _drop(document: Any, location: Sequence[Any]) -> None:
 def _structure_fault(item: Any, model: type[SweepFile]) -> str:
     """One line for an error that pydantic reports."""
     where = ".".join(str(name) for name in item["loc"])
+    # Of `pretrain`, the only union, pydantic reports one error for each type.
+    if item["loc"][0] == "pretrain":
+        return f"pretrain: must be a mapping {{name: value}} or false, got {item['input']!r}"
     if item["type"] == "extra_forbidden":
         section: Any = model
         for name in item["loc"][:-1]:
@@ -195,6 +200,7 @@ def _structure_fault(item: Any, model: type[SweepFile]) -> str:
         return f"{where}: is missing"
     expected = {
         "dict_type": "a mapping {name: value}",
+        "model_type": "a mapping {name: value}",
         "list_type": "a list",
         "string_type": "text",
         "int_type": "an integer",

@@ -35,17 +35,17 @@ def _holds(value: Any, operator: str, operand: str) -> bool:
 
 
 def _conditions(text: str) -> list[tuple[str, str, str]]:
-    """`method=scrub,seed<3` as (name, operator, value) triples. Raises InputError naming what was possible."""
+    """`method=scrub,seed<3` as (name, operator, value) triples. Raises InputError."""
     conditions = []
-    for part in text.split(","):
-        match = _CONDITION.match(part)
+    for condition in text.split(","):
+        match = _CONDITION.match(condition)
         if match is None:
-            raise InputError(f"--only: {part!r} is not NAME=VALUE (also != < <= > >=), joined by commas")
+            raise InputError(f"--only: must be NAME=VALUE (also != < <= > >=), joined by commas, got {condition!r}")
         name, operator, value = match.groups()
         if name not in _NAMES:
             raise InputError(f"--only: {unknown_name('name', name, _NAMES)}")
         if operator not in ("=", "!=") and not (name in _NUMERIC_NAMES and re.fullmatch(r"-?\d+(\.\d+)?", value)):
-            raise InputError(f"--only: {part.strip()!r}: {operator} compares numbers (class, count, seed, repeat)")
+            raise InputError(f"--only: {condition.strip()!r}: {operator} compares numbers (class, count, seed, repeat)")
         conditions.append((name, operator, value))
     return conditions
 
@@ -57,8 +57,19 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
         cells: by key, parents before children.
         text: conditions such as `method=scrub,seed<3`.
 
+    Returns:
+        The selection, in the order of `cells`.
+
     Raises:
         InputError: for a condition that cannot be read, or if no cell matches.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells
+        >>> selection = select_cells(cells, "stage=unlearn,method=scrub,seed=1,forget=class")
+        >>> sorted(cell.stage for cell in selection.values())
+        ['train', 'unlearn']
     """
     conditions = _conditions(text)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}

@@ -71,14 +71,13 @@ class Sweep:
         expected = parsed.file.expect.cells
         if expected is not None and expected != len(expansion.cells):
             skipped = "".join(f"; skipped: {line}" for line in expansion.skipped)
-            raise InputError(
-                f"expect: cells: {expected} expected, but the file expands to {len(expansion.cells)}{skipped}"
-            )
+            count = f"{len(expansion.cells)}, the number of cells that the file expands to"
+            raise InputError(f"expect.cells: must be {count}, got {expected}{skipped}")
         return cls(
             name=parsed.file.name,
             file=parsed.file,
             text=text,
             cells=expansion.cells,
             skipped=expansion.skipped,
-            deprecations=tuple(parsed.deprecations),
+            deprecations=parsed.deprecations,
         )

@@ -43,7 +43,7 @@ class PassCounter:
 def measure_cost(model: nn.Module, device: torch.device, counter: PassCounter) -> Iterator[dict[str, float]]:
     """Measure seconds and passes of the block. The mapping that it yields is filled when the block ends.
 
-    The device is synchronised before both readings of the clock.
+    The device is synchronized before both readings of the clock.
     """
 
     def synchronized_time() -> float:

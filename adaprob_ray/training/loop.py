@@ -67,7 +67,7 @@ def set_mode(model: nn.Module, batch_norm: str) -> None:
 
 @contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Passes in bfloat16 if that is the `precision`; weights and optimiser state stay float32."""
+    """Passes in bfloat16 if that is the `precision`; weights and optimizer state stay float32."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         yield
 
@@ -92,7 +92,7 @@ def train_epoch(
     precision: str,
     penalty: L2SPPenalty | None = None,
 ) -> EpochMetrics:
-    """Take one optimiser step for each batch. The caller sets the model's mode.
+    """Take one optimizer step for each batch. The caller sets the model's mode.
 
     Raises Diverged if the mean loss is not finite.
     """

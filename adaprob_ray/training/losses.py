@@ -21,7 +21,7 @@ PairLoss = Callable[[nn.Module, PairedBatch], "LossOutput"]
 
 
 class LossOutput(NamedTuple):
-    """Loss of a batch to minimise, and the logits [B, K] that it was computed from."""
+    """Loss of a batch to minimize, and the logits [B, K] that it was computed from."""
 
     loss: Tensor
     logits: Tensor

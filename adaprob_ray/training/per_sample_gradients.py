@@ -87,7 +87,7 @@ def patches(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     return functional.unfold(inputs.float(), size, dilation=layer.dilation, padding=layer.padding, stride=layer.stride)
 
 
-def normalised(layer: nn.BatchNorm2d, inputs: Tensor) -> Tensor:
+def normalized(layer: nn.BatchNorm2d, inputs: Tensor) -> Tensor:
     """x̂ of batch norm in eval mode [B, O, H, W]."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
@@ -106,7 +106,7 @@ def parameter_gradients(
     if parameter == "bias":
         return selected.flatten(3).sum(-1, keepdim=True) if selected.ndim > 3 else selected[..., None]
     if isinstance(layer, nn.BatchNorm2d):
-        return (selected * normalised(layer, inputs)[:, None, channels]).flatten(3).sum(-1, keepdim=True)
+        return (selected * normalized(layer, inputs)[:, None, channels]).flatten(3).sum(-1, keepdim=True)
     if isinstance(layer, nn.Linear):
         return selected[..., None] * inputs.float()[:, None, None, :]
     assert isinstance(layer, nn.Conv2d)

@@ -1,6 +1,6 @@
 """Resumable state of a training: all that its next epoch depends on.
 
-    the network with batch norm's statistics · the optimiser's state · the generator of the order · torch's own generators
+    the network with batch norm's statistics · the optimizer's state · the generator of the order · torch's own generators
 
 A training that resumes from it ends with the same bits as one that was never interrupted; only the epoch that was
 interrupted is repeated.
@@ -39,7 +39,7 @@ class TrainingState:
         loss: float,
         error_percent: float,
     ) -> TrainingState:
-        """The current state. It shares memory with the training: serialise it before the next step."""
+        """The current state. It shares memory with the training: serialize it before the next step."""
         generators = {"order": generator.get_state(), "cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             generators["cuda"] = torch.cuda.get_rng_state()
@@ -94,4 +94,4 @@ class Checkpoints(Protocol):
         """Whether enough time has passed since the last checkpoint to save another."""
 
     def save_checkpoint(self, make: Callable[[], bytes]) -> None:
-        """Serialise a checkpoint and replace the last one by it."""
+        """Serialize a checkpoint and replace the last one by it."""

@@ -44,7 +44,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, failing: str, *reasons: str) -> di
             message = "RuntimeError: no"
             failure = Failure(failure_class="code", message=message) if ready[0].stage == failing else None
             plan.finished(ready[0], Outcome(status="failed" if failure else "done", failure=failure))
-        return RunResult(plan, Path(store.location) / "tensorboard" / options["sweep"], list(reasons))
+        return RunResult(plan, Path(store.location) / "tensorboard" / options["sweep"], tuple(reasons))
 
     monkeypatch.setattr(launch, "run", execute)
     return call

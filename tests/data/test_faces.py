@@ -43,7 +43,7 @@ def test_sizes_are_those_of_the_protocol(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*SUBSTITUTES, *LACUNAS])
-def test_each_is_normalised_as_lacuna_and_pretrained_on_its_own_hundred(name: str) -> None:
+def test_each_is_normalized_as_lacuna_and_pretrained_on_its_own_hundred(name: str) -> None:
     dataset = DATASETS[name]
     assert dataset.name == name
     assert (dataset.mean, dataset.std) == ((0.382, 0.420, 0.502), (0.276, 0.279, 0.302))

@@ -278,7 +278,7 @@ def digits() -> Subset:
     return load_subsets(DATASETS["digits"], Path(), 1, test_pool="clean", device=CPU).train
 
 
-def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Subset) -> None:
+def test_batches_are_normalized_pixels_of_the_rows_they_name(digits: Subset) -> None:
     dataset = DATASETS["digits"]
     loaded = dataset.load(Path(), 1)
     rows = split_images(loaded, 1, test_pool="clean").train
@@ -293,7 +293,7 @@ def test_batches_are_normalised_pixels_of_the_rows_they_name(digits: Subset) -> 
     assert batch.labels.tolist() == loaded.train_labels[image_rows].tolist()
 
 
-def test_each_channel_is_normalised_by_its_own_mean_and_std() -> None:
+def test_each_channel_is_normalized_by_its_own_mean_and_std() -> None:
     pixels = DeviceImages(
         torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8),
         torch.tensor([0]),

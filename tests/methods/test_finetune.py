@@ -46,7 +46,7 @@ def plain_finetune(method: object, model: nn.Module, recipe: Recipe, shuffle: to
     ids=["large", "small"],
 )
 def test_finetune_equals_the_plain_loop(settings: dict[str, object], changes: dict[str, object]) -> None:
-    """Cross-entropy on retain; the pull to the original only where the recipe has one; never the optimiser's decay."""
+    """Cross-entropy on retain; the pull to the original only where the recipe has one; never the optimizer's decay."""
     case, recipe = Case("finetune", json.dumps(settings)), dataclasses.replace(RECIPE, weight_decay=0.5, **changes)
     after = contract.attempt(case, recipe=recipe).after
     model = contract.original()

@@ -43,10 +43,10 @@ def make_evaluation(seed: int = 1, count: int = 20) -> Evaluation:
     )
 
 
-def vectorised_attack(members_DN: Floats, others_DN: Floats, seed: int) -> Floats:
+def vectorized_attack(members_DN: Floats, others_DN: Floats, seed: int) -> Floats:
     """The attack on D draws at once, [D] in percent: L2 logistic regression on one feature, by Newton's method.
 
-    Minimises Σ_n log(1 + exp(−t_n (w x_n + b))) + w²/2, which is scikit-learn's default, on each of the five splits.
+    Minimizes Σ_n log(1 + exp(−t_n (w x_n + b))) + w²/2, which is scikit-learn's default, on each of the five splits.
     """
     count = members_DN.shape[1]
     x_DN = np.clip(np.concatenate([others_DN, members_DN], axis=1), -100, 100)

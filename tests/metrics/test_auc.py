@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pytest
-from metric_world import CLASSES, FORGET_CLASS, Floats, make_evaluation, vectorised_attack
+from metric_world import CLASSES, FORGET_CLASS, Floats, make_evaluation, vectorized_attack
 from scipy.stats import binomtest, mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -180,7 +180,7 @@ def test_it_is_less_noisy_than_the_attack_on_the_same_rows(
     generator, balanced = np.random.default_rng(6), (draws // 12, min(members, others))
     attack_D = np.concatenate(
         [
-            vectorised_attack(generator.exponential(1, balanced), generator.exponential(scale, balanced), seed)
+            vectorized_attack(generator.exponential(1, balanced), generator.exponential(scale, balanced), seed)
             for seed in range(12)
         ]
     )

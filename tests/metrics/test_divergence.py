@@ -28,7 +28,7 @@ Parameters = tuple[float, ...]
 def test_divergence_is_scipys_entropy_of_the_smoothed_probabilities_model_first() -> None:
     p, q = (make_outputs(seed, spread=6.0).logits["test"] for seed in (1, 2))
     p_NK, q_NK = (softmax(logits.astype(np.float64), axis=1) + 1e-8 for logits in (p, q))
-    expected = entropy(p_NK, q_NK, axis=1).mean()  # normalises rows itself
+    expected = entropy(p_NK, q_NK, axis=1).mean()  # normalizes rows itself
     assert mean_divergence_nats(p, q) == pytest.approx(expected, rel=1e-12)
     assert mean_divergence_nats(q, p) != pytest.approx(expected, rel=1e-2)
 

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from metric_world import CLASSES, FORGET_CLASS, Floats, make_evaluation, make_outputs, vectorised_attack, without_signal
+from metric_world import CLASSES, FORGET_CLASS, Floats, make_evaluation, make_outputs, vectorized_attack, without_signal
 from scipy.special import softmax
 from sklearn import model_selection
 from sklearn.metrics import log_loss
@@ -47,7 +47,7 @@ def test_a_huge_loss_stays_finite() -> None:
 def test_the_attack_equals_an_independent_one(rows: int) -> None:
     members_DN, others_DN = without_signal(6, rows, seed=rows)
     others_DN[3:] += 0.5  # with and without a signal
-    expected = vectorised_attack(members_DN, others_DN, seed=2)
+    expected = vectorized_attack(members_DN, others_DN, seed=2)
     actual = [attack_accuracy_percent(m, o, 2) for m, o in zip(members_DN, others_DN, strict=True)]
     held = math.ceil(2 * rows / 10)  # lbfgs stops early: one row on the boundary may fall on the other side
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9 + 100 / (5 * held))
@@ -58,7 +58,7 @@ def test_the_attack_equals_an_independent_one(rows: int) -> None:
 def attacks_without_signal(rows: int) -> Floats:
     """[12, D] in percent: twelve seeds, each with its splits and D draws."""
     draws = {25: 600, 100: 250, 1000: 50}[rows]
-    return np.stack([vectorised_attack(*without_signal(draws, rows, seed), seed) for seed in range(12)])
+    return np.stack([vectorized_attack(*without_signal(draws, rows, seed), seed) for seed in range(12)])
 
 
 @pytest.mark.parametrize(("rows", "mean", "within"), [(25, 47.0, 1.0), (100, 50.0, 0.5), (1000, 50.0, 0.5)])
@@ -87,7 +87,7 @@ def test_overlapping_losses_give_the_accuracy_of_the_best_threshold(scale: float
     results = []
     for seed in range(12):
         members_DN, others_DN = without_signal(15, 1000, seed)
-        results.append(vectorised_attack(members_DN, scale * others_DN, seed))
+        results.append(vectorized_attack(members_DN, scale * others_DN, seed))
         if seed == 0:
             actual = attack_accuracy_percent(members_DN[0], scale * others_DN[0], seed)
             assert actual == pytest.approx(results[-1][0], abs=0.2)  # lbfgs stops early: two held-out rows of 1,000

@@ -152,7 +152,7 @@ def test_allcnn_widths(filters: float, widths: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_pytorchs_default_initialisation_and_batch_norm(name: str) -> None:
+def test_pytorchs_default_initialization_and_batch_norm(name: str) -> None:
     """Protocol §2.3: fresh scale 1 and shift 0, statistics 0 and 1, momentum 0.1, eps 1e-5; Kaiming-uniform with a = √5."""
     torch.manual_seed(0)
     model = ARCHITECTURES[name].build(classes=5, channels=3, filters=0.1)

@@ -48,8 +48,8 @@ DEFECTS = (
         test="tests/methods/test_adaprob.py::test_random_pseudo_probabilities_are_seeded_by_seed_and_repeat",
     ),
     Defect(
-        name="optimiser of the teacher",
-        found="a benchmark's SCRUB: its optimiser held the teacher's parameters, and no weight of the student ever changed",
+        name="optimizer of the teacher",
+        found="a benchmark's SCRUB: its optimizer held the teacher's parameters, and no weight of the student ever changed",
         changes=(
             (f"{METHODS}.scrub", "copy.deepcopy(model).eval().requires_grad_(False)", "copy.deepcopy(model).eval()"),
             (
@@ -148,7 +148,7 @@ DEFECTS = (
     ),
     Defect(
         name="deviation of zero, not a number",
-        found="the same attack: a Gaussian of standard deviation 0 gave NaN; here a colour channel without any spread",
+        found="the same attack: a Gaussian of standard deviation 0 gave NaN; here a color channel without any spread",
         changes=(("adaprob_ray.data.folder", "np.where(variance > 0, np.sqrt(variance), 1.0)", "np.sqrt(variance)"),),
         test="tests/data/test_folder.py::test_a_flat_channel_is_not_divided_by_zero",
     ),
@@ -248,7 +248,7 @@ DEFECTS = (
     ),
     Defect(
         name="teacher that is trained",
-        found="feared: the bad teacher's parameters in the student's optimiser",
+        found="feared: the bad teacher's parameters in the student's optimizer",
         changes=(
             (f"{METHODS}.bad_teacher", "teacher.eval().requires_grad_(False)", "teacher.eval()"),
             (f"{METHODS}.bad_teacher", "with torch.no_grad():", "with torch.enable_grad():"),

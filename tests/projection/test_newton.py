@@ -135,7 +135,7 @@ def test_scaled_weights_scale_the_multipliers_only(scale):
     assert (scaled.multipliers / scale - plain.multipliers).abs().max() < 1e-11
 
 
-def test_logits_are_normalised():
+def test_logits_are_normalized():
     log_r_NK, weights_N, totals_K = instance()
     shifted_NK = log_r_NK + torch.linspace(-50, 50, 12, dtype=torch.float64)[:, None]
     difference = solve(shifted_NK, weights_N, totals_K).targets - solve(log_r_NK, weights_N, totals_K).targets

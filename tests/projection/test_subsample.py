@@ -130,8 +130,8 @@ def random_quadratic(classes: int, seed: int):
     generator = np.random.default_rng(seed)
     root = generator.normal(size=(classes, classes))
     hessian = root @ root.T
-    centre = np.eye(classes) - 1 / classes
-    return centre @ hessian @ centre, centre @ generator.normal(size=classes)
+    center = np.eye(classes) - 1 / classes
+    return center @ hessian @ center, center @ generator.normal(size=classes)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -173,7 +173,7 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
     run(store, words)
-    folder = tensorboard_dir_for(store, words["name"], tmp_path) / cells_of(words)[key].title
+    folder = tensorboard_dir_for(store, words["name"]) / cells_of(words)[key].title
     events = EventAccumulator(str(folder)).Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
 

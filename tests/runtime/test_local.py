@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from rich.console import Console
-from small_world import changed
+from small_world import with_value
 from tiny_sweep import (
     CELLS,
     TINY,
@@ -97,7 +97,7 @@ def test_two_undisturbed_runs_give_the_same_records(first_run: tuple[Store, Plan
 
 
 def test_a_seed_added_runs_only_its_own_cells(done: Store) -> None:
-    plan, _ = run(done, changed(TINY, "grid.seed", [2, 1]))
+    plan, _ = run(done, with_value(TINY, "grid.seed", [2, 1]))
     assert len(plan.cells) == 2 * CELLS
     assert {plan.cells[key].settings.seed for key, _ in plan.executed} == {2}
     assert len(plan.executed) == CELLS
@@ -124,7 +124,7 @@ def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done
 
 def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(done: Store) -> None:
     before = same_columns(done)
-    plan, recomputed = run(done, changed(TINY, "keep", {"unlearn": "weights"}))
+    plan, recomputed = run(done, with_value(TINY, "keep", {"unlearn": "weights"}))
     assert sorted(executed(plan)) == ["unlearn-adaprob", "unlearn-finetune"]
     assert len(recomputed) == 2
     assert all("weights are needed now" in line for line in recomputed)
@@ -184,7 +184,7 @@ def test_a_failure_is_stored_blocks_only_what_is_below_and_is_tried_again(
 
 
 def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    document = changed(TINY, "methods.adaprob.lr", 0.25)
+    document = with_value(TINY, "methods.adaprob.lr", 0.25)
     plan, _ = run(done, document, worker_registry="stage_tables:FAILING")
     assert (plan.counts()["failed"], plan.counts()["blocked"]) == (1, 1)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(document)))
@@ -203,7 +203,7 @@ def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixt
 
 
 def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
-    plan, _ = run(done, changed(TINY, "methods.finetune.lr", 1e30))
+    plan, _ = run(done, with_value(TINY, "methods.finetune.lr", 1e30))
     key = key_of(plan.cells, "unlearn", "finetune")
     assert plan.state(key) == "failed"
     assert plan.failures[key].failure_class == "diverged"
@@ -217,7 +217,7 @@ def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
 def test_storage_that_is_away_for_a_moment_costs_a_try_and_not_the_run(
     times: int, state: str, done: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = changed(TINY, "methods.finetune.lr", 0.02)
+    document = with_value(TINY, "methods.finetune.lr", 0.02)
     key, tries, begin = key_of(cells_of(document), "unlearn", "finetune"), [], Store.begin
 
     def faulty(self: Store, wanted: str, *rest: Any, **named: Any) -> Any:
@@ -315,7 +315,7 @@ def test_a_truncated_description_of_a_finished_cell_is_made_again(tmp_path: Path
     run(store)
     original = key_of(cells, "train", "original")
     (tmp_path / "store" / "cells" / original / "cell.json").write_bytes(b"")
-    more = changed(TINY, "methods.again", {"method": "finetune", "epochs": 2})
+    more = with_value(TINY, "methods.again", {"method": "finetune", "epochs": 2})
     plan, _ = run(store, more)
     assert plan.exhausted()
     assert not plan.failures

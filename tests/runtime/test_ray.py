@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_world import changed
+from small_world import with_value
 from tiny_sweep import TINY, Command, cells_of, commits, key_of, run, same_columns, wait_for
 
 from adaprob_ray.store import Store
 
 # `bad` fails in every run; all other labels must come through.
-DOCUMENT = changed(TINY, "methods.bad", {"method": "scrub", "epochs": 2, "forget_epochs": 1})
+DOCUMENT = with_value(TINY, "methods.bad", {"method": "scrub", "epochs": 2, "forget_epochs": 1})
 CELLS = cells_of(DOCUMENT)
 BAD, BELOW = key_of(CELLS, "unlearn", "scrub"), key_of(CELLS, "evaluate", "bad")
 KILLED, INTERRUPTED = key_of(CELLS, "unlearn", "finetune"), key_of(CELLS, "unlearn", "adaprob")

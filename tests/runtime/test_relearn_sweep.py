@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load
-from small_world import changed
+from small_world import with_value
 from tiny_sweep import CELLS, TINY, cells_of, executed, key_of, run, same_columns
 from torch.nn import functional
 
@@ -144,7 +144,7 @@ def test_relearning_asked_for_later_trains_nothing_again_but_what_dropped_its_we
 
 def test_other_settings_of_relearning_run_only_what_they_must(relearned: tuple[Store, Plan], tmp_path: Path) -> None:
     shutil.copytree(relearned[0].location, tmp_path / "store")
-    plan, _ = run(Store.open(tmp_path / "store"), changed(RELEARN, "relearn.epochs", 2))
+    plan, _ = run(Store.open(tmp_path / "store"), with_value(RELEARN, "relearn.epochs", 2))
     assert {plan.cells[key].stage for key, _ in plan.executed} == {"relearn", "evaluate"}
 
 
@@ -173,7 +173,7 @@ def test_weights_far_away_from_any_number_fail_one_cell_and_block_its_evaluation
     relearned: tuple[Store, Plan], tmp_path: Path
 ) -> None:
     shutil.copytree(relearned[0].location, tmp_path / "store")
-    plan, _ = run(Store.open(tmp_path / "store"), changed(RELEARN, "relearn.lr", 1e30))
+    plan, _ = run(Store.open(tmp_path / "store"), with_value(RELEARN, "relearn.lr", 1e30))
     failed = {cell.label for key, cell in plan.cells.items() if plan.state(key) == "failed"}
     assert failed
     assert {failure.failure_class for failure in plan.failures.values()} == {"diverged"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 from rich.console import Console
-from small_world import changed
+from small_world import with_value
 from tiny_sweep import TINY, cells_of
 
 from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS
@@ -71,7 +71,7 @@ def test_an_exclusive_cell_runs_alone(tmp_path: Path) -> None:
 
 def test_exclusive_cells_are_handed_out_seed_by_seed_so_that_methods_interleave(tmp_path: Path) -> None:
     everything = {stage: {"exclusive": True} for stage in ("train", "unlearn", "evaluate")}
-    document = changed({**TINY, "resources": everything}, "grid.seed", [3, 1, 2])
+    document = with_value({**TINY, "resources": everything}, "grid.seed", [3, 1, 2])
     searcher, plan = searcher_over(tmp_path, document)
     order = [moment[-1][0] for moment in drive(searcher)]
     assert sorted(cell.key for cell in order) == sorted(plan.cells)
@@ -81,8 +81,8 @@ def test_exclusive_cells_are_handed_out_seed_by_seed_so_that_methods_interleave(
 
 
 def test_times_are_taken_seed_by_seed_after_all_that_need_not_be_alone(tmp_path: Path) -> None:
-    document = changed({**TINY, "resources": {"unlearn": {"exclusive": True}}}, "grid.seed", [2, 1])
-    searcher, _ = searcher_over(tmp_path, changed(document, "repeats", 2))
+    document = with_value({**TINY, "resources": {"unlearn": {"exclusive": True}}}, "grid.seed", [2, 1])
+    searcher, _ = searcher_over(tmp_path, with_value(document, "repeats", 2))
     order = [moment[-1][0] for moment in drive(searcher)]
     turns = [(c.settings.seed, c.settings.repeat, c.settings.method) for c in order if c.stage == "unlearn"]
     assert turns == [(s, r, m) for s in (1, 2) for r in (0, 1) for m in ("adaprob", "finetune")]

@@ -65,7 +65,7 @@ def run(
     result = launch.run(
         cells, store, sweep=document["name"], data_root=Path("nowhere"), executor="local", registry=worker_registry
     )
-    return result.plan, result.recomputed
+    return result.plan, list(result.recomputed)
 
 
 def executed(plan: Plan) -> list[str]:

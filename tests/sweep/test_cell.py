@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_world import BASE, WORLD, changed, expand
+from small_world import BASE, WORLD, expand, with_value
 
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sweep.cell import KEY_LENGTH, Cell, Resources, canonical
@@ -122,7 +122,7 @@ def test_no_key_of_nan_or_infinity(number: float) -> None:
 def test_a_cell_survives_json(stage: str) -> None:
     """What a store keeps of a cell gives the same cell, and the same key."""
     document = {**BASE, "metrics": ["errors", "relearn"], "keep": {"unlearn": "weights"}}
-    cells = expand(changed(document, "grid.dataset", "cifar10"))
+    cells = expand(with_value(document, "grid.dataset", "cifar10"))
     for cell in (cell for cell in cells.values() if cell.stage == stage):
         parsed = WORLD.cell(json.loads(json.dumps(cell.identity)))
         assert parsed.key == cell.key
@@ -140,7 +140,7 @@ def test_settings_of_a_cell_are_frozen_and_typed() -> None:
 
 def test_titles_are_unique_and_readable() -> None:
     requests = [{"kind": "class", "class": 1}, {"kind": "selective", "class": 1, "count": 5}]
-    cells = expand(changed(changed(BASE, "grid.forget", requests), "repeats", 2))
+    cells = expand(with_value(with_value(BASE, "grid.forget", requests), "repeats", 2))
     titles = [cell.title for cell in cells.values()]
     assert len(set(titles)) == len(titles) == len(cells)
     assert TYPED.title == f"unlearn-scrub-digits-allcnn-25of3-s1-{TYPED.key[:8]}"

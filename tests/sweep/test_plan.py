@@ -1,4 +1,4 @@
-"""The graph as it is worked off: laws that hold in whatever order cells end, and however they end."""
+"""Plans while cells run: laws that hold in whatever order cells end, and however they end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_world import BASE, Family, changed, expand
+from small_world import BASE, Family, expand, with_value
 
 from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError
 from adaprob_ray.sweep.cell import Cell
@@ -29,21 +29,21 @@ def failed(kind: str) -> Outcome:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, Cell]:
-    """Up to twelve cells, each with up to three earlier ones as parents; some ask to be alone."""
+    """Up to twelve cells, each with up to three earlier ones as parents; some are exclusive."""
     family = Family()
     for number in range(draw(st.integers(1, 12))):
         earlier = list(family.cells.values())
-        chosen = draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True)) if number else []
+        parents = draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True)) if number else []
         stage = draw(st.sampled_from(["pretrain", "train", "unlearn", "evaluate"]))
-        family.add(*chosen, stage=stage, exclusive=draw(st.booleans()))
+        family.add(*parents, stage=stage, exclusive=draw(st.booleans()))
     return family.cells
 
 
 def ancestors(cells: dict[str, Cell], key: str) -> set[str]:
-    found: set[str] = set()
+    keys: set[str] = set()
     for parent in cells[key].parents.values():
-        found |= {parent} | ancestors(cells, parent)
-    return found
+        keys |= {parent} | ancestors(cells, parent)
+    return keys
 
 
 class Executor:
@@ -150,9 +150,9 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
         ended = executor.step(how)
         for cell in plan.leased():
             if ended is None or data.draw(st.booleans()):
-                seen = data.draw(st.sampled_from(["done", "free"]))
-                valid |= {cell.key} if seen == "done" else set()
-                plan.observe(cell, seen)
+                state = data.draw(st.sampled_from(["done", "free"]))
+                valid |= {cell.key} if state == "done" else set()
+                plan.observe(cell, state)
     for key in cells:
         assert plan.state(key) in ("done", "failed", "blocked")
         assert key in valid or plan.state(key) != "done", "done, though its artefacts were revoked"
@@ -237,8 +237,8 @@ def test_the_longest_remaining_path_goes_first_then_the_order_of_the_file() -> N
 @pytest.mark.parametrize("stages", [["train", "unlearn", "evaluate"], ["train", "unlearn"], ["unlearn"]])
 def test_exclusive_cells_go_seed_by_seed_and_methods_interleave(stages: list[str]) -> None:
     """One at a time, as the local executor works: of each stage all seeds in order, and within a seed all methods."""
-    document = changed(changed(BASE, "grid.seed", [3, 1, 2]), "methods", {"scrub": {}, "adaprob": {}})
-    document = changed(document, "grid.architecture", ["resnet18", "allcnn"])
+    document = with_value(with_value(BASE, "grid.seed", [3, 1, 2]), "methods", {"scrub": {}, "adaprob": {}})
+    document = with_value(document, "grid.architecture", ["resnet18", "allcnn"])
     plan, order = Plan(expand({**document, "resources": {stage: {"exclusive": True} for stage in stages}})), []
     while not plan.exhausted():
         cell = plan.ready()[0]
@@ -294,8 +294,8 @@ def test_a_try_that_fails_once_its_parent_has_failed_too_blocks_all_below() -> N
 
 
 def test_a_graph_of_ten_thousand_cells_is_planned_and_worked_off() -> None:
-    document = changed(BASE, "grid.seed", list(range(1, 1001)))
-    document = changed(document, "methods", {"scrub": {}, "adaprob": {"lam": [0.5, 1.0]}})
+    document = with_value(BASE, "grid.seed", list(range(1, 1001)))
+    document = with_value(document, "methods", {"scrub": {}, "adaprob": {"lam": [0.5, 1.0]}})
     cells = expand(document)
     assert len(cells) == 1000 * (3 + 3 + 6)
     plan = Plan(cells)
@@ -356,10 +356,10 @@ ORACLES: dict[str, Any] = {
 def test_only_keeps_what_fits_and_all_it_depends_on(text: str) -> None:
     fits = {key for key, cell in CELLS.items() if ORACLES[text](cell)}
     assert fits
-    wanted = fits.union(*(ancestors(CELLS, key) for key in fits))
-    chosen = select_cells(CELLS, text)
-    assert chosen.keys() == wanted
-    assert list(chosen) == [key for key in CELLS if key in wanted]
+    expected = fits.union(*(ancestors(CELLS, key) for key in fits))
+    selection = select_cells(CELLS, text)
+    assert selection.keys() == expected
+    assert list(selection) == [key for key in CELLS if key in expected]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from small_world import BASE, WORLD, bumped, changed, expand, keys
+from small_world import BASE, WORLD, expand, keys, with_bumped_revision, with_value
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.settings import as_mapping
@@ -13,7 +13,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.select import select_cells
 
-ASKED = {**BASE, "metrics": [*BASE["metrics"], "relearn"], "keep": {"unlearn": "weights"}}
+WITH_RELEARN = {**BASE, "metrics": [*BASE["metrics"], "relearn"], "keep": {"unlearn": "weights"}}
 
 
 def of(cells: dict[str, Cell], stage: str) -> list[Cell]:
@@ -27,30 +27,30 @@ def faults(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_one_relearn_cell_for_each_model_and_forget_request_and_none_unasked() -> None:
-    document = changed(
-        ASKED, "grid.forget", [{"kind": "class", "class": 0}, {"kind": "selective", "class": 1, "count": 5}]
+    document = with_value(
+        WITH_RELEARN, "grid.forget", [{"kind": "class", "class": 0}, {"kind": "selective", "class": 1, "count": 5}]
     )
-    document = changed(document, "methods", {"scrub": {}, "twin": {"method": "scrub"}, "adaprob": {}})
-    document = changed(document, "repeats", 2)
+    document = with_value(document, "methods", {"scrub": {}, "twin": {"method": "scrub"}, "adaprob": {}})
+    document = with_value(document, "repeats", 2)
     cells = expand(document)
     # Seeds x requests x (3 references, 2 methods x 2 repeats); the twin shares scrub's models, and their relearning.
     assert len(of(cells, "relearn")) == 2 * 2 * (3 + 2 * 2)
     assert len(of(cells, "evaluate")) == 2 * 2 * (3 + 3 * 2)
     assert len({(c.parents["model"], str(c.settings.forget)) for c in of(cells, "relearn")}) == 28
-    unasked = expand(changed(document, "metrics", ["errors"]))
+    unasked = expand(with_value(document, "metrics", ["errors"]))
     assert not of(unasked, "relearn")
     assert len(cells) == len(unasked) + 28
 
 
 def test_models_are_the_same_whether_relearning_is_asked_for_or_not() -> None:
-    without, with_it = expand(BASE), expand(ASKED)
-    made = ("pretrain", "train", "unlearn")
-    assert keys(without, *made) == keys(with_it, *made)
+    without, with_it = expand(BASE), expand(WITH_RELEARN)
+    model_stages = ("pretrain", "train", "unlearn")
+    assert keys(without, *model_stages) == keys(with_it, *model_stages)
     assert keys(without, "evaluate").isdisjoint(keys(with_it, "evaluate"))
 
 
 def test_an_evaluation_waits_for_the_relearning_of_its_model() -> None:
-    cells = expand(ASKED)
+    cells = expand(WITH_RELEARN)
     position = {key: number for number, key in enumerate(cells)}
     for cell in of(cells, "evaluate"):
         relearned = cells[cell.parents["relearn"]]
@@ -63,7 +63,7 @@ def test_an_evaluation_waits_for_the_relearning_of_its_model() -> None:
 
 
 def test_an_evaluation_is_not_ready_before_the_relearning() -> None:
-    cells = expand(ASKED)
+    cells = expand(WITH_RELEARN)
     plan = Plan(cells, done=cells.keys() - keys(cells, "relearn", "evaluate"))
     assert {cell.key for cell in plan.ready()} == keys(cells, "relearn")
     late = of(cells, "relearn")[0]
@@ -74,12 +74,12 @@ def test_an_evaluation_is_not_ready_before_the_relearning() -> None:
 
 
 def test_only_finds_relearn_cells_and_what_they_need() -> None:
-    chosen = select_cells(expand(ASKED), "stage=relearn,method=scrub,seed=1")
-    assert [cell.stage for cell in chosen.values()] == ["train", "unlearn", "relearn"]
+    selection = select_cells(expand(WITH_RELEARN), "stage=relearn,method=scrub,seed=1")
+    assert [cell.stage for cell in selection.values()] == ["train", "unlearn", "relearn"]
 
 
 def test_resources_name_the_stage() -> None:
-    for cell in expand(changed(ASKED, "resources", {"relearn": {"cpu": 3}})).values():
+    for cell in expand(with_value(WITH_RELEARN, "resources", {"relearn": {"cpu": 3}})).values():
         assert cell.resources.cpu == (3 if cell.stage == "relearn" else 1)
 
 
@@ -97,16 +97,16 @@ def test_resources_name_the_stage() -> None:
     ],
 )
 def test_the_rate_is_that_of_the_recipe_unless_written(changes: dict[str, Any], rate: float) -> None:
-    settings = [cell.settings.relearn for cell in of(expand({**ASKED, **changes}), "relearn")]
+    settings = [cell.settings.relearn for cell in of(expand({**WITH_RELEARN, **changes}), "relearn")]
     assert settings
     assert all(as_mapping(options) == {"lr": rate, "epochs": 100} for options in settings)
 
 
 def test_a_setting_of_relearning_moves_only_relearning_and_what_is_below() -> None:
-    before, after = expand(ASKED), expand(changed(ASKED, "relearn", {"lr": 0.5}))
+    before, after = expand(WITH_RELEARN), expand(with_value(WITH_RELEARN, "relearn", {"lr": 0.5}))
     for stage in tuple(WORLD.stages):
         assert (keys(before, stage) == keys(after, stage)) is (stage not in ("relearn", "evaluate")), stage
-    assert expand(changed(ASKED, "relearn", {"lr": 0.01, "epochs": 100})).keys() == before.keys()
+    assert expand(with_value(WITH_RELEARN, "relearn", {"lr": 0.01, "epochs": 100})).keys() == before.keys()
 
 
 @pytest.mark.parametrize(
@@ -119,32 +119,32 @@ def test_a_setting_of_relearning_moves_only_relearning_and_what_is_below() -> No
     ],
 )
 def test_a_revision_moves_what_it_makes(kind: str, name: str, moved: set[str]) -> None:
-    before, after = expand(ASKED), expand(ASKED, bumped(kind, name))
+    before, after = expand(WITH_RELEARN), expand(WITH_RELEARN, with_bumped_revision(kind, name))
     gone = {cell.stage for key, cell in before.items() if key not in after}
     assert gone == moved
 
 
 def test_the_revision_of_relearning_moves_nothing_where_it_is_not_asked_for() -> None:
     for kind in ("stages", "metrics"):
-        assert expand(BASE, bumped(kind, "relearn")).keys() == expand(BASE).keys()
+        assert expand(BASE, with_bumped_revision(kind, "relearn")).keys() == expand(BASE).keys()
 
 
 # -- refusals -----------------------------------------------------------------------------------------------------------
 
 
 def test_dropped_weights_are_a_fault_among_others() -> None:
-    document = changed(changed(ASKED, "keep", {}), "methods.scrub.lr", -1.0)
+    document = with_value(with_value(WITH_RELEARN, "keep", {}), "methods.scrub.lr", -1.0)
     refused, rate = faults(document)
     assert "write keep: {unlearn: weights}" in refused
     assert "methods.scrub: lr" in rate
     under_where = [{"where": {}, "with": {"method": "adaprob"}}]
-    (refused,) = faults({**ASKED, "keep": {}, "methods": {"mine": under_where}})
+    (refused,) = faults({**WITH_RELEARN, "keep": {}, "methods": {"mine": under_where}})
     assert "write keep: {unlearn: weights}" in refused
 
 
 def test_where_nothing_is_unlearned_no_weights_are_asked_for() -> None:
     cells = expand(
-        {**ASKED, "keep": {}, "methods": {"original": {}, "plain": {"method": "retrain", "variant": "plain"}}}
+        {**WITH_RELEARN, "keep": {}, "methods": {"original": {}, "plain": {"method": "retrain", "variant": "plain"}}}
     )
     assert len(of(cells, "relearn")) == 2 * 4
 
@@ -153,15 +153,15 @@ def test_where_nothing_is_unlearned_no_weights_are_asked_for() -> None:
     ("document", "words"),
     [
         ({**BASE, "relearn": {"lr": 0.1}}, "relearn: has no effect unless metrics lists relearn"),
-        ({**ASKED, "relearn": {"rate": 0.1}}, "relearn: unknown key 'rate'"),
+        ({**WITH_RELEARN, "relearn": {"rate": 0.1}}, "relearn: unknown key 'rate'"),
         (
-            {**ASKED, "relearn": {"lr": "1e-3"}},
+            {**WITH_RELEARN, "relearn": {"lr": "1e-3"}},
             "relearn: lr: must be a number greater than 0, got '1e-3', which YAML reads as text",
         ),
-        ({**ASKED, "relearn": {"epochs": 0}}, "relearn: epochs: must be an integer of at least 1, got 0"),
-        ({**ASKED, "train": {"recipe": "pretrain"}}, "relearn: lr: must be written for recipe 'pretrain'"),
-        ({**ASKED, "train": {"recipe": "huge"}}, "train: unknown recipe 'huge'"),
-        ({**ASKED, "relearn": 3}, "relearn: "),
+        ({**WITH_RELEARN, "relearn": {"epochs": 0}}, "relearn: epochs: must be an integer of at least 1, got 0"),
+        ({**WITH_RELEARN, "train": {"recipe": "pretrain"}}, "relearn: lr: must be written for recipe 'pretrain'"),
+        ({**WITH_RELEARN, "train": {"recipe": "huge"}}, "train: unknown recipe 'huge'"),
+        ({**WITH_RELEARN, "relearn": 3}, "relearn: "),
     ],
 )
 def test_what_is_wrong_is_one_line(document: dict[str, Any], words: str) -> None:

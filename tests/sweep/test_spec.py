@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_world import BASE, WORLD, bumped, changed, expand, keys
+from small_world import BASE, WORLD, expand, keys, with_bumped_revision, with_value
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import InputError
@@ -142,7 +142,7 @@ def test_parents_stand_before_children() -> None:
 
 
 def test_references_are_planned_and_evaluated_though_none_is_listed() -> None:
-    cells = expand(changed(BASE, "methods", {}))
+    cells = expand(with_value(BASE, "methods", {}))
     names = ["original", "retrain", "retrain_independent"]
     assert sorted(c.settings.method for c in of(cells, "train", seed=1)) == names
     assert sorted(c.settings.label for c in of(cells, "evaluate", seed=1)) == names
@@ -150,7 +150,7 @@ def test_references_are_planned_and_evaluated_though_none_is_listed() -> None:
 
 def test_one_original_serves_all_forget_requests() -> None:
     requests = [{"kind": "class", "class": 0}, {"kind": "selective", "class": 1, "count": 5}]
-    cells = expand(changed(BASE, "grid.forget", requests))
+    cells = expand(with_value(BASE, "grid.forget", requests))
     for seed in (1, 2):
         (original,) = of(cells, "train", method="original", seed=seed)
         assert original.forget is None
@@ -161,14 +161,14 @@ def test_one_original_serves_all_forget_requests() -> None:
 
 
 def test_one_pretraining_serves_all_seeds_and_requests() -> None:
-    cells = expand(changed(BASE, "grid.dataset", "cifar10"))
+    cells = expand(with_value(BASE, "grid.dataset", "cifar10"))
     (pretrained,) = of(cells, "pretrain")
     assert pretrained.settings.dataset.name == "cifar100"
     assert {c.parents["pretrain"] for c in of(cells, "train")} == {pretrained.key}
 
 
 def test_pretraining_can_be_left_out() -> None:
-    cells = expand(changed(changed(BASE, "grid.dataset", "cifar10"), "pretrain", False))
+    cells = expand(with_value(with_value(BASE, "grid.dataset", "cifar10"), "pretrain", False))
     assert not of(cells, "pretrain")
     assert {tuple(c.parents) for c in of(cells, "train")} == {()}
 
@@ -186,7 +186,7 @@ def test_an_evaluate_cell_has_its_model_and_the_three_references_of_its_seed_as_
 
 
 def test_equal_settings_under_two_labels_share_the_model_but_not_the_evaluation() -> None:
-    cells = expand(changed(BASE, "methods", {"scrub": {}, "twin": {"method": "scrub", "lr": 5e-3}}))
+    cells = expand(with_value(BASE, "methods", {"scrub": {}, "twin": {"method": "scrub", "lr": 5e-3}}))
     assert len(of(cells, "unlearn", seed=1)) == 1
     scrub, twin = of(cells, "evaluate", method="scrub", seed=1)
     assert (scrub.settings.label, twin.settings.label) == ("scrub", "twin")
@@ -195,13 +195,13 @@ def test_equal_settings_under_two_labels_share_the_model_but_not_the_evaluation(
 
 
 def test_lists_multiply() -> None:
-    cells = expand(changed(BASE, "methods", {"scrub": {"lr": [0.1, 0.2], "epochs": [1, 2, 3]}}))
-    found = {(c.settings.hyper["lr"], c.settings.hyper["epochs"]) for c in of(cells, "unlearn", seed=1)}
-    assert found == {(lr, epochs) for lr in (0.1, 0.2) for epochs in (1, 2, 3)}
+    cells = expand(with_value(BASE, "methods", {"scrub": {"lr": [0.1, 0.2], "epochs": [1, 2, 3]}}))
+    values = {(c.settings.hyper["lr"], c.settings.hyper["epochs"]) for c in of(cells, "unlearn", seed=1)}
+    assert values == {(lr, epochs) for lr in (0.1, 0.2) for epochs in (1, 2, 3)}
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("milestones", "expected"),
     [
         ([1, 2], {(1, 2)}),
         ([7], {(7,)}),
@@ -211,14 +211,14 @@ def test_lists_multiply() -> None:
     ],
 )
 def test_a_list_is_the_value_where_the_field_is_one_and_a_list_of_lists_multiplies(
-    given: list[Any], found: set[tuple[int, ...]]
+    milestones: list[Any], expected: set[tuple[int, ...]]
 ) -> None:
-    cells = expand(changed(BASE, "methods.scrub.milestones", given))
-    assert {c.settings.hyper["milestones"] for c in of(cells, "unlearn", seed=1)} == found
+    cells = expand(with_value(BASE, "methods.scrub.milestones", milestones))
+    assert {c.settings.hyper["milestones"] for c in of(cells, "unlearn", seed=1)} == expected
 
 
 def test_repeats_multiply_what_unlearns_and_nothing_that_trains() -> None:
-    cells = expand(changed(BASE, "repeats", 3))
+    cells = expand(with_value(BASE, "repeats", 3))
     assert [c.settings.repeat for c in of(cells, "unlearn", seed=1)] == [0, 1, 2]
     assert [c.settings.repeat for c in of(cells, "evaluate", seed=1, label="scrub")] == [0, 1, 2]
     assert [c.settings.repeat for c in of(cells, "evaluate", seed=1, label="retrain")] == [0]
@@ -226,14 +226,14 @@ def test_repeats_multiply_what_unlearns_and_nothing_that_trains() -> None:
 
 
 def test_retrain_independent_takes_the_settings_of_retrain() -> None:
-    cells = expand(changed(BASE, "methods.retrain", {"variant": "plain"}))
+    cells = expand(with_value(BASE, "methods.retrain", {"variant": "plain"}))
     assert {c.settings.hyper["variant"] for c in of(cells, "train", method="retrain_independent")} == {"plain"}
-    (fault,) = faults(changed(BASE, "methods.retrain_independent", {"variant": "plain"}))
+    (fault,) = faults(with_value(BASE, "methods.retrain_independent", {"variant": "plain"}))
     assert "takes the settings of retrain" in fault
 
 
 def test_a_retraining_under_another_label_is_no_reference() -> None:
-    cells = expand(changed(BASE, "methods", {"plain": {"method": "retrain", "variant": "plain"}}))
+    cells = expand(with_value(BASE, "methods", {"plain": {"method": "retrain", "variant": "plain"}}))
     (evaluated,) = of(cells, "evaluate", label="plain", seed=1)
     assert cells[evaluated.parents["model"]].settings.hyper == {"variant": "plain"}
     assert cells[evaluated.parents["retrain"]].settings.hyper == {"variant": "code"}
@@ -244,7 +244,7 @@ def test_a_retraining_under_another_label_is_no_reference() -> None:
     [({"retrain": {"variant": ["code", "plain"]}}, "one setting"), ({"original": {"method": "scrub"}}, "reserved")],
 )
 def test_a_reference_is_one_model_of_its_own_method(method: dict[str, Any], words: str) -> None:
-    assert any(words in fault for fault in faults(changed(BASE, "methods", method)))
+    assert any(words in fault for fault in faults(with_value(BASE, "methods", method)))
 
 
 WHERES: list[tuple[dict[str, Any], bool]] = [
@@ -267,21 +267,21 @@ WHERES: list[tuple[dict[str, Any], bool]] = [
 
 @pytest.mark.parametrize(("where", "fits"), WHERES)
 def test_where_holds_by_name_kind_number_part_or_list(where: dict[str, Any], fits: bool) -> None:
-    document = changed(BASE, "grid.seed", 1)
+    document = with_value(BASE, "grid.seed", 1)
     entry = {"where": where, "with": {"lr": 0.7}}
     if fits:
-        cells = expand(changed(document, "methods", {"scrub": [entry]}))
+        cells = expand(with_value(document, "methods", {"scrub": [entry]}))
         assert {c.settings.hyper["lr"] for c in of(cells, "unlearn")} == {0.7}
     else:
-        (fault,) = faults(changed(document, "methods", {"scrub": [entry]}))
+        (fault,) = faults(with_value(document, "methods", {"scrub": [entry]}))
         assert "methods.scrub: 0 entries match dots, allcnn, 5of1, seed 1; exactly one must" in fault
 
 
 def test_two_entries_that_match_are_refused_for_every_point_and_label_at_once() -> None:
     both = [{"where": {}, "with": {}}, {"where": {"seed": 2}, "with": {}}]
     none = [{"where": {"seed": 1}, "with": {}}]
-    found = faults(changed(BASE, "methods", {"a": both_of("scrub", both), "b": both_of("adaprob", none)}))
-    assert sorted(found) == [
+    lines = faults(with_value(BASE, "methods", {"a": both_of("scrub", both), "b": both_of("adaprob", none)}))
+    assert sorted(lines) == [
         "methods.a: 2 entries match dots, allcnn, 5of1, seed 2; exactly one must",
         "methods.b: 0 entries match dots, allcnn, 5of1, seed 2; exactly one must",
     ]
@@ -292,7 +292,7 @@ def both_of(method: str, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_seed_added_adds_only_its_own_cells() -> None:
-    before, after = expand(BASE), expand(changed(BASE, "grid.seed", [1, 2, 3]))
+    before, after = expand(BASE), expand(with_value(BASE, "grid.seed", [1, 2, 3]))
     assert before.keys() <= after.keys()
     added = [cell for key, cell in after.items() if key not in before]
     assert {c.settings.seed for c in added} == {3}
@@ -317,8 +317,8 @@ def test_a_seed_added_adds_only_its_own_cells() -> None:
     ],
 )
 def test_a_revision_moves_the_keys_of_what_it_makes_and_of_all_below(kind: str, name: str, moved: set[str]) -> None:
-    document = changed(BASE, "grid.dataset", "cifar10")
-    before, after = expand(document), expand(document, bumped(kind, name))
+    document = with_value(BASE, "grid.dataset", "cifar10")
+    before, after = expand(document), expand(document, with_bumped_revision(kind, name))
     for stage in STAGES:
         old, new = keys(before, stage), keys(after, stage)
         assert len(old) == len(new)
@@ -332,8 +332,8 @@ def test_a_revision_moves_the_keys_of_what_it_makes_and_of_all_below(kind: str, 
 def test_a_revision_of_unlearning_moves_only_its_own_models_and_their_evaluations(
     kind: str, name: str, methods: set[str]
 ) -> None:
-    document = changed(BASE, "methods", {"scrub": {}, "adaprob": {}})
-    before, after = expand(document), expand(document, bumped(kind, name))
+    document = with_value(BASE, "methods", {"scrub": {}, "adaprob": {}})
+    before, after = expand(document), expand(document, with_bumped_revision(kind, name))
     gone = [(cell.stage, cell.settings.method) for key, cell in before.items() if key not in after]
     assert set(gone) == {(stage, method) for stage in ("unlearn", "evaluate") for method in methods}
     assert len(gone) == 2 * 2 * len(methods)  # two stages, two seeds
@@ -357,14 +357,14 @@ def test_a_revision_of_unlearning_moves_only_its_own_models_and_their_evaluation
     ],
 )
 def test_keys_do_not_move_with_resources_words_or_defaults_written_out(path: str, value: Any) -> None:
-    assert expand(changed(BASE, path, value)).keys() == expand(BASE).keys()
+    assert expand(with_value(BASE, path, value)).keys() == expand(BASE).keys()
 
 
 def test_keys_do_not_move_with_the_order_of_the_file() -> None:
     def reversed_(value: Any) -> Any:
         return {k: reversed_(value[k]) for k in reversed(list(value))} if isinstance(value, dict) else value
 
-    document = changed(BASE, "methods", {"scrub": {"lr": 0.1, "alpha": 0.2}, "adaprob": {}})
+    document = with_value(BASE, "methods", {"scrub": {"lr": 0.1, "alpha": 0.2}, "adaprob": {}})
     turned = reversed_(document)
     assert list(turned) != list(document)
     assert expand(turned).keys() == expand(document).keys()
@@ -386,25 +386,25 @@ def test_keys_do_not_move_with_the_order_of_the_file() -> None:
     ],
 )
 def test_a_setting_moves_the_keys_of_what_it_makes_and_of_all_below(path: str, value: Any, moved: set[str]) -> None:
-    document = changed(BASE, "grid.dataset", "cifar10")
-    before, after = expand(document), expand(changed(document, path, value))
+    document = with_value(BASE, "grid.dataset", "cifar10")
+    before, after = expand(document), expand(with_value(document, path, value))
     for stage in STAGES:
         same = keys(before, stage) == keys(after, stage)
         assert same is (stage not in moved), stage
 
 
 def test_resources_and_keep_reach_their_stage() -> None:
-    document = changed(changed(BASE, "resources", {"unlearn": {"cpu": 3, "gpu": 0.2}}), "keep.unlearn", "weights")
+    document = with_value(with_value(BASE, "resources", {"unlearn": {"cpu": 3, "gpu": 0.2}}), "keep.unlearn", "weights")
     cells = expand(document)
     for cell in cells.values():
-        asked = {"cpu": 3, "gpu": 0.2} if cell.stage == "unlearn" else {"cpu": 1, "gpu": 0}
-        assert cell.resources == Resources(**asked)
+        resources = {"cpu": 3, "gpu": 0.2} if cell.stage == "unlearn" else {"cpu": 1, "gpu": 0}
+        assert cell.resources == Resources(**resources)
     assert {c.keep for c in of(cells, "unlearn")} == {"weights"}
     assert {c.keep for c in of(expand(BASE), "unlearn")} == {"outputs"}
     assert {c.keep for c in of(cells, "train")} == {"weights"}
 
 
-# -- whatever stands in a file: cells or InputError ----------------------------------------------------------------------
+# -- any content of a file gives cells or InputError ----------------------------------------------------------------------
 
 JUNK = st.recursive(
     st.sampled_from([None, True, -1, 0, 3, 2.5, math.nan, math.inf, "", "x", "scrub", "1e-4", [], {}]),
@@ -438,15 +438,15 @@ def places(document: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_junk_anywhere_gives_cells_or_one_line_for_each_fault(place: tuple[Any, ...], junk: Any) -> None:
     document = yaml.safe_load(yaml.safe_dump(dict(RICH)))
     inner = document
-    for part in place[:-1]:
-        inner = inner[part]
+    for name in place[:-1]:
+        inner = inner[name]
     inner[place[-1]] = junk
     with contextlib.suppress(InputError):
         assert expand(document)
         return
-    found = faults(document)
-    assert found
-    assert all(fault and "\n" not in fault for fault in found), found
+    lines = faults(document)
+    assert lines
+    assert all(line and "\n" not in line for line in lines), lines
 
 
 # -- keys under a former name -----------------------------------------------------------------------------------------------
@@ -480,7 +480,7 @@ class Picky(type(WORLD.methods["scrub"]())):
 def test_a_label_whose_method_declines_is_skipped_with_the_reason_and_the_rest_is_planned() -> None:
     world = replace(WORLD, methods={**WORLD.methods, "picky": Picky})
     requests = [{"kind": "selective", "class": 1, "count": count} for count in (5, 6)]
-    document = changed(changed(BASE, "grid.forget", requests), "methods", {"scrub": {}, "picky": {}})
+    document = with_value(with_value(BASE, "grid.forget", requests), "methods", {"scrub": {}, "picky": {}})
     sweep = Sweep.parse(yaml.safe_dump(document), world)
     assert [str(line) for line in sweep.skipped] == ["picky on dots, allcnn, 6of1: takes at most 5 samples, got 6"]
     assert [cell.forget.count for cell in of(sweep.cells, "unlearn", method="picky", seed=1)] == [5]

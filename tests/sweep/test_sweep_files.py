@@ -21,7 +21,7 @@ SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 PLANNED = [file for file in sorted(SWEEPS.glob("*.yaml")) if not file.name.startswith("search_")]
 UNCOSTED = ("quickstart",)  # the README has its cost
 
-# Protocol §5.8: optimiser, lr, weight decay, E, msteps, γ, α, T, milestones, p, forget batch, retain batch.
+# Protocol §5.8: optimizer, lr, weight decay, E, msteps, γ, α, T, milestones, p, forget batch, retain batch.
 NOTEBOOKS = {
     ("cifar5", "resnet18", "selective"): ("sgd", 0.05, 0.1, 10, 10, 1.0, 0.5, 2.0, (5, 8, 9), 0.5, 32, 32),
     ("cifar5", "allcnn", "selective"): ("sgd", 0.02, 0.1, 10, 5, 1.0, 0.5, 2.0, (5, 8, 9), 0.5, 16, 32),
