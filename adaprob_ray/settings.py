@@ -110,7 +110,7 @@ def settings_dataclass(cls: type[T]) -> type[T]:
     construct = decorated.__init__
 
     @functools.wraps(construct)
-    def __init__(self: Any, **values: Any) -> None:
+    def __init__(self: Any, /, **values: Any) -> None:  # `self` may be among the values of a file
         try:
             construct(self, **values)
         except pydantic.ValidationError as error:

@@ -143,7 +143,7 @@ def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[
     if type(label) is not int or not 0 <= label < dataset.classes:
         return [f"{name}: class must be 0 to {dataset.classes - 1}, got {label!r}"]
     available = dataset.train_per_class[label]
-    if count is not None and (type(count) is not int or not 1 <= count <= available):
+    if "count" in forget and (type(count) is not int or not 1 <= count <= available):
         return [f"{name}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
     if sum(dataset.train_per_class) - (count or available) < 1:
         return [f"{name}: forgetting {count or available} samples leaves nothing to retain"]

@@ -6,10 +6,11 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
 from adaprob_ray.errors import InputError, unknown_name
 
@@ -33,6 +34,13 @@ class ExpectSection(_Section):
     cells: int | None = None
 
 
+def _check_pretrain(value: Any) -> Any:
+    """Raise one error, where the union of a mapping and false would raise one for each of its arms."""
+    if value is not False and not isinstance(value, dict):
+        raise PydanticCustomError("dict_or_false", "must be a mapping or false")
+    return value
+
+
 class SweepFile(_Section):
     """The keys of a sweep file and their types; `sweep_file_model` adds the section of each stage that metrics may need."""
 
@@ -40,7 +48,9 @@ class SweepFile(_Section):
     about: str = ""
     grid: Grid
     train: dict[str, Any] = pydantic.Field(default_factory=dict)
-    pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
+    pretrain: Annotated[dict[str, Any] | Literal[False], pydantic.BeforeValidator(_check_pretrain)] = pydantic.Field(
+        default_factory=dict
+    )
     methods: dict[str, Any]
     primary_label: str | None = None  # of several labels of one method, the one that tables compare with Retrain
     metrics: list[str]
@@ -91,8 +101,10 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     """
     try:
         document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML leaves the errors of dates and of long integers as they are
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise InputError("not YAML: nested too deeply") from None
     if not isinstance(document, dict):
         raise InputError(f"a sweep file must be a mapping of keys, got {type(document).__name__}")
     not_json = list(_values_outside_json(document))
@@ -195,6 +207,8 @@ def _structure_fault(item: Any, model: type[SweepFile]) -> str:
         return f"{where}: is missing"
     expected = {
         "dict_type": "a mapping {name: value}",
+        "model_type": "a mapping {name: value}",
+        "dict_or_false": "a mapping {name: value} or false",
         "list_type": "a list",
         "string_type": "text",
         "int_type": "an integer",
