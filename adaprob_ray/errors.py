@@ -120,6 +120,9 @@ class NotDone(StoreError):
         super().__init__(f"cell {key} has no committed attempt")
         self.key = key
 
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.key,)
+
 
 class LeaseLost(StoreError):
     """Another attempt of the same cell took over while this one ran."""

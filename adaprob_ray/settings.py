@@ -244,10 +244,9 @@ def _faults(cls: type, error: pydantic.ValidationError) -> list[str]:
         elif item["type"] == "unexpected_keyword_argument":
             lines.append(unknown_name("key", item["loc"][-1], hyperparameters(cls)))
         else:
-            field = hyperparameters(cls)[str(item["loc"][0])]
-            lines.append(
-                f"{where}: must be {expected_value(field)}, got {item['input']!r}{_hint(item['input'], field)}"
-            )
+            field, value = hyperparameters(cls)[str(item["loc"][0])], item["input"]
+            finite = "a finite number" if item["type"] == "finite_number" else expected_value(field)
+            lines.append(f"{where}: must be {finite}, got {value!r}{_hint(value, field)}")
     return list(dict.fromkeys(lines))
 
 
@@ -281,7 +280,7 @@ def _hint(value: Any, field: Hyperparameter) -> str:
         mantissa, _, exponent = value.lower().partition("e")
         mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
         sign = "" if exponent[:1] in "+-" else "+"
-        spelling = f"{mantissa}e{sign}{exponent}" if exponent else f"{number:g}"
+        spelling = f"{mantissa}e{sign}{exponent}" if exponent and kind is float else f"{number:g}"
         return f", which YAML reads as text; write {spelling}"
     if isinstance(value, bool) and (kind is str or field.choices):
         return ", as YAML reads yes, no, on and off as true and false; put it in quotes"

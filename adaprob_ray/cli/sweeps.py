@@ -19,6 +19,7 @@ from adaprob_ray.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from adaprob_ray.sweep.plan import Plan
+    from adaprob_ray.sweep.sweep import Sweep
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -76,8 +77,7 @@ def plan(path: str, location: str, only: str | None, as_json: bool) -> None:
         return
     click.echo(f"{sweep.name}: {len(plan.cells)} cells in {location}")
     echo_stages(plan)
-    for line in sweep.skipped:
-        click.echo(f"skipped: {line}")
+    echo_skipped(sweep)
     click.echo(f"to execute: {len(open_cells)} cells, about {decimal(int(size))} to write")
 
 
@@ -113,6 +113,7 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
     plan, tensorboard_dir = result.plan, result.tensorboard_dir
     for line in result.recomputed:
         click.echo(f"recomputed: {line}")
+    echo_skipped(sweep)
     click.echo(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(plan.cells)} done")
     compare = shlex.join(["python", "-m", "analysis", "compare", "--store", store.location, "--sweep", path])
     curves = shlex.join(["tensorboard", "--logdir", str(tensorboard_dir)])
@@ -135,10 +136,12 @@ def status(path: str, location: str, only: str | None, as_json: bool) -> None:
     failures = {key: failure for key, failure in past.items() if failure is not None}
     if as_json:
         reports = {key: {"title": cells[key].title, **failure.document()} for key, failure in failures.items()}
-        click.echo(json.dumps({"sweep": sweep.name, "cells": len(cells), "counts": counts, "failures": reports}))
+        document = {"sweep": sweep.name, "cells": len(cells), "counts": counts, "failures": reports}
+        click.echo(json.dumps({**document, "skipped": [str(line) for line in sweep.skipped]}))
         return
     click.echo(f"{sweep.name}: {counts['done']} of {len(cells)} cells done in {location}")
     echo_stages(plan)
+    echo_skipped(sweep)
     for key, failure in failures.items():
         click.echo(f"  failed before: {cells[key].title}: {failure}")
 
@@ -154,7 +157,7 @@ def explain(path: str, location: str, only: str | None, prefix: str | None) -> N
     """
     from adaprob_ray.runtime.explain import explain
 
-    _, plan, store = load_plan(path, location, only)
+    sweep, plan, store = load_plan(path, location, only)
     if prefix:
         cells = [cell for key, cell in plan.cells.items() if key.startswith(prefix) or cell.title.startswith(prefix)]
         if not cells:
@@ -163,6 +166,7 @@ def explain(path: str, location: str, only: str | None, prefix: str | None) -> N
         cells = [cell for key, cell in plan.cells.items() if plan.state(key) != "done"]
         if not cells:
             click.echo("all cells are done")
+        echo_skipped(sweep)
     for cell in cells:
         click.echo("\n".join(explain(plan, cell, store, whole=bool(prefix))))
 
@@ -173,6 +177,12 @@ def echo_stages(plan: Plan) -> None:
         states = [plan.state(key) for key, cell in plan.cells.items() if cell.stage == stage]
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         click.echo(f"  {stage:<9} {len(states):>6}  {counts}")
+
+
+def echo_skipped(sweep: Sweep) -> None:
+    """One line for each label that its method declines."""
+    for line in sweep.skipped:
+        click.echo(f"skipped: {line}")
 
 
 def echo_problems(plan: Plan) -> int:

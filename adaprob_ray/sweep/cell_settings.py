@@ -29,7 +29,8 @@ class ArchitectureSettings:
     """A network by name, and the factor on its widths."""
 
     name: str = hyperparameter(default="")
-    filters: float = hyperparameter(default=1.0, gt=0)
+    # A hundred times the published widths is 10^9 parameters or more; far beyond, PyTorch cannot count them.
+    filters: float = hyperparameter(default=1.0, gt=0, le=100)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class SweepFile(_Section):
     primary_label: str | None = None  # of several labels of one method, the one that tables compare with Retrain
     metrics: list[str]
     precision: Literal["float32", "bfloat16"] = "float32"
-    repeats: int = pydantic.Field(default=1, ge=1)
+    repeats: int = pydantic.Field(default=1, ge=1, le=1000)  # more would be a slip of the keyboard, and never end
     resources: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
     keep: KeepSection = KeepSection()
     expect: ExpectSection = ExpectSection()
@@ -93,8 +93,10 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     """
     try:
         document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML leaves the errors of dates and of long integers as they are
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise InputError("not YAML: nested too deeply") from None
     if not isinstance(document, dict):
         raise InputError(f"a sweep file must be a mapping of keys, got {type(document).__name__}")
     not_json = list(_values_outside_json(document))
@@ -207,6 +209,7 @@ def _structure_fault(item: Any, model: type[SweepFile]) -> str:
         "literal_error": str(item.get("ctx", {}).get("expected")),
         "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter or digit",
         "greater_than_equal": f"an integer of at least {item.get('ctx', {}).get('ge')}",
+        "less_than_equal": f"an integer of at most {item.get('ctx', {}).get('le')}",
     }
     if item["type"] not in expected:
         return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"

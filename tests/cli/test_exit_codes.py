@@ -84,7 +84,7 @@ def test_the_option_store_overrides_the_environment(
 def test_only_selects_cells_and_their_parents(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", sweep_file, "--json", "--only", "stage=unlearn"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document.keys() == {"sweep", "cells", "counts", "failures"}
+    assert document.keys() == {"sweep", "cells", "counts", "failures", "skipped"}
     assert document["cells"] == 2
 
 
@@ -116,6 +116,27 @@ def test_explain_without_a_cell_explains_each_that_is_not_done(
     monkeypatch.setattr(Plan, "state", lambda plan, key: "done")
     assert cli.main(["explain", sweep_file]) == 0
     assert capsys.readouterr().out == "all cells are done\n"
+
+
+def test_every_command_names_the_labels_whose_method_declines(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    path = Path(sweep_file)
+    path.write_text(
+        path.read_text().replace("finetune: {epochs: 1}", "ntk: {}").replace("epochs: 1", "weight_decay: 0.0")
+    )
+    run_with(monkeypatch, "")
+    for arguments in (["plan"], ["status"], ["explain"], ["run", "--executor", "local"]):
+        assert cli.main([*arguments, sweep_file]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("skipped: ntk on digits, allcnn, 25of3: ")], arguments
+    for command in ("plan", "status"):
+        assert cli.main([command, sweep_file, "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["skipped"]) == 1
 
 
 def test_run_says_where_the_results_are_and_which_cells_were_recomputed(

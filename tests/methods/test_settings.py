@@ -60,7 +60,7 @@ def test_a_value_of_another_type_is_refused_by_field(cls: Any, field: Hyperparam
         ({"optimizer": "foo"}, "optimizer: must be one of sgd, adam, got 'foo'"),
         ({"milestones": "x"}, "milestones: must be a list of integers of at least 1, got 'x'"),
         ({"milestones": (3, 0)}, "milestones: must be a list of integers of at least 1, got 0"),
-        ({"lr": float("nan")}, "lr: must be a number greater than 0, got nan"),
+        ({"lr": float("nan")}, "lr: must be a finite number, got nan"),
     ],
 )
 def test_scrub_refuses_wrong_settings_in_one_line(settings: dict[str, Any], message: str) -> None:
