@@ -74,7 +74,7 @@ DATASETS: dict[str, Dataset] = {
 BUILT_IN = frozenset(DATASETS)
 
 
-def register_folders(root: Path) -> None:
+def register_prepared_folders(root: Path) -> None:
     """Register the image-folder data sets prepared under `root` (ADAPROB_DATA); unregister those of other roots.
 
     Only manifests are read. Every command, and every process that executes cells, calls this once it knows its root. An

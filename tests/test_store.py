@@ -45,7 +45,7 @@ from adaprob_ray.errors import CorruptArtefact, Failure, InputError, LeaseLost, 
 from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store, process
 from adaprob_ray.store import attempt as attempt_module
 from adaprob_ray.store.heartbeat import HeartbeatThread
-from adaprob_ray.store.process import is_dead, this_process
+from adaprob_ray.store.holder import is_dead, this_process
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -26,9 +26,9 @@ def data_root() -> Path:
 
 def load_datasets() -> Mapping[str, Dataset]:
     """Every data set by name, those prepared from image folders included."""
-    from adaprob_ray.catalogue import DATASETS, register_folders
+    from adaprob_ray.catalogue import DATASETS, register_prepared_folders
 
-    register_folders(data_root())
+    register_prepared_folders(data_root())
     return DATASETS
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from adaprob_ray.catalogue import register_folders
+from adaprob_ray.catalogue import register_prepared_folders
 from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
@@ -126,7 +126,7 @@ def _run_stage(
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.provenance = where
     registry = config.load_registry()
-    register_folders(config.data_root)
+    register_prepared_folders(config.data_root)
     with TensorBoardWriter(config.tensorboard_dir, cell) as writer:
         limit = cell.resources.timeout_seconds
         context = StageContext(

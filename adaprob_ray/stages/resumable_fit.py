@@ -62,11 +62,11 @@ def fit_cell(
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, 0, purpose))
     counter = PassCounter()
     last = None if context.checkpoints is None else context.checkpoints.last()
-    checkpoint = None if last is None else Checkpoint.from_bytes(last)
-    if checkpoint is not None:
-        counter.forward, counter.backward = checkpoint.forward, checkpoint.backward
-        context.resume_series(checkpoint.series)
-    saver = _CheckpointSaver(context, counter, checkpoint)
+    resumed = None if last is None else Checkpoint.from_bytes(last)
+    if resumed is not None:
+        counter.forward, counter.backward = resumed.forward, resumed.backward
+        context.resume_series(resumed.series)
+    saver = _CheckpointSaver(context, counter, resumed)
     with measure_cost(model, context.device, counter) as cost:
         last_epoch = fit(
             model,
@@ -75,7 +75,7 @@ def fit_cell(
             generator=generator,
             precision=settings.precision,
             report=context.record_series,
-            start_from=None if checkpoint is None else checkpoint.state,
+            start_from=None if resumed is None else resumed.state,
             after_epoch=saver,
         )
     cost["seconds"] += saver.extra_seconds
@@ -84,5 +84,5 @@ def fit_cell(
         "last_epoch_loss": last_epoch.loss,
         "last_epoch_error_percent": last_epoch.error_percent,
         "start_distance": distance(model.parameters(), start),
-        "run_continued_after_epochs": 0 if checkpoint is None else checkpoint.state.epoch,
+        "run_continued_after_epochs": 0 if resumed is None else resumed.state.epoch,
     }

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adaprob_ray.store.holder import Holder, is_dead
 from adaprob_ray.store.log import CellLog
-from adaprob_ray.store.process import Holder, is_dead
 
 if TYPE_CHECKING:
     from adaprob_ray.store.store import Store

@@ -30,11 +30,11 @@ from typing import Any
 
 from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NoStore, NotDone, StoreError
 from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store.holder import Holder, this_process
 from adaprob_ray.store.lease_watcher import LeaseWatcher
 from adaprob_ray.store.log import CellLog, Commit, etag, logs_from_listing
 from adaprob_ray.store.names import cell_folder, checkpoint_folder, reject_reserved
 from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse_json, timestamp, unseal
-from adaprob_ray.store.process import Holder, this_process
 
 FORMAT = 1
 CHECK_THREADS = 16  # requests at once, because on S3 each one waits for the network

@@ -15,7 +15,7 @@ from PIL import Image
 from trees import write_classes, write_image
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import BUILT_IN, DATASETS, REGISTRY, register_folders
+from adaprob_ray.catalogue import BUILT_IN, DATASETS, REGISTRY, register_prepared_folders
 from adaprob_ray.data.folder import load_folder, prepare_folder
 from adaprob_ray.data.split import split_images
 from adaprob_ray.errors import InputError
@@ -42,7 +42,7 @@ def class_tree(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _clean_catalogue(tmp_path: Path) -> Any:
     yield
-    register_folders(tmp_path / "nothing")
+    register_prepared_folders(tmp_path / "nothing")
     assert DATASETS.keys() == BUILT_IN
 
 
@@ -169,7 +169,7 @@ def test_a_prepared_folder_has_its_sizes_in_its_manifest(class_tree: Path) -> No
     images = load_folder(class_tree).images
     prepare_folder("pets", root)
     shutil.rmtree(class_tree)  # a plan and a worker need what was prepared, and no image file
-    register_folders(root)
+    register_prepared_folders(root)
     pets = DATASETS["pets"]
     assert pets.pool_per_class == (8, 6, 19)
     assert (pets.test_count, pets.size, pets.channels, pets.classes) == (7, 32, 3, 3)
@@ -191,7 +191,7 @@ def test_different_pixels_under_one_name_change_the_revision(class_tree: Path) -
         if again:
             write_image(class_tree / "c0" / "000.png", size=(31, 31))
         prepare_folder("pets", root)
-        register_folders(root)
+        register_prepared_folders(root)
         revisions.append(DATASETS["pets"])
     assert revisions[0] is revisions[1], "the same images are the same data set, and keep their caches"
     assert revisions[2].revision != revisions[0].revision
@@ -205,7 +205,7 @@ def test_a_flat_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4), (7, number, 0)).save(path)
     prepare_folder("flat", tmp_path)
-    register_folders(tmp_path)
+    register_prepared_folders(tmp_path)
     assert DATASETS["flat"].std[0] == DATASETS["flat"].std[2] == 1.0
 
 
@@ -245,7 +245,7 @@ def test_prepared_files_are_verified(
     root = split_tree.parent
     monkeypatch.setenv("ADAPROB_DATA", str(root))
     prepare_folder("pets", root)
-    register_folders(root)
+    register_prepared_folders(root)
     pets, arrays = DATASETS["pets"], root / "prepared" / "pets.npz"
     arrays.write_bytes(arrays.read_bytes()[:-1])
     assert "corrupt" in str(pets.verify(root))
