@@ -42,7 +42,7 @@ from store_contract import (
 )
 
 from adaprob_ray.errors import CorruptArtefact, Failure, InputError, LeaseLost, StoreError
-from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store, process
+from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog, LeaseWatcher, Store, holder
 from adaprob_ray.store import attempt as attempt_module
 from adaprob_ray.store.heartbeat import HeartbeatThread
 from adaprob_ray.store.holder import is_dead, this_process
@@ -308,7 +308,7 @@ def test_only_a_holder_of_this_host_is_judged_by_its_process(change: dict[str, A
 
 
 def test_where_the_boot_is_unknown_no_holder_is_judged_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_boot", lambda: "")
+    monkeypatch.setattr(holder, "_boot", lambda: "")
     assert not is_dead(replace(this_process(), pid=2**22 + 1))
 
 
