@@ -46,14 +46,14 @@ def main() -> None:
         report=lambda step, **scalars: None,
     )
     rows = torch.arange(options.rows)
-    parts = {
+    subsets = {
         "train": Subset(pixels, rows),
         "forget": Subset(pixels, rows[:FORGET]),
         "retain": Subset(pixels, rows[FORGET:]),
     }
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     begin = time.perf_counter()
-    method.unlearn(model, Split(needs=method.needs, parts=parts), context)
+    method.unlearn(model, Split(needs=method.needs, subsets=subsets), context)
     seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     cost = method.cost(
         Sizes(

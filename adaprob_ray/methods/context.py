@@ -35,7 +35,7 @@ class Split:
 
     Args:
         needs: the declared needs of the method.
-        parts: the subsets `retain`, `forget`, `train` and `validation`.
+        subsets: `retain`, `forget`, `train` and `validation`.
 
     Raises:
         UndeclaredNeed: on access to a subset that `needs` does not name.
@@ -44,7 +44,7 @@ class Split:
         >>> from adaprob_ray.data.batches import DeviceImages
         >>> images = torch.zeros(6, 2, 2, 1, dtype=torch.uint8)
         >>> device_images = DeviceImages(images, torch.arange(6) % 2, torch.ones(1), torch.zeros(1))
-        >>> split = Split(needs=frozenset({"retain"}), parts={"retain": Subset(device_images, torch.arange(4))})
+        >>> split = Split(needs=frozenset({"retain"}), subsets={"retain": Subset(device_images, torch.arange(4))})
         >>> len(split.retain)
         4
         >>> split.forget
@@ -53,30 +53,30 @@ class Split:
     """
 
     needs: frozenset[str]
-    parts: Mapping[str, Subset]
+    subsets: Mapping[str, Subset]
 
-    def _part(self, name: str) -> Subset:
+    def _subset(self, name: str) -> Subset:
         if name not in self.needs:
             raise UndeclaredNeed(_undeclared("split", name, self.needs))
-        return self.parts[name]
+        return self.subsets[name]
 
     @property
     def retain(self) -> Subset:
-        return self._part("retain")
+        return self._subset("retain")
 
     @property
     def forget(self) -> Subset:
-        return self._part("forget")
+        return self._subset("forget")
 
     @property
     def validation(self) -> Subset:
-        return self._part("validation")
+        return self._subset("validation")
 
     @property
     def train(self) -> Subset:
-        self._part("retain")
-        self._part("forget")
-        return self.parts["train"]
+        self._subset("retain")
+        self._subset("forget")
+        return self.subsets["train"]
 
 
 class Context:

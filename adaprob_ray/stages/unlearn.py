@@ -48,7 +48,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     counter = PassCounter()
     method_context = _method_context(cell, context, method, counter)
     with measure_cost(model, context.device, counter) as cost:
-        model = method.unlearn(model, Split(needs=method.needs, parts=by_name), method_context)
+        model = method.unlearn(model, Split(needs=method.needs, subsets=by_name), method_context)
     files = {OUTPUTS: compute_outputs(model, subsets).to_bytes(), SERIES: context.serialize_series()}
     weights = serialize_weights(model)
     if cell.keep == "weights":

@@ -203,7 +203,7 @@ class WatchedSplit(Split):
 
     def _part(self, name: str) -> Subset:
         part = super()._part(name)
-        self.parts["touched"].add(name)
+        self.subsets["touched"].add(name)
         return part
 
 
@@ -263,7 +263,7 @@ def make_split(parts: Subsets, needs: frozenset[str], kind: type[Split] = Split)
     }
     if kind is WatchedSplit:
         subsets["touched"] = set()
-    return kind(needs=needs, parts=subsets)
+    return kind(needs=needs, subsets=subsets)
 
 
 def make_context(needs: frozenset[str], kind: type[Context] = Context, **overrides: Any) -> Any:
@@ -318,7 +318,7 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
     with record_copies() as copies:
         result = method.unlearn(model, split, context_spy)
     handle.remove()
-    touched = context_spy.touched | split.parts["touched"]
+    touched = context_spy.touched | split.subsets["touched"]
     teachers = [(net, first) for net, first in [*copies, *context_spy.handed] if net is not result]
     return Trial(result, before, touched, teachers, passes, context_spy.looks, context_spy.facts, reported)
 

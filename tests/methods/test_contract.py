@@ -293,7 +293,7 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
     real = case.cls.unlearn
 
     def spying(self: Any, model: Any, split: Any, context: Any) -> Any:
-        assert sorted(split.parts) == ["forget", "retain", "train", "validation"]
+        assert sorted(split.subsets) == ["forget", "retain", "train", "validation"]
         assert not any("test" in name for name in dir(split) + dir(context) if not name.startswith("__"))
         items = reachable((model, split, context))
         seen.update(item.data_ptr() for item in items if isinstance(item, torch.Tensor))

@@ -99,7 +99,7 @@ def test_a_class_without_retain_rows_starts_from_zero() -> None:
     case, parts = Case("fisher"), contract.make_parts()
     split, gone = contract.make_split(parts, case.cls.needs), 7
     rows = split.retain.rows[split.retain.labels != gone]
-    split.parts["retain"] = parts.train.select(rows.numpy())
+    split.subsets["retain"] = parts.train.select(rows.numpy())
     before = contract.original()
     weight = before.classifier.weight.detach().clone()
     after = case.build().unlearn(before, split, contract.make_context(case.cls.needs)).classifier.weight.detach()

@@ -62,7 +62,7 @@ def lookup_split() -> Split:
     forget, unseen, other, retain = torch.arange(len(labels)).split(list(ROWS.values()))
     validation = torch.cat([unseen, other])[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
     parts = {"forget": forget, "validation": validation, "retain": retain}
-    return Split(needs=ScrubRewind.needs, parts={name: Subset(pixels, rows) for name, rows in parts.items()})
+    return Split(needs=ScrubRewind.needs, subsets={name: Subset(pixels, rows) for name, rows in parts.items()})
 
 
 def logits_with_errors(**errors: float) -> Tensor:
@@ -135,7 +135,7 @@ def test_without_an_image_of_the_class_it_is_scrubs_last_student() -> None:
     case, scrub = Case("scrub_rewind", json.dumps(SETTINGS)), Case("scrub", json.dumps(SETTINGS))
     split = contract.make_split(contract.make_parts(), case.cls.needs)
     others = torch.arange(10)[torch.arange(10) != contract.FORGET["class"]]
-    split.parts["validation"] = select_classes(split.validation, others)
+    split.subsets["validation"] = select_classes(split.validation, others)
     context = contract.make_context(case.cls.needs)
     after = contract.state(case.build().unlearn(contract.original(), split, context))
     assert context.facts["rewound_to"] == 4
