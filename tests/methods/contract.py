@@ -201,10 +201,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 class WatchedSplit(Split):
     """Records which subsets were used."""
 
-    def _part(self, name: str) -> Subset:
-        part = super()._part(name)
+    def _subset(self, name: str) -> Subset:
+        subset = super()._subset(name)
         self.subsets["touched"].add(name)
-        return part
+        return subset
 
 
 class WatchedContext(Context):
