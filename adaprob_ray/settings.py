@@ -4,7 +4,7 @@
     class Finetune:
         lr: float = hyperparameter(default=0.01, gt=0, search=Log(1e-3, 1e-1), help="constant learning rate")
 
-    Finetune(lr=-1.0)    # InputError, a ValueError: lr: must be greater than 0, got -1.0
+    Finetune(lr=-1.0)    # InputError, a ValueError: lr: must be a number greater than 0, got -1.0
 
 This module is a leaf: every other package may import it.
 """
@@ -138,7 +138,11 @@ def settings_dataclass(cls: type[T]) -> type[T]:
 def from_mapping(cls: type) -> pydantic.BeforeValidator:
     """For the annotation of a field that holds other settings, as an instance or as a mapping {name: value}:
     `Annotated[Scrub | None, from_mapping(Scrub)]`."""
-    return pydantic.BeforeValidator(lambda value: cls(**value) if isinstance(value, Mapping) else value)
+
+    def construct(value: Any) -> Any:
+        return cls(**{str(name): item for name, item in value.items()}) if isinstance(value, Mapping) else value
+
+    return pydantic.BeforeValidator(construct)
 
 
 @dataclass(frozen=True, kw_only=True)
