@@ -32,7 +32,7 @@ class Skipped:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.label} on {self.where}: {self.reason}"
+        return f"{self.label} on {self.where}: {self.reason.removeprefix(f'{self.label}: ')}"
 
 
 @dataclass(frozen=True)
