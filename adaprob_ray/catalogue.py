@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,11 @@ DATASETS: dict[str, Dataset] = {
 BUILT_IN = frozenset(DATASETS)
 
 
+def data_root() -> Path:
+    """The folder of the data sets: ADAPROB_DATA, or ./data where that is not set or empty."""
+    return Path(os.environ.get("ADAPROB_DATA") or "./data").expanduser()
+
+
 def register_prepared_folders(root: Path) -> None:
     """Register the image-folder data sets prepared under `root` (ADAPROB_DATA); unregister those of other roots.
 
@@ -111,7 +117,6 @@ METHODS: dict[str, type[Method]] = {
         AdaProb,
     )
 }
-
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

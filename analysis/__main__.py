@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis", description="Tables, figures and documents, from Records alone."
     )
     commands = parser.add_subparsers(required=True, metavar="ARTEFACT", dest="artefact")
-    store = os.environ.get("ADAPROB_STORE", "./store")
+    store = os.environ.get("ADAPROB_STORE") or "./store"
     for name, artefact in ARTEFACTS.items():
         command = commands.add_parser(name, help=artefact.about, description=artefact.about)
         if name == "rescore":

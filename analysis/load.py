@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.catalogue import REGISTRY, register_prepared_folders
+from adaprob_ray.catalogue import REGISTRY, data_root, register_prepared_folders
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import load_records
@@ -37,7 +36,7 @@ class Gathered:
 
 def load_sweep(path: str | Path) -> Sweep:
     """The sweep file, parsed and expanded; data sets of a user's folders are known by their manifests. Raises InputError."""
-    register_prepared_folders(Path(os.environ.get("ADAPROB_DATA", "./data")).expanduser())
+    register_prepared_folders(data_root())
     return Sweep.load(path, REGISTRY)
 
 

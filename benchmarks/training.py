@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch.utils.data import Subset as TorchSubset
 from torchvision import transforms
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS
+from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, data_root
 from adaprob_ray.data.batches import Subset, load_subsets
 from adaprob_ray.data.split import split_images
 from adaprob_ray.stages.models import to_device
@@ -103,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{options.threads} threads; processor has bfloat16 units: {has_bfloat16_units()}")
     for name in MODELS:
-        compare(name, Path(os.environ.get("ADAPROB_DATA", "./data")), options.rows, options.epochs)
+        compare(name, data_root(), options.rows, options.epochs)
 
 
 if __name__ == "__main__":

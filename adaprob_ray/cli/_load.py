@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 def data_root() -> Path:
     """The folder of the data sets."""
-    return Path(os.environ.get("ADAPROB_DATA") or "./data").expanduser()
+    from adaprob_ray import catalogue
+
+    return catalogue.data_root()
 
 
 def load_datasets() -> Mapping[str, Dataset]:

@@ -85,6 +85,16 @@ def test_a_store_that_is_not_there_misses_everything(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "none").exists()
 
 
+def test_an_empty_adaprob_store_is_the_default_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADAPROB_STORE", "")
+    assert main(["table5"]) == BAD_INPUT
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.endswith("sweeps/table5.yaml --store ./store")
+
+
 def test_partial_marks_what_is_missing(
     sweeps: dict[str, Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import DATASETS
+from adaprob_ray.catalogue import DATASETS, data_root
 from adaprob_ray.data.batches import DeviceImages, Subset, load_subsets
 from adaprob_ray.data.dataset import RawImages
 from adaprob_ray.data.split import (
@@ -215,6 +215,15 @@ def test_mean_and_std_of_the_digits_are_those_of_the_pool() -> None:
     pixels = digits.load(Path(), 1).train_NHWC / 255
     assert digits.mean == pytest.approx([pixels.mean()], abs=1e-3)
     assert digits.std == pytest.approx([pixels.std()], abs=1e-3)
+
+
+def test_the_folder_of_the_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPROB_DATA", "~/images")
+    assert data_root() == Path.home() / "images"
+    monkeypatch.setenv("ADAPROB_DATA", "")
+    assert data_root() == Path("data")
+    monkeypatch.delenv("ADAPROB_DATA")
+    assert data_root() == Path("data")
 
 
 def test_data_list_shows_each_data_set_its_sizes_and_whether_it_is_available(
