@@ -132,6 +132,9 @@ def settings_dataclass(cls: type[T]) -> type[T]:
             raise InputError(*_faults(type(self), error)) from None
 
     decorated.__init__ = __init__
+    decorated.__hyperparameters__ = {
+        name: _describe(name, item) for name, item in decorated.__pydantic_fields__.items()
+    }
     return typing.cast(type[T], decorated)
 
 
@@ -159,9 +162,10 @@ class Hyperparameter:
     bounds: Mapping[str, float]
 
 
-def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
+def hyperparameters(cls: type) -> Mapping[str, Hyperparameter]:
     """The fields of a `settings_dataclass`, by name."""
-    return {name: _describe(name, field) for name, field in cls.__pydantic_fields__.items()}  # type: ignore[attr-defined]
+    fields: Mapping[str, Hyperparameter] = cls.__hyperparameters__  # type: ignore[attr-defined]
+    return fields
 
 
 def _describe(name: str, field: FieldInfo) -> Hyperparameter:
