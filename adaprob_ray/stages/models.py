@@ -24,12 +24,11 @@ BYTES_PER_FLOAT, BYTES_PER_LABEL = 4, 8
 
 def build_model(settings: CellSettings, seed: int, registry: Registry) -> nn.Module:
     """A freshly initialized network on the CPU; the global generator is left as it was."""
-    dataset, architecture = registry.datasets[settings.dataset.name], registry.architectures[settings.architecture.name]
+    architecture = registry.architectures[settings.architecture.name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture.build(
-            classes=dataset.classes, channels=dataset.channels, filters=settings.architecture.filters
-        )
+        model: nn.Module = architecture.build(**registry.network_size(settings))
+    return model
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:

@@ -140,13 +140,14 @@ class Registry:
 
     def parameter_count(self, settings: CellSettings) -> int:
         """Trainable parameters of a cell's network."""
-        return self.architectures[settings.architecture.name].parameter_count(**self._shape(settings))
+        return self.architectures[settings.architecture.name].parameter_count(**self.network_size(settings))
 
     def network(self, settings: CellSettings) -> Any:
         """A cell's network on the meta device: its layers, without memory for their weights."""
-        return self.architectures[settings.architecture.name].on_meta(**self._shape(settings))
+        return self.architectures[settings.architecture.name].on_meta(**self.network_size(settings))
 
-    def _shape(self, settings: CellSettings) -> dict[str, Any]:
+    def network_size(self, settings: CellSettings) -> dict[str, Any]:
+        """Classes, channels and width of a cell's network: what `ArchitectureEntry.build` takes."""
         dataset = self.datasets[settings.dataset.name]
         return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
 
