@@ -37,8 +37,8 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     for name in settings.metrics:
         computed.update(registry.metrics[name].compute(evaluation))
     for role in cell.parents.keys() - models.keys():
-        facts = context.facts(cell.parents[role])
-        computed.update({name: value for name, value in facts.items() if name.startswith(f"{role}_")})
+        role_facts = context.facts(cell.parents[role])
+        computed.update({name: value for name, value in role_facts.items() if name.startswith(f"{role}_")})
     for name, value in computed.items():
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}")
