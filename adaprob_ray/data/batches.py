@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adaprob_ray.data.dataset import Dataset, Integers
-from adaprob_ray.data.split import split_images
+from adaprob_ray.data.split import forget_positions, split_images
+from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
 class Batch(NamedTuple):
@@ -113,6 +114,10 @@ class Subsets:
     train: Subset
     validation: Subset
     test: Subset
+
+    def forget_positions(self, forget: ForgetRequest, seed: int) -> Integers:
+        """Positions in the training set of the samples to forget, see `split.forget_positions`."""
+        return forget_positions(self.train.labels.cpu().numpy(), forget, seed)
 
 
 # One process executes many cells of few data sets, and each data set is read once while four of them fit.

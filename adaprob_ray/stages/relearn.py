@@ -23,7 +23,6 @@ from torch import nn
 from torch.nn import functional
 
 from adaprob_ray.data.batches import Subset
-from adaprob_ray.data.split import forget_positions
 from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.recipe import Recipe
@@ -138,8 +137,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     settings = cell.settings
     assert isinstance(settings, RelearnSettings)
     subsets = context.subsets(settings)
-    labels = subsets.train.labels.cpu().numpy()
-    forget = subsets.train.select(forget_positions(labels, settings.forget, settings.seed))
+    forget = subsets.train.select(subsets.forget_positions(settings.forget, settings.seed))
     original = trained_model(settings, cell.parents["original"], context)
     threshold = forget_loss(original, forget) + LOSS_TOLERANCE
     result = train_until_relearned(

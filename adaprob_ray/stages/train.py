@@ -6,7 +6,6 @@ from typing import cast
 
 import numpy as np
 
-from adaprob_ray.data.split import forget_positions
 from adaprob_ray.methods.base import Trained
 from adaprob_ray.sizes import Cost
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
@@ -25,11 +24,10 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     method = cast(Trained, context.registry.method(settings))
     model = start_model(cell, context)
     subsets = context.subsets(settings)
-    labels = subsets.train.labels.cpu().numpy()
     forget = np.empty(0, np.int64)
     if settings.forget is not None:
-        forget = forget_positions(labels, settings.forget, settings.seed)
-    rows = method.rows(len(labels), forget, settings.seed)
+        forget = subsets.forget_positions(settings.forget, settings.seed)
+    rows = method.rows(len(subsets.train), forget, settings.seed)
     purpose = "order" + method.generator_suffix
     facts = fit_cell(model, subsets.train.select(rows), settings, settings.recipe, context, purpose=purpose)
     if method.reads_forget:

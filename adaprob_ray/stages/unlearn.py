@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import nn
 
-from adaprob_ray.data.split import forget_positions, retain_positions
+from adaprob_ray.data.split import retain_positions
 from adaprob_ray.methods.base import Context, Split, Unlearning
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import (
@@ -37,11 +37,10 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     subsets = context.subsets(settings)
     model = trained_model(settings, cell.parents["original"], context)
     before = snapshot(model)
-    labels = subsets.train.labels.cpu().numpy()
-    forget = forget_positions(labels, settings.forget, settings.seed)
+    forget = subsets.forget_positions(settings.forget, settings.seed)
     by_name = {
         "forget": subsets.train.select(forget),
-        "retain": subsets.train.select(retain_positions(len(labels), forget)),
+        "retain": subsets.train.select(retain_positions(len(subsets.train), forget)),
         "train": subsets.train,
         "validation": subsets.validation,
     }

@@ -23,10 +23,10 @@ from contract import NEEDS, TRAIN, UNLEARN, Case
 from safetensors.torch import load
 
 from adaprob_ray.catalogue import ARCHITECTURES, METHODS
+from adaprob_ray.data.batches import Subsets
 from adaprob_ray.errors import DeadlineExceeded, UndeclaredNeed
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.settings import Choice, Int, Log, as_mapping, hyperparameters, parse_settings
-from adaprob_ray.stages import train
 from adaprob_ray.stages.base import StageContext
 from adaprob_ray.store.names import OUTPUTS, WEIGHTS
 from adaprob_ray.sweep.cell_settings import UnlearnSettings
@@ -427,7 +427,7 @@ def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:
 
 def test_original_and_retrain_share_start_and_order_and_the_independent_one_has_its_own() -> None:
     """Without any forget row retrain equals the original, bit for bit; retrain_independent does not."""
-    no_forget_rows = mock.patch.object(train, "forget_positions", return_value=np.empty(0, np.int64))
+    no_forget_rows = mock.patch.object(Subsets, "forget_positions", return_value=np.empty(0, np.int64))
     with no_forget_rows:
         same = contract.weights_digest(contract.trained(Case("retrain")))
         other = contract.weights_digest(contract.trained(Case("retrain_independent")))
