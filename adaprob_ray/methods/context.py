@@ -21,6 +21,12 @@ def derive_seed(seed: int, repeat: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def check_deadline(deadline: float | None) -> None:
+    """Raises DeadlineExceeded if `deadline`, a reading of the monotonic clock, has passed; None is no limit."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlineExceeded("the deadline of this cell has passed")
+
+
 def _undeclared(owner: str, name: str, needs: frozenset[str]) -> str:
     declared = ", ".join(sorted(needs)) or "none"
     return f"{owner}.{name}: must be among the declared needs (known: {declared})"
@@ -169,5 +175,4 @@ class Context:
 
     def check_deadline(self) -> None:
         """Raises DeadlineExceeded after the deadline. Methods call it at least once per epoch."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise DeadlineExceeded("the deadline of this cell has passed")
+        check_deadline(self._deadline)

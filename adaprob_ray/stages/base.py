@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ import torch
 
 from adaprob_ray.data.batches import Subsets, load_subsets
 from adaprob_ray.data.dataset import Dataset
-from adaprob_ray.errors import DeadlineExceeded, NotDone
+from adaprob_ray.errors import NotDone
+from adaprob_ray.methods.context import check_deadline
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.sweep.registry import Registry
@@ -52,8 +52,7 @@ class StageContext:
 
     def record_series(self, step: int, **scalars: float) -> None:
         """Add a point to the cell's series and report it. Raises DeadlineExceeded once the deadline has passed."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise DeadlineExceeded("the deadline of this cell has passed")
+        check_deadline(self.deadline)
         for name, value in scalars.items():
             self.series.setdefault(name, []).append((step, float(value)))
         self.report(step, **scalars)
