@@ -25,10 +25,10 @@ PROGRAM = "adaprob-ray"
 COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
 
 COMMANDS = {
-    "plan": "adaprob_ray.cli.sweeps",
-    "run": "adaprob_ray.cli.sweeps",
-    "status": "adaprob_ray.cli.sweeps",
-    "explain": "adaprob_ray.cli.sweeps",
+    "plan": "adaprob_ray.cli.plan",
+    "run": "adaprob_ray.cli.run",
+    "status": "adaprob_ray.cli.status",
+    "explain": "adaprob_ray.cli.explain",
     "data": "adaprob_ray.cli.data",
 }
 

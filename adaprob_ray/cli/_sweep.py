@@ -1,0 +1,59 @@
+"""What the commands on a sweep file share: their parameters, and lines about a plan."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from adaprob_ray.sweep.plan import Plan
+    from adaprob_ray.sweep.sweep import Sweep
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def complete_sweep_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """YAML files that begin with `incomplete`, and the folders to look further in."""
+    files, folders = (sorted(glob.glob(glob.escape(incomplete) + pattern)) for pattern in ("*.yaml", "*/"))
+    if not files:
+        return [CompletionItem(incomplete, type="dir")]
+    return [CompletionItem(path) for path in files + folders]
+
+
+def sweep_parameters(function: Function) -> Function:
+    """Add SWEEP, --store and --only to a command."""
+    only = click.option(
+        "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
+    )
+    store = click.option(
+        "--store",
+        "location",
+        metavar="LOCATION",
+        default="./store",
+        envvar="ADAPROB_STORE",
+        show_default=True,
+        show_envvar=True,
+        help="A folder, or a URI: s3://, gs:// or az://.",
+    )
+    return click.argument("path", metavar="SWEEP", shell_complete=complete_sweep_file)(store(only(function)))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def echo_stages(plan: Plan) -> None:
+    """One line for each stage: the number of cells in each state."""
+    for stage in dict.fromkeys(cell.stage for cell in plan.cells.values()):
+        states = [plan.state(key) for key, cell in plan.cells.items() if cell.stage == stage]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        click.echo(f"  {stage:<9} {len(states):>6}  {counts}")
+
+
+def echo_skipped(sweep: Sweep) -> None:
+    """One line for each label that its method declines."""
+    for line in sweep.skipped:
+        click.echo(f"skipped: {line}")

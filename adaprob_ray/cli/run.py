@@ -1,0 +1,71 @@
+"""The command run."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from adaprob_ray.cli._exit_codes import DONE, FAILED
+from adaprob_ray.cli._load import data_root, load_plan
+from adaprob_ray.cli._sweep import echo_skipped, sweep_parameters
+
+if TYPE_CHECKING:
+    from adaprob_ray.sweep.plan import Plan
+
+
+@click.command()
+@sweep_parameters
+@click.option(
+    "--executor",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="Run cells on Ray, or one at a time in this process.",
+)
+@click.option("--address", metavar="ADDRESS", help="Ray cluster to use. Without it, a private local Ray is started.")
+def run(path: str, location: str, only: str | None, executor: str, address: str | None) -> int:
+    """Run the cells of a sweep that are not done yet.
+
+    SWEEP is a sweep file (YAML). To resume an interrupted run, repeat its command.
+    """
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.runtime import launch
+    from adaprob_ray.runtime.planning import check_data
+    from adaprob_ray.store import Store
+
+    # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sweep, plan, _ = load_plan(path, location, only)
+    # The data are checked before the store is created, so that bad input leaves nothing behind.
+    check_data(plan, data_root(), REGISTRY)
+    store = Store.open(location)
+    digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
+    store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
+    result = launch.run(plan.cells, store, sweep=sweep.name, data_root=data_root(), executor=executor, address=address)
+    plan, tensorboard_dir = result.plan, result.tensorboard_dir
+    for line in result.recomputed:
+        click.echo(f"recomputed: {line}")
+    echo_skipped(sweep)
+    click.echo(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(plan.cells)} done")
+    compare = shlex.join(["python", "-m", "analysis", "compare", "--store", store.location, "--sweep", path])
+    curves = shlex.join(["tensorboard", "--logdir", str(tensorboard_dir)])
+    click.echo(f"records:     {store.location}  (to compare methods: {compare})")
+    click.echo(f"tensorboard: {tensorboard_dir}  (to see curves: {curves})")
+    return echo_problems(plan)
+
+
+def echo_problems(plan: Plan) -> int:
+    """One line for each cell that failed or is blocked. Returns the exit code."""
+    code = DONE
+    for key, cell in plan.cells.items():
+        if plan.state(key) == "failed":
+            click.echo(f"failed: {cell.title}: {plan.failures[key]}", err=True)
+            code = FAILED
+        elif plan.state(key) == "blocked":
+            click.echo(f"blocked: {cell.title}: by {', '.join(plan.blocked_by(key))}", err=True)
+            code = FAILED
+    return code
