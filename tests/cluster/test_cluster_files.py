@@ -11,15 +11,18 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import file_checks
 import pytest
-from file_checks import CHECKOUT, CLUSTER, RAY_UP_FILES
+from file_checks import CHECKOUT, CLUSTER, command_line_faults, names, screen_faults, text_faults
+from job_checks import dockerfile_faults, kuberay_faults, slurm_faults
+from ray_up_checks import ray_up_faults
+
+RAY_UP_FILES = ("onprem.yaml", "aws.yaml", "gcp.yaml")
 
 CHECKS: dict[str, Callable[[str], list[str]]] = {
-    **dict.fromkeys(RAY_UP_FILES, file_checks.ray_up_faults),
-    "kuberay.yaml": file_checks.kuberay_faults,
-    "slurm.sbatch": file_checks.slurm_faults,
-    "Dockerfile": file_checks.dockerfile_faults,
+    **dict.fromkeys(RAY_UP_FILES, ray_up_faults),
+    "kuberay.yaml": kuberay_faults,
+    "slurm.sbatch": slurm_faults,
+    "Dockerfile": dockerfile_faults,
 }
 RAY_UP_TYPOS = [
     ("cluster_name: adaprob-", "cluster_nam: adaprob-"),
@@ -157,17 +160,17 @@ TYPOS = {
         ("torchvision; fi", "torchvision"),
     ],
 }
-# What README.md says to replace in each file, apart from those that its `sed` commands replace.
-PLACEHOLDERS = (
+# What the reader has to replace in the files.
+PLACEHOLDERS = names(
     "HEAD_ADDRESS WORKER_ADDRESS_ SSH_USER SHARED MY_REGION IMAGE_ID INSTANCE_PROFILE BUCKET PROJECT_ID ZONE IMAGE "
     "REGISTRY CLAIM"
-).split()
+)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_file_has_no_faults(name: str) -> None:
     text = (CLUSTER / name).read_text()
-    assert [*CHECKS[name](text), *file_checks.screen_faults(text)] == []
+    assert [*CHECKS[name](text), *screen_faults(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -187,12 +190,12 @@ def faults_as_it_is(name: str) -> frozenset[str]:
 
 @pytest.mark.parametrize("secret", ["AKIA" + "A" * 16, "RAY_AUTH_TOKEN=x", "-----BEGIN PRIVATE KEY", "0f" * 32])
 def test_a_secret_is_a_fault(secret: str) -> None:
-    assert list(file_checks.text_faults(f"a: {secret}\n"))
+    assert list(text_faults(f"a: {secret}\n"))
 
 
 def test_the_readme_names_commands_options_and_files_that_exist() -> None:
     text = (CLUSTER / "README.md").read_text()
-    assert [*file_checks.text_faults(text), *file_checks.command_line_faults(text)] == []
+    assert [*text_faults(text), *command_line_faults(text)] == []
     paths = re.findall(r"(?<![\w./~-])(?:(?:cluster|sweeps)/[\w.]+)", text)
     linked = [f"cluster/{name}" for name in re.findall(r"\]\(([\w.]+)\)", text)]
     assert [path for path in (*paths, *linked) if not (CHECKOUT / path.rstrip(".")).exists()] == []
@@ -213,7 +216,7 @@ def test_the_readme_says_how_to_fill_in_a_file(name: str, tmp_path: Path) -> Non
     text = Path(file).read_text()
     used = "\n".join(line.partition(" # ")[0] for line in text.splitlines() if not line.lstrip().startswith("# "))
     assert commands
-    assert [word for word in PLACEHOLDERS if re.search(rf"(?<![\w]){word}", used)] == []
+    assert [word for word in sorted(PLACEHOLDERS) if re.search(rf"(?<![\w]){word}", used)] == []
     if name != "slurm.sbatch":  # whose check asks for the placeholder SHARED
         assert CHECKS[name](text) == CHECKS[name]((CLUSTER / name).read_text())
 
