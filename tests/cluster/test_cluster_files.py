@@ -247,9 +247,9 @@ run) exit "$RUN_EXITS";; status) exit "$STATUS_EXITS";; esac""",
     ("ray_fails", "run_exits", "status_exits", "code"),
     [
         pytest.param("", 0, 0, 0, id="all cells done"),
-        pytest.param("1", 0, 0, 3, id="Ray does not start, and exits with 0"),
+        pytest.param("1", 0, 0, 4, id="Ray does not start, and exits with 0"),
         pytest.param("", 1, 1, 1, id="cells failed"),
-        pytest.param("", 0, 1, 1, id="cells are left although run exits with 0"),
+        pytest.param("", 0, 3, 3, id="cells are left although run exits with 0"),
         pytest.param("", 137, 0, 0, id="another run did the rest"),
     ],
 )
