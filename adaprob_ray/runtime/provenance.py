@@ -24,6 +24,7 @@ from adaprob_ray.runtime.cpu_columns import ONEDNN_CAPS, cpu_columns, cpu_flags,
 NUMBER_FREE_SOURCES = (
     "__main__.py",
     "cli/",
+    "costs.py",
     "runtime/cell_source.py",
     "runtime/explain.py",
     "runtime/launch.py",
