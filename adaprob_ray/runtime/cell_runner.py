@@ -112,7 +112,8 @@ def execute(
             attempt.fail(replace(failure, traceback=traceback.format_exc()))
         return Outcome("failed", time.monotonic() - start, failure)
     checkpoints.drop()
-    return Outcome("done", time.monotonic() - start)
+    peak_bytes, card_bytes = facts.get("run_peak_bytes"), facts.get("run_card_bytes")
+    return Outcome("done", time.monotonic() - start, peak_bytes=peak_bytes, card_bytes=card_bytes)
 
 
 def _run_stage(
@@ -120,12 +121,12 @@ def _run_stage(
 ) -> tuple[StageOutput, dict[str, Any]]:
     """The output of the stage, and the facts to commit: those of the stage, and where and with what it ran."""
     start = time.perf_counter()
+    registry = config.load_registry()
     limit_threads(cell.resources.cpu)
     device = select_device(gpu)
     seed_global_generators(cell)
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.provenance = where
-    registry = config.load_registry()
     register_prepared_folders(config.data_root)
     with TensorBoardWriter(config.tensorboard_dir, cell) as writer:
         limit = cell.resources.timeout_seconds
@@ -144,5 +145,6 @@ def _run_stage(
             facts["exclusive"] = False
         if device.type == "cuda":
             facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+            facts["run_card_bytes"] = torch.cuda.get_device_properties(device).total_memory
         writer.finish(facts)
     return output, facts

@@ -9,6 +9,7 @@ from pathlib import Path
 from adaprob_ray.runtime import local, ray_environment
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.store import Store
@@ -75,5 +76,7 @@ def run(
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
-        ray_executor.run(plan, config, leases, address=address)
+        packer = GpuPacker()
+        packer.observe_store(plan.cells.values(), store)
+        ray_executor.run(plan, config, leases, packer=packer, address=address)
     return result
