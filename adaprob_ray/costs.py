@@ -35,6 +35,9 @@ class Device(NamedTuple):
         """Whether it is a card: the names of processors are in parentheses (see runtime/provenance.py)."""
         return not self.device.startswith("cpu (")
 
+    def words(self) -> str:
+        return f"{self.device}, {self.precision}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
 
 class Network(NamedTuple):
     """Two that differ in their classes alone count as one: a classifier is a ten-thousandth of the work.

@@ -56,7 +56,7 @@ def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Page:
     for at in range(0, len(devices), AT_ONCE):
         some = devices[at : at + AT_ONCE]
         hours = [[_hours(item, device) for device in some] for item in found]
-        pieces.append(_piece(found, [_words(device) for device in some], hours))
+        pieces.append(_piece(found, [f"hours, {device.words()}" for device in some], hours))
     return Page("cost, one cell after another", pieces, _CAPTION)
 
 
@@ -64,11 +64,6 @@ def _piece(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]
     first = max(len(item.name) for item in found)
     named = [[item.name, *line] for item, line in zip(found, lines, strict=True)]
     return Piece("", ["", *head], [first, *[WIDTH] * len(head)], named)
-
-
-def _words(device: Device) -> str:
-    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
-    return f"hours, {device.device}, {device.precision}, {threads}"
 
 
 def _work(item: Estimate) -> list[str]:
