@@ -20,6 +20,7 @@ from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter
+from adaprob_ray.runtime.tensorboard_mirror import CellUpload
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.store.lease_watcher import AssumeExpired
@@ -36,7 +37,8 @@ class RunConfig:
 
     store: location of the store.
     run: identifies this run in its leases.
-    tensorboard_dir: local folder for TensorBoard files, None for none.
+    tensorboard_dir: folder of the store for TensorBoard files, which every worker sees; None for none.
+    tensorboard_sweep: name of the sweep if the store is at a URI: cells send their TensorBoard files there.
     registry: where workers import the registry from, as module:name.
     """
 
@@ -44,16 +46,27 @@ class RunConfig:
     data_root: Path
     run: str
     tensorboard_dir: Path | None = None
+    tensorboard_sweep: str | None = None
     registry: str = CATALOGUE
 
     @classmethod
     def create(
-        cls, store: Store, data_root: Path, tensorboard_dir: Path | None, registry: str = CATALOGUE
+        cls,
+        store: Store,
+        data_root: Path,
+        tensorboard_dir: Path | None,
+        registry: str = CATALOGUE,
+        *,
+        tensorboard_sweep: str | None = None,
     ) -> RunConfig:
         """The configuration of a new run."""
-        run = uuid.uuid4().hex[:8]
         return cls(
-            store=store.location, data_root=data_root, run=run, tensorboard_dir=tensorboard_dir, registry=registry
+            store=store.location,
+            data_root=data_root,
+            run=uuid.uuid4().hex[:8],
+            tensorboard_dir=tensorboard_dir,
+            tensorboard_sweep=tensorboard_sweep,
+            registry=registry,
         )
 
     def load_registry(self) -> Registry:
@@ -128,7 +141,8 @@ def _run_stage(
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.provenance = where
     register_prepared_folders(config.data_root)
-    with TensorBoardWriter(config.tensorboard_dir, cell) as writer:
+    upload = CellUpload(store, config.tensorboard_sweep, cell.title) if config.tensorboard_sweep else None
+    with TensorBoardWriter(upload.folder if upload else config.tensorboard_dir, cell, upload) as writer:
         limit = cell.resources.timeout_seconds
         context = StageContext(
             store=store,
