@@ -99,6 +99,15 @@ class GpuPacker:
             if facts.get("run_peak_bytes") and memory:
                 self.observe(identities[key] or {}, peak_bytes=facts["run_peak_bytes"], card_bytes=memory)
 
+    @property
+    def _unused(self) -> float:
+        return self.cards - sum(self._granted.values())
+
+    @property
+    def has_unused_card(self) -> bool:
+        """Whether cells may get more than they need. Less than one card may be parts of several, where no more fits."""
+        return self._unused >= 1 - ROUNDING
+
     def grant(self, cell: Cell, *, waiting: int) -> float:
         """The share for a cell that starts now: at least what it needs, and more if cards would be left without a cell.
 
@@ -107,10 +116,8 @@ class GpuPacker:
             waiting: How many cells that use a GPU could start now, this one included.
         """
         share = self.share(cell)
-        unused = self.cards - sum(self._granted.values())
-        # Less than one card may be parts of several, where no larger share fits.
-        if 0 < share < 1 and unused >= 1 - ROUNDING:
-            share = max(share, 1 / math.ceil(waiting / unused - ROUNDING))
+        if 0 < share < 1 and self.has_unused_card:
+            share = max(share, 1 / math.ceil(waiting / self._unused - ROUNDING))
         self._granted[cell.key] = share
         return share
 

@@ -162,7 +162,12 @@ class Simulation:
     def _start_cells(self, now: float) -> None:
         while len(self._running) + len(self._waiting) < self._max_trials and self._suggest():
             pass
-        self._waiting = [trial for trial in self._waiting if not self._place(trial, now)]
+        full: set[tuple[float, float]] = set()  # requests for which there is no room
+        for trial in self._waiting:
+            request = (trial.cpus, trial.gpus)
+            if request not in full and not self._place(trial, now):
+                full.add(request)
+        self._waiting = [trial for trial in self._waiting if trial.cell.key not in self._running]
 
     def _suggest(self) -> bool:
         """Let the first ready cell wait for room. Exclusive cells are last in `ready` and wait until nothing runs."""
@@ -181,6 +186,8 @@ class Simulation:
 
     def _waiting_for_gpus(self, ready: ReadyCells) -> int:
         """How many ready cells use a GPU, the first one included. More than the cards can hold make no difference."""
+        if not self._packer.has_unused_card:  # then the number does not matter, and there may be 100,000 cells
+            return 1
         users = (cell for cell in ready if cell.resources.gpu != 0)
         count = sum(1 for _ in itertools.islice(users, len(self._cards) * max(CELLS_PER_CARD)))
         free_cpus = int(self._cluster.cpus / ready[0].resources.cpu) - len(self._running) - len(self._waiting)
