@@ -16,7 +16,7 @@ from adaprob_ray.cli._group import CommandGroup
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
     "": ["--version", "plan", "run", "status", "explain", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
-    "plan": [*SWEEP_PARAMETERS, "--json"],
+    "plan": [*SWEEP_PARAMETERS, "--cluster", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
     "status": [*SWEEP_PARAMETERS, "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]"],
