@@ -51,8 +51,9 @@ def gc(
 ) -> int:
     """List or delete what no sweep needs.
 
-    Listed, and deleted with --yes, are cells that are in none of the sweep files, and files that needed cells no longer use: of revoked, failed and
-    interrupted attempts, checkpoints of done cells. What a run holds or needs, on whichever machine, is never listed.
+    Listed, and deleted with --yes, are cells that are in none of the sweep files, and files that needed cells no longer use:
+    of revoked, failed and interrupted attempts, checkpoints of done cells. What a run holds or needs, on whichever machine,
+    is never listed.
     """
     from rich.filesize import decimal
 

@@ -38,6 +38,7 @@ def copy_cells(
     *,
     on_cell: Callable[[], object] = lambda: None,
     sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> CopyResult:
     """Copy the finished cells among `keys`, and the sweep files.
 
@@ -47,6 +48,7 @@ def copy_cells(
         keys: The cells, parents before children. Those that are not done in `source` are ignored.
         on_cell: Called after each cell, in any thread.
         sleep: Waits for so many seconds.
+        clock: A monotonic clock, in seconds.
 
     Returns:
         What became of each cell. A corrupt one is not copied.
@@ -69,7 +71,7 @@ def copy_cells(
         return outcome
 
     # The lease of a copy that died on another host is free after 30 s of silence, which the target's own watcher observes.
-    end = time.monotonic() + STALE_SECONDS + POLL_SECONDS
+    end = clock() + STALE_SECONDS + POLL_SECONDS
     while waiting:
         outcomes = dict(zip(waiting, in_threads(copy, waiting), strict=True))
         result.copied += [key for key, outcome in outcomes.items() if isinstance(outcome, int)]
@@ -77,7 +79,7 @@ def copy_cells(
         result.corrupt += [outcome for outcome in outcomes.values() if isinstance(outcome, Corruption)]
         result.present += [key for key, outcome in outcomes.items() if outcome == "present"]
         waiting = [key for key, outcome in outcomes.items() if outcome == "held"]
-        if waiting and time.monotonic() > end:
+        if waiting and clock() > end:
             result.held, waiting = waiting, []
         if waiting:
             sleep(POLL_SECONDS)

@@ -71,11 +71,11 @@ def delete_attempt(store: Store, item: GarbageItem) -> bool:
     # Other attempts of the cell may have been revoked here, which leaves these as they were.
     if (log.done, log.leases, log.beats) != (before.done, before.leases, before.beats):
         return False
-    if item.attempt not in log.revoked:
-        # It may be committed behind the attempt that counts, or its process may only be cut off: it must never count.
+    ended = log.revoked | (log.failed | log.released) - log.commits
+    if item.attempt not in ended:
+        # It is committed behind the attempt that counts, or its process may only be cut off: it must never count.
         store.revoke(item.key, item.attempt, REVOKED_BECAUSE)
     _delete_folder(store, f"attempts/{item.key}/{item.attempt}")
-    _remove_empty_folders(store, item.key)
     return True
 
 
@@ -83,7 +83,7 @@ def delete_checkpoints(store: Store, item: GarbageItem) -> bool:
     """Delete the checkpoints of a cell that is done. False if the cell has changed meanwhile."""
     if store.log(item.key).done != item.log.done:
         return False
-    store.drop_checkpoints(item.key)
+    _delete_folder(store, checkpoint_folder(item.key))
     return True
 
 
@@ -110,7 +110,7 @@ def delete_cell(store: Store, item: GarbageItem) -> bool:
         store.objects.delete([f"{cell_folder(key)}/cell.json"])
     for event in ("beat", "lease", "released"):
         store.objects.delete([f"{cell_folder(key)}/{event}/{attempt.number}"])
-    _remove_empty_folders(store, key)
+    _remove_empty_folders(store, cell_folder(key))
     return True
 
 
@@ -120,13 +120,14 @@ def _never_ended(log: CellLog) -> frozenset[int]:
 
 def _delete_folder(store: Store, folder: str) -> None:
     store.objects.delete([entry["path"] for entry in store.objects.list(folder)])
+    _remove_empty_folders(store, folder)
 
 
-def _remove_empty_folders(store: Store, key: str) -> None:
+def _remove_empty_folders(store: Store, folder: str) -> None:
     """On a file system an empty folder stays when its last file is deleted."""
     if "://" in store.location:
         return
-    for top in (Path(store.location) / name / key for name in ("attempts", "checkpoints", "cells")):
-        for folder in sorted((path for path in (top, *top.rglob("*")) if path.is_dir()), reverse=True):
-            with suppress(OSError):  # not empty, or removed by another process
-                folder.rmdir()
+    top = Path(store.location) / folder
+    for path in sorted((path for path in (top, *top.rglob("*")) if path.is_dir()), reverse=True):
+        with suppress(OSError):  # not empty, or removed by another process
+            path.rmdir()
