@@ -36,11 +36,10 @@ def live_cells(
     *,
     sleep: Callable[[float], object] = time.sleep,
     on_wait: Callable[[int], object] = lambda count: None,
-    stale_after: float = STALE_SECONDS,
 ) -> set[str]:
     """The cells that somebody holds.
 
-    A holder that is not certainly dead is watched for up to `stale_after` seconds: it is alive if it writes a heartbeat, and
+    A holder that is not certainly dead is watched for up to STALE_SECONDS: it is alive if it writes a heartbeat, and
     its cell counts as held if anything else happens to it meanwhile. `on_wait` gets the number of such cells.
     """
     undecided = {key: log for key, log in logs.items() if watcher.is_live(store, key, log)}
@@ -54,7 +53,7 @@ def live_cells(
         for key, first in list(undecided.items()):
             log = store.log(key)
             is_held = watcher.is_live(store, key, log)
-            if log != first or (is_held and waited > stale_after):
+            if log != first or (is_held and waited > STALE_SECONDS):
                 live.add(key)
             elif is_held:
                 continue
