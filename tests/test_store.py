@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +21,6 @@ from typing import Any
 import obstore
 import pytest
 from hypothesis import HealthCheck, settings
-from s3 import set_aws
 from store_contract import (
     DAMAGES,
     DOCUMENT,
@@ -36,6 +34,7 @@ from store_contract import (
     finish,
     paths,
     remote_view,
+    set_aws,
     try_begin,
 )
 
@@ -46,19 +45,6 @@ from adaprob_ray.store.heartbeat import HeartbeatThread
 from adaprob_ray.store.holder import is_dead, this_process
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(params=["folder", "s3"])
-def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    set_aws(monkeypatch, request.getfixturevalue("s3_endpoint"))
-    return f"s3://bucket/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(location: str) -> Store:
-    return Store.open(location)
 
 
 # --- commit and read

@@ -60,11 +60,12 @@ class Attempt:
         self._require_open()
         self._store.objects.put(f"{checkpoint_folder(self.key)}/{self.number}", seal(checkpoint))
 
-    def commit(self, facts: Mapping[str, Any]) -> None:
+    def commit(self, facts: Mapping[str, Any], *, at: str | None = None) -> None:
         """Make the cell done, with the artefacts written so far.
 
         Args:
             facts: Values for `Commit.facts`, as JSON has them.
+            at: When the work was committed in the store that it is copied from; by default now.
 
         Raises:
             LeaseLost: If this attempt was revoked or a later one is committed.
@@ -79,7 +80,7 @@ class Attempt:
         later = [number for number in log.commits - log.revoked if number > self.number]
         if later:
             raise LeaseLost(f"attempt {later[0]} of cell {self.key} is committed, later than {self.number}")
-        self._end("commit", {"files": self._files, "facts": facts})
+        self._end("commit", {"files": self._files, "facts": facts, "at": at})
 
     def fail(self, failure: Failure) -> None:
         """Store the failure; the cell is not done and free again."""
@@ -110,7 +111,8 @@ class Attempt:
     def _end(self, kind: str, document: Mapping[str, Any]) -> None:
         self._require_open()
         # Only the owner creates these: one that exists already is its own, from a request whose answer was lost.
-        self._store.objects.create(f"{cell_folder(self.key)}/{kind}/{self.number}", {**document, "at": timestamp()})
+        ended = {**document, "at": document.get("at") or timestamp()}
+        self._store.objects.create(f"{cell_folder(self.key)}/{kind}/{self.number}", ended)
         self._end_kind = kind
         if self._heartbeat is not None:
             self._heartbeat.unwatch(self)
