@@ -90,5 +90,7 @@ class CellSearcher(Searcher):
         if cell is None:
             return
         outcome = None if error else (result or {}).get("outcome")
+        if outcome is None:
+            self._leases.fail_attempts(cell, self._run_config.run, WORKER_DIED)
         self._source.finished(cell, Outcome("failed", failure=WORKER_DIED) if outcome is None else outcome)
         self._progress.update(cell)
