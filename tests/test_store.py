@@ -470,7 +470,7 @@ def test_a_rivals_commit_that_an_old_listing_hides_still_counts(store: Store, mo
     paused.commit({})
     monkeypatch.setattr(store, "log", lambda key: old)
     monkeypatch.setattr(later, "_store", store)
-    with pytest.raises(LeaseLost, match="attempt 1 .* is committed, not 2"):
+    with pytest.raises(LeaseLost, match=r"attempt 1 .* is committed, not 2"):
         later.commit({})
 
 
