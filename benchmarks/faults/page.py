@@ -7,12 +7,10 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from benchmarks.faults.experiment import Result
+from benchmarks.faults.experiment import ROOT, Result
 from benchmarks.faults.injections import FAULTS, Fault
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "faults.md"
 
 HEAD = """\

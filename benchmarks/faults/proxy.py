@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ class FaultyS3:
     """
 
     def __init__(self, refuse_every: int = 0) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for each request
         self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._moto.start()
         host, port = self._moto.get_host_and_port()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.faults.experiment import Experiment, Result, write_result
+from benchmarks.faults.experiment import Experiment, Result, with_checkout, write_result
 from benchmarks.faults.hosts import NAMESPACE
 from benchmarks.faults.injections import FAULTS, has_namespaces, s3_for
 
@@ -51,7 +51,12 @@ def run_in_namespaces(
     log = folder / "scenario.log"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [*prefix, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            [*prefix, *command],
+            env=with_checkout(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             code = process.wait(timeout)
@@ -65,6 +70,24 @@ def run_in_namespaces(
     return Result(**json.loads((folder / "result.json").read_text()))
 
 
+def run_here(
+    name: str, *, folder: Path, undisturbed: Path, repetition: int = 1, seeds: int, executor: str = "ray"
+) -> Result:
+    """Run one experiment from this process, without namespaces; arguments as of `run_in_namespaces`."""
+    fault = FAULTS[name]
+    s3 = s3_for(fault)
+    experiment = Experiment(folder, seeds=seeds, executor=executor, nan=fault.nan, s3=s3, failing=fault.failing)
+    try:
+        fault.inject(experiment, repetition)
+        return experiment.result(name, repetition, json.loads(undisturbed.read_text()))
+    finally:
+        for process in experiment.processes:
+            process.kill()
+            process.wait()
+        if s3 is not None:
+            s3.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("fault", choices=FAULTS)
@@ -74,28 +97,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--executor", default="ray", choices=("ray", "local"))
     options = parser.parse_args()
-    fault, folder = FAULTS[options.fault], options.folder
-    os.environ["TMPDIR"] = str(folder)  # Ray's files too
+    os.environ["TMPDIR"] = str(options.folder)  # Ray's files too
     if has_namespaces():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    if fault.name == "full":
-        (folder / "store").mkdir()
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "faults", str(folder / "store")], check=True
-        )
-    s3 = s3_for(fault)
-    experiment = Experiment(
-        folder, seeds=options.seeds, executor=options.executor, nan=fault.nan, s3=s3, failing=fault.failing
+    if options.fault == "full":
+        store = options.folder / "store"
+        store.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "faults", str(store)], check=True)
+    result = run_here(
+        options.fault,
+        folder=options.folder,
+        undisturbed=options.undisturbed,
+        repetition=options.repetition,
+        seeds=options.seeds,
+        executor=options.executor,
     )
-    try:
-        fault.inject(experiment, options.repetition)
-        undisturbed = json.loads(options.undisturbed.read_text())
-        write_result(experiment.result(fault.name, options.repetition, undisturbed), folder / "result.json")
-    finally:
-        for process in experiment.processes:
-            process.kill()
-        if s3 is not None:
-            s3.close()
+    write_result(result, options.folder / "result.json")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.experiment import Result
+from benchmarks.faults.experiment import Result, aws_variables
 from benchmarks.faults.injections import FAULTS
 from benchmarks.faults.page import NOTES, table
-from benchmarks.faults.scenario import run_in_namespaces
+from benchmarks.faults.scenario import run_here, run_in_namespaces
 from benchmarks.faults.sweep import undisturbed_records
 
 SEEDS = 1
@@ -22,11 +22,15 @@ SEEDS = 1
 LONG = ("network", "clock")
 
 
-def parameters() -> Iterator[Any]:
-    """Faults of Ray itself and those that take long are left to `make test-cluster`; the others meet the local executor."""
-    for fault in FAULTS.values():
-        short = fault.local and fault.name not in LONG
-        yield pytest.param(fault.name, marks=[pytest.mark.slow] if short else [pytest.mark.cluster, pytest.mark.ray])
+def is_short(name: str) -> bool:
+    """Whether the fault can meet the local executor, and needs no more than seconds."""
+    return FAULTS[name].local and name not in LONG
+
+
+def parameters() -> list[Any]:
+    """Faults of Ray itself and those that take long are left to `make test-cluster`."""
+    marks = {True: [pytest.mark.slow], False: [pytest.mark.cluster, pytest.mark.ray]}
+    return [pytest.param(name, marks=marks[is_short(name)]) for name in FAULTS]
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +50,21 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", parameters())
-def test_nothing_finished_is_lost_repeated_or_wrong(name: str, undisturbed: Path, folder: Path) -> None:
+def test_nothing_finished_is_lost_repeated_or_wrong(
+    name: str, undisturbed: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault = FAULTS[name]
     if reason := fault.missing():
         pytest.skip(reason)
-    executor = "local" if fault.local and name not in LONG else "ray"
-    result = run_in_namespaces(
-        name, folder=folder, undisturbed=undisturbed, seeds=SEEDS, executor=executor, timeout=280.0
-    )
+    for variable, value in aws_variables("").items():  # an experiment on S3 sets them: they are restored after the test
+        monkeypatch.setenv(variable, value)
+    if is_short(name) and fault.needs != "namespaces":
+        result = run_here(name, folder=folder, undisturbed=undisturbed, seeds=SEEDS, executor="local")
+    else:
+        executor = "local" if is_short(name) else "ray"
+        result = run_in_namespaces(
+            name, folder=folder, undisturbed=undisturbed, seeds=SEEDS, executor=executor, timeout=280.0
+        )
     assert (result.again, result.extra_commits, result.wrong_records, result.not_done) == ([], [], [], []), result
     assert fault.started_twice or not result.started_twice, result
     assert result.resumed_after is not None
