@@ -71,7 +71,7 @@ def main() -> int:
     results = [result for result in results if result.fault in names and result.repetition <= options.repetitions]
     print(f"\n{provenance(commit, results)}\n\n{table(results, skipped)}")
     if options.only is None:
-        write_page(results, skipped, commit, options.repetitions)
+        write_page(results, skipped, commit)
     complete = len(results) == options.repetitions * (len(names) - len(skipped))
     return 0 if complete and all(result.clean for result in results) else 1
 

@@ -34,7 +34,7 @@ The three columns after *runs* count over all runs of a fault, and must be 0:
 
 *Work went on after* is the time from the fault to the next commit of any cell, *the cell that was hit* to its own commit;
 smallest and largest of the runs. *Repeated* is how often the command had to be given again{interrupts}. *Status* is what
-`adaprob-ray status` said just after the fault, and when everything had ended.
+`adaprob-ray status` said in the first repetition, just after the fault and when everything had ended.
 
 ## What happens to each
 
@@ -43,10 +43,12 @@ smallest and largest of the runs. *Repeated* is how often the command had to be 
 
 NOTES = {
     "worker": "The run goes on: the cell is tried again in another worker process.",
-    "raylet": "A second host of the cluster loses its raylet, and with it its workers. The head's workers continue.",
-    "node": "All processes of the second host end at once. Its lease expires after 30 s without a heartbeat.",
+    "raylet": "A second host of the cluster loses its raylet, and with it its workers. The head's workers continue, and the "
+    "cell is tried again there. (Ray checks its nodes every 0.5 s in this cluster; by default it needs about 15 s to notice.)",
+    "node": "All processes of the second host end at once; otherwise as before.",
     "driver": "Ray ends with its driver. The repeated command takes the cells over at once where it runs on the same host.",
-    "head": "All processes of the head end, then both hosts start again. The driver ends, and the command is repeated.",
+    "head": "All processes of the head end, then both hosts start again. The driver ends, and the command is repeated. What "
+    "ran on the other host is taken over after 30 s without a heartbeat.",
     "network": "Requests of one worker wait and are lost for 40 s while its cell runs on. A second run on the same store takes "
     "the silent worker's cell over. Afterwards both attempts try to commit: first the cut worker in repetition 1, first its "
     "successor in 2, both at once in 3. One of them succeeds.",
@@ -63,7 +65,7 @@ NOTES = {
 }
 
 
-def write_page(results: Sequence[Result], skipped: Mapping[str, str], commit: str, repetitions: int) -> None:
+def write_page(results: Sequence[Result], skipped: Mapping[str, str], commit: str) -> None:
     """Write docs/faults.md."""
     interrupts = sum(result.interrupts for result in results)
     text = HEAD.format(
