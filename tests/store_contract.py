@@ -195,6 +195,11 @@ class NeverHalf(RuleBasedStateMachine):
         assert self.take() is None
 
     @invariant()
+    def one_commit_counts(self) -> None:
+        log = self.store.log(KEY)
+        assert len(log.commits - log.revoked) <= 1
+
+    @invariant()
     def not_done_is_ready(self) -> None:
         log = self.store.log(KEY)
         if log.done is None:

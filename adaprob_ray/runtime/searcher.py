@@ -117,6 +117,7 @@ class CellSearcher(Searcher):
         outcome = None if error else (result or {}).get("outcome")
         if outcome is None:
             outcome = Outcome("failed", failure=WORKER_DIED)
+            self._leases.fail_attempts(cell, self._run_config.run, WORKER_DIED)
         if outcome.peak_bytes and outcome.card_bytes:
             self._packer.observe(cell.identity, peak_bytes=outcome.peak_bytes, card_bytes=outcome.card_bytes)
         if outcome.failure is not None and outcome.failure.failure_class == "out_of_memory":

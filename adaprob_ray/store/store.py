@@ -11,9 +11,9 @@
     attempts/KEY/N/NAME       the artefacts
     checkpoints/KEY/N         the last checkpoint of attempt N; deleted once the cell is done
 
-A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object is written
-completely or not at all, objects of an ended attempt never change, and no number is used twice: whatever stops at
-whatever point, a cell is either done with all its files or ready to be executed again.
+A cell is done when some commit/N has no revoked/N; a second commit is refused or revoked, and the lowest such N is read.
+Each object is written completely or not at all, objects of an ended attempt never change, and no number is used twice:
+whatever stops at whatever point, a cell is either done with all its files or ready to be executed again.
 """
 
 from __future__ import annotations

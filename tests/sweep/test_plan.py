@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import BASE, Family, expand, with_value
 
-from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError, StoreError
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.plan import STATES, Plan
@@ -427,3 +428,17 @@ def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
     assert plan.state(child.key) == "failed"
     assert plan.failures[child.key].failure_class == "storage"
     assert rounds < 20
+
+
+@pytest.mark.parametrize(
+    ("error", "failure_class"),
+    [
+        (OSError(errno.ENOSPC, "no space left on device"), "storage"),
+        (OSError(errno.EROFS, "read-only file system"), "storage"),
+        (OSError(errno.ENOENT, "no such file"), "code"),
+        (StoreError("unreachable"), "storage"),
+        (ValueError("wrong"), "code"),
+    ],
+)
+def test_an_error_of_the_disk_is_no_error_of_the_code(error: Exception, failure_class: str) -> None:
+    assert Failure.from_error(error).failure_class == failure_class
