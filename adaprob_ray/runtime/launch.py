@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def run(
     executor: str = "ray",
     address: str | None = None,
     registry: str = CATALOGUE,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RunResult:
     """Execute the cells that are not done.
 
@@ -51,12 +52,13 @@ def run(
         executor: "ray", or "local" for this process, one cell at a time.
         address: of a Ray cluster; None starts a private local Ray.
         registry: where workers import the registry from, as module:name.
+        warn: gets one line for each warning about the cluster, before any cell starts.
 
     Returns:
         The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
 
     Raises:
-        InputError: before any work, when data are missing or resources cannot be had.
+        InputError: before any work, when data are missing, resources cannot be had, or a check of the cluster fails.
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
@@ -75,5 +77,5 @@ def run(
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
-        ray_executor.run(plan, config, leases, address=address)
+        ray_executor.run(plan, config, leases, address=address, warn=warn)
     return result

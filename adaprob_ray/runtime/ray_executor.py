@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from rich.console import Console
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
+from adaprob_ray.runtime.cluster_address import check_address
+from adaprob_ray.runtime.doctor import check_before_run
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
@@ -35,6 +37,8 @@ def cluster(address: str | None) -> Iterator[Mapping[str, float]]:
 
     Raises InputError if no cluster answers there.
     """
+    if address is not None:
+        check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     folder = tempfile.mkdtemp(prefix="adaprob-ray-") if address is None else None
     if address is None:
@@ -92,7 +96,14 @@ def slot_count(source: CellSource, total: Mapping[str, float]) -> int:
     return max(int(max(fits, default=1)), 1)
 
 
-def run(source: CellSource, run_config: RunConfig, leases: Leases, *, address: str | None) -> None:
+def run(
+    source: CellSource,
+    run_config: RunConfig,
+    leases: Leases,
+    *,
+    address: str | None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> None:
     """Execute cells on a Ray cluster until the source is exhausted.
 
     Args:
@@ -100,13 +111,16 @@ def run(source: CellSource, run_config: RunConfig, leases: Leases, *, address: s
         run_config: The same for every cell.
         leases: Which cells other runs hold. Those of this run are released when it ends.
         address: The cluster to join; None starts a private one.
+        warn: Gets one line for each warning about the cluster, before any cell starts.
 
     Raises:
-        InputError: If no cluster answers at the address, or a cell fits on none of its nodes.
+        InputError: If no cluster answers at the address, a check of its nodes fails, or a cell fits on none of them.
         KeyboardInterrupt: If the run was interrupted.
     """
     try:
         with cluster(address) as total:
+            if address is not None:
+                check_before_run(source, run_config, warn)
             check_resources(source, total, node_resources())
             run_plan(source, run_config, leases, total)
     finally:
