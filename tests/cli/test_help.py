@@ -15,11 +15,12 @@ from adaprob_ray.cli._group import CommandGroup
 
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
-    "": ["--version", "plan", "run", "status", "explain", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
+    "": ["--version", "plan", "run", "status", "explain", "doctor", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
     "plan": [*SWEEP_PARAMETERS, "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
     "status": [*SWEEP_PARAMETERS, "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]"],
+    "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "data": ["list", "prepare", "verify", "indices"],
     "data list": [],
     "data prepare": ["DATASET...", "--size"],
@@ -74,8 +75,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, explain, plan, run, status)"),
-        (["nonsense"], "unknown command 'nonsense' (known: data, explain, plan, run, status)"),
+        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, status)"),
+        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, status)"),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),
