@@ -56,8 +56,7 @@ def check(path: str | None, address: str | None, location: str, only: str | None
             check_address(address)
         except InputError as error:
             message = str(error).removeprefix(f"--address {address}: ")
-            remedy = "start the cluster, or correct --address"
-            return [Finding(status="fail", check="cluster", where=address, message=message, remedy=remedy)]
+            return [Finding(status="fail", check="cluster", where=address, message=message)]
     needs = Needs()
     if path is not None:
         from adaprob_ray.catalogue import REGISTRY

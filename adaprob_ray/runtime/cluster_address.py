@@ -10,30 +10,32 @@ from adaprob_ray.errors import InputError
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 8.0
 
-_ADDRESS = re.compile(r"(ray://)?[^/@\s]+:\d+")
+_ADDRESS = re.compile(r"[^/@\s]+:\d+")
 
 
 def check_address(address: str) -> None:
-    """Raise InputError unless a Ray cluster at `address` answers and accepts this process's token.
+    """Raise InputError unless a Ray cluster at `address` answers, accepts this process's token and has a node on this machine.
 
     Call it after `ray_environment.prepare`, because it imports Ray.
 
     Args:
-        address: HOST:PORT of the head node, ray://HOST:PORT of a Ray Client server, of which only the port is tried, or "auto"
-            for the cluster that this machine belongs to.
+        address: HOST:PORT of the head node, or "auto" for the cluster that this machine belongs to. Not ray://…: Ray Client
+            sends the searcher to the cluster without the cells that it suggests.
     """
     if address != "auto" and not _ADDRESS.fullmatch(address):
         raise InputError(
-            f"--address: must be HOST:PORT of the head node (port 6379 by default), ray://HOST:PORT or auto, got {address}"
+            "--address: must be HOST:PORT of the head node (port 6379 by default), or auto on one of the cluster's nodes, "
+            f"got {address}"
         )
-    place = _head_of_this_machine() if address == "auto" else address.removeprefix("ray://")
+    place = _head_of_this_machine() if address == "auto" else address
     host, _, port = place.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers at {place}: {error}") from error
-    if not address.startswith("ray://"):
-        _check_head(address, place)
+        raise InputError(
+            f"--address {address}: no Ray cluster answers at {place} ({error}); start one there, or correct the address"
+        ) from error
+    _check_head(address, place)
 
 
 def _head_of_this_machine() -> str:
@@ -57,6 +59,7 @@ def _check_head(address: str, place: str) -> None:
         maybe_enable_token_auth_if_token_available,
     )
     from ray._private.grpc_utils import init_grpc_channel
+    from ray._private.services import find_node_ids
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     token = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token that the cluster was started with"
@@ -84,4 +87,9 @@ def _check_head(address: str, place: str) -> None:
     if reply.ray_version != ray.__version__:
         raise InputError(
             f"--address {address}: the cluster must run Ray {ray.__version__}, as this process does, got {reply.ray_version}"
+        )
+    if not find_node_ids():
+        raise InputError(
+            f"--address {address}: this machine is not a node of that cluster, and the command must run on one: "
+            "give it on the head node, or with `ray job submit`"
         )

@@ -45,7 +45,7 @@ def probe_nodes(arguments: Mapping[str, Any], seconds: float) -> list[Machine]:
         if isinstance(value, str):
             machines[key] = replace(machines[key], fault=value)
         else:
-            # The answer travels for milliseconds; how long the task waited for a process to start cannot be told from here.
+            # Not the midpoint of the round trip: the task waits seconds for a process to start, the answer milliseconds.
             machines[key] = replace(machines[key], facts=value, clock_offset=value["clock"] - received)
     for key, (value, _) in _gather(gpu_probes, deadline, seconds).items():
         faults = [f"no answer from its GPUs: {value}"] if isinstance(value, str) else value

@@ -18,18 +18,25 @@ LOW_DISK_BYTES, FULL_DISK_BYTES = 5 * GIB, GIB
 # Nothing is decided by a clock, but S3 refuses requests that are a quarter of an hour off, and logs cannot be compared.
 CLOCK_SECONDS = 5.0
 
-INSTALL = "install the same wheel and the same Python on every node (cluster/README.md)"
+INSTALL = "install the same wheel and the same Python on every node"
+UNREACHABLE = "look at `ray status` and at Ray's logs on that node (/tmp/ray/session_latest/logs), or stop Ray there"
 
 
 def check_nodes(survey: Survey) -> list[Finding]:
     """Every node answers."""
-    remedy = "look at that node's `ray status` and Ray's logs there (/tmp/ray/session_latest/logs), or stop Ray on it"
     if not survey.machines:
         return [Finding(status="fail", check="nodes", where="cluster", message="no node is alive", remedy="start one")]
     return [
-        Finding(status="fail", check="nodes", where=machine.name, message=machine.fault, remedy=remedy)
-        if machine.facts is None
-        else Finding(status="ok", check="nodes", where=machine.name, message="a task ran there")
+        Finding(status="ok", check="nodes", where=machine.name, message="a task ran there")
+        if machine.facts is not None
+        else Finding(
+            status="fail",
+            check="nodes",
+            where=machine.name,
+            message=machine.fault,
+            # What is not installed there, or an earlier version of this package, cannot be imported.
+            remedy=INSTALL if "ModuleNotFoundError" in machine.fault or "ImportError" in machine.fault else UNREACHABLE,
+        )
         for machine in survey.machines
     ]
 

@@ -27,7 +27,7 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == ["plan", "run", "status", "explain", "data"]
+    assert values("") == ["plan", "run", "status", "explain", "doctor", "data"]
     assert values("st") == ["status"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert complete("")[0].help, "shells show the summary of each command"
