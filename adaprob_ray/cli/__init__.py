@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "adaprob_ray.cli.run",
     "status": "adaprob_ray.cli.status",
     "explain": "adaprob_ray.cli.explain",
+    "doctor": "adaprob_ray.cli.doctor",
     "store": "adaprob_ray.cli.store",
     "data": "adaprob_ray.cli.data",
 }
@@ -48,7 +49,7 @@ def commands() -> None:
     Exit codes:
       0    all done
       1    some cells failed or are blocked
-      2    bad input
+      2    bad input, or a check of the doctor failed
       130  interrupted
 
     \b

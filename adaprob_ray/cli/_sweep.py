@@ -24,6 +24,9 @@ def complete_sweep_file(ctx: click.Context, param: click.Parameter, incomplete: 
     return [CompletionItem(path) for path in files + folders]
 
 
+only_option = click.option(
+    "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
+)
 store_option = click.option(
     "--store",
     "location",
@@ -33,9 +36,6 @@ store_option = click.option(
     show_default=True,
     show_envvar=True,
     help="A folder, or a URI: s3://, gs:// or az://.",
-)
-only_option = click.option(
-    "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
 )
 
 

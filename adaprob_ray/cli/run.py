@@ -45,7 +45,15 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
     store = Store.open(location)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
-    result = launch.run(plan.cells, store, sweep=sweep.name, data_root=data_root(), executor=executor, address=address)
+    result = launch.run(
+        plan.cells,
+        store,
+        sweep=sweep.name,
+        data_root=data_root(),
+        executor=executor,
+        address=address,
+        warn=lambda line: click.echo(f"warning: {line}", err=True),
+    )
     plan, tensorboard_dir = result.plan, result.tensorboard_dir
     for line in result.recomputed:
         click.echo(f"recomputed: {line}")

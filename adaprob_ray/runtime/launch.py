@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ def run(
     executor: str = "ray",
     address: str | None = None,
     registry: str = CATALOGUE,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RunResult:
     """Execute the cells that are not done.
 
@@ -59,12 +60,13 @@ def run(
         executor: "ray", or "local" for this process, one cell at a time.
         address: of a Ray cluster; None starts a private local Ray.
         registry: where workers import the registry from, as module:name.
+        warn: gets one line for each warning about the cluster, before any cell starts.
 
     Returns:
         The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
 
     Raises:
-        InputError: before any work, when data are missing or resources cannot be had.
+        InputError: before any work, when data are missing, resources cannot be had, or a check of the cluster fails.
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
@@ -81,12 +83,19 @@ def run(
     check_data(plan, data_root, config.load_registry())
     if not plan.exhausted():
         with Mirror(store, sweep, folder) if remote else nullcontext():
-            _execute(plan, config, store, leases, executor=executor, address=address)
+            _execute(plan, config, store, leases, executor=executor, address=address, warn=warn)
     return RunResult(plan, folder, recomputed)
 
 
 def _execute(
-    plan: Plan, config: RunConfig, store: Store, leases: Leases, *, executor: str, address: str | None
+    plan: Plan,
+    config: RunConfig,
+    store: Store,
+    leases: Leases,
+    *,
+    executor: str,
+    address: str | None,
+    warn: Callable[[str], None],
 ) -> None:
     if executor == "local":
         with ProgressReporter(plan) as progress:
@@ -97,4 +106,4 @@ def _execute(
 
         packer = GpuPacker()
         packer.observe_store(plan.cells.values(), store)
-        ray_executor.run(plan, config, leases, packer=packer, address=address)
+        ray_executor.run(plan, config, leases, packer=packer, address=address, warn=warn)

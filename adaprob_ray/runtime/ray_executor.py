@@ -17,7 +17,9 @@ from rich.console import Console
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
+from adaprob_ray.runtime.cluster_address import check_address
 from adaprob_ray.runtime.cluster_capacity import node_types
+from adaprob_ray.runtime.doctor import check_before_run
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.progress import ProgressReporter
@@ -36,6 +38,8 @@ def cluster(address: str | None) -> Iterator[None]:
 
     Raises InputError if no cluster answers there.
     """
+    if address is not None:
+        check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     folder = tempfile.mkdtemp(prefix="adaprob-ray-") if address is None else None
     if address is None:
@@ -81,7 +85,15 @@ def check_resources(source: CellSource, capacity: Capacity) -> None:
         raise InputError(*dict.fromkeys(faults))
 
 
-def run(source: CellSource, run_config: RunConfig, leases: Leases, *, packer: GpuPacker, address: str | None) -> None:
+def run(
+    source: CellSource,
+    run_config: RunConfig,
+    leases: Leases,
+    *,
+    packer: GpuPacker,
+    address: str | None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> None:
     """Execute cells on a Ray cluster until the source is exhausted.
 
     Args:
@@ -90,13 +102,16 @@ def run(source: CellSource, run_config: RunConfig, leases: Leases, *, packer: Gp
         leases: Which cells other runs hold. Those of this run are released when it ends.
         packer: Decides how much of a GPU a cell gets.
         address: The cluster to join; None starts a private one.
+        warn: Gets one line for each warning about the cluster, before any cell starts.
 
     Raises:
-        InputError: If no cluster answers at the address, or a cell fits on none of its nodes.
+        InputError: If no cluster answers at the address, a check of its nodes fails, or a cell fits on none of them.
         KeyboardInterrupt: If the run was interrupted.
     """
     try:
         with cluster(address):
+            if address is not None:
+                check_before_run(source, run_config, warn)
             read_capacity = capacity_reader(address)
             check_resources(source, read_capacity())
             run_plan(source, run_config, leases, packer, read_capacity)

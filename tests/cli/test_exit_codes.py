@@ -196,8 +196,8 @@ def test_run_says_where_the_results_are_and_which_cells_were_recomputed(
     restored_sigterm: None,
 ) -> None:
     call = run_with(monkeypatch, "", "train-original-x: a file is missing")
-    assert cli.main(["run", sweep_file, "--executor", "local", "--address", "ray://head:10001"]) == 0
-    assert (call["sweep"], call["executor"], call["address"]) == ("small", "local", "ray://head:10001")
+    assert cli.main(["run", sweep_file, "--executor", "local", "--address", "head:6379"]) == 0
+    assert (call["sweep"], call["executor"], call["address"]) == ("small", "local", "head:6379")
     output = capsys.readouterr()
     assert output.err == ""
     recomputed, counts, records, tensorboard = output.out.splitlines()

@@ -15,11 +15,12 @@ from adaprob_ray.cli._group import CommandGroup
 
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
-    "": ["--version", "plan", "run", "status", "explain", "store", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
+    "": ["--version", "plan", "run", "status", "explain", "doctor", "store", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
     "status": [*SWEEP_PARAMETERS, "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
+    "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["gc", "copy", "verify"],
     "store gc": ["--keep SWEEP...", "--store", "--yes", "--grace", "--json"],
     "store copy": ["FROM", "TO", "--only", "--sweep", "--json"],
@@ -78,8 +79,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, explain, plan, run, status, store)"),
-        (["nonsense"], "unknown command 'nonsense' (known: data, explain, plan, run, status, store)"),
+        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, status, store)"),
+        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, status, store)"),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),
