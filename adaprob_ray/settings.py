@@ -253,8 +253,10 @@ def _faults(cls: type, error: pydantic.ValidationError) -> list[str]:
             lines.append(unknown_name("key", item["loc"][-1], hyperparameters(cls)))
         else:
             field, value = hyperparameters(cls)[str(item["loc"][0])], item["input"]
+            if item["type"] == "literal_error" and not field.choices:
+                continue  # of a union, for example of a number and a word, whose first arm has reported the value
             finite = "a finite number" if item["type"] == "finite_number" else expected_value(field)
-            lines.append(f"{where}: must be {finite}, got {value!r}{_hint(value, field)}")
+            lines.append(f"{field.name}: must be {finite}, got {value!r}{_hint(value, field)}")
     return list(dict.fromkeys(lines))
 
 
@@ -267,7 +269,8 @@ def expected_value(field: Hyperparameter) -> str:
         return "settings as {name: value}"
     kind_name = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
     limits = " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in field.bounds.items())
-    return f"{kind_name} {limits}" if limits else kind_name
+    words = "".join(f" or {word}" for arm in typing.get_args(field.annotation) for word in typing.get_args(arm))
+    return (f"{kind_name} {limits}" if limits else kind_name) + ("" if typing.get_origin(kind) is tuple else words)
 
 
 def _base_type(annotation: Any) -> Any:

@@ -20,6 +20,7 @@ from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime import ray_environment
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import plan_against
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
@@ -59,9 +60,9 @@ def main() -> None:
         plan = plan_against(cells, store, leases)
         config = RunConfig.create(store, Path(folder), Path(folder) / "tensorboard", "benchmarks.orchestration:TRIVIAL")
         times = [time.perf_counter()]
-        with cluster(None) as have:
+        with cluster(None):
             times.append(time.perf_counter())
-            run_plan(plan, config, leases, have, console=Console(file=io.StringIO()))
+            run_plan(plan, config, leases, GpuPacker(), console=Console(file=io.StringIO()))
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         assert plan.counts()["done"] == len(cells), plan.counts()

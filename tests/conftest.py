@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def cifar() -> Path:
         if not (root / folder).is_dir():
             pytest.skip(f"no {folder} under ADAPROB_DATA ({root})")
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The URL of an S3 service of this process, with a bucket named bucket."""
+    from moto.server import ThreadedMotoServer  # takes a second to load
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
+    yield url
+    server.stop()
 
 
 @pytest.fixture

@@ -12,10 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 import uuid
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 import obstore
 import pytest
 from hypothesis import HealthCheck, settings
-from moto.server import ThreadedMotoServer
+from s3 import set_aws
 from store_contract import (
     DAMAGES,
     DOCUMENT,
@@ -48,23 +46,6 @@ from adaprob_ray.store.heartbeat import HeartbeatThread
 from adaprob_ray.store.holder import is_dead, this_process
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
-    yield url
-    server.stop()
-
-
-def set_aws(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    words = {"ENDPOINT_URL": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
-    for name, word in {**words, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}.items():
-        monkeypatch.setenv(f"AWS_{name}", word)
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -20,6 +20,7 @@ from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter
+from adaprob_ray.runtime.tensorboard_mirror import CellUpload
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.store.lease_watcher import AssumeExpired
@@ -36,7 +37,8 @@ class RunConfig:
 
     store: location of the store.
     run: identifies this run in its leases.
-    tensorboard_dir: local folder for TensorBoard files, None for none.
+    tensorboard_dir: folder of the store for TensorBoard files, which every worker sees; None for none.
+    tensorboard_sweep: name of the sweep if the store is at a URI: cells send their TensorBoard files there.
     registry: where workers import the registry from, as module:name.
     """
 
@@ -44,16 +46,27 @@ class RunConfig:
     data_root: Path
     run: str
     tensorboard_dir: Path | None = None
+    tensorboard_sweep: str | None = None
     registry: str = CATALOGUE
 
     @classmethod
     def create(
-        cls, store: Store, data_root: Path, tensorboard_dir: Path | None, registry: str = CATALOGUE
+        cls,
+        store: Store,
+        data_root: Path,
+        tensorboard_dir: Path | None,
+        registry: str = CATALOGUE,
+        *,
+        tensorboard_sweep: str | None = None,
     ) -> RunConfig:
         """The configuration of a new run."""
-        run = uuid.uuid4().hex[:8]
         return cls(
-            store=store.location, data_root=data_root, run=run, tensorboard_dir=tensorboard_dir, registry=registry
+            store=store.location,
+            data_root=data_root,
+            run=uuid.uuid4().hex[:8],
+            tensorboard_dir=tensorboard_dir,
+            tensorboard_sweep=tensorboard_sweep,
+            registry=registry,
         )
 
     def load_registry(self) -> Registry:
@@ -112,7 +125,8 @@ def execute(
             attempt.fail(replace(failure, traceback=traceback.format_exc()))
         return Outcome("failed", time.monotonic() - start, failure)
     checkpoints.drop()
-    return Outcome("done", time.monotonic() - start)
+    peak_bytes, card_bytes = facts.get("run_peak_bytes"), facts.get("run_card_bytes")
+    return Outcome("done", time.monotonic() - start, peak_bytes=peak_bytes, card_bytes=card_bytes)
 
 
 def _run_stage(
@@ -120,14 +134,15 @@ def _run_stage(
 ) -> tuple[StageOutput, dict[str, Any]]:
     """The output of the stage, and the facts to commit: those of the stage, and where and with what it ran."""
     start = time.perf_counter()
+    registry = config.load_registry()
     limit_threads(cell.resources.cpu)
     device = select_device(gpu)
     seed_global_generators(cell)
     where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
     checkpoints.provenance = where
-    registry = config.load_registry()
     register_prepared_folders(config.data_root)
-    with TensorBoardWriter(config.tensorboard_dir, cell) as writer:
+    upload = CellUpload(store, config.tensorboard_sweep, cell.title) if config.tensorboard_sweep else None
+    with TensorBoardWriter(upload.folder if upload else config.tensorboard_dir, cell, upload) as writer:
         limit = cell.resources.timeout_seconds
         context = StageContext(
             store=store,
@@ -144,5 +159,6 @@ def _run_stage(
             facts["exclusive"] = False
         if device.type == "cuda":
             facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+            facts["run_card_bytes"] = torch.cuda.get_device_properties(device).total_memory
         writer.finish(facts)
     return output, facts

@@ -9,6 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from adaprob_ray.methods.base import derive_seed
+from adaprob_ray.runtime.packing import memory_fraction
 from adaprob_ray.sweep.cell import Cell
 
 
@@ -24,8 +25,10 @@ def select_device(gpu: float) -> torch.device:
         return torch.device("cpu")
     torch.cuda.empty_cache()  # in a reused process: free what the last cell held, and forget its peak
     torch.cuda.reset_peak_memory_stats()
-    torch.cuda.set_per_process_memory_fraction(min(gpu, 1.0))
-    return torch.device("cuda", 0)
+    device = torch.device("cuda", 0)
+    card_bytes = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(memory_fraction(gpu, card_bytes), device)
+    return device
 
 
 def seed_global_generators(cell: Cell) -> None:

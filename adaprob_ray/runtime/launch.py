@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaprob_ray.runtime import local, ray_environment
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.tensorboard_mirror import Mirror
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -27,8 +30,13 @@ class RunResult:
 
 def tensorboard_dir_for(store: Store, sweep: str) -> Path:
     """STORE/tensorboard/SWEEP, or a folder of the working directory where the store is at a URI."""
-    root = Path.cwd() if "://" in store.location else Path(store.location)
+    root = Path.cwd() if is_remote(store) else Path(store.location)
     return root / "tensorboard" / sweep
+
+
+def is_remote(store: Store) -> bool:
+    """Whether the store is at a URI, so that TensorBoard cannot read there."""
+    return "://" in store.location
 
 
 def run(
@@ -62,12 +70,24 @@ def run(
     recomputed = tuple(invalidate_incomplete(cells, store))
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
-    config = RunConfig.create(store, data_root.absolute(), tensorboard_dir_for(store, sweep), registry)
+    folder, remote = tensorboard_dir_for(store, sweep), is_remote(store)
+    config = RunConfig.create(
+        store,
+        data_root.absolute(),
+        None if remote else folder,
+        registry,
+        tensorboard_sweep=sweep if remote else None,
+    )
     check_data(plan, data_root, config.load_registry())
-    assert config.tensorboard_dir is not None
-    result = RunResult(plan, config.tensorboard_dir, recomputed)
-    if plan.exhausted():
-        return result
+    if not plan.exhausted():
+        with Mirror(store, sweep, folder) if remote else nullcontext():
+            _execute(plan, config, store, leases, executor=executor, address=address)
+    return RunResult(plan, folder, recomputed)
+
+
+def _execute(
+    plan: Plan, config: RunConfig, store: Store, leases: Leases, *, executor: str, address: str | None
+) -> None:
     if executor == "local":
         with ProgressReporter(plan) as progress:
             local.run(plan, config, store, leases, progress)
@@ -75,5 +95,6 @@ def run(
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
-        ray_executor.run(plan, config, leases, address=address)
-    return result
+        packer = GpuPacker()
+        packer.observe_store(plan.cells.values(), store)
+        ray_executor.run(plan, config, leases, packer=packer, address=address)

@@ -20,10 +20,13 @@ LINE_SECONDS = 10.0
 
 
 class ProgressReporter:
-    """A live line on a terminal; elsewhere a line every ten seconds, and one at the end."""
+    """A live line on a terminal; elsewhere a line every ten seconds, and one at the end.
+
+    `slots`: how many cells can run at once; set it when the cluster changes.
+    """
 
     def __init__(self, source: CellSource, *, slots: int = 1, console: Console | None = None) -> None:
-        self._source, self._slots = source, max(slots, 1)
+        self._source, self.slots = source, slots
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
         self._start = self._last_line = time.monotonic()
@@ -55,7 +58,7 @@ class ProgressReporter:
             if now - self._last_line < REFRESH_SECONDS:
                 return
             self._last_line = now
-            titles = [f"  {cell.title}" for cell in self._source.running()[: self._slots]]
+            titles = [f"  {cell.title}" for cell in self._source.running()[: self.slots]]
             self._live.update(Text("\n".join([self.line(), *titles])))
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
@@ -64,7 +67,7 @@ class ProgressReporter:
     def line(self) -> str:
         """One line: counts, seconds so far, time left."""
         counts = self._source.counts()
-        working = min(counts["running"], self._slots)  # cells beyond the slots wait for an actor
+        working = min(counts["running"], self.slots)  # cells beyond the slots wait for an actor
         running = working + counts["leased"]
         waiting = counts["ready"] + counts["waiting"] + counts["running"] - working
         items = [f"{counts['done']} done", f"{running} running", f"{waiting} waiting", f"{counts['failed']} failed"]
@@ -97,7 +100,7 @@ class ProgressReporter:
                 samples = seconds.get(_kind(cell)) or seconds.get(cell.stage)
                 mean = sum(samples) / len(samples) if samples else cell.priority * sum(scaled) / len(scaled)
                 total += mean / 2 if self._source.state(key) == "running" else mean
-        return total / self._slots
+        return total / self.slots
 
 
 def _kind(cell: Cell) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ VARIABLES = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",  # its box and hints cannot be turned off; progress is reported by our own code
     "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # Tune's default for a searcher is 1; ours limits its trials itself
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -11,12 +12,18 @@ from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.packing import Capacity, GpuPacker, shape
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 
-# Time between two looks at cells that another run holds.
+# Time between two looks at cells that another run holds, and at the nodes of the cluster.
 REFRESH_SECONDS = 1.0
+# One trial runs and one is pending in each slot, so that no actor is idle between two cells and that a node which joins
+# gets work at once.
+TRIALS_PER_SLOT = 2
+# A pending trial is a placement group that Ray tries to place: a thousand of them ask for every node that there may be.
+MAX_TRIALS = 1000
 WORKER_DIED = Failure(failure_class="preempted", message="the worker process that ran it died")
 
 
@@ -28,8 +35,8 @@ class CellSearcher(Searcher):
         run_config: Passed on to each trial.
         leases: Which cells other runs hold.
         progress: Updated at every call.
-        slots: How many trials can run at once; with one, every cell is exclusive.
-        gpus: GPUs in the cluster; without any, cells run on CPUs.
+        capacity: What the cluster has now: called every second, because nodes join and leave.
+        packer: Decides how much of a GPU a cell gets.
     """
 
     def __init__(
@@ -39,14 +46,19 @@ class CellSearcher(Searcher):
         leases: Leases,
         progress: ProgressReporter,
         *,
-        slots: int,
-        gpus: float,
+        capacity: Callable[[], Capacity],
+        packer: GpuPacker,
     ) -> None:
         super().__init__()
         self._source, self._run_config, self._leases, self._progress = source, run_config, leases, progress
-        self._slots, self._gpus = slots, gpus
+        self._read_capacity, self._packer = capacity, packer
         self._running: dict[str, Cell] = {}
-        self._last_refresh = 0.0
+        kinds = {
+            (cell.resources, shape(cell.identity) if cell.resources.gpu == "auto" else ""): cell
+            for cell in source.cells.values()
+        }
+        self._kinds = list(kinds.values())
+        self._refresh()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for a restore that never happens: the next run plans again
@@ -58,37 +70,63 @@ class CellSearcher(Searcher):
         raise NotImplementedError("a run is never restored: run the same command again")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        now = time.monotonic()
-        if now - self._last_refresh >= REFRESH_SECONDS:
-            self._last_refresh = now
-            self._leases.refresh_leases(self._source)
+        if time.monotonic() - self._last_refresh >= REFRESH_SECONDS:
+            self._refresh()
         self._progress.update()
         if self._source.exhausted():
             return str(Searcher.FINISHED)
-        cell = self._next_cell()
-        if cell is None:
+        ready = self._source.ready() if len(self._running) < self._max_trials else ()
+        if not ready or not self._may_start(ready[0]):
             return None
+        cell = ready[0]
         self._source.started(cell)
         self._running[trial_id] = cell
+        share = self._packer.grant(cell, waiting=self._waiting_for_gpus(ready)) if self._capacity.has_gpus else 0.0
         return {
             "cell": cell,
             "run_config": self._run_config,
-            "gpu": cell.resources.gpu if self._gpus else 0,
+            "resources": self._capacity.request(cell, share),
+            "gpu": share,
             "exclusive": self._slots == 1 or cell.resources.exclusive,
             "expired_attempt": self._leases.expired_attempts.get(cell.key),
         }
 
-    def _next_cell(self) -> Cell | None:
-        """The first ready cell, if it may start now. Exclusive cells are last: they start when nothing else can."""
-        if any(cell.resources.exclusive for cell in self._running.values()):
-            return None
-        cell = next(iter(self._source.ready()), None)
-        return None if cell is not None and cell.resources.exclusive and self._running else cell
+    def _refresh(self) -> None:
+        """Look at the cluster, and at the cells that other runs hold."""
+        self._last_refresh = time.monotonic()
+        self._capacity = self._read_capacity()
+        self._packer.cards = self._capacity.cards
+        requests = [self._capacity.request(cell, self._packer.share(cell)) for cell in self._kinds]
+        self._slots = max(1, *(self._capacity.slots(request) for request in requests))
+        later = max(self._slots, *(self._capacity.slots(request, later=True) for request in requests))
+        self._max_trials = min(later * TRIALS_PER_SLOT, MAX_TRIALS)
+        self._progress.slots = self._slots
+        self._leases.refresh_leases(self._source)
+
+    def _may_start(self, cell: Cell) -> bool:
+        """Exclusive cells are last in `ready`: they start when nothing else runs or can start."""
+        if any(running.resources.exclusive for running in self._running.values()):
+            return False
+        return not (cell.resources.exclusive and self._running)
+
+    def _waiting_for_gpus(self, ready: Sequence[Cell]) -> int:
+        """How many of the ready cells use a GPU and have a CPU left to start now; the first one is among them."""
+        waiting = sum(cell.resources.gpu != 0 for cell in ready)
+        free_cpus = self._capacity.slots({"CPU": ready[0].resources.cpu}) - len(self._running) + 1
+        return max(1, min(waiting, free_cpus))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        cell = self._running.pop(trial_id, None)
+        cell = self._running.get(trial_id)
         if cell is None:
             return
         outcome = None if error else (result or {}).get("outcome")
-        self._source.finished(cell, Outcome("failed", failure=WORKER_DIED) if outcome is None else outcome)
+        if outcome is None:
+            outcome = Outcome("failed", failure=WORKER_DIED)
+        if outcome.peak_bytes and outcome.card_bytes:
+            self._packer.observe(cell.identity, peak_bytes=outcome.peak_bytes, card_bytes=outcome.card_bytes)
+        if outcome.failure is not None and outcome.failure.failure_class == "out_of_memory":
+            self._packer.out_of_memory(cell)
+        self._packer.release(cell)
+        del self._running[trial_id]
+        self._source.finished(cell, outcome)
         self._progress.update(cell)

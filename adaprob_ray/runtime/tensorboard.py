@@ -13,15 +13,22 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from adaprob_ray.runtime.tensorboard_mirror import CellUpload
 from adaprob_ray.settings import flatten
 from adaprob_ray.sweep.cell import Cell
 
 
 class TensorBoardWriter:
-    """Writes named scalars, and at the end the cell's settings as hparams. Does nothing if `folder` is None."""
+    """Writes named scalars, and at the end the cell's settings as hparams.
 
-    def __init__(self, folder: Path | None, cell: Cell) -> None:
-        self._cell, self._writer = cell, None
+    Args:
+        folder: Where the cell gets a folder of its own; None writes nothing.
+        cell: The cell.
+        upload: Sends the files to the store; `folder` is its folder then.
+    """
+
+    def __init__(self, folder: Path | None, cell: Cell, upload: CellUpload | None = None) -> None:
+        self._cell, self._writer, self._upload = cell, None, upload
         if folder is None:
             return
         cell_folder = folder / cell.title
@@ -32,6 +39,9 @@ class TensorBoardWriter:
         if self._writer is not None:
             summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
             self._writer.add_event(Event(summary=summary, step=step, wall_time=time.time()))
+            if self._upload is not None and self._upload.due():
+                self._writer.flush()
+                self._upload.send()
 
     def __enter__(self) -> TensorBoardWriter:
         return self
@@ -39,6 +49,8 @@ class TensorBoardWriter:
     def __exit__(self, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
+        if self._upload is not None:
+            self._upload.close()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write final values as scalars, and settings as hparams."""

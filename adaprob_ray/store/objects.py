@@ -79,6 +79,17 @@ class Objects:
             except FileNotFoundError:
                 return None
 
+    def get_from(self, path: str, start: int) -> bytes:
+        """The bytes from `start` to the end; none for no object."""
+        head = self.head(path)
+        if head is None or head["size"] <= start:
+            return b""
+        with self._storage():
+            try:
+                return obstore.get_range(self.backend, path, start=start, end=head["size"]).to_bytes()
+            except FileNotFoundError:
+                return b""
+
     def document(self, path: str) -> dict[str, Any] | None:
         """A JSON object, parsed; None for no object. Raises NotJson."""
         data = self.get(path)

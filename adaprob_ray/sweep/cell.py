@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.settings import hyperparameter, settings_dataclass
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
 
@@ -31,13 +32,19 @@ def canonical(document: Any) -> str:
 class Resources:
     """What a cell holds while it runs. `exclusive`: no other cell of the run runs at the same time.
 
-    `timeout_seconds` bounds one attempt, not all attempts of a training that resumes.
+    `gpu` is a share of one card, a whole number of cards, or auto: the share that earlier cells like it needed (see
+    runtime/packing.py). `timeout_seconds` bounds one attempt, not all attempts of a training that resumes.
     """
 
     cpu: int = hyperparameter(default=1, ge=1)
-    gpu: float = hyperparameter(default=0.0, ge=0)
+    gpu: float | Literal["auto"] = hyperparameter(default=0.0)
     exclusive: bool = hyperparameter(default=False)
     timeout_seconds: float | None = hyperparameter(default=None, gt=0)
+
+    def __post_init__(self) -> None:
+        # Ray grants shares of one card or whole cards, nothing in between.
+        if self.gpu != "auto" and (self.gpu < 0 or (self.gpu > 1 and self.gpu != int(self.gpu))):
+            raise InputError(f"gpu: must be from 0 to 1, a whole number of cards, or auto, got {self.gpu!r}")
 
 
 @dataclass(frozen=True)

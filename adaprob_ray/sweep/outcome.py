@@ -14,9 +14,12 @@ class Outcome:
 
     `status`: done; cached (another run finished it first); leased (another run holds it); failed, with `failure`;
     inputs_corrupt, when artefacts of the cells `revoked` are corrupt, so that these cells must run again first.
+    `peak_bytes` and `card_bytes`: memory that the cell took of its GPU, and that this GPU has.
     """
 
     status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
     seconds: float = 0.0
     failure: Failure | None = None
     revoked: tuple[str, ...] = ()
+    peak_bytes: int | None = None
+    card_bytes: int | None = None

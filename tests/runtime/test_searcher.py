@@ -16,6 +16,7 @@ from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.store import Store
@@ -30,7 +31,10 @@ def searcher_over(folder: Path, document: dict[str, Any], slots: int = 2) -> tup
     store = Store.open(folder / "store")
     plan = Plan(cells_of(document))
     progress = ProgressReporter(plan, console=Console(file=io.StringIO()))
-    return CellSearcher(plan, RunConfig.create(store, folder, None), Leases(store), progress, slots=slots, gpus=0), plan
+    capacity = Capacity([{"CPU": float(slots)}])
+    config = RunConfig.create(store, folder, None)
+    searcher = CellSearcher(plan, config, Leases(store), progress, capacity=lambda: capacity, packer=GpuPacker())
+    return searcher, plan
 
 
 def drive(searcher: CellSearcher, at_once: int = 4) -> list[list[tuple[Cell, bool]]]:
@@ -139,7 +143,8 @@ def test_searcher_leases_and_progress_need_no_more_than_a_cell_source(tmp_path: 
     source: Any = MembersOnly(plan)
     config = RunConfig.create(store, tmp_path, None)
     with ProgressReporter(source, console=Console(file=io.StringIO())) as progress:
-        drive(CellSearcher(source, config, Leases(store), progress, slots=2, gpus=0))
+        capacity = Capacity([{"CPU": 2.0}])
+        drive(CellSearcher(source, config, Leases(store), progress, capacity=lambda: capacity, packer=GpuPacker()))
     assert plan.counts()["done"] == len(plan.cells)
 
 

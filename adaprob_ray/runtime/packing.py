@@ -1,0 +1,168 @@
+"""How much of a GPU each cell gets, so that cells share cards where they fit and spread over cards where there are few.
+
+Ray counts shares of a card and isolates no memory, and it fills the first card before it uses the next. So the share is
+decided here, cell by cell, and each process limits its own memory to its share (see device.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell, canonical
+
+# Shares that `gpu: auto` grants: 1/n. Few, because each share is a kind of actor of its own, which takes seconds to start.
+CELLS_PER_CARD = (16, 12, 8, 6, 4, 3, 2, 1)
+# The allocator's peak grows with fragmentation, and with a method's settings, which a shape does not name.
+MEMORY_MARGIN = 1.25
+# What one process holds of a card's memory besides its tensors: 0.3 to 0.5 GiB, for the CUDA context and its kernels.
+CONTEXT_BYTES = 512 * 2**20
+# Ray keeps four decimals of a share.
+ROUNDING = 1e-4
+READ_THREADS = 16  # reads at once, because on S3 each one waits for the network
+
+
+def shape(identity: Mapping[str, Any]) -> str:
+    """What the peak memory of a cell depends on, from its identity: stage, method, data set, network and precision."""
+    names = ("method", "dataset", "architecture", "precision")
+    return canonical({"stage": identity["stage"], **{n: identity["settings"].get(n) for n in names}})
+
+
+def memory_fraction(gpu: float, card_bytes: int) -> float:
+    """The fraction of a card's memory that the tensors of one process may take, if `gpu` of the card was granted.
+
+    Contexts are outside PyTorch's allocator, so each process leaves room for its own.
+    """
+    return 1.0 if gpu >= 1 else max(gpu - CONTEXT_BYTES / card_bytes, gpu / 2)
+
+
+class GpuPacker:
+    """Decides the share of a GPU of each cell that starts.
+
+    Args:
+        cards: GPUs in the cluster. Set the attribute when the cluster changes.
+
+    Example:
+        >>> from adaprob_ray.sweep.cell import Resources
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/table2.yaml", REGISTRY).cells.values()
+        >>> first, second = [cell for cell in cells if cell.stage == "unlearn"][:2]  # each asks for a quarter
+        >>> packer = GpuPacker(cards=2)
+        >>> packer.grant(first, waiting=2), packer.grant(second, waiting=1)  # two cells, two cards
+        (1.0, 1.0)
+        >>> packer.release(first); packer.release(second)
+        >>> packer.grant(first, waiting=100)
+        0.25
+    """
+
+    def __init__(self, cards: float = 0.0) -> None:
+        self.cards = cards
+        self._granted: dict[str, float] = {}
+        self._least: dict[str, float] = {}  # by key: the share of a cell that ran out of memory, doubled
+        self._need: dict[str, float] = {}  # by shape: the fraction of a card's memory that cells needed
+
+    def observe(self, identity: Mapping[str, Any], *, peak_bytes: int, card_bytes: int) -> None:
+        """Note the peak memory of a cell that has ended, and the memory of its card."""
+        name = shape(identity)
+        need = (peak_bytes * MEMORY_MARGIN + CONTEXT_BYTES) / card_bytes
+        self._need[name] = max(need, self._need.get(name, 0.0))
+
+    def observe_store(self, cells: Iterable[Cell], store: Store) -> None:
+        """Note the peak memory of completed cells in the store, of the shapes of those `cells` that ask for `auto`."""
+        shapes = {shape(cell.identity) for cell in cells if cell.resources.gpu == "auto"}
+        if not shapes:
+            return
+        done = [key for key, log in store.survey().items() if log.done is not None]
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            identities = dict(zip(done, pool.map(store.cell, done), strict=True))
+            alike = [key for key, identity in identities.items() if identity and shape(identity) in shapes]
+            commits = dict(zip(alike, pool.map(store.peek, alike), strict=True))
+        for key, commit in commits.items():
+            facts = commit.facts if commit else {}
+            if facts.get("run_peak_bytes") and facts.get("run_card_bytes"):
+                identity = identities[key] or {}
+                self.observe(identity, peak_bytes=facts["run_peak_bytes"], card_bytes=facts["run_card_bytes"])
+
+    def grant(self, cell: Cell, *, waiting: int) -> float:
+        """The share for a cell that starts now: at least what it needs, and more if cards would be left without a cell.
+
+        Args:
+            cell: The cell, which holds the share until `release`.
+            waiting: How many cells that use a GPU could start now, this one included.
+        """
+        share = self.share(cell)
+        unused = self.cards - sum(self._granted.values())
+        # Less than one card may be parts of several, where no larger share fits.
+        if 0 < share < 1 and unused >= 1 - ROUNDING:
+            share = max(share, 1 / math.ceil(waiting / unused - ROUNDING))
+        self._granted[cell.key] = share
+        return share
+
+    def share(self, cell: Cell) -> float:
+        """The share that a cell needs: the one in its sweep file, or for `auto` one that its memory fits in."""
+        asked: float | str = cell.resources.gpu
+        if asked == "auto":
+            # Until a cell of the shape has ended, nothing is known: a whole card.
+            need = self._need.get(shape(cell.identity), 1.0)
+            asked = next((1 / n for n in CELLS_PER_CARD if need <= 1 / n), 1.0)
+        return max(float(asked), self._least.get(cell.key, 0.0))
+
+    def release(self, cell: Cell) -> None:
+        """A cell has ended, or its process has."""
+        self._granted.pop(cell.key, None)
+
+    def out_of_memory(self, cell: Cell) -> None:
+        """A cell ran out of memory: twice the share it had is the least that it gets next time."""
+        self._least[cell.key] = min(1.0, 2 * self._granted.get(cell.key, self.share(cell)))
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has, and what it may have.
+
+    nodes: Resources of each node that is alive, by Ray's names.
+    startable: Resources of each further node that the autoscaler may start.
+    """
+
+    nodes: Sequence[Mapping[str, float]]
+    startable: Sequence[Mapping[str, float]] = ()
+
+    @property
+    def cards(self) -> float:
+        """GPUs of the nodes that are alive."""
+        return sum(node.get("GPU", 0) for node in self.nodes)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether cells run on GPUs: in a cluster that has none, and can start none, the same cells run on CPU cores."""
+        return any(node.get("GPU") for node in (*self.nodes, *self.startable))
+
+    def request(self, cell: Cell, share: float | None = None) -> dict[str, float]:
+        """CPUs and GPUs that a cell asks Ray for; `share` of a GPU instead of what its sweep file says."""
+        asked = cell.resources.gpu
+        gpu = (1.0 if asked == "auto" else asked) if share is None else share
+        return {"CPU": float(cell.resources.cpu), **({"GPU": gpu} if gpu and self.has_gpus else {})}
+
+    def fits(self, request: Mapping[str, float]) -> bool:
+        """Whether one node can hold the request: a cell runs on one node, whatever the cluster has in total."""
+        return any(_fits(node, request) for node in (*self.nodes, *self.startable))
+
+    def slots(self, request: Mapping[str, float], *, later: bool = False) -> int:
+        """How many such requests the nodes hold at once; `later`: with the nodes that the autoscaler may start."""
+        nodes = (*self.nodes, *self.startable) if later else self.nodes
+        return sum(_fits(node, request) for node in nodes)
+
+
+def _fits(node: Mapping[str, float], request: Mapping[str, float]) -> int:
+    """How many equal requests fit on an empty node. Shares never span two cards, and three thirds fill one."""
+    count = math.floor(node.get("CPU", 0) / request["CPU"] + ROUNDING)
+    gpu = request.get("GPU", 0.0)
+    if gpu:
+        cards = math.floor(node.get("GPU", 0) + ROUNDING)
+        count = min(count, cards * math.floor(1 / gpu + ROUNDING) if gpu <= 1 else math.floor(cards / gpu))
+    return count

@@ -1,0 +1,108 @@
+"""TensorBoard files of a run whose store is at a URI: cells send them to the store, and the driver copies them to a folder.
+
+TensorBoard reads local folders, and a cell may run on another machine. Object storage cannot append, so a cell sends its whole
+file from time to time; it only ever grows, so that the driver appends what is new to its copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from adaprob_ray.errors import StoreError
+from adaprob_ray.store import Store
+from adaprob_ray.store.side_files import SideFiles
+
+# A file is small, but each upload is a request, and so is each look for new files.
+PERIOD_SECONDS = 10.0
+
+
+def mirror_folder(sweep: str) -> str:
+    """Where a sweep's TensorBoard files are in a store."""
+    return f"tensorboard/{sweep}"
+
+
+class CellUpload:
+    """Sends the files that a cell's writer leaves in a temporary folder to the store.
+
+    Args:
+        store: The store.
+        sweep: The name of the sweep.
+        title: Of the cell; files of its earlier attempts are deleted.
+    """
+
+    def __init__(self, store: Store, sweep: str, title: str) -> None:
+        self._files, self._title = SideFiles(store, mirror_folder(sweep)), title
+        self._local = tempfile.TemporaryDirectory(prefix="adaprob-tensorboard-")
+        self.folder = Path(self._local.name)
+        self._sent: dict[str, int] = {}
+        self._last = time.monotonic()
+        with contextlib.suppress(StoreError):  # nothing that is only shown may fail a cell
+            self._files.delete(list(self._files.sizes(title)))
+
+    def due(self) -> bool:
+        """Whether it is time for `send`."""
+        return time.monotonic() - self._last >= PERIOD_SECONDS
+
+    def send(self) -> None:
+        """Send each file that has grown. The writer must have flushed them."""
+        self._last = time.monotonic()
+        for file in self.folder.rglob("*"):
+            if not file.is_file():
+                continue
+            name, data = file.name, file.read_bytes()
+            if self._sent.get(name) != len(data):
+                with contextlib.suppress(StoreError):
+                    self._files.put(f"{self._title}/{name}", data)
+                    self._sent[name] = len(data)
+
+    def close(self) -> None:
+        """Send what is left and remove the temporary folder."""
+        self.send()
+        self._local.cleanup()
+
+
+class Mirror:
+    """Copies a sweep's TensorBoard files from the store to `folder`, in a thread, until the `with` block ends."""
+
+    def __init__(self, store: Store, sweep: str, folder: Path) -> None:
+        self._files, self._folder = SideFiles(store, mirror_folder(sweep)), folder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="adaprob-tensorboard", daemon=True)
+
+    def __enter__(self) -> Mirror:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        stopped = False
+        while not stopped:
+            stopped = self._stop.wait(PERIOD_SECONDS)  # and once more after the end, for what came last
+            with contextlib.suppress(StoreError, OSError):
+                self.copy()
+
+    def copy(self) -> None:
+        """Bring the local folder up to date. Raises StoreError or OSError."""
+        sizes = self._files.sizes()
+        for name, size in sizes.items():
+            target = self._folder / name
+            local = target.stat().st_size if target.exists() else 0
+            if local < size:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                data = self._files.read(name, start=local)
+                with target.open("ab") as copy:
+                    copy.write(data)
+        for folder in {(self._folder / name).parent for name in sizes}:
+            for file in folder.iterdir():
+                if f"{folder.name}/{file.name}" not in sizes:  # of an earlier attempt
+                    file.unlink()
