@@ -1,6 +1,7 @@
 # make quickstart   the main job: a sweep on real data, to a table        make test        all tests
 # make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
 # make test-isa     the tests that train, under every instruction set of this machine
+# make wheel        the package in dist/, for the nodes of a cluster: cluster/README.md
 # Each makes .venv itself and installs what it needs.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast test-isa check docs bench clean
+.PHONY: quickstart test test-fast test-isa check docs bench wheel clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -52,12 +53,19 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# build/ may hold modules that are no longer in the package, and dist/ is copied to each node as it is.
+wheel: .venv/bin/python
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
 docs: .venv/installed-dev
 	$(BIN)/python -m docs.generate
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.orchestration
+	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.allocator
 	$(BIN)/python -m benchmarks.projection
@@ -82,4 +90,4 @@ bench: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info out
+	rm -rf .venv build dist *.egg-info out

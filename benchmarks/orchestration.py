@@ -51,7 +51,7 @@ TRIVIAL = replace(REGISTRY, stages={name: replace(stage, run=trivial) for name, 
 
 def main() -> None:
     ray_environment.prepare(None)
-    from adaprob_ray.runtime.ray_executor import cluster, run_plan
+    from adaprob_ray.runtime.ray_executor import capacity_reader, cluster, run_plan
 
     cells = Sweep.parse(SWEEP, REGISTRY).cells
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ def main() -> None:
         times = [time.perf_counter()]
         with cluster(None):
             times.append(time.perf_counter())
-            run_plan(plan, config, leases, GpuPacker(), console=Console(file=io.StringIO()))
+            run_plan(plan, config, leases, GpuPacker(), capacity_reader(None), console=Console(file=io.StringIO()))
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         assert plan.counts()["done"] == len(cells), plan.counts()

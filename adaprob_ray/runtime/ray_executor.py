@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
+from adaprob_ray.runtime.cluster_capacity import node_types
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.progress import ProgressReporter
@@ -25,6 +26,8 @@ from adaprob_ray.runtime.trainable import CellTrainable
 
 # Ray accepts little less than this; nothing large passes through its object store.
 OBJECT_STORE_BYTES = 100_000_000
+# Of one type, as many as a thousand pending cells may ask for; an autoscaler without a limit is treated alike.
+MAX_NODES_OF_TYPE = 256
 
 
 @contextmanager
@@ -49,9 +52,16 @@ def cluster(address: str | None) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_capacity() -> Capacity:
-    """What the cluster has now, and what its autoscaler may start."""
-    return Capacity([node["Resources"] for node in ray.nodes() if node["Alive"]])
+def capacity_reader(address: str | None) -> Callable[[], Capacity]:
+    """A function that tells what the cluster has now. What its autoscaler may start is asked once; a private one has none."""
+    startable = [
+        node_type.resources
+        for node_type in (node_types() if address is not None else ())
+        for _ in range(
+            MAX_NODES_OF_TYPE if node_type.max_count is None else min(node_type.max_count, MAX_NODES_OF_TYPE)
+        )
+    ]
+    return lambda: Capacity([node["Resources"] for node in ray.nodes() if node["Alive"]], startable)
 
 
 def check_resources(source: CellSource, capacity: Capacity) -> None:
@@ -87,8 +97,9 @@ def run(source: CellSource, run_config: RunConfig, leases: Leases, *, packer: Gp
     """
     try:
         with cluster(address):
+            read_capacity = capacity_reader(address)
             check_resources(source, read_capacity())
-            run_plan(source, run_config, leases, packer)
+            run_plan(source, run_config, leases, packer, read_capacity)
     finally:
         leases.release_run(source, run_config.run)
     if not source.exhausted():
@@ -96,7 +107,13 @@ def run(source: CellSource, run_config: RunConfig, leases: Leases, *, packer: Gp
 
 
 def run_plan(
-    source: CellSource, run_config: RunConfig, leases: Leases, packer: GpuPacker, *, console: Console | None = None
+    source: CellSource,
+    run_config: RunConfig,
+    leases: Leases,
+    packer: GpuPacker,
+    read_capacity: Callable[[], Capacity],
+    *,
+    console: Console | None = None,
 ) -> None:
     """One Tuner over the cells. Tune's own state goes to a temporary folder: results are in the store."""
     with (

@@ -65,7 +65,7 @@ REGISTRY = replace(CATALOGUE, stages={name: replace(stage, run=note_card) for na
 
 def run(folder: Path, name: str, *, gpu: float, cells: int, together: int) -> None:
     """Run `cells` independent training cells, each of which asks for `gpu`; the first `together` wait for each other."""
-    from adaprob_ray.runtime.ray_executor import run_plan
+    from adaprob_ray.runtime.ray_executor import capacity_reader, run_plan
 
     document: Mapping[str, Any] = {**TINY, "grid": {**TINY["grid"], "seed": list(range(1, cells // 4 + 1))}}
     trained = {
@@ -79,7 +79,7 @@ def run(folder: Path, name: str, *, gpu: float, cells: int, together: int) -> No
     leases = Leases(store)
     plan = plan_against(trained, store, leases)
     config = RunConfig.create(store, folder, None, "fake_gpus:REGISTRY")
-    run_plan(plan, config, leases, GpuPacker(), console=Console(file=io.StringIO()))
+    run_plan(plan, config, leases, GpuPacker(), capacity_reader(None), console=Console(file=io.StringIO()))
     assert plan.counts()["done"] == cells, (plan.counts(), plan.failures)
 
 
@@ -94,6 +94,9 @@ def main(folder: Path) -> None:
         include_dashboard=False,
         object_store_memory=100_000_000,
         log_to_driver=False,
+        _system_config={
+            "enable_worker_prestart": False
+        },  # one idle process for each of sixteen CPUs that are not there
     )
     run(folder, "four", gpu=0.25, cells=4, together=4)
     run(folder, "thirds", gpu=1 / 3, cells=200, together=12)

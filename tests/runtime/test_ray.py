@@ -6,7 +6,10 @@ Three runs of one sweep on one store, in order, because each start of Ray takes 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +26,38 @@ BAD, BELOW = key_of(CELLS, "unlearn", "scrub"), key_of(CELLS, "evaluate", "bad")
 KILLED, INTERRUPTED = key_of(CELLS, "unlearn", "finetune"), key_of(CELLS, "unlearn", "adaprob")
 DIES = key_of(CELLS, "evaluate", "adaprob")
 FAIL = {"ADAPROB_TEST_FAIL": "unlearn-scrub"}
+# Both are given in the environment, which only the user and root can read; they must appear nowhere else.
+SECRETS = {"RAY_AUTH_TOKEN": "9d1f6c0e" * 8, "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI-adaprob-test"}
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What was in the store after each of the three runs, and what they said."""
     command = Command(tmp_path_factory.mktemp("ray"), document=DOCUMENT, executor="ray")
+    scratch = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # short: Ray's sockets are below it
+    environment = {**FAIL, **SECRETS, "TMPDIR": str(scratch)}
 
-    process = command.start(ADAPROB_TEST_SLEEP="unlearn-finetune unlearn-adaprob", **FAIL)
+    process = command.start(ADAPROB_TEST_SLEEP="unlearn-finetune unlearn-adaprob", **environment)
     wait_for((command.marks / "ADAPROB_TEST_SLEEP-unlearn-finetune").exists, process)
     wait_for(lambda: len(commits(command.opened())) >= 4, process)
+    command_lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     killed = commits(command.opened())
 
-    process = command.start(ADAPROB_TEST_SLEEP_TOO="unlearn-adaprob", **FAIL)
+    process = command.start(ADAPROB_TEST_SLEEP_TOO="unlearn-adaprob", **environment)
     wait_for((command.marks / "ADAPROB_TEST_SLEEP_TOO-unlearn-adaprob").exists, process)
     wait_for(lambda: KILLED in commits(command.opened()), process)
     process.send_signal(signal.SIGINT)
     _, interrupted_err = process.communicate(timeout=120)
     interrupted = commits(command.opened())
 
-    code, out, err = command.run(ADAPROB_TEST_DIE="evaluate-adaprob", **FAIL)
-    return {
+    code, out, err = command.run(ADAPROB_TEST_DIE="evaluate-adaprob", **environment)
+    yield {
+        "scratch": scratch,
+        "command_lines": command_lines,
         "command": command,
         "store": command.opened(),
         "killed": killed,
@@ -58,6 +68,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "out": out,
         "err": err,
     }
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def test_no_finished_cell_is_executed_twice(story: dict[str, Any]) -> None:
@@ -96,6 +107,22 @@ def test_a_failure_under_ray_is_stored_and_blocks_what_is_below(story: dict[str,
     assert store.log(BAD).failed == store.log(BAD).leases
     assert not store.log(BELOW).leases
     assert commits(store).keys() == CELLS.keys() - {BAD, BELOW}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_in_no_file_log_process_list_or_store(story: dict[str, Any], name: str) -> None:
+    secret = SECRETS[name].encode()
+    assert any(b"raylet" in line for line in story["command_lines"]), "Ray's own processes are among them"
+    assert not [line for line in story["command_lines"] if secret in line]
+    said = story["out"] + story["err"] + story["interrupted_said"]
+    assert secret not in said.encode()
+    written = [
+        file for root in (story["command"].folder, story["scratch"]) for file in root.rglob("*") if file.is_file()
+    ]
+    assert any(file.name.startswith("raylet") for file in written), (
+        "Ray's logs are among them: the first run was killed"
+    )
+    assert not [file for file in written if secret in file.read_bytes()]
 
 
 def test_records_of_both_executors_agree_bit_for_bit(story: dict[str, Any], tmp_path: Path) -> None:
