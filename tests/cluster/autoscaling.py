@@ -1,4 +1,4 @@
-"""A sweep with training cells on GPUs, on a cluster that starts without any: python autoscaling.py STORE prints JSON.
+"""A sweep with training cells on GPUs, on a cluster that starts without any: python autoscaling.py FOLDER writes what happened.
 
 AutoscalingCluster ends every Ray process of the machine (`ray stop --force`), so run this in a PID namespace of its own.
 The module is also the registry that workers import; importing it makes a worker take the CPU for the card it was granted.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def main(folder: Path) -> None:
     ray.init(address="auto", logging_level="ERROR")
     gpus_at_start = ray.cluster_resources().get("GPU", 0)
     ray.shutdown()
-    cells, store = cells_of(DOCUMENT), Store.open(folder)
+    cells, store = cells_of(DOCUMENT), Store.open(folder / "store")
     result = launch.run(
         cells, store, sweep="growing", data_root=folder, executor="ray", address="auto", registry="autoscaling:REGISTRY"
     )
@@ -98,7 +97,7 @@ def main(folder: Path) -> None:
         "states": result.plan.counts(),
         "cards": sorted({(cells[key].stage, number) for key, number in cards.items()}),
     }
-    print(json.dumps(report))
+    (folder / "report.json").write_text(json.dumps(report))
     cluster.shutdown()
 
 

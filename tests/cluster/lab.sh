@@ -59,7 +59,7 @@ launcher() {
             ;;
         kill)
             kill -9 "${pids[$name]}"
-            wait "${pids[$name]}" || true
+            { wait "${pids[$name]}" || true; } 2> /dev/null # bash reports that it was killed
             ip netns delete "$name"
             ;;
         esac

@@ -32,7 +32,11 @@ ADDRESSES = {HEAD: "10.99.0.1", WORKER: "10.99.0.2", DYING: "10.99.0.3", JOINING
 DOCUMENT = with_value(TINY, "grid.seed", [1, 2, 3, 4, 5, 6])
 CELLS = cells_of(DOCUMENT)
 # The hosts reach no package index; what the wheel requires is there already, see `ready_environment`.
-ENVIRONMENT = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PYTHONPATH": f"{CHECKOUT}/tests/cluster:{CHECKOUT}/tests/runtime"}
+ENVIRONMENT = {
+    "PIP_NO_INDEX": "1",
+    "PIP_NO_DEPS": "1",
+    "PYTHONPATH": f"{CHECKOUT}/tests/cluster:{CHECKOUT}/tests/runtime",
+}
 COUNT_NODES = "import ray; ray.init(address='auto', logging_level=40); print(sum(n['Alive'] for n in ray.nodes()))"
 SHARED = "/mnt/shared"
 
@@ -43,7 +47,7 @@ Completed = subprocess.CompletedProcess[str]
 
 @dataclass(kw_only=True)
 class Story:
-    """What the commands printed and left behind, and how long each part took."""
+    """What the commands printed and left behind."""
 
     doctor: Completed
     sweep_code: int
@@ -52,10 +56,8 @@ class Story:
     processes: str
     down: Completed
     token: str
-    machines: Path
     store: Store
     reference: Store
-    seconds: dict[str, float]
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +80,12 @@ def single_machine(folder: Path) -> subprocess.Popen[bytes]:
 
 def run(lab: Lab, reference: subprocess.Popen[bytes], reference_store: Store) -> Story:
     """Up, doctor, a sweep during which a host joins and a host dies, and down."""
-    seconds: dict[str, float] = {}
-    clock = time.monotonic()
+    start = time.monotonic()
 
-    def lap(part: str) -> None:
-        nonlocal clock
-        seconds[part], clock = round(time.monotonic() - clock, 1), time.monotonic()
-        print(part, seconds[part], flush=True)
+    def note(event: str) -> None:
+        """For whoever looks for what took long: when each part of the story ended."""
+        with (lab.folder / "events.txt").open("a") as file:
+            file.write(f"{time.monotonic() - start:6.1f} s  {event}\n")
 
     token = secrets.token_hex(32)
     project = prepare_launcher(lab.folder / "machines/launcher/root", token)
@@ -93,14 +94,14 @@ def run(lab: Lab, reference: subprocess.Popen[bytes], reference_store: Store) ->
         ready_environment(lab, host)
     (project / "sweeps/tiny.yaml").write_text(yaml.safe_dump(DOCUMENT))
     store = Store.open(lab.folder / "shared/adaprob-store")
-    lap("hosts and wheel")
+    note("hosts")
 
     up = lab.run("cd adaprob_ray && ray up --yes --no-config-cache cluster/onprem.yaml")
     assert up.returncode == 0, up.stdout + up.stderr
     wait_for(lambda: lab.ssh(ADDRESSES[HEAD], f'python -c "{COUNT_NODES}"').stdout.strip() == "3", "three nodes")
-    lap("up")
+    note("up")
     doctor = lab.run(on_head("adaprob-ray doctor sweeps/tiny.yaml --address auto"))
-    lap("doctor")
+    note("doctor")
 
     log = lab.folder / "sweep.log"
     paced = f"python {CHECKOUT}/tests/cluster/paced.py"  # in place of `adaprob-ray`
@@ -111,26 +112,25 @@ def run(lab: Lab, reference: subprocess.Popen[bytes], reference_store: Store) ->
         assert sweep.poll() is None, log.read_text()
 
     sweep_until(lambda: executed(store) >= {WORKER, DYING}, "a cell done on each worker")
-    lap("a cell on each worker")
+    note("a cell on each worker")
     lab.start(JOINING, ADDRESSES[JOINING])
     ready_environment(lab, JOINING)
     join(lab, project, ADDRESSES[JOINING])
-    lap("a fourth host")
+    note("the fourth host has started Ray")
     sweep_until((lab.folder / "shared/marks" / JOINING).exists, "a cell on the fourth host")
-    lap("a cell on the fourth host")
+    note("a cell on the fourth host")
     sweep_until(lambda: DYING in holders(store), "a cell to interrupt")
     lab.kill(DYING)
     done_at_kill = len(commits(store))
     processes = "".join(lab.ssh(ADDRESSES[host], "ps axo args").stdout for host in (HEAD, WORKER, JOINING))
     sweep_code = sweep.wait(timeout=500)
-    lap("the rest of the sweep")
+    note("the sweep ended")
 
     down = lab.run("cd adaprob_ray && ray down --yes cluster/onprem.yaml")
     wait_for(lambda: not ray_processes(lab), "the end of Ray on all hosts")
-    lap("down")
+    note("down")
     assert reference.wait(timeout=500) == 0
-    lap("the same sweep on one machine")
-    print("seconds:", seconds)
+    note("the same sweep on one machine")
     return Story(
         doctor=doctor,
         sweep_code=sweep_code,
@@ -139,10 +139,8 @@ def run(lab: Lab, reference: subprocess.Popen[bytes], reference_store: Store) ->
         processes=processes,
         down=down,
         token=token,
-        machines=lab.folder,
         store=store,
         reference=reference_store,
-        seconds=seconds,
     )
 
 
