@@ -81,6 +81,15 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.instruction_sets
 	$(BIN)/python -m benchmarks.report
 
+# Fifteen faults, each injected three times into a running sweep: docs/faults.md. Once each: test-faults, for those that
+# `make test` leaves out, because they need Ray and minutes.
+.PHONY: faults test-faults
+faults: .venv/installed-dev
+	$(BIN)/python -m benchmarks.faults
+
+test-faults: .venv/installed-dev
+	$(BIN)/python -m pytest -m cluster tests/faults
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv .venv

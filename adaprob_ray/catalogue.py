@@ -36,8 +36,7 @@ from adaprob_ray.metrics.auc import MEMBERSHIP_AUC
 from adaprob_ray.metrics.divergence import KL_TO_RETRAIN, KL_VARIANTS
 from adaprob_ray.metrics.error_rate import ERRORS
 from adaprob_ray.metrics.membership import MEMBERSHIP
-from adaprob_ray.models.allcnn import BASE_WIDTHS, AllCNN
-from adaprob_ray.models.resnet import STAGE_WIDTHS, ResNet18
+from adaprob_ray.models import allcnn, resnet
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.stages.evaluate import EVALUATE
 from adaprob_ray.stages.pretrain import PRETRAIN
@@ -49,11 +48,15 @@ from adaprob_ray.sweep.registry import Registry, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest`: its smallest scaled width."""
+    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest`: its smallest scaled width.
+
+    `multiply_adds(channels=…, filters=…, size=…)`: those of one forward pass of one image, with a classifier of one class.
+    """
 
     name: str
     narrowest: int
     build: Callable[..., nn.Module] = field(repr=False)
+    multiply_adds: Callable[..., int] = field(repr=False)
     revision: int = 1
 
     @functools.cache  # noqa: B019  # a few entries that live as long as the process
@@ -95,8 +98,12 @@ def register_prepared_folders(root: Path) -> None:
 
 
 ARCHITECTURES = {
-    "resnet18": Architecture(name="resnet18", narrowest=min(STAGE_WIDTHS), build=ResNet18),
-    "allcnn": Architecture(name="allcnn", narrowest=min(BASE_WIDTHS), build=AllCNN),
+    "resnet18": Architecture(
+        name="resnet18", narrowest=min(resnet.STAGE_WIDTHS), build=resnet.ResNet18, multiply_adds=resnet.multiply_adds
+    ),
+    "allcnn": Architecture(
+        name="allcnn", narrowest=min(allcnn.BASE_WIDTHS), build=allcnn.AllCNN, multiply_adds=allcnn.multiply_adds
+    ),
 }
 
 METHODS: dict[str, type[Method]] = {

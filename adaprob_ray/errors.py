@@ -18,6 +18,7 @@ A new failure class is a line of RETRIES_BY_FAILURE_CLASS, and an error class or
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,8 @@ RETRIES_BY_FAILURE_CLASS: Mapping[str, int] = {
 }
 # Errors of other libraries, by the name of their class (so that none of them needs to be imported here).
 FOREIGN_ERRORS: Mapping[str, str] = {"OutOfMemoryError": "out_of_memory"}
+# Errors of the operating system about a disk, not the code: full, read-only, over quota, broken, an old NFS handle.
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class Failure:
         """Classify an error; the message is one line that begins with the error's type."""
         foreign = (FOREIGN_ERRORS[base.__name__] for base in type(error).__mro__ if base.__name__ in FOREIGN_ERRORS)
         failure_class = error.failure_class if isinstance(error, AdaprobError) else next(foreign, "code")
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRNOS:
+            failure_class = "storage"
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return cls(failure_class=failure_class, message=message[:MAX_MESSAGE_LENGTH])
 

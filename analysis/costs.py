@@ -1,155 +1,22 @@
-"""What a sweep costs: the passes that its methods declare, in multiply-adds of its networks, at the speed that Records show.
-
-    work of a cell = (forward + 2 · backward) passes · multiply-adds of one forward pass
-    seconds        = work / speed, where speed = work / seconds of measured cells of one device, thread count and precision
-
-A backward pass makes the gradients of weights and of inputs, so it counts as two forward passes. The speed is the best that a
-Record shows (what else a machine does only slows it) of the same network and method, else of training this network, else of
-the network nearest in size on that device.
-"""
+"""The table of what sweeps cost, by the model of adaprob_ray/costs.py: passes, multiply-adds, hours on measured devices."""
 
 from __future__ import annotations
 
 import csv
-import functools
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import pandas as pd
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, REGISTRY
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.costs import DEVICE, METHOD, NEARNESS, NETWORK, Device, Speeds, Work, work_of
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
-from analysis.provenance import is_empty
 from analysis.words import NOTHING, Page, Piece
 
-TRAINING = "training"  # the method of every cell that trains by a recipe
-NEARNESS = METHOD, NETWORK, DEVICE = "method", "network", "device"  # what a time was measured on
 AT_ONCE, WIDTH = 3, 13  # devices in one piece of the table, and characters of a column
 TOTAL = "all, each cell once"
 FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds", "device", "precision", "threads", "hours",
           "measured_on")  # fmt: skip
-
-
-class Device(NamedTuple):
-    """Where and how a Record's model was made: times of two of these are not compared."""
-
-    device: str
-    precision: str
-    threads: int
-
-    def words(self) -> str:
-        return f"hours, {self.device}, {self.precision}, {self.threads} thread{'s' if self.threads > 1 else ''}"
-
-
-class Network(NamedTuple):
-    """Two that differ in their classes alone count as one: a classifier is a ten-thousandth of the work."""
-
-    architecture: str
-    filters: float
-    channels: int
-    size: int
-
-    @property
-    def multiply_adds(self) -> float:
-        """Of one image, forward, with a classifier of one class."""
-        return _multiply_adds(self)
-
-
-@functools.cache
-def _multiply_adds(network: Network) -> float:
-    """Counted on the meta device: nothing is computed."""
-    with torch.device("meta"):
-        build = ARCHITECTURES[network.architecture].build
-        model = build(classes=1, channels=network.channels, filters=network.filters).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, network.channels, network.size, network.size))
-    return counter.get_total_flops() / 2
-
-
-@dataclass(frozen=True)
-class Work:
-    """Of one cell that makes a network. `method` is what its speed may depend on."""
-
-    network: Network
-    method: str
-    precision: str
-    forward: int
-    backward: int
-
-    @property
-    def multiply_adds(self) -> float:
-        return (self.forward + 2 * self.backward) * self.network.multiply_adds
-
-
-# -- what cells ask for ---------------------------------------------------------------------------------------------------
-
-
-def work_of(cell: Cell) -> Work | None:
-    """The work of a cell that makes a network in a number of passes that is known before; None for any other."""
-    passes = REGISTRY.stages[cell.stage].passes(cell, REGISTRY)
-    if passes is None:
-        return None
-    settings = cell.settings
-    network = _network(settings.dataset.name, name=settings.architecture.name, filters=settings.architecture.filters)
-    method = cell.method if cell.stage == "unlearn" else TRAINING
-    return Work(network, method, settings.precision, passes.forward, passes.backward)
-
-
-def _network(dataset: str, *, name: str, filters: float) -> Network:
-    known = DATASETS[dataset]
-    return Network(name, filters, known.channels, known.size)
-
-
-# -- what Records show ----------------------------------------------------------------------------------------------------
-
-
-class Speeds:
-    """Multiply-adds a second of each device, from Records that say how long their model took and in how many passes."""
-
-    def __init__(self, records: pd.DataFrame) -> None:
-        self._best: dict[Device, dict[Network, dict[str, float]]] = {}
-        for _, record in records.iterrows():
-            if (measured := _measured(record)) is not None:
-                device, network, method, speed = measured
-                speeds = self._best.setdefault(device, {}).setdefault(network, {})
-                speeds[method] = max(speed, speeds.get(method, 0.0))
-
-    def devices(self) -> list[Device]:
-        """Those with a Record, in their order."""
-        return list(self._best)
-
-    def seconds(self, work: Work, device: Device) -> tuple[float, str]:
-        """What the work would take there, and how near it was measured: this METHOD, this NETWORK, or another of the DEVICE."""
-        networks = self._best[device]
-        network = min(networks, key=lambda known: abs(math.log(known.multiply_adds / work.network.multiply_adds)))
-        speeds = networks.get(work.network, networks[network])
-        speed = speeds.get(work.method) or speeds.get(TRAINING) or min(speeds.values())
-        near = DEVICE if work.network not in networks else METHOD if work.method in speeds else NETWORK
-        return work.multiply_adds / speed, near
-
-
-def _measured(record: pd.Series[Any]) -> tuple[Device, Network, str, float] | None:
-    trained = METHODS[record["method"]].stage == "train" if record["method"] in METHODS else None
-    if trained is None or record["dataset"] not in DATASETS or record["architecture"] not in ARCHITECTURES:
-        return None
-    seconds = record.get("training_seconds" if trained else "unlearn_seconds")
-    facts = (seconds, record.get("forward_examples"), record.get("backward_examples"), record.get("threads"))
-    if any(map(is_empty, facts)) or not seconds:
-        return None
-    network = _network(record["dataset"], name=record["architecture"], filters=record["filters"])
-    passes = int(record["forward_examples"]), int(record["backward_examples"])
-    work = Work(network, TRAINING if trained else record["method"], record["precision"], *passes)
-    device = Device(record["device"], record["precision"], int(record["threads"]))
-    return device, network, work.method, work.multiply_adds / seconds
-
-
-# -- the table ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -172,7 +39,7 @@ def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
 
 
 def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
-    works = [work for cell in cells.values() if (work := work_of(cell)) is not None]
+    works = [work for cell in cells.values() if (work := work_of(cell, REGISTRY)) is not None]
     hours, nearest = dict[Device, float](), dict[Device, str]()
     for device in speeds.devices():
         timed = [speeds.seconds(work, device) for work in works if work.precision == device.precision]
@@ -189,7 +56,7 @@ def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Page:
     for at in range(0, len(devices), AT_ONCE):
         some = devices[at : at + AT_ONCE]
         hours = [[_hours(item, device) for device in some] for item in found]
-        pieces.append(_piece(found, [device.words() for device in some], hours))
+        pieces.append(_piece(found, [f"hours, {device.words()}" for device in some], hours))
     return Page("cost, one cell after another", pieces, _CAPTION)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import pandas as pd
-
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.costs import Speeds
 from adaprob_ray.errors import InputError, NoStore, unknown_name
 from analysis.claims import claim_numbers, claim_tables, claims, claims_page
 from analysis.columns import Column, column, metric_columns
-from analysis.costs import Speeds, cost_numbers, costs_page, estimates
+from analysis.costs import cost_numbers, costs_page, estimates
 from analysis.fidelity import concerns, judgements
 from analysis.load import LINES, all_records, group_of, read_lines
 from analysis.paper_tables import judged_numbers, paper_page
@@ -101,10 +101,9 @@ def costed(request: Request, artefact: Artefact) -> list[Path]:
     frames = [read_lines(path) for path in sorted(RESULTS.glob(f"*{LINES}"))]
     with contextlib.suppress(NoStore):
         frames.append(all_records(request.store))
-    records = [frame for frame in frames if len(frame)]
-    speeds = Speeds(
-        pd.concat(records, ignore_index=True) if records else pd.DataFrame()
-    )  # a key may be of several machines
+    # A key may be of several machines: no Record is dropped.
+    rows = [{str(name): value for name, value in row.items()} for frame in frames for row in frame.to_dict("records")]
+    speeds = Speeds(rows, REGISTRY)
     found = estimates(sweeps.values(), speeds)
     pages = [costs_page(found, speeds.devices())]
     paths = write(pages, cost_numbers(found), "costs", request.out)

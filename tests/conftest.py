@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from adaprob_ray.store import Store
 
 # Test processes side by side share the cores: threads that wait for one another by spinning make each other slow.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
@@ -32,10 +37,19 @@ def cifar() -> Path:
     return root
 
 
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """The test trains in float64, so that its verdict does not depend on how a processor rounds."""
+    from double_precision import double_precision  # loads torch, which may not happen before OMP_NUM_THREADS is set
+
+    with double_precision():
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """The URL of an S3 service of this process, with a bucket named bucket."""
-    from moto.server import ThreadedMotoServer  # takes a second to load
+    """The address of an S3 service with an empty bucket named `bucket`."""
+    from moto.server import ThreadedMotoServer  # takes a second to import
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -46,13 +60,22 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def float64() -> Iterator[None]:
-    """The test trains in float64, so that its verdict does not depend on how a processor rounds."""
-    from double_precision import double_precision  # loads torch, which may not happen before OMP_NUM_THREADS is set
+@pytest.fixture(params=["folder", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a test's store is: in a folder, and on S3."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    from store_contract import set_aws
 
-    with double_precision():
-        yield
+    set_aws(monkeypatch, request.getfixturevalue("s3_endpoint"))
+    return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(location: str) -> Store:
+    from adaprob_ray.store import Store
+
+    return Store.open(location)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

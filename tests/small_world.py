@@ -36,6 +36,7 @@ class FakeDataset:
     pretrain_on: str | None = None
     revision: int = 1
     channels: int = 3
+    size: int = 32
     test_count: int = 10
 
     @property
@@ -56,6 +57,9 @@ class FakeArchitecture:
 
     revision: int = 1
     narrowest: int = 64
+
+    def multiply_adds(self, *, channels: int, filters: float, size: int) -> int:
+        return 1000
 
     def parameter_count(self, *, classes: int, channels: int, filters: float) -> int:
         return 1000

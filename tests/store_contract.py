@@ -28,6 +28,12 @@ class Clock:
         return self.now
 
 
+def set_aws(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    words = {"ENDPOINT_URL": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
+    for name, word in {**words, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(f"AWS_{name}", word)
+
+
 def begin(store: Store, key: str = KEY, watcher: LeaseWatcher | None = None) -> Attempt:
     attempt = store.begin(key, DOCUMENT, owner="test", run="run-1", watcher=watcher)
     assert attempt is not None
@@ -187,6 +193,11 @@ class NeverHalf(RuleBasedStateMachine):
         assert weights.replace(b"weights", b"outputs") == outputs
         assert len(weights) == 51
         assert self.take() is None
+
+    @invariant()
+    def one_commit_counts(self) -> None:
+        log = self.store.log(KEY)
+        assert len(log.commits - log.revoked) <= 1
 
     @invariant()
     def not_done_is_ready(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import os
 import pickle
 import signal
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +22,6 @@ from typing import Any
 import obstore
 import pytest
 from hypothesis import HealthCheck, settings
-from s3 import set_aws
 from store_contract import (
     DAMAGES,
     DOCUMENT,
@@ -36,6 +35,7 @@ from store_contract import (
     finish,
     paths,
     remote_view,
+    set_aws,
     try_begin,
 )
 
@@ -46,19 +46,6 @@ from adaprob_ray.store.heartbeat import HeartbeatThread
 from adaprob_ray.store.holder import is_dead, this_process
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(params=["folder", "s3"])
-def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    set_aws(monkeypatch, request.getfixturevalue("s3_endpoint"))
-    return f"s3://bucket/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(location: str) -> Store:
-    return Store.open(location)
 
 
 # --- commit and read
@@ -388,27 +375,81 @@ def test_a_commit_between_look_and_lease_is_seen(store: Store, monkeypatch: pyte
     assert (after.done, after.leases, after.released) == (1, {1, 2}, {2})
 
 
-def test_of_two_commits_of_one_cell_the_lowest_is_read(store: Store) -> None:
-    paused = begin(store)
-    later = begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
-    paused.write("weights", b"first")
-    later.write("weights", b"second")
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_attempts_only_the_first_to_commit_counts(store: Store, first: int) -> None:
+    """A holder that was silent for too long and its successor, in either order."""
+    attempts = [begin(store), begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))]
+    winner, loser = attempts[first], attempts[1 - first]
+    winner.write("weights", b"winner")
+    loser.write("weights", b"loser")
+    winner.commit({})
+    with pytest.raises(LeaseLost, match=f"attempt {winner.number} of cell {KEY} is committed, not {loser.number}"):
+        loser.commit({})
+    loser.fail(Failure(failure_class="storage", message="lease lost"))
+    assert store.log(KEY).commits == {winner.number}
+    assert store.read(KEY, "weights") == b"winner"
+    store.revoke(KEY, winner.number, "test")
+    finish(store, weights=b"third")
+    assert store.read(KEY, "weights") == b"third"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_commit_between_look_and_commit_is_seen(store: Store, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = [begin(store), begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))]
+    winner, loser = attempts[first], attempts[1 - first]
+    end = loser._end
+
+    def let_the_other_commit_first(kind: str, document: Any) -> None:
+        winner.commit({})
+        end(kind, document)
+
+    monkeypatch.setattr(loser, "_end", let_the_other_commit_first)
+    with pytest.raises(LeaseLost, match="is committed, not"):
+        loser.commit({})
+    log = store.log(KEY)
+    assert (log.commits, log.revoked, log.done) == ({1, 2}, {loser.number}, winner.number)
+
+
+def test_of_two_commits_at_one_moment_at_most_one_counts(location: str) -> None:
+    for key in ("first", "second", "third"):
+        store = Store.open(location)
+        rivals = [begin(store, key), begin(remote_view(store), key, watcher=LeaseWatcher(stale_after=0.0))]
+        gate = threading.Barrier(2)
+
+        def commit(attempt: Attempt, gate: threading.Barrier = gate) -> bool:
+            gate.wait()
+            with contextlib.suppress(LeaseLost):
+                attempt.commit({})
+                return True
+            return False
+
+        with ThreadPoolExecutor(2) as pool:
+            succeeded = list(pool.map(commit, rivals))
+        log = store.log(key)
+        assert len(log.commits - log.revoked) <= 1
+        assert log.done == next((a.number for a, won in zip(rivals, succeeded, strict=True) if won), None)
+        assert log.done is not None or begin(store, key).number == 3
+
+
+def test_a_rivals_commit_that_an_old_listing_hides_still_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused, later = begin(store), begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
+    old = store.log(KEY)
     paused.commit({})
-    later.commit({})
-    assert store.log(KEY).commits == {1, 2}
+    monkeypatch.setattr(store, "log", lambda key: old)
+    monkeypatch.setattr(later, "_store", store)
+    with pytest.raises(LeaseLost, match=r"attempt 1 .* is committed, not 2"):
+        later.commit({})
+
+
+def test_of_two_commits_of_an_older_store_the_lowest_is_read(store: Store) -> None:
+    """Versions before this one let a silent holder commit before its successor did."""
+    finish(store, weights=b"first")
+    later = {"files": {"weights": {"size": 6, "sha256": hashlib.sha256(b"second").hexdigest()}}, "facts": {}, "at": ""}
+    store.objects.put(f"attempts/{KEY}/2/weights", b"second")
+    store.objects.create(f"cells/{KEY}/commit/2", later)
     assert store.read(KEY, "weights") == b"first"
     store.revoke(KEY, 1, "test")
     assert store.read(KEY, "weights") == b"second"
-
-
-def test_a_later_commit_takes_the_lease(store: Store) -> None:
-    paused = begin(store)
-    later = begin(remote_view(store), watcher=LeaseWatcher(stale_after=0.0))
-    later.commit({})
-    with pytest.raises(LeaseLost, match=r"attempt 2 .* later than 1"):
-        paused.commit({})
-    paused.fail(Failure(failure_class="storage", message="lease lost"))
-    assert (store.log(KEY).commits, store.log(KEY).done) == ({2}, 2)
 
 
 def test_a_revoked_attempt_cannot_commit(store: Store) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "adaprob_ray.cli.run",
     "status": "adaprob_ray.cli.status",
     "explain": "adaprob_ray.cli.explain",
+    "store": "adaprob_ray.cli.store",
     "data": "adaprob_ray.cli.data",
 }
 

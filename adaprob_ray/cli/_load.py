@@ -42,12 +42,9 @@ def select_datasets(names: tuple[str, ...]) -> list[Dataset]:
     return [datasets[name] for name in names]
 
 
-def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, Store | None]:
-    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
+def load_sweep(path: str) -> Sweep:
+    """The sweep file, with the data sets registered that it may name. Prints a warning for each key under a former name."""
     from adaprob_ray.catalogue import REGISTRY
-    from adaprob_ray.runtime.planning import plan_against
-    from adaprob_ray.store import Store
-    from adaprob_ray.sweep.select import select_cells
     from adaprob_ray.sweep.sweep import Sweep
 
     load_datasets()
@@ -56,6 +53,16 @@ def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, 
         sweep = Sweep.load(path, REGISTRY)
     for line in sweep.deprecations:
         click.echo(f"warning: {path}: {line}", err=True)
+    return sweep
+
+
+def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, Store | None]:
+    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
+    from adaprob_ray.runtime.planning import plan_against
+    from adaprob_ray.store import Store
+    from adaprob_ray.sweep.select import select_cells
+
+    sweep = load_sweep(path)
     cells = sweep.cells if only is None else select_cells(sweep.cells, only)
     try:
         store = Store.open(location, create=False)

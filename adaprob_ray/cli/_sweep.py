@@ -24,22 +24,25 @@ def complete_sweep_file(ctx: click.Context, param: click.Parameter, incomplete: 
     return [CompletionItem(path) for path in files + folders]
 
 
+store_option = click.option(
+    "--store",
+    "location",
+    metavar="LOCATION",
+    default="./store",
+    envvar="ADAPROB_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="A folder, or a URI: s3://, gs:// or az://.",
+)
+only_option = click.option(
+    "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
+)
+
+
 def sweep_parameters(function: Function) -> Function:
     """Add SWEEP, --store and --only to a command."""
-    only = click.option(
-        "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
-    )
-    store = click.option(
-        "--store",
-        "location",
-        metavar="LOCATION",
-        default="./store",
-        envvar="ADAPROB_STORE",
-        show_default=True,
-        show_envvar=True,
-        help="A folder, or a URI: s3://, gs:// or az://.",
-    )
-    return click.argument("path", metavar="SWEEP", shell_complete=complete_sweep_file)(store(only(function)))
+    argument = click.argument("path", metavar="SWEEP", shell_complete=complete_sweep_file)
+    return argument(store_option(only_option(function)))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -131,4 +131,5 @@ CIFAR5 = Dataset(
     verify=partial(_verify, 10),
     prepare=partial(_download, 10),
     pretrain_on="cifar100",
+    drawn_from="cifar10",
 )

@@ -54,6 +54,8 @@ class Dataset:
         verify: returns the fault in the files under ADAPROB_DATA, in one line, or None.
         prepare: downloads or draws the files under ADAPROB_DATA; None if that is not possible.
         pretrain_on: the name of the data set to pretrain on, None for no pretraining.
+        drawn_from: the name of the data set that each seed draws the images of this one from, and whose source numbers they
+            keep; None if they are not drawn from another data set.
         revision: changes if the images do; it is part of the key of every cell that reads them.
 
     Example:
@@ -74,6 +76,7 @@ class Dataset:
     verify: Callable[[Path], str | None] = field(repr=False)
     prepare: Callable[[Path], None] | None = field(default=None, repr=False)
     pretrain_on: str | None = None
+    drawn_from: str | None = None
     revision: int = 1
 
     @property

@@ -188,6 +188,7 @@ FACES5 = replace(
     pool_per_class=(LACUNA5_POOL_PER_CLASS,) * LACUNA5_CLASSES,
     test_count=sum(FACES10_FOLDER.test_counts[:LACUNA5_CLASSES]),
     load=_load_faces5,
+    drawn_from="faces10",
 )
 FACES100 = replace(
     FACES10,

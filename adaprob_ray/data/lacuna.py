@@ -171,6 +171,7 @@ def _entry(variant: str, classes: int) -> Dataset:
         verify=partial(_verify, variant, prepared_classes),
         prepare=partial(prepare, variant, prepared_classes),
         pretrain_on=None if classes == LACUNA_SIZES.large else _name(variant, LACUNA_SIZES.large),
+        drawn_from=_name(variant, LACUNA_SIZES.small) if is_lacuna5 else None,
     )
 
 

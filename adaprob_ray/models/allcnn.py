@@ -5,10 +5,29 @@ Axes: B batch, C channels, H W height and width, K classes.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 # Channels of the first two and of the other six convolutions, before scaling (protocol §2.2).
 BASE_WIDTHS = (96, 192)
+# Kernel and stride of each convolution.
+LAYERS = ((3, 1), (3, 1), (3, 2), (3, 1), (3, 1), (3, 2), (3, 1), (1, 1))
+
+
+def scaled_widths(filters: float) -> tuple[int, ...]:
+    """Channels of each convolution."""
+    first, second = (int(width * filters) for width in BASE_WIDTHS)
+    return (first, first, *[second] * 6)
+
+
+def multiply_adds(*, channels: int, filters: float, size: int) -> int:
+    """Of one forward pass of one image, `size` pixels high and wide, with a classifier of one class."""
+    widths, total = scaled_widths(filters), 0
+    for (width_in, width_out), (kernel, stride) in zip(pairwise((channels, *widths)), LAYERS, strict=True):
+        size = -(-size // stride)
+        total += kernel**2 * width_in * width_out * size**2
+    return total + widths[-1]
 
 
 def convolution(width_in: int, width_out: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -28,18 +47,14 @@ class AllCNN(nn.Module):
 
     def __init__(self, *, classes: int, channels: int = 3, filters: float = 1.0) -> None:
         super().__init__()
-        first, second = (int(width * filters) for width in BASE_WIDTHS)
+        widths = (channels, *scaled_widths(filters))
         self.features = nn.Sequential(
-            convolution(channels, first),
-            convolution(first, first),
-            convolution(first, second, stride=2),
-            convolution(second, second),
-            convolution(second, second),
-            convolution(second, second, stride=2),
-            convolution(second, second),
-            convolution(second, second, kernel=1),
+            *(
+                convolution(width_in, width_out, kernel=kernel, stride=stride)
+                for (width_in, width_out), (kernel, stride) in zip(pairwise(widths), LAYERS, strict=True)
+            )
         )
-        self.classifier = nn.Linear(second, classes)
+        self.classifier = nn.Linear(widths[-1], classes)
 
     @property
     def last_stage(self) -> nn.Module:

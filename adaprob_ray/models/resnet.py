@@ -22,6 +22,33 @@ BLOCKS_PER_STAGE = 2
 MIN_STRIDED_CHANNELS = 16
 
 
+def block_sizes(filters: float) -> list[tuple[int, int, int]]:
+    """Channels in and out, and the stride, of each block."""
+    sizes = []
+    width_in = STEM_WIDTH
+    for base, stride in zip(STAGE_WIDTHS, STAGE_STRIDES, strict=True):
+        width_out = int(base * filters)
+        sizes += [(width_in, width_out, stride), *[(width_out, width_out, 1)] * (BLOCKS_PER_STAGE - 1)]
+        width_in = width_out
+    return sizes
+
+
+def multiply_adds(*, channels: int, filters: float, size: int) -> int:
+    """Of one forward pass of one image, `size` pixels high and wide, with a classifier of one class."""
+    total, width = 9 * channels * STEM_WIDTH * size**2, STEM_WIDTH
+    for width_in, width, stride in block_sizes(filters):
+        size = -(-size // stride)
+        total += 9 * (width_in + width) * width * size**2
+        if has_projection(width_in, width, stride):
+            total += width_in * width * size**2
+    return total + width
+
+
+def has_projection(width_in: int, width_out: int, stride: int) -> bool:
+    """Whether the shortcut of a block is a 1×1 convolution."""
+    return stride != 1 or width_in != width_out
+
+
 class PreActivationBlock(nn.Module):
     """conv2(relu(bn2(conv1(a)))) + shortcut with a = relu(bn1(x)); the shortcut is x itself, or a 1×1 convolution of a."""
 
@@ -34,7 +61,7 @@ class PreActivationBlock(nn.Module):
         self.projection: nn.Conv2d | None = None
         # With too few channels the input is subsampled before the projection instead, which gives the same outputs.
         self.subsampling = stride if width_in < MIN_STRIDED_CHANNELS else 1
-        if stride != 1 or width_in != width_out:
+        if has_projection(width_in, width_out, stride):
             self.projection = nn.Conv2d(width_in, width_out, 1, stride=stride // self.subsampling, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -55,16 +82,10 @@ class ResNet18(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(channels, STEM_WIDTH, 3, padding=1)
         self.stem_bn = nn.BatchNorm2d(STEM_WIDTH)
-        width = STEM_WIDTH
-        stages = []
-        for base, stride in zip(STAGE_WIDTHS, STAGE_STRIDES, strict=True):
-            blocks = []
-            for index in range(BLOCKS_PER_STAGE):
-                blocks.append(PreActivationBlock(width, int(base * filters), stride if index == 0 else 1))
-                width = int(base * filters)
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
-        self.classifier = nn.Linear(width, classes)
+        blocks = [PreActivationBlock(*sizes) for sizes in block_sizes(filters)]
+        starts = range(0, len(blocks), BLOCKS_PER_STAGE)
+        self.stages = nn.Sequential(*(nn.Sequential(*blocks[at : at + BLOCKS_PER_STAGE]) for at in starts))
+        self.classifier = nn.Linear(int(STAGE_WIDTHS[-1] * filters), classes)
 
     @property
     def last_stage(self) -> nn.Module:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from adaprob_ray.errors import Failure, StoreError
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.store import Attempt, CellLog, LeaseWatcher, Store
+from adaprob_ray.sweep.cell import Cell
 
 
 class Leases:
@@ -37,6 +41,19 @@ class Leases:
     def release_run(self, source: CellSource, run: str) -> None:
         """Release what the workers of this run held when they were stopped, so that nobody waits for them."""
         for cell in source.running():
-            for number in self._store.log(cell.key).open_attempts:
-                if (holder := self._store.holder(cell.key, number)) is not None and holder.run == run:
-                    Attempt(self._store, cell.key, number).release()
+            for attempt in self._attempts_of(cell, run):
+                attempt.release()
+
+    def fail_attempts(self, cell: Cell, run: str, failure: Failure) -> None:
+        """Store the failure of what a dead worker of this run held: the cell is free at once, wherever the worker ran.
+
+        If the worker is alive after all, cut off from the cluster, it may still commit: only one attempt can.
+        """
+        with suppress(StoreError):  # the lease expires instead
+            for attempt in self._attempts_of(cell, run):
+                attempt.fail(failure)
+
+    def _attempts_of(self, cell: Cell, run: str) -> list[Attempt]:
+        """The open attempts of this run at a cell."""
+        holders = {n: self._store.holder(cell.key, n) for n in self._store.log(cell.key).open_attempts}
+        return [Attempt(self._store, cell.key, n) for n, holder in holders.items() if holder and holder.run == run]

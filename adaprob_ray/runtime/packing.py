@@ -23,6 +23,11 @@ MEMORY_MARGIN = 1.25
 CONTEXT_BYTES = 512 * 2**20
 # Ray keeps four decimals of a share.
 ROUNDING = 1e-4
+# One trial runs and one is pending in each slot, so that no actor is idle between two cells and that a node which joins
+# gets work at once.
+TRIALS_PER_SLOT = 2
+# A pending trial is a placement group that Ray tries to place: a thousand of them ask for every node that there may be.
+MAX_TRIALS = 1000
 READ_THREADS = 16  # reads at once, because on S3 each one waits for the network
 
 
@@ -72,8 +77,14 @@ class GpuPacker:
         need = (peak_bytes * MEMORY_MARGIN + CONTEXT_BYTES) / card_bytes
         self._need[name] = max(need, self._need.get(name, 0.0))
 
-    def observe_store(self, cells: Iterable[Cell], store: Store) -> None:
-        """Note the peak memory of completed cells in the store, of the shapes of those `cells` that ask for `auto`."""
+    def observe_store(self, cells: Iterable[Cell], store: Store, *, card_bytes: int | None = None) -> None:
+        """Note the peak memory of completed cells in the store, of the shapes of those `cells` that ask for `auto`.
+
+        Args:
+            cells: Those that are to run.
+            store: Where others have run.
+            card_bytes: Memory of the cards on which `cells` will run, None for cards like those that the store names.
+        """
         shapes = {shape(cell.identity) for cell in cells if cell.resources.gpu == "auto"}
         if not shapes:
             return
@@ -84,9 +95,18 @@ class GpuPacker:
             commits = dict(zip(alike, pool.map(store.peek, alike), strict=True))
         for key, commit in commits.items():
             facts = commit.facts if commit else {}
-            if facts.get("run_peak_bytes") and facts.get("run_card_bytes"):
-                identity = identities[key] or {}
-                self.observe(identity, peak_bytes=facts["run_peak_bytes"], card_bytes=facts["run_card_bytes"])
+            memory = card_bytes or facts.get("run_card_bytes")
+            if facts.get("run_peak_bytes") and memory:
+                self.observe(identities[key] or {}, peak_bytes=facts["run_peak_bytes"], card_bytes=memory)
+
+    @property
+    def _unused(self) -> float:
+        return self.cards - sum(self._granted.values())
+
+    @property
+    def has_unused_card(self) -> bool:
+        """Whether cells may get more than they need. Less than one card may be parts of several, where no more fits."""
+        return self._unused >= 1 - ROUNDING
 
     def grant(self, cell: Cell, *, waiting: int) -> float:
         """The share for a cell that starts now: at least what it needs, and more if cards would be left without a cell.
@@ -96,10 +116,8 @@ class GpuPacker:
             waiting: How many cells that use a GPU could start now, this one included.
         """
         share = self.share(cell)
-        unused = self.cards - sum(self._granted.values())
-        # Less than one card may be parts of several, where no larger share fits.
-        if 0 < share < 1 and unused >= 1 - ROUNDING:
-            share = max(share, 1 / math.ceil(waiting / unused - ROUNDING))
+        if 0 < share < 1 and self.has_unused_card:
+            share = max(share, 1 / math.ceil(waiting / self._unused - ROUNDING))
         self._granted[cell.key] = share
         return share
 

@@ -12,18 +12,13 @@ from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.runtime.packing import Capacity, GpuPacker, shape
+from adaprob_ray.runtime.packing import MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, shape
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 
 # Time between two looks at cells that another run holds, and at the nodes of the cluster.
 REFRESH_SECONDS = 1.0
-# One trial runs and one is pending in each slot, so that no actor is idle between two cells and that a node which joins
-# gets work at once.
-TRIALS_PER_SLOT = 2
-# A pending trial is a placement group that Ray tries to place: a thousand of them ask for every node that there may be.
-MAX_TRIALS = 1000
 WORKER_DIED = Failure(failure_class="preempted", message="the worker process that ran it died")
 
 
@@ -122,6 +117,7 @@ class CellSearcher(Searcher):
         outcome = None if error else (result or {}).get("outcome")
         if outcome is None:
             outcome = Outcome("failed", failure=WORKER_DIED)
+            self._leases.fail_attempts(cell, self._run_config.run, WORKER_DIED)
         if outcome.peak_bytes and outcome.card_bytes:
             self._packer.observe(cell.identity, peak_bytes=outcome.peak_bytes, card_bytes=outcome.card_bytes)
         if outcome.failure is not None and outcome.failure.failure_class == "out_of_memory":

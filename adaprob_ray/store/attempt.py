@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaprob_ray.errors import Failure, LeaseLost, StoreError
 from adaprob_ray.store.heartbeat import HeartbeatThread, heartbeat_thread
+from adaprob_ray.store.log import CellLog
 from adaprob_ray.store.names import OBJECT_NAME, cell_folder, checkpoint_folder, validate_name
 from adaprob_ray.store.objects import json_bytes, seal, timestamp
 
@@ -60,14 +61,16 @@ class Attempt:
         self._require_open()
         self._store.objects.put(f"{checkpoint_folder(self.key)}/{self.number}", seal(checkpoint))
 
-    def commit(self, facts: Mapping[str, Any]) -> None:
+    def commit(self, facts: Mapping[str, Any], *, at: str | None = None) -> None:
         """Make the cell done, with the artefacts written so far.
 
         Args:
             facts: Values for `Commit.facts`, as JSON has them.
+            at: When the work was committed in the store that it is copied from; by default now.
 
         Raises:
-            LeaseLost: If this attempt was revoked or a later one is committed.
+            LeaseLost: If this attempt was revoked or another one is committed. Of two attempts that commit at the same
+                moment at most one succeeds; in the worst case both are revoked and the cell is free again.
             InputError: If the facts are not JSON.
             StoreError: If the attempt has ended or the storage fails. After any error in the facts or the storage the
                 attempt is still open: commit again, fail or release.
@@ -76,10 +79,15 @@ class Attempt:
         log = self._store.log(self.key)
         if self.number in log.revoked:
             raise LeaseLost(f"attempt {self.number} of cell {self.key} was revoked")
-        later = [number for number in log.commits - log.revoked if number > self.number]
-        if later:
-            raise LeaseLost(f"attempt {later[0]} of cell {self.key} is committed, later than {self.number}")
-        self._end("commit", {"files": self._files, "facts": facts})
+        self._require_only_commit(log)
+        self._end("commit", {"files": self._files, "facts": facts, "at": at})
+        # Storage can guard one object, not two: a rival may have committed between the look above and this commit.
+        # Each of the two looks again after its own commit, so that at least the later one sees the other.
+        try:
+            self._require_only_commit(self._store.log(self.key))
+        except LeaseLost as error:
+            self._store.revoke(self.key, self.number, str(error))
+            raise
 
     def fail(self, failure: Failure) -> None:
         """Store the failure; the cell is not done and free again."""
@@ -107,10 +115,17 @@ class Attempt:
         if not self._end_kind:
             self.release()
 
+    def _require_only_commit(self, log: CellLog) -> None:
+        """Raise LeaseLost if another attempt is committed. Its commit is opened: a listing may be old (lease_watcher.py)."""
+        for number in sorted((log.open_attempts | log.commits) - log.revoked - {self.number}):
+            if self._store.objects.head(f"{cell_folder(self.key)}/commit/{number}") is not None:
+                raise LeaseLost(f"attempt {number} of cell {self.key} is committed, not {self.number}")
+
     def _end(self, kind: str, document: Mapping[str, Any]) -> None:
         self._require_open()
         # Only the owner creates these: one that exists already is its own, from a request whose answer was lost.
-        self._store.objects.create(f"{cell_folder(self.key)}/{kind}/{self.number}", {**document, "at": timestamp()})
+        ended = {**document, "at": document.get("at") or timestamp()}
+        self._store.objects.create(f"{cell_folder(self.key)}/{kind}/{self.number}", ended)
         self._end_kind = kind
         if self._heartbeat is not None:
             self._heartbeat.unwatch(self)

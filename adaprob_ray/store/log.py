@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,16 @@ class Commit:
     def from_document(cls, number: int, document: Mapping[str, Any]) -> Commit:
         """The commit of attempt `number` as the store has it. Raises KeyError for an incomplete one."""
         return cls(number=number, files=document["files"], facts=document["facts"], at=document["at"])
+
+    def fault(self, name: str, data: bytes | None) -> str | None:
+        """How what was read of artefact `name` differs from what was committed, for messages; None if it does not."""
+        size = self.files[name]["size"]
+        if data is None:
+            return "is missing"
+        if len(data) != size:
+            return f"has {len(data)} bytes, not {size}"
+        same = hashlib.sha256(data).hexdigest() == self.files[name]["sha256"]
+        return None if same else "has another sha256 than its commit"
 
 
 def logs_from_listing(entries: Iterable[Mapping[str, Any]]) -> dict[str, CellLog]:

@@ -11,14 +11,13 @@
     attempts/KEY/N/NAME       the artefacts
     checkpoints/KEY/N         the last checkpoint of attempt N; deleted once the cell is done
 
-A cell is done when some commit/N has no revoked/N; the lowest such N is the one that is read. Each object is written
-completely or not at all, objects of an ended attempt never change, and no number is used twice: whatever stops at
-whatever point, a cell is either done with all its files or ready to be executed again.
+A cell is done when some commit/N has no revoked/N; a second commit is refused or revoked, and the lowest such N is read.
+Each object is written completely or not at all, objects of an ended attempt never change, and no number is used twice:
+whatever stops at whatever point, a cell is either done with all its files or ready to be executed again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -185,13 +184,9 @@ class Store:
             names = ", ".join(sorted(commit.files)) or "none"
             raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {names})")
         data = self.objects.get(f"attempts/{key}/{commit.number}/{name}")
-        size, sha256 = commit.files[name]["size"], commit.files[name]["sha256"]
-        if data is None:
-            raise self._corrupt(key, commit.number, name, "is missing")
-        if len(data) != size:
-            raise self._corrupt(key, commit.number, name, f"has {len(data)} bytes, not {size}")
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise self._corrupt(key, commit.number, name, "has another sha256 than its commit")
+        fault = commit.fault(name, data)
+        if data is None or fault is not None:
+            raise self._corrupt(key, commit.number, name, fault or "is missing")
         return data
 
     def read_json(self, key: str, name: str) -> Any:

@@ -7,6 +7,7 @@ here, because every sweep is expanded to them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,8 +90,13 @@ class CellSettings:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The settings whose JSON is `document`."""
-        types = typing.get_type_hints(cls)
+        types = _field_types(cls)  # type: ignore[arg-type]  # mypy does not take a class for hashable
         return cls(**{name: _typed(types[name], value) for name, value in document.items()})
+
+
+@functools.cache  # evaluating the annotations takes longer than all else when thousands of cells are read
+def _field_types(settings: type[CellSettings]) -> dict[str, Any]:
+    return typing.get_type_hints(settings)
 
 
 def _plain(value: Any) -> Any:

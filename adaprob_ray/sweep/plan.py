@@ -5,9 +5,10 @@ A `Plan` is also what the executors draw cells from: see runtime/cell_source.py.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, overload
 
 from adaprob_ray.errors import Failure
 from adaprob_ray.sweep.cell import Cell
@@ -19,6 +20,33 @@ STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "f
 MAX_RECOMPUTES = 3
 
 
+class ReadyCells(Sequence[Cell]):
+    """The cells that were ready at one moment, in order. Each is looked up when it is asked for: there may be 100,000.
+
+    Args:
+        places: Places of the ready cells in `order`, ascending.
+        order: All cells of the plan in the order in which they start.
+    """
+
+    def __init__(self, places: list[int], order: Sequence[Cell]) -> None:
+        self._places, self._order = places, order
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Cell]:
+        return (self._order[place] for place in self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Cell: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cell]: ...
+    def __getitem__(self, index: int | slice) -> Cell | list[Cell]:
+        if isinstance(index, slice):
+            return [self._order[place] for place in self._places[index]]
+        return self._order[self._places[index]]
+
+
 class Plan:
     """Cells by key, parents before children, and the state of each.
 
@@ -27,6 +55,8 @@ class Plan:
         done: keys of cells that the store has.
         leased: keys of cells that another run holds.
         past_failures: keys of cells that failed in an earlier run. They are ready again: a failure is never cached.
+        weights: by key, how long each cell takes, in any unit; the priorities of their stages if None. The cells with the
+            longest remaining path start first.
 
     Example:
         >>> from adaprob_ray.catalogue import REGISTRY
@@ -48,6 +78,7 @@ class Plan:
         done: Iterable[str] = (),
         leased: Iterable[str] = (),
         past_failures: Iterable[str] = (),
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.cells = dict(cells)
         self.past_failures = set(past_failures) & self.cells.keys()
@@ -59,7 +90,10 @@ class Plan:
         for key, cell in self.cells.items():
             for parent in set(cell.parents.values()):
                 self._children[parent].append(key)
-        self._path = self._remaining_paths()
+        self._path = self._remaining_paths(weights or {key: cell.priority for key, cell in self.cells.items()})
+        self._order = sorted(self.cells.values(), key=self._priority)
+        self._place = {cell.key: place for place, cell in enumerate(self._order)}
+        self._ready_places: list[int] = []
         self._state: dict[str, State] = dict.fromkeys(self.cells, "waiting")
         self._by_state: dict[State, dict[str, None]] = {state: {} for state in STATES}
         self._by_state["waiting"] = dict.fromkeys(self.cells)
@@ -71,16 +105,20 @@ class Plan:
             self._update_state(key)
 
     def _put(self, key: str, state: State) -> None:
+        if self._state[key] == "ready":
+            del self._ready_places[bisect_left(self._ready_places, self._place[key])]
+        if state == "ready":
+            insort(self._ready_places, self._place[key])
         del self._by_state[self._state[key]][key]
         self._state[key] = state
         self._by_state[state][key] = None
 
-    def _remaining_paths(self) -> dict[str, int]:
-        """Priority of the longest path from each cell to the end: cells with long paths start first."""
-        path: dict[str, int] = {}
+    def _remaining_paths(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Weight of the longest path from each cell to the end: cells with long paths start first."""
+        path: dict[str, float] = {}
         for key in reversed(self.cells):
             longest = max((path[child] for child in self._children[key]), default=0)
-            path[key] = self.cells[key].priority + longest
+            path[key] = weights[key] + longest
         return path
 
     def _update_state(self, key: str) -> None:
@@ -114,16 +152,16 @@ class Plan:
 
     # -- what executors use ------------------------------------------------------------------------------------------
 
-    def ready(self) -> list[Cell]:
+    def ready(self) -> ReadyCells:
         """Cells that can start now, longest remaining path first, then in the order of the file.
 
         Exclusive cells come last and seed by seed, all methods of one seed before the next, so that a machine that becomes
         slower in the course of a run slows all methods alike.
         """
-        return sorted((self.cells[key] for key in self._by_state["ready"]), key=self._priority)
+        return ReadyCells(self._ready_places.copy(), self._order)
 
-    def _priority(self, cell: Cell) -> tuple[bool, int, int, int]:
-        """The sort key of `ready`: exclusive or not, seed and repeat of an exclusive cell, the remaining path."""
+    def _priority(self, cell: Cell) -> tuple[bool, int, int, float]:
+        """The sort key of `_order`: exclusive or not, seed and repeat of an exclusive cell, the remaining path."""
         path = -self._path[cell.key]
         if not cell.resources.exclusive:
             return False, 0, 0, path

@@ -27,8 +27,8 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == ["plan", "run", "status", "explain", "data"]
-    assert values("st") == ["status"]
+    assert values("") == ["plan", "run", "status", "explain", "store", "data"]
+    assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert complete("")[0].help, "shells show the summary of each command"
 

@@ -74,6 +74,55 @@ def test_plan_as_json(sweep_file: str, store: str, capsys: pytest.CaptureFixture
     assert [cell.keys() for cell in document["cells"]] == [{"key", "title", "stage", "state"}] * CELLS
 
 
+def test_plan_simulates_a_run_on_a_cluster(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was timed: 5 s are assumed for each of the four evaluations, three of which start when the training is done."""
+    assert cli.main(["plan", sweep_file, "--cluster", "cpus=2"]) == 0
+    _, _, _, _, _, *lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"simulated on 2 CPU cores: {CELLS} cells"
+    assert [line.split("  ")[1] for line in lines[1:6]] == [
+        "makespan",
+        "critical path",
+        "core-hours",
+        "idle share",
+        "by stage",
+    ]
+    assert "evaluate 20.0 s" in lines[5]
+    assert lines[6].startswith(
+        "  no cell in the store was timed: 1e+12 multiply-adds a second are assumed, so that shares hold"
+    )
+    assert not Path(store).exists()
+
+
+def test_plan_simulates_a_run_as_json(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(sweep_file)
+    path.write_text(path.read_text() + "resources: {train: {gpu: 1}, unlearn: {gpu: auto}}\n")
+    assert cli.main(["plan", sweep_file, "--cluster", "gpus=2,memory=80,cpus=4", "--json"]) == 0
+    simulation = json.loads(capsys.readouterr().out)["simulation"]
+    assert (simulation["gpus"], simulation["cpus"], simulation["cells"]) == (2, 4, CELLS)
+    assert simulation["evidence"] == {"assumed": CELLS}
+    assert simulation["speeds_of"] == []
+    assert simulation["makespan_hours"] >= simulation["critical_path_hours"] > 5 / 3600
+    assert 0 < simulation["idle_share"] < 1
+    assert simulation["hours_by_stage"]["evaluate"] == pytest.approx(20 / 3600)
+    gpu_hours = simulation["hours_by_stage"]["train"] + simulation["hours_by_stage"]["unlearn"]
+    assert simulation["busy_hours"] == pytest.approx(gpu_hours)
+
+
+def test_a_cluster_that_holds_no_cell_or_cannot_be_read_is_bad_input(
+    sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["plan", "no file", "--cluster", "gpus=8,mem=80"]) == 2, "before the sweep is read"
+    assert (
+        capsys.readouterr().err
+        == "error: --cluster: unknown key 'mem'; did you mean 'memory'? (known: cpus, gpus, memory)\n"
+    )
+    path = Path(sweep_file)
+    path.write_text(path.read_text() + "resources: {train: {cpu: 3}}\n")
+    assert cli.main(["plan", sweep_file, "--cluster", "cpus=2"]) == 2
+    fault = "error: --cluster: must hold a cell of stage train, which asks for 3 CPU, got 2 CPU cores\n"
+    assert capsys.readouterr().err == fault
+
+
 def test_the_option_store_overrides_the_environment(
     sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,11 +15,15 @@ from adaprob_ray.cli._group import CommandGroup
 
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
-    "": ["--version", "plan", "run", "status", "explain", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
-    "plan": [*SWEEP_PARAMETERS, "--json"],
+    "": ["--version", "plan", "run", "status", "explain", "store", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
+    "plan": [*SWEEP_PARAMETERS, "--cluster", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
     "status": [*SWEEP_PARAMETERS, "--json"],
-    "explain": [*SWEEP_PARAMETERS, "[CELL]"],
+    "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
+    "store": ["gc", "copy", "verify"],
+    "store gc": ["--keep SWEEP...", "--store", "--yes", "--grace", "--json"],
+    "store copy": ["FROM", "TO", "--only", "--sweep", "--json"],
+    "store verify": ["--store", "--revoke", "--json"],
     "data": ["list", "prepare", "verify", "indices"],
     "data list": [],
     "data prepare": ["DATASET...", "--size"],
@@ -53,7 +57,7 @@ def test_help_names_every_parameter(command: str, option: str, capsys: pytest.Ca
         assert parameter in output
 
 
-@pytest.mark.parametrize("command", ["", "data"])
+@pytest.mark.parametrize("command", ["", "data", "store"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([*command.split(), "--help"])
     summaries = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()[1:]
@@ -74,8 +78,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, explain, plan, run, status)"),
-        (["nonsense"], "unknown command 'nonsense' (known: data, explain, plan, run, status)"),
+        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, explain, plan, run, status, store)"),
+        (["nonsense"], "unknown command 'nonsense' (known: data, explain, plan, run, status, store)"),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),
@@ -85,6 +89,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["data", "indices", "digits"], "Missing option '--seed'"),
         (["data", "indices", "digits", "--seed", "one", "--class", "3"], "'one' is not a valid integer"),
         (["explain", "x.yaml", "cell", "other"], "unexpected extra argument (other)"),
+        (["explain"], "Missing argument 'SWEEP'"),
+        (["explain", "x.yaml", "--json"], "--json needs --descendants"),
+        (["explain", "x.yaml", "--descendants", "ab12"], "takes neither SWEEP nor --only"),
+        (["store", "gc"], "Missing option '--keep'"),
+        (["store", "copy", "store"], "Missing argument 'TO'"),
     ],
 )
 def test_a_usage_error_exits_with_2_and_says_what_is_possible(

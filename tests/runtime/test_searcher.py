@@ -12,7 +12,7 @@ from rich.console import Console
 from small_world import with_value
 from tiny_sweep import TINY, cells_of
 
-from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, LeaseLost
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
@@ -120,6 +120,36 @@ def test_a_cell_whose_worker_dies_is_tried_again_and_then_given_up(tmp_path: Pat
     assert tries == RETRIES_BY_FAILURE_CLASS["preempted"] + 1
     assert plan.state(key) == "failed"
     assert plan.failures[key].failure_class == "preempted"
+
+
+def test_the_failure_of_a_dead_worker_is_stored_and_frees_the_cell_at_once(tmp_path: Path) -> None:
+    """Wherever it ran: this process, which holds the lease, is alive."""
+    searcher, _ = searcher_over(tmp_path, TINY)
+    config, store = searcher.suggest("trial0"), Store.open(tmp_path / "store")
+    assert isinstance(config, dict)
+    key, run = config["cell"].key, config["run_config"].run
+    held = store.begin(key, {}, owner="worker", run=run)
+    assert held is not None
+    assert store.begin(key, {}, owner="other", run=run) is None
+    searcher.on_trial_complete("trial0", error=True)
+    failure = store.failure(key)
+    assert failure is not None
+    assert failure.failure_class == "preempted"
+    successor = store.begin(key, {}, owner="other", run=run)
+    assert successor is not None
+    held.commit({})
+    with pytest.raises(LeaseLost):
+        successor.commit({})
+
+
+def test_a_lease_of_another_run_survives_the_death_of_a_worker(tmp_path: Path) -> None:
+    searcher, _ = searcher_over(tmp_path, TINY)
+    config, store = searcher.suggest("trial0"), Store.open(tmp_path / "store")
+    assert isinstance(config, dict)
+    held = store.begin(config["cell"].key, {}, owner="worker", run="another")
+    searcher.on_trial_complete("trial0", error=True)
+    assert held is not None
+    assert store.log(held.key).open_attempts == {1}
 
 
 class MembersOnly:

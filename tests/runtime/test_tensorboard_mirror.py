@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from s3 import set_aws
+from store_contract import set_aws
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import CELLS, TINY, cells_of, executed, run, same_columns
 

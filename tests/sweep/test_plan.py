@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import BASE, Family, expand, with_value
 
-from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, Failure, InputError, StoreError
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.plan import STATES, Plan
@@ -222,7 +223,7 @@ def test_two_children_may_notice_the_same_stale_parent() -> None:
         plan.started(child)
     for child in children:
         plan.finished(child, Outcome("inputs_corrupt", revoked=(parent.key,)))
-    assert plan.ready() == [parent]
+    assert list(plan.ready()) == [parent]
 
 
 def test_the_longest_remaining_path_goes_first_then_the_order_of_the_file() -> None:
@@ -231,7 +232,27 @@ def test_the_longest_remaining_path_goes_first_then_the_order_of_the_file() -> N
     long = family.add(stage="train")
     middle = family.add(long, stage="unlearn")
     family.add(middle, stage="evaluate")
-    assert Plan(family.cells).ready() == [long, first, short]
+    assert list(Plan(family.cells).ready()) == [long, first, short]
+
+
+def test_weights_decide_in_place_of_the_stages_priorities() -> None:
+    family = Family()
+    short, first = family.add(stage="train"), family.add(stage="train")
+    long = family.add(stage="evaluate")
+    middle = family.add(long, stage="evaluate")
+    weights = {short.key: 1.0, first.key: 2.0, long.key: 1.5, middle.key: 1.0}
+    assert list(Plan(family.cells, weights=weights).ready()) == [long, first, short]
+
+
+def test_what_was_ready_stays_as_it_was() -> None:
+    """The executors look at the cells that were ready while they start some of them."""
+    family = Family()
+    cells = [family.add() for _ in range(3)]
+    plan = Plan(family.cells)
+    ready = plan.ready()
+    plan.started(ready[0])
+    assert list(ready) == cells
+    assert list(plan.ready()) == ready[1:] == cells[1:]
 
 
 @pytest.mark.parametrize("stages", [["train", "unlearn", "evaluate"], ["train", "unlearn"], ["unlearn"]])
@@ -256,7 +277,7 @@ def test_exclusive_cells_stand_after_the_others_whatever_their_path() -> None:
     alone = family.add(stage="train", exclusive=True)
     family.add(alone, stage="unlearn")
     short, long = family.add(stage="evaluate"), family.add(stage="pretrain")
-    assert Plan(family.cells).ready() == [long, short, alone]
+    assert list(Plan(family.cells).ready()) == [long, short, alone]
 
 
 def test_a_cell_elsewhere_holds_its_children_until_it_ends_or_comes_free() -> None:
@@ -268,11 +289,11 @@ def test_a_cell_elsewhere_holds_its_children_until_it_ends_or_comes_free() -> No
     assert not plan.ready()
     assert not plan.exhausted()
     plan.observe(parent, "free")
-    assert plan.ready() == [parent]
+    assert list(plan.ready()) == [parent]
     plan.started(parent)
     plan.finished(parent, Outcome("leased"))
     plan.observe(parent, "done")
-    assert plan.ready() == [child]
+    assert list(plan.ready()) == [child]
     assert not plan.executed
 
 
@@ -407,3 +428,17 @@ def test_a_cell_whose_parents_are_corrupt_each_time_fails_in_the_end() -> None:
     assert plan.state(child.key) == "failed"
     assert plan.failures[child.key].failure_class == "storage"
     assert rounds < 20
+
+
+@pytest.mark.parametrize(
+    ("error", "failure_class"),
+    [
+        (OSError(errno.ENOSPC, "no space left on device"), "storage"),
+        (OSError(errno.EROFS, "read-only file system"), "storage"),
+        (OSError(errno.ENOENT, "no such file"), "code"),
+        (StoreError("unreachable"), "storage"),
+        (ValueError("wrong"), "code"),
+    ],
+)
+def test_an_error_of_the_disk_is_no_error_of_the_code(error: Exception, failure_class: str) -> None:
+    assert Failure.from_error(error).failure_class == failure_class

@@ -1,0 +1,142 @@
+"""What the cells of a store use one training image for: which models were trained on it, and which unlearned it.
+
+An image is known by its source number, which `adaprob-ray data indices` writes as `train_source`. Data sets that are drawn from
+one another share their source numbers: an image of CIFAR-10 may also be one of CIFAR-5's. A byte-identical copy under another
+number is another image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+
+from adaprob_ray.data.dataset import Dataset, Integers
+from adaprob_ray.data.split import forget_positions, split_images
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.methods.base import Trained
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell_settings import ForgetRequest, ModelSettings, TrainSettings, UnlearnSettings
+from adaprob_ray.sweep.registry import Registry
+
+# trained:   the model was trained on it
+# left out:  it is in the forget set, and the model was trained from the start without it
+# retain:    it is in the retain set of an unlearned model, whose original was trained on it
+# forget:    it is in the forget set of an unlearned model, whose original was trained on it
+# selection: it is a validation image, by which the method selects one of several results
+# none:      the model has not seen it
+# unknown:   the model was trained on another revision of the data set, whose images have other numbers
+Use = Literal["trained", "left out", "retain", "forget", "retain and forget", "selection", "none", "unknown"]
+# Uses with which a model, or the original that it was unlearned from, has been trained on the image.
+SEEN: frozenset[Use] = frozenset({"trained", "retain", "forget", "retain and forget"})
+
+
+@dataclass(frozen=True)
+class _SeedSplit:
+    """The training labels of one data set and seed, and where the image is: its positions there, or among the validation."""
+
+    train_labels: Integers
+    positions: Integers
+    is_validation: bool
+
+
+class ImageUse:
+    """One training image, and what each cell uses it for.
+
+    Args:
+        dataset: name of the data set.
+        row: the image's source number.
+        registry: the data sets and methods.
+        data_root: folder of the data sets.
+
+    Raises:
+        InputError: if there is no such data set or training image, or the data set is missing or corrupt.
+    """
+
+    def __init__(self, dataset: str, row: int, registry: Registry, data_root: Path) -> None:
+        if dataset not in registry.datasets:
+            raise InputError(f"--descendants: {unknown_name('data set', dataset, registry.datasets)}")
+        self._registry, self._root, self._row = registry, data_root, row
+        self._verified: set[str] = set()
+        self._source = self._source_of(dataset)
+        known = np.unique(self._entry(self._source).load(data_root, 1).train_source)
+        if row not in known:
+            numbers = f"{known[0]} to {known[-1]}"
+            if len(known) <= known[-1] - known[0]:
+                numbers += f", of which {len(known)} are training images"
+            raise InputError(
+                f"--descendants: row of {dataset}: must be that of a training image, got {row} (known: {numbers})"
+            )
+        self._splits: dict[tuple[str, int], _SeedSplit] = {}
+        self._forget: dict[tuple[str, int, ForgetRequest], Integers] = {}
+
+    @cached_property
+    def datasets(self) -> frozenset[str]:
+        """The names of the data sets that may contain the image."""
+        return frozenset(name for name in self._registry.datasets if self._source_of(name) == self._source)
+
+    def use(self, cell: Cell) -> Use:
+        """What the cell uses the image for; `none` for a cell that is not a model's."""
+        settings, name = cell.settings, cell.settings.dataset.name
+        if cell.stage not in ("pretrain", "train", "unlearn") or name not in self.datasets:
+            return "none"
+        if cell.revisions.get(f"dataset:{name}") != self._registry.datasets[name].revision:
+            return "unknown"
+        split = self._split(name, settings.seed)
+        if isinstance(settings, TrainSettings):
+            return self._trained(settings, split)
+        if isinstance(settings, UnlearnSettings):
+            return self._unlearned(settings, split)
+        return "trained" if len(split.positions) else "none"
+
+    def _trained(self, settings: TrainSettings, split: _SeedSplit) -> Use:
+        """As the train stage: the method says on which rows it trains."""
+        forget = np.empty(0, np.int64)
+        if settings.forget is not None:
+            forget = self._forget_positions(settings, settings.forget, split)
+        method = cast(Trained, self._registry.method(settings))
+        rows = method.rows(len(split.train_labels), forget, settings.seed)
+        if np.isin(split.positions, rows).any():
+            return "trained"
+        return "left out" if np.isin(split.positions, forget).any() else "none"
+
+    def _unlearned(self, settings: UnlearnSettings, split: _SeedSplit) -> Use:
+        in_forget = np.isin(split.positions, self._forget_positions(settings, settings.forget, split))
+        if len(in_forget) == 0:
+            needs = getattr(self._registry.methods[settings.method], "needs", ())
+            return "selection" if split.is_validation and "validation" in needs else "none"
+        # Where a data set has repeats, one image can be in both.
+        if in_forget.all():
+            return "forget"
+        return "retain and forget" if in_forget.any() else "retain"
+
+    def _forget_positions(self, settings: ModelSettings, forget: ForgetRequest, split: _SeedSplit) -> Integers:
+        request = settings.dataset.name, settings.seed, forget
+        if request not in self._forget:
+            self._forget[request] = forget_positions(split.train_labels, forget, settings.seed)
+        return self._forget[request]
+
+    def _split(self, name: str, seed: int) -> _SeedSplit:
+        if (name, seed) not in self._splits:
+            images = self._entry(name).load(self._root, seed)
+            rows = split_images(images, seed, test_pool="paper")  # the test pool changes no training or validation row
+            self._splits[name, seed] = _SeedSplit(
+                train_labels=images.train_labels[rows.train],
+                positions=np.flatnonzero(images.train_source[rows.train] == self._row),
+                is_validation=bool((images.train_source[rows.validation] == self._row).any()),
+            )
+        return self._splits[name, seed]
+
+    def _source_of(self, name: str) -> str:
+        return getattr(self._registry.datasets[name], "drawn_from", None) or name
+
+    def _entry(self, name: str) -> Dataset:
+        entry = cast(Dataset, self._registry.datasets[name])
+        if name not in self._verified:
+            if (fault := entry.verify(self._root)) is not None:
+                raise InputError(fault)
+            self._verified.add(name)
+        return entry

@@ -1,0 +1,1 @@
+"""The fault table: real faults in running sweeps, and what became of the cells. `python -m benchmarks.faults --help`."""
