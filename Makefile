@@ -1,6 +1,7 @@
 # make quickstart   the main job: a sweep on real data, to a table        make test        all tests
 # make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
 # make test-isa     the tests that train, under every instruction set of this machine
+# make test-cluster a cluster brought up with `ray up`, on hosts made of namespaces (needs root)
 # make wheel        the package in dist/, for the nodes of a cluster: cluster/README.md
 # Each makes .venv itself and installs what it needs.
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast test-isa check docs bench wheel clean
+.PHONY: quickstart test test-fast test-isa test-cluster check docs bench wheel clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -37,7 +38,7 @@ paper-large: .venv/installed
 		(set -x; $(BIN)/python -m analysis $$name --store $(STORE) --out out) || failed=1; done; exit $$failed
 
 test: .venv/installed-dev
-	$(PYTEST)
+	$(PYTEST) -m "not cluster"
 
 test-fast: .venv/installed-dev
 	$(PYTEST) -m "not slow and not ray and not data"
@@ -46,6 +47,10 @@ test-fast: .venv/installed-dev
 ISA_TESTS ?= tests/mutations tests/golden tests/methods tests/metrics tests/models tests/runtime tests/test_training.py
 test-isa: .venv/installed-dev
 	$(BIN)/python tests/isa/instruction_sets.py $(PYTEST) -m "not ray" $(ISA_TESTS)
+
+# One process, because its tests share the machine with a cluster.
+test-cluster: .venv/installed-dev
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
