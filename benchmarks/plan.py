@@ -9,8 +9,8 @@ of them in under 2 GiB. Also says whether Ray was imported on the way.
 
 from __future__ import annotations
 
-import multiprocessing
 import itertools
+import multiprocessing
 import resource
 import sys
 import tempfile
