@@ -48,6 +48,7 @@ def commands() -> None:
       0    all done
       1    some cells failed or are blocked
       2    bad input
+      3    cells run or could run (status --exit-code)
       130  interrupted
 
     \b

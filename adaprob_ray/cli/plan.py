@@ -7,13 +7,21 @@ import json
 import click
 
 from adaprob_ray.cli._load import load_plan
-from adaprob_ray.cli._sweep import echo_skipped, echo_stages, json_option, sweep_parameters
+from adaprob_ray.cli._sweep import (
+    echo_failed_before,
+    echo_skipped,
+    echo_stages,
+    json_option,
+    skip_failed_option,
+    sweep_parameters,
+)
 
 
 @click.command()
 @sweep_parameters
+@skip_failed_option
 @json_option
-def plan(path: str, location: str, only: str | None, as_json: bool) -> None:
+def plan(path: str, location: str, only: str | None, skip_failed: frozenset[str], as_json: bool) -> None:
     """Show what a sweep would run and how much it would write.
 
     SWEEP is a sweep file (YAML). Nothing is written.
@@ -22,9 +30,9 @@ def plan(path: str, location: str, only: str | None, as_json: bool) -> None:
 
     from adaprob_ray.catalogue import REGISTRY
 
-    sweep, plan, _ = load_plan(path, location, only)
+    sweep, plan, _ = load_plan(path, location, only, skip_failed=skip_failed)
     states = {key: plan.state(key) for key in plan.cells}
-    open_cells = [cell for key, cell in plan.cells.items() if states[key] not in ("done", "leased")]
+    open_cells = [cell for key, cell in plan.cells.items() if states[key] in ("ready", "waiting")]
     size = sum(REGISTRY.stages[cell.stage].artefact_bytes(cell, REGISTRY) for cell in open_cells)
     if as_json:
         cells = [{"key": k, "title": c.title, "stage": c.stage, "state": states[k]} for k, c in plan.cells.items()]
@@ -34,5 +42,6 @@ def plan(path: str, location: str, only: str | None, as_json: bool) -> None:
         return
     click.echo(f"{sweep.name}: {len(plan.cells)} cells in {location}")
     echo_stages(plan)
+    echo_failed_before(plan)
     echo_skipped(sweep)
     click.echo(f"to execute: {len(open_cells)} cells, about {decimal(int(size))} to write")

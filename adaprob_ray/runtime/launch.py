@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def run(
     executor: str = "ray",
     address: str | None = None,
     registry: str = CATALOGUE,
+    skip_failed: Collection[str] = (),
 ) -> RunResult:
     """Execute the cells that are not done.
 
@@ -51,6 +52,7 @@ def run(
         executor: "ray", or "local" for this process, one cell at a time.
         address: of a Ray cluster; None starts a private local Ray.
         registry: where workers import the registry from, as module:name.
+        skip_failed: failure classes; cells whose last failure is of one of them are left alone.
 
     Returns:
         The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
@@ -61,7 +63,7 @@ def run(
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
     leases = Leases(store)
-    plan = plan_against(cells, store, leases)
+    plan = plan_against(cells, store, leases, skip_failed=skip_failed)
     config = RunConfig.create(store, data_root.absolute(), tensorboard_dir_for(store, sweep), registry)
     check_data(plan, data_root, config.load_registry())
     assert config.tensorboard_dir is not None

@@ -16,9 +16,9 @@ from adaprob_ray.cli._group import CommandGroup
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
     "": ["--version", "plan", "run", "status", "explain", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
-    "plan": [*SWEEP_PARAMETERS, "--json"],
-    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
-    "status": [*SWEEP_PARAMETERS, "--json"],
+    "plan": [*SWEEP_PARAMETERS, "--skip-failed", "--json"],
+    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed"],
+    "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]"],
     "data": ["list", "prepare", "verify", "indices"],
     "data list": [],
