@@ -1,6 +1,7 @@
 # make quickstart   the main job: a sweep on real data, to a table        make test        all tests
 # make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
 # make test-isa     the tests that train, under every instruction set of this machine
+# make test-gpu     the tests that need a CUDA card
 # Each makes .venv itself and installs what it needs.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast test-isa check docs bench clean
+.PHONY: quickstart test test-fast test-isa test-gpu check docs bench clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -45,6 +46,10 @@ test-fast: .venv/installed-dev
 ISA_TESTS ?= tests/mutations tests/golden tests/methods tests/metrics tests/models tests/runtime tests/test_training.py
 test-isa: .venv/installed-dev
 	$(BIN)/python tests/isa/instruction_sets.py $(PYTEST) -m "not ray" $(ISA_TESTS)
+
+# In one process, because the tests share the card.
+test-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

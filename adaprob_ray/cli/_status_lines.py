@@ -26,6 +26,7 @@ STYLES: Mapping[State, str] = {"done": "green", "leased": "cyan", "failed": "bol
 # Rows of the lists, so that all fits on a screen; --json lists everything.
 MAX_MESSAGES, MAX_DEVICES, MAX_RUNNING = 3, 12, 8
 MESSAGE_ROWS = 2
+HOST_WIDTH = 20
 # Heartbeats come every 5 s. A device that is silent for this long is worth a remark: clocks of two hosts may differ a bit.
 SILENT_SECONDS = 60.0
 
@@ -102,7 +103,7 @@ def plural(count: int, name: str) -> str:
 def device_name(gpu: float | None, gpu_id: str) -> str:
     """The device of a cell: a card, the processor, or unknown in the leases of earlier versions."""
     if gpu_id:
-        return f"gpu {shorten(gpu_id, 12)}"
+        return f"gpu {shorten(gpu_id, 8)}"
     return "unknown" if gpu is None else "cpu"
 
 
@@ -151,21 +152,19 @@ def _fold(text: str, width: int | None, *, rows: int | None) -> list[str]:
 
 
 def _devices(devices: Sequence[DeviceStatus], width: int | None) -> Iterator[str]:
+    """A row for each device: its cells, how much of the card they were granted, and the largest peak of one cell."""
     from rich.filesize import decimal
 
-    hosts = [shorten(device.host, 24 if width else None) for device in devices]
-    host_width = max(map(len, hosts), default=0)
-    for host, device in list(zip(hosts, devices, strict=True))[:MAX_DEVICES]:
-        items = [f"  {host:<{host_width}}", f"{device_name(device.gpus_granted, device.gpu_id):<6}"]
-        items.append(f"{plural(device.cells, 'cell'):>8}")
-        if device.gpu_id:
-            items.append(f"{100 * device.gpus_granted:.0f} % of the card")
-            items.append(
-                "memory unknown" if device.peak_bytes is None else f"up to {decimal(device.peak_bytes)} a cell"
-            )
-        if device.silent_seconds > SILENT_SECONDS:
-            items.append(f"silent for {duration(device.silent_seconds)}")
-        yield "  ".join(items)
+    hosts = [shorten(device.host, width and HOST_WIDTH) for device in devices]
+    names = [device_name(device.gpus_granted, device.gpu_id) for device in devices]
+    host_width, name_width = max(map(len, ["node", *hosts])), max(map(len, ["device", *names]))
+    if devices:
+        yield f"  {'node':<{host_width}}  {'device':<{name_width}}{'cells':>7}{'granted':>9}{'peak/cell':>11}"
+    for host, name, device in list(zip(hosts, names, devices, strict=True))[:MAX_DEVICES]:
+        granted = f"{100 * device.gpus_granted:.0f} %" if device.gpu_id else "-"
+        peak = "-" if device.peak_bytes is None else decimal(device.peak_bytes)
+        silent = f"  silent {duration(device.silent_seconds)}" if device.silent_seconds > SILENT_SECONDS else ""
+        yield f"  {host:<{host_width}}  {name:<{name_width}}{device.cells:>7}{granted:>9}{peak:>11}{silent}"
     if len(devices) > MAX_DEVICES:
         rest = devices[MAX_DEVICES:]
         nodes = plural(len({device.host for device in rest}), "node")
@@ -174,7 +173,7 @@ def _devices(devices: Sequence[DeviceStatus], width: int | None) -> Iterator[str
 
 def _running(running: Sequence[RunningCell], width: int | None) -> Iterator[str]:
     for cell in running[:MAX_RUNNING]:
-        place = f"{shorten(cell.host, 24 if width else None)} {device_name(cell.gpu, cell.gpu_id)}"
+        place = f"{shorten(cell.host, width and HOST_WIDTH)} {device_name(cell.gpu, cell.gpu_id)}"
         title_width = width and width - 4 - len(place)
         yield f"  {shorten(cell.title, title_width):<{title_width or 0}}  {place}"
     if len(running) > MAX_RUNNING:

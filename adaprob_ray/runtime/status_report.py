@@ -122,7 +122,11 @@ def build_report(snapshot: Snapshot, *, observed_rate: float | None = None) -> S
     stages: dict[str, dict[State, int]] = {}
     for key, cell in sorted(plan.cells.items(), key=lambda item: -item[1].priority):  # parents before children
         stages.setdefault(cell.stage, dict.fromkeys(STATES, 0))[plan.state(key)] += 1
-    running = [_running_cell(cell, snapshot.holders.get(cell.key, Holder())) for cell in plan.leased()]
+    running = [
+        _running_cell(cell, snapshot.holders.get(key, Holder()))
+        for key, cell in plan.cells.items()
+        if plan.state(key) == "leased"
+    ]
     failures = [
         FailedCell(key=key, title=plan.cells[key].title, state=plan.state(key), failure=failure)
         for key, failure in snapshot.failures.items()
