@@ -23,6 +23,7 @@ COLUMNS: Mapping[State, str] = {
     "blocked": "blocked",
 }
 STYLES: Mapping[State, str] = {"done": "green", "leased": "cyan", "failed": "bold red", "blocked": "red"}
+FAILED: Sequence[State] = ("failed", "blocked")
 # Rows of the lists, so that all fits on a screen; --json lists everything.
 MAX_MESSAGES, MAX_DEVICES, MAX_RUNNING = 3, 12, 8
 MESSAGE_ROWS = 2
@@ -32,7 +33,13 @@ SILENT_SECONDS = 60.0
 
 
 def status_lines(
-    report: StatusReport, *, headline: str, remarks: Sequence[str], skipped: Sequence[str], width: int | None
+    report: StatusReport,
+    *,
+    headline: str,
+    remarks: Sequence[str],
+    skipped: Sequence[str],
+    width: int | None,
+    compact: bool = False,
 ) -> list[Text]:
     """The report.
 
@@ -42,6 +49,7 @@ def status_lines(
         remarks: Lines that follow the summary. They are folded, not shortened: a command must stay whole.
         skipped: Labels that their methods decline.
         width: Columns of the terminal. None shortens nothing.
+        compact: One line for each class of failures, and no list of the cells that run: for a terminal of few rows.
 
     Returns:
         One Text per line.
@@ -54,9 +62,9 @@ def status_lines(
     lines += [Text(), *_stages(report)]
     failed = [cell for cell in report.failures if cell.state == "failed"]
     for title, rows in (
-        ("failures", _failures(failed, width)),
-        ("nodes", _devices(report.devices, width)),
-        ("running", _running(report.running, width)),
+        ("failures", _failures(failed, width, compact=compact)),
+        (f"nodes: {len({device.host for device in report.devices})}", _devices(report.devices, width)),
+        ("running", () if compact else _running(report.running, width)),
     ):
         body = [Text(row) for row in rows]
         lines += [Text(), Text(title, style="bold"), *body] if body else []
@@ -108,13 +116,14 @@ def device_name(gpu: float | None, gpu_id: str) -> str:
 
 
 def _summary(report: StatusReport) -> str:
-    items = [f"{100 * report.count('done') // max(report.count(), 1)} % done", f"{len(report.running)} running"]
-    items += [f"{n} {state}" for state in ("failed", "blocked") if (n := report.count(state))]
-    if report.cells_per_minute is not None:
-        items.append(f"{report.cells_per_minute:.3g} cells a minute")
+    items = [f"{100 * report.count('done') // max(report.count(), 1)} % done"]
     if report.running:
         left = report.seconds_left
         items.append("time left not known yet" if left is None else f"about {duration(left)} left")
+    if report.cells_per_minute is not None:
+        items.append(f"{report.cells_per_minute:.3g} cells a minute")
+    items.append(f"{len(report.running)} running")
+    items += [f"{n} {state}" for state in FAILED if (n := report.count(state))]
     return ", ".join(items)
 
 
@@ -129,13 +138,17 @@ def _stages(report: StatusReport) -> Iterator[Text]:
         yield row
 
 
-def _failures(failed: Sequence[FailedCell], width: int | None) -> Iterator[str]:
+def _failures(failed: Sequence[FailedCell], width: int | None, *, compact: bool) -> Iterator[str]:
     """By class the number of cells and the latest messages, each with the latest cell that has it."""
     classes: dict[str, dict[str, list[FailedCell]]] = defaultdict(lambda: defaultdict(list))
     for cell in failed:
         classes[cell.failure.failure_class][cell.failure.message].append(cell)
     for failure_class, messages in classes.items():
-        yield f"  {failure_class}: {plural(sum(map(len, messages.values())), 'cell')}"
+        heading = f"  {failure_class}: {plural(sum(map(len, messages.values())), 'cell')}"
+        if compact:
+            yield f"{heading}: {next(iter(messages))}"
+            continue
+        yield heading
         for message, cells in list(messages.items())[:MAX_MESSAGES]:
             yield from (f"    {row}" for row in _fold(message, width and width - 4, rows=MESSAGE_ROWS))
             more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
@@ -167,8 +180,8 @@ def _devices(devices: Sequence[DeviceStatus], width: int | None) -> Iterator[str
         yield f"  {host:<{host_width}}  {name:<{name_width}}{device.cells:>7}{granted:>9}{peak:>11}{silent}"
     if len(devices) > MAX_DEVICES:
         rest = devices[MAX_DEVICES:]
-        nodes = plural(len({device.host for device in rest}), "node")
-        yield f"  and {plural(sum(device.cells for device in rest), 'cell')} on {nodes} more; --json lists them"
+        cells = plural(sum(device.cells for device in rest), "cell")
+        yield f"  and {plural(len(rest), 'device')} more with {cells}; --json lists them"
 
 
 def _running(running: Sequence[RunningCell], width: int | None) -> Iterator[str]:

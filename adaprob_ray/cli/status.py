@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -131,14 +132,18 @@ def _display(sweep: Sweep, console: Console, location: str, *, is_live: bool) ->
 
     def show(report: StatusReport, remarks: list[str]) -> None:
         nonlocal shown
-        lines = status_lines(
+        build = partial(
+            status_lines,
             report,
             headline=f"{sweep.name}: {report.count('done')} of {report.count()} cells done in {location}",
             remarks=remarks,
             skipped=[str(line) for line in sweep.skipped],
             width=console.width if console.is_terminal else None,
         )
+        lines = build()
         if live is not None:
+            if len(lines) >= console.height:
+                lines = build(compact=True)
             live.update(Text("\n").join([*lines, Text(f"{datetime.now():%H:%M:%S}", style="dim")]), refresh=True)
             return
         if shown:

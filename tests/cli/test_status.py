@@ -17,7 +17,7 @@ from rich.console import Console
 from adaprob_ray import cli
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.cli import status as command
-from adaprob_ray.cli._status_lines import status_lines
+from adaprob_ray.cli._status_lines import MAX_DEVICES, status_lines
 from adaprob_ray.errors import Failure, StoreError
 from adaprob_ray.runtime.status_reader import StatusReader
 from adaprob_ray.runtime.status_report import DeviceStatus, FailedCell, RunningCell, StatusReport
@@ -244,12 +244,23 @@ def test_no_line_is_wider_than_the_terminal_and_all_fits_on_a_screen(width: int)
     assert "".join(rows[2:5]).count("a/long/path/") >= 10, "a command is folded, not cut off"
 
 
+def test_a_compact_report_fits_on_a_small_screen_with_every_class_of_failure() -> None:
+    report = large_report()
+    lines = status_lines(report, headline="", remarks=[], skipped=[], width=80, compact=True)
+    text = [str(line) for line in lines]
+    assert len(lines) <= 2 + 7 + 4 + 3 + MAX_DEVICES + 1
+    assert [line for line in text if line.startswith("  diverged: 6 cells: 0 RuntimeError: the sky")]
+    assert [line for line in text if line.startswith("  out_of_memory: 2 cells: ")]
+    assert max(map(len, text)) <= 80
+
+
 def test_shortened_lists_say_how_much_they_leave_out() -> None:
     lines = [str(line) for line in status_lines(large_report(), headline="", remarks=[], skipped=[], width=80)]
     text = "\n".join(lines)
     assert "  diverged: 6 cells" in lines
     assert "    and 2 other messages; --json lists them" in lines
-    assert "  and 84 cells on 4 nodes more; --json lists them" in lines
+    assert "  and 28 devices more with 84 cells; --json lists them" in lines
+    assert "nodes: 5" in lines
     assert "  and 112 more" in lines
     assert text.count("3     99 %     4.1 GB  silent") == 12 - 1
     assert "about 2.3 days left" in text
