@@ -121,7 +121,7 @@ def _summary(report: StatusReport) -> str:
         left = report.seconds_left
         items.append("time left not known yet" if left is None else f"about {duration(left)} left")
     if report.cells_per_minute is not None:
-        items.append(f"{report.cells_per_minute:.3g} cells a minute")
+        items.append(f"{report.cells_per_minute:.3g} cells/min")
     items.append(f"{len(report.running)} running")
     items += [f"{n} {state}" for state in FAILED if (n := report.count(state))]
     return ", ".join(items)

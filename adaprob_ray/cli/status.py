@@ -147,10 +147,14 @@ def _display(sweep: Sweep, console: Console, location: str, *, is_live: bool) ->
             live.update(Text("\n").join([*lines, Text(f"{datetime.now():%H:%M:%S}", style="dim")]), refresh=True)
             return
         if shown:
-            console.print(f"\n{datetime.now():%Y-%m-%d %H:%M:%S}")
+            click.echo(f"\n{datetime.now():%Y-%m-%d %H:%M:%S}")
         shown += 1
         for line in lines:
-            console.print(line, soft_wrap=True)
+            # Not console.print for a file or a pipe: rich exits with 1 if its reader is gone.
+            if console.is_terminal:
+                console.print(line)
+            else:
+                click.echo(line.plain)
 
     with live or contextlib.nullcontext():
         yield show
