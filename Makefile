@@ -3,6 +3,7 @@
 # make test-isa     the tests that train, under every instruction set of this machine
 # make test-cluster a cluster brought up with `ray up`, on hosts made of namespaces (needs root)
 # make wheel        the package in dist/, for the nodes of a cluster: cluster/README.md
+# make test-gpu     the tests that need a CUDA card
 # Each makes .venv itself and installs what it needs.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,7 +14,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast test-isa test-cluster check docs bench wheel clean
+.PHONY: quickstart test test-fast test-isa test-cluster test-gpu check docs bench wheel clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -51,6 +52,10 @@ test-isa: .venv/installed-dev
 # One process, because its tests share the machine with a cluster.
 test-cluster: .venv/installed-dev
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# In one process, because the tests share the card.
+test-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -50,6 +50,7 @@ def commands() -> None:
       0    all done
       1    some cells failed or are blocked
       2    bad input, or a check of the doctor failed
+      3    cells run or could run (status --exit-code)
       130  interrupted
 
     \b

@@ -3,4 +3,5 @@
 DONE = 0
 FAILED = 1  # some cells failed or are blocked, or the store cannot be read or written
 BAD_INPUT = 2  # click's usage errors as well
+UNFINISHED = 3  # of `status --exit-code`: cells run or could run
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from adaprob_ray.errors import InputError, NoStore, unknown_name
 if TYPE_CHECKING:
     from adaprob_ray.data.dataset import Dataset
     from adaprob_ray.store import Store
+    from adaprob_ray.sweep.cell import Cell
     from adaprob_ray.sweep.plan import Plan
     from adaprob_ray.sweep.sweep import Sweep
 
@@ -56,16 +57,30 @@ def load_sweep(path: str) -> Sweep:
     return sweep
 
 
-def load_plan(path: str, location: str, only: str | None) -> tuple[Sweep, Plan, Store | None]:
-    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
-    from adaprob_ray.runtime.planning import plan_against
-    from adaprob_ray.store import Store
+def load_cells(path: str, only: str | None) -> tuple[Sweep, Mapping[str, Cell]]:
+    """The sweep file, and its selected cells by key."""
     from adaprob_ray.sweep.select import select_cells
 
     sweep = load_sweep(path)
-    cells = sweep.cells if only is None else select_cells(sweep.cells, only)
+    return sweep, sweep.cells if only is None else select_cells(sweep.cells, only)
+
+
+def open_store(location: str) -> Store | None:
+    """The store, if it exists. Writes nothing."""
+    from adaprob_ray.store import Store
+
     try:
-        store = Store.open(location, create=False)
+        return Store.open(location, create=False)
     except NoStore:
-        store = None
-    return sweep, plan_against(cells, store), store
+        return None
+
+
+def load_plan(
+    path: str, location: str, only: str | None, *, skip_failed: Collection[str] = ()
+) -> tuple[Sweep, Plan, Store | None]:
+    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
+    from adaprob_ray.runtime.planning import plan_against
+
+    sweep, cells = load_cells(path, only)
+    store = open_store(location)
+    return sweep, plan_against(cells, store, skip_failed=skip_failed), store

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, InputError
+
 if TYPE_CHECKING:
     from adaprob_ray.sweep.plan import Plan
     from adaprob_ray.sweep.sweep import Sweep
@@ -45,6 +47,23 @@ def sweep_parameters(function: Function) -> Function:
     return argument(store_option(only_option(function)))
 
 
+def failure_classes(ctx: click.Context, param: click.Parameter, value: str | None) -> frozenset[str]:
+    """The failure classes of a list with commas. Raises InputError for an unknown one."""
+    names = [name.strip() for name in value.split(",")] if value is not None else []
+    known = ", ".join(RETRIES_BY_FAILURE_CLASS)
+    if unknown := [name for name in names if name not in RETRIES_BY_FAILURE_CLASS]:
+        raise InputError(
+            *(f"--skip-failed: must be failure classes, got {name!r} (known: {known})" for name in unknown)
+        )
+    return frozenset(names)
+
+
+skip_failed_option = click.option(
+    "--skip-failed",
+    metavar="CLASSES",
+    callback=failure_classes,
+    help="Leave alone cells whose last failure is of one of these classes, as in 'diverged,code', and what depends on them.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -54,6 +73,13 @@ def echo_stages(plan: Plan) -> None:
         states = [plan.state(key) for key, cell in plan.cells.items() if cell.stage == stage]
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         click.echo(f"  {stage:<9} {len(states):>6}  {counts}")
+
+
+def echo_failed_before(plan: Plan, *, err: bool = False) -> None:
+    """One line for each cell that failed in an earlier run and that --skip-failed leaves alone."""
+    for key, cell in plan.cells.items():
+        if key in plan.skipped:
+            click.echo(f"failed before, skipped: {cell.title}: {plan.failures[key]}", err=err)
 
 
 def echo_skipped(sweep: Sweep) -> None:

@@ -11,7 +11,7 @@ import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
 from adaprob_ray.cli._load import data_root, load_plan
-from adaprob_ray.cli._sweep import echo_skipped, sweep_parameters
+from adaprob_ray.cli._sweep import echo_failed_before, echo_skipped, skip_failed_option, sweep_parameters
 
 if TYPE_CHECKING:
     from adaprob_ray.sweep.plan import Plan
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     help="Run cells on Ray, or one at a time in this process.",
 )
 @click.option("--address", metavar="ADDRESS", help="Ray cluster to use. Without it, a private local Ray is started.")
-def run(path: str, location: str, only: str | None, executor: str, address: str | None) -> int:
+@skip_failed_option
+def run(
+    path: str,
+    location: str,
+    only: str | None,
+    executor: str,
+    address: str | None,
+    skip_failed: frozenset[str],
+) -> int:
     """Run the cells of a sweep that are not done yet.
 
     SWEEP is a sweep file (YAML). To resume an interrupted run, repeat its command.
@@ -39,7 +47,7 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
 
     # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sweep, plan, _ = load_plan(path, location, only)
+    sweep, plan, _ = load_plan(path, location, only, skip_failed=skip_failed)
     # The data are checked before the store is created, so that bad input leaves nothing behind.
     check_data(plan, data_root(), REGISTRY)
     store = Store.open(location)
@@ -53,6 +61,7 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
         executor=executor,
         address=address,
         warn=lambda line: click.echo(f"warning: {line}", err=True),
+        skip_failed=skip_failed,
     )
     plan, tensorboard_dir = result.plan, result.tensorboard_dir
     for line in result.recomputed:
@@ -68,9 +77,10 @@ def run(path: str, location: str, only: str | None, executor: str, address: str 
 
 def echo_problems(plan: Plan) -> int:
     """One line for each cell that failed or is blocked. Returns the exit code."""
-    code = DONE
+    echo_failed_before(plan, err=True)
+    code = FAILED if plan.skipped else DONE
     for key, cell in plan.cells.items():
-        if plan.state(key) == "failed":
+        if plan.state(key) == "failed" and key not in plan.skipped:
             click.echo(f"failed: {cell.title}: {plan.failures[key]}", err=True)
             code = FAILED
         elif plan.state(key) == "blocked":

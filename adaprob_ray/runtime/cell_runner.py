@@ -99,7 +99,7 @@ def execute(
     owner = f"{os.uname().nodename}:{os.getpid()}"
     watcher = None if expired_attempt is None else AssumeExpired(expired_attempt)
     try:
-        attempt = store.begin(cell.key, cell.identity, owner=owner, run=config.run, watcher=watcher)
+        attempt = store.begin(cell.key, cell.identity, owner=owner, run=config.run, gpu=gpu, watcher=watcher)
         if attempt is None:
             return Outcome("cached" if store.log(cell.key).done is not None else "leased")
     except StoreError as error:

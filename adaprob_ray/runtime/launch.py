@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ def run(
     address: str | None = None,
     registry: str = CATALOGUE,
     warn: Callable[[str], None] = lambda line: None,
+    skip_failed: Collection[str] = (),
 ) -> RunResult:
     """Execute the cells that are not done.
 
@@ -61,6 +62,7 @@ def run(
         address: of a Ray cluster; None starts a private local Ray.
         registry: where workers import the registry from, as module:name.
         warn: gets one line for each warning about the cluster, before any cell starts.
+        skip_failed: failure classes; cells whose last failure is of one of them are left alone.
 
     Returns:
         The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
@@ -71,7 +73,7 @@ def run(
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
     leases = Leases(store)
-    plan = plan_against(cells, store, leases)
+    plan = plan_against(cells, store, leases, skip_failed=skip_failed)
     folder, remote = tensorboard_dir_for(store, sweep), is_remote(store)
     config = RunConfig.create(
         store,

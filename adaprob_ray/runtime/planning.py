@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.store import Store
+from adaprob_ray.store import Commit, Store
 from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry
 
 
-def plan_against(cells: Mapping[str, Cell], store: Store | None, leases: Leases | None = None) -> Plan:
-    """The plan of `cells` with what the store has. Reads one listing; without a store nothing is done."""
+def plan_against(
+    cells: Mapping[str, Cell], store: Store | None, leases: Leases | None = None, *, skip_failed: Collection[str] = ()
+) -> Plan:
+    """The plan of `cells` with what the store has. Reads one listing; without a store nothing is done.
+
+    Args:
+        cells: by key, parents before children.
+        store: where their results are; None if there is none yet.
+        leases: the observations of the run so far; by default new ones.
+        skip_failed: failure classes. Cells whose last failure is of one of them count as failed instead of ready.
+
+    Returns:
+        The plan.
+    """
     if store is None:
         return Plan(cells)
     leases = leases or Leases(store)
     logs = {key: log for key, log in store.survey().items() if key in cells}
     done = {key for key, log in logs.items() if log.done is not None}
-    done -= lacking_weights(cells, done, store)
+    done -= lacking_weights(cells, done, store.peek)
     leased = {key for key, log in logs.items() if key not in done and leases.is_live(key, log)}
-    failures = {key for key, log in logs.items() if key not in done and log.failed}
-    return Plan(cells, done=done, leased=leased, past_failures=failures)
+    failed = {key: max(log.failed) for key, log in logs.items() if key not in done and log.failed}
+    skipped = {}
+    for key, number in failed.items() if skip_failed else ():
+        failure = store.failure(key, number)
+        if failure is not None and failure.failure_class in skip_failed:
+            skipped[key] = failure
+    return Plan(cells, done=done, leased=leased, past_failures=failed, skip_failures=skipped)
 
 
-def lacking_weights(cells: Mapping[str, Cell], done: set[str], store: Store) -> set[str]:
-    """Completed unlearn cells whose weights an earlier sweep dropped, where this one keeps them."""
+def lacking_weights(cells: Mapping[str, Cell], done: set[str], peek: Callable[[str], Commit | None]) -> set[str]:
+    """Completed unlearn cells whose weights an earlier sweep dropped, where this one keeps them.
+
+    `peek` gives the commit of a completed cell: `Store.peek`, or a lookup among commits that were read before.
+    """
     # Other stages leave the same artefacts in every sweep, so that only these commits need to be read.
     candidates = [key for key in done if cells[key].stage == "unlearn" and cells[key].keep == "weights"]
-    return {key for key in candidates if (commit := store.peek(key)) is None or WEIGHTS not in commit.files}
+    return {key for key in candidates if (commit := peek(key)) is None or WEIGHTS not in commit.files}
 
 
 def invalidate_incomplete(cells: Mapping[str, Cell], store: Store) -> list[str]:
@@ -43,7 +63,7 @@ def invalidate_incomplete(cells: Mapping[str, Cell], store: Store) -> list[str]:
     lines = [f"{cells[error.key].title}: {error}" for error in store.check_sizes(cells)]
     logs = store.survey()
     done = {key for key in cells if key in logs and logs[key].done is not None}
-    for key in sorted(lacking_weights(cells, done, store)):
+    for key in sorted(lacking_weights(cells, done, store.peek)):
         number = logs[key].done
         assert number is not None
         reason = "its weights are needed now and were not kept"

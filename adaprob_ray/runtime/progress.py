@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from adaprob_ray.runtime.cell_seconds import expected_seconds
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.sweep.cell import Cell
 
@@ -80,28 +80,13 @@ class ProgressReporter:
         return f"{len(self._source.cells)} cells: " + ", ".join(items)
 
     def seconds_left(self) -> float | None:
-        """Unfinished cells times the mean seconds of their kind (stage, method, data set), shared by the slots.
-
-        A kind of which no cell has ended takes the mean of its stage, else of all cells in proportion to their priority.
-        None before any cell has ended.
-        """
-        if not self._source.executed:
-            return None
-        seconds: dict[object, list[float]] = defaultdict(list)
-        scaled: list[float] = []
-        for key, spent in self._source.executed:
-            cell = self._source.cells[key]
-            seconds[_kind(cell)].append(spent)
-            seconds[cell.stage].append(spent)
-            scaled.append(spent / cell.priority)
-        total = 0.0
-        for key, cell in self._source.cells.items():
-            if self._source.state(key) in ("ready", "waiting", "running"):
-                samples = seconds.get(_kind(cell)) or seconds.get(cell.stage)
-                mean = sum(samples) / len(samples) if samples else cell.priority * sum(scaled) / len(scaled)
-                total += mean / 2 if self._source.state(key) == "running" else mean
-        return total / self.slots
-
-
-def _kind(cell: Cell) -> tuple[str, str, str]:
-    return cell.stage, cell.method, cell.settings.dataset.name
+        """Seconds of the unfinished cells, shared by the slots; see `expected_seconds`. None before any cell has ended."""
+        source = self._source
+        executed = [(source.cells[key], spent) for key, spent in source.executed]
+        unfinished = {
+            source.cells[key]: 0.5 if source.state(key) == "running" else 1.0
+            for key in source.cells
+            if source.state(key) in ("ready", "waiting", "running")
+        }
+        total = expected_seconds(unfinished, executed)
+        return None if total is None else total / self.slots

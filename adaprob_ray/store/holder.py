@@ -20,7 +20,10 @@ from adaprob_ray.store.objects import timestamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who began an attempt. `host`, `boot`, `pid` and `pid_started` identify the process; the others are for people."""
+    """Who began an attempt. `host`, `boot`, `pid` and `pid_started` identify the process; the others are for people.
+
+    `gpu`: how many GPUs were granted, None in leases of versions that did not say. `gpu_id`: index or UUID of the card.
+    """
 
     owner: str = ""
     run: str = ""
@@ -29,6 +32,8 @@ class Holder:
     pid: int | None = None
     pid_started: float | None = None
     at: str = ""
+    gpu: float | None = None
+    gpu_id: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Holder:
@@ -37,8 +42,8 @@ class Holder:
         return cls(**{name: value for name, value in document.items() if name in names})
 
 
-def this_process(owner: str = "", run: str = "") -> Holder:
-    """This process as the holder of an attempt that begins now."""
+def this_process(owner: str = "", run: str = "", gpu: float | None = None) -> Holder:
+    """This process as the holder of an attempt that begins now. A cell uses the first of the cards that are visible."""
     return Holder(
         owner=owner,
         run=run,
@@ -47,6 +52,8 @@ def this_process(owner: str = "", run: str = "") -> Holder:
         pid=os.getpid(),
         pid_started=process_started(os.getpid()),
         at=timestamp(),
+        gpu=gpu,
+        gpu_id=(os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0] or "0") if gpu else "",
     )
 
 

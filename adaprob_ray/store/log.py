@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 _FIELD_OF_FOLDER = {
@@ -18,7 +19,10 @@ _FIELD_OF_FOLDER = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLog:
-    """Numbers (from 1) of a cell's attempts, by event. `beats`: attempt number -> etag of its newest heartbeat."""
+    """Numbers (from 1) of a cell's attempts, by event. `beats`: attempt number -> etag of its newest heartbeat.
+
+    `last_modified`: when the newest object of the log was written, by the storage's clock; for people only.
+    """
 
     leases: frozenset[int] = frozenset()
     commits: frozenset[int] = frozenset()
@@ -26,6 +30,7 @@ class CellLog:
     released: frozenset[int] = frozenset()
     revoked: frozenset[int] = frozenset()
     beats: Mapping[int, str] = field(default_factory=dict, hash=False)
+    last_modified: datetime | None = field(default=None, compare=False)
 
     @property
     def done(self) -> int | None:
@@ -72,9 +77,11 @@ def logs_from_listing(entries: Iterable[Mapping[str, Any]]) -> dict[str, CellLog
     """The log of each cell from a listing of objects under cells/. Objects outside the store layout are ignored."""
     numbers: dict[str, dict[str, list[int]]] = {}
     beats: dict[str, dict[int, str]] = {}
+    modified: dict[str, datetime] = {}
     for entry in entries:
         _, key, *rest = entry["path"].split("/")
         cell = numbers.setdefault(key, {})
+        modified[key] = max(modified.get(key, entry["last_modified"]), entry["last_modified"])
         if len(rest) == 2 and rest[1].isdecimal():
             folder, number = rest[0], int(rest[1])
             if folder == "beat":
@@ -82,7 +89,11 @@ def logs_from_listing(entries: Iterable[Mapping[str, Any]]) -> dict[str, CellLog
             elif folder in _FIELD_OF_FOLDER:
                 cell.setdefault(_FIELD_OF_FOLDER[folder], []).append(number)
     return {
-        key: CellLog(beats=beats.get(key, {}), **{name: frozenset(attempts) for name, attempts in cell.items()})
+        key: CellLog(
+            beats=beats.get(key, {}),
+            last_modified=modified[key],
+            **{name: frozenset(attempts) for name, attempts in cell.items()},
+        )
         for key, cell in numbers.items()
     }
 

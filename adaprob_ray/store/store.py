@@ -109,9 +109,7 @@ class Store:
     def cell(self, key: str) -> dict[str, Any] | None:
         """The document that `begin` stored for the cell; None if nobody ever began it.
 
-        Raises:
-            CorruptArtefact: If the cell is done and the document is missing or damaged. Its commit is revoked.
-            StoreError: If it cannot be read.
+        Raises CorruptArtefact, and revokes the commit, if the cell is done and the document is missing or damaged.
         """
         try:
             document = self.objects.document(f"{cell_folder(key)}/cell.json")
@@ -124,15 +122,7 @@ class Store:
         return document
 
     def commit(self, key: str) -> Commit | None:
-        """The commit that counts.
-
-        Returns:
-            The commit, or None if the cell is not done.
-
-        Raises:
-            CorruptArtefact: If the commit is damaged. It is revoked.
-            StoreError: If the storage fails.
-        """
+        """The commit that counts; None if the cell is not done. Raises CorruptArtefact, and revokes it, if it is damaged."""
         number = self.log(key).done
         return None if number is None else self._commit(key, number)
 
@@ -210,7 +200,14 @@ class Store:
             return [error for error in errors if error is not None]
 
     def begin(
-        self, key: str, document: Mapping[str, Any], *, owner: str, run: str, watcher: LeaseWatcher | None = None
+        self,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        owner: str,
+        run: str,
+        gpu: float | None = None,
+        watcher: LeaseWatcher | None = None,
     ) -> Attempt | None:
         """Begin an attempt at a cell; never waits.
 
@@ -219,6 +216,7 @@ class Store:
             document: What the cell is, for `cell`.
             owner: The holder's name, for people who read the lease.
             run: The name of the run that it belongs to, also for people.
+            gpu: How many GPUs this process was granted, also for people.
             watcher: Judges a present holder; by default this store's own, which has to observe 30 s of silence itself.
 
         Returns:
@@ -234,7 +232,7 @@ class Store:
         self.objects.put(f"{cell_folder(key)}/cell.json", json_bytes(document))
         number = (log.last or 0) + 1
         # The token makes every lease differ from all others, see Objects.create.
-        lease = {**asdict(this_process(owner, run)), "token": uuid.uuid4().hex}
+        lease = {**asdict(this_process(owner, run, gpu)), "token": uuid.uuid4().hex}
         if not self.objects.create(f"{cell_folder(key)}/lease/{number}", lease):
             return None
         attempt = Attempt(self, key, number)

@@ -57,6 +57,9 @@ class Plan:
         past_failures: keys of cells that failed in an earlier run. They are ready again: a failure is never cached.
         weights: by key, how long each cell takes, in any unit; the priorities of their stages if None. The cells with the
             longest remaining path start first.
+        skip_failures: failures by key of cells that failed in an earlier run and are left alone: they count as failed.
+
+    `failures` has the failure of each cell in state "failed"; `skipped`: keys of those that failed before and are left alone.
 
     Example:
         >>> from adaprob_ray.catalogue import REGISTRY
@@ -79,6 +82,7 @@ class Plan:
         leased: Iterable[str] = (),
         past_failures: Iterable[str] = (),
         weights: Mapping[str, float] | None = None,
+        skip_failures: Mapping[str, Failure] | None = None,
     ) -> None:
         self.cells = dict(cells)
         self.past_failures = set(past_failures) & self.cells.keys()
@@ -101,6 +105,11 @@ class Plan:
             self._put(key, "leased")
         for key in set(done) & self.cells.keys():
             self._put(key, "done")
+        for key, failure in (skip_failures or {}).items():
+            if self._state.get(key) == "waiting":
+                self._put(key, "failed")
+                self.failures[key] = failure
+        self.skipped = frozenset(self.failures)
         for key in self.cells:
             self._update_state(key)
 

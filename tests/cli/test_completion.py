@@ -34,7 +34,7 @@ def test_commands() -> None:
 
 
 def test_options() -> None:
-    assert values("run", "--") == ["--store", "--only", "--executor", "--address", "--help"]
+    assert values("run", "--") == ["--store", "--only", "--executor", "--address", "--skip-failed", "--help"]
     assert values("data", "indices", "digits", "--c") == ["--class", "--count"]
 
 

@@ -16,9 +16,9 @@ from adaprob_ray.cli._group import CommandGroup
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
     "": ["--version", "plan", "run", "status", "explain", "doctor", "store", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
-    "plan": [*SWEEP_PARAMETERS, "--cluster", "--json"],
-    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address"],
-    "status": [*SWEEP_PARAMETERS, "--json"],
+    "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
+    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed"],
+    "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["gc", "copy", "verify"],

@@ -202,6 +202,36 @@ def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixt
     assert "settings.hyper.lr: 0.25 here, 0.005 there" in explained
 
 
+def test_skip_failed_leaves_alone_what_would_fail_again(
+    done: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path, handlers: None
+) -> None:
+    document = with_value(TINY, "methods.finetune.lr", 1e30)
+    cells = cells_of(document)
+    bad = key_of(cells, "unlearn", "finetune")
+    run(done, document)
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(document)))
+    arguments = [str(tmp_path / "sweep.yaml"), "--store", done.location]
+    capsys.readouterr()
+
+    assert cli.main(["run", *arguments, "--executor", "local", "--skip-failed", "code, diverged"]) == 1
+    output = capsys.readouterr()
+    assert "0 cells executed, 10 of 12 done" in output.out
+    skipped, blocked = (line for line in output.err.splitlines() if "cells: " not in line)
+    assert skipped.startswith(f"failed before, skipped: {cells[bad].title}: diverged: Diverged: ")
+    assert blocked.startswith("blocked: evaluate-finetune-")
+    assert done.log(bad).failed == {1}
+
+    assert cli.main(["plan", *arguments, "--skip-failed", "diverged"]) == 0
+    planned = capsys.readouterr().out
+    assert f"{skipped}\n" in planned
+    assert "to execute: 0 cells" in planned
+    assert cli.main(["plan", *arguments, "--skip-failed", "code"]) == 0
+    assert "to execute: 2 cells" in capsys.readouterr().out
+
+    assert cli.main(["run", *arguments, "--executor", "local", "--skip-failed", "code"]) == 1
+    assert done.log(bad).failed == {1, 2}, "a failure of another class is tried again"
+
+
 def test_what_is_no_number_any_more_has_diverged(done: Store) -> None:
     plan, _ = run(done, with_value(TINY, "methods.finetune.lr", 1e30))
     key = key_of(plan.cells, "unlearn", "finetune")

@@ -201,6 +201,30 @@ def test_a_past_failure_is_ready_again() -> None:
     assert plan.past_failures == {cell.key}
 
 
+def test_a_skipped_failure_blocks_what_is_below_and_nothing_that_is_done_or_runs() -> None:
+    family = Family()
+    bad, done, leased, other = (family.add() for _ in range(4))
+    below = family.add(bad)
+    failure = Failure(failure_class="diverged", message="NaN")
+    skipped = dict.fromkeys([bad.key, done.key, leased.key, "of another sweep"], failure)
+    plan = Plan(family.cells, done=[done.key], leased=[leased.key], skip_failures=skipped)
+    states = [plan.state(cell.key) for cell in (bad, below, done, leased, other)]
+    assert states == ["failed", "blocked", "done", "leased", "ready"]
+    assert plan.failures == {bad.key: failure}
+    assert plan.skipped == {bad.key}
+    assert plan.ready() == [other]
+
+
+def test_a_failure_of_this_run_is_not_skipped() -> None:
+    family = Family()
+    cell = family.add()
+    plan = Plan(family.cells)
+    plan.started(cell)
+    plan.finished(cell, failed("code"))
+    assert plan.failures.keys() == {cell.key}
+    assert plan.skipped == frozenset()
+
+
 def test_stale_parents_are_made_again_before_the_cell_that_noticed() -> None:
     family = Family()
     parent = family.add()
