@@ -212,7 +212,7 @@ def test_a_skipped_failure_blocks_what_is_below_and_nothing_that_is_done_or_runs
     assert states == ["failed", "blocked", "done", "leased", "ready"]
     assert plan.failures == {bad.key: failure}
     assert plan.skipped == {bad.key}
-    assert plan.ready() == [other]
+    assert list(plan.ready()) == [other]
 
 
 def test_a_failure_of_this_run_is_not_skipped() -> None:
