@@ -164,6 +164,8 @@ def _command_faults(config: Mapping[str, Any], commands: Iterable[str]) -> Itera
         yield from bash_faults(command)
     if f"pip install 'ray[default,tune]=={ray_version()}' $wheel" not in text:
         yield f"setup_commands: must install ray[default,tune]=={ray_version()} and the wheel"
+    if "chmod 600 ~/.ray/auth_token" not in text:
+        yield "setup_commands: must keep the token from other users: chmod 600 ~/.ray/auth_token"
     if "RAY_AUTH_MODE=token" not in text:
         yield "setup_commands: must set RAY_AUTH_MODE=token"
     store = re.search(r"ADAPROB_STORE=(\S+)", text)

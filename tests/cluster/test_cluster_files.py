@@ -34,6 +34,7 @@ RAY_UP_TYPOS = [
     ("ray[default,tune]==2.60.0", "ray[default,tune]==2.59.0"),
     ("ray[default,tune]==2.60.0", "ray[default,tune]"),
     ("RAY_AUTH_MODE=token", "RAY_AUTH_MODE=tokn"),
+    ("chmod 600 ~/.ray/auth_token", "chmod 640 ~/.ray/auth_token"),
     ("ADAPROB_STORE=", "ADAPROB_STOR="),
     ("ADAPROB_DATA=", "ADAPROB_DATE="),
     ("--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
