@@ -40,13 +40,19 @@ def run(
 
     SWEEP is a sweep file (YAML). To resume an interrupted run, repeat its command.
     """
+    from adaprob_ray.runtime import ray_environment
+    from adaprob_ray.runtime.cluster_address import check_address
+
+    # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if executor == "ray" and address is not None:
+        ray_environment.prepare(address)
+        check_address(address)  # first, because it takes a second and leaves nothing behind
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime import launch
     from adaprob_ray.runtime.planning import check_data
     from adaprob_ray.store import Store
 
-    # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep, plan, _ = load_plan(path, location, only, skip_failed=skip_failed)
     # The data are checked before the store is created, so that bad input leaves nothing behind.
     check_data(plan, data_root(), REGISTRY)
