@@ -9,6 +9,7 @@ of them in under 2 GiB. Also says whether Ray was imported on the way.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import resource
 import sys
@@ -67,7 +68,7 @@ def measure(text: str, location: str) -> None:
     run = forecast(plan(text, None), None, SimulatedCluster.parse("gpus=8,memory=80"), REGISTRY)
     times.append(time.perf_counter())
     assert len(run.schedule.executions) == cells
-    empty, against, simulated = (later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    empty, against, simulated = (later - earlier for earlier, later in itertools.pairwise(times))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         f"{cells} cells: planned without a store in {empty:.1f} s, against a full one in {against:.1f} s, "
