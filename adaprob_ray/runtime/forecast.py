@@ -113,8 +113,7 @@ def forecast(plan: Plan, store: Store | None, cluster: SimulatedCluster, registr
     packer = GpuPacker()
     if store is not None:
         packer.observe_store(open_cells.values(), store, card_bytes=cluster.memory_bytes)
-    weights = {key: expected.seconds.get(key, 0.0) for key in plan.cells}
-    schedule = Simulation(Plan(plan.cells, done=done, weights=weights), expected.seconds, cluster, packer).run()
+    schedule = Simulation(Plan(plan.cells, done=done), expected.seconds, cluster, packer).run()
     hours = dict.fromkeys((cell.stage for cell in open_cells.values()), 0.0)
     for key, cell in open_cells.items():
         hours[cell.stage] += expected.seconds[key] / 3600

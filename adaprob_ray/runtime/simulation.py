@@ -185,11 +185,14 @@ class Simulation:
         return True
 
     def _waiting_for_gpus(self, ready: ReadyCells) -> int:
-        """How many ready cells use a GPU, the first one included. More than the cards can hold make no difference."""
-        if not self._packer.has_unused_card:  # then the number does not matter, and there may be 100,000 cells
+        """How many of the ready cells use a GPU, the first one included.
+
+        Only as many are looked at as the cards can hold, since there may be 100,000. Cells that use a GPU are in front of
+        those that do not, because they have the longer paths.
+        """
+        if not self._packer.has_unused_card:  # then the number does not matter
             return 1
-        users = (cell for cell in ready if cell.resources.gpu != 0)
-        count = sum(1 for _ in itertools.islice(users, len(self._cards) * max(CELLS_PER_CARD)))
+        count = sum(cell.resources.gpu != 0 for cell in ready[: len(self._cards) * max(CELLS_PER_CARD)])
         free_cpus = int(self._cluster.cpus / ready[0].resources.cpu) - len(self._running) - len(self._waiting)
         return max(1, min(count, free_cpus))
 
