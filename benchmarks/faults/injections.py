@@ -265,8 +265,8 @@ def diverge(experiment: Experiment, repetition: int) -> None:
 def refuse_requests(experiment: Experiment, repetition: int) -> None:
     assert experiment.s3 is not None
     experiment.start()
-    experiment.fault()
     experiment.wait_for(experiment.committed, "no cell was committed")
+    experiment.fault()
     experiment.note_status()
     experiment.finish()
     experiment.explanation = f"{experiment.s3.refused} of {experiment.s3.requests} requests refused"

@@ -61,7 +61,7 @@ NOTES = {
     "two-drivers": "The same command twice at the same time, each with a private Ray.",
     "poison": "The cell aborts its process each time: it is tried four times, then it has failed; its evaluation is blocked.",
     "nan": "A learning rate of 1e18. The cells fail as `diverged` and are not tried again; their evaluations are blocked.",
-    "s3-503": "A proxy before the server refuses each fifth request.",
+    "s3-503": "A proxy before the server refuses each fifth request from the start; seconds count from the first commit.",
 }
 
 
