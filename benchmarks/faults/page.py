@@ -138,9 +138,8 @@ def _details(fault: Fault, results: Sequence[Result]) -> str:
     text = ""
     if started:
         reason = fault.started_twice or "not explained by the fault"
-        text = (
-            f" Started more than once, in all runs: {len(started)} cells ({reason}): {', '.join(sorted(set(started)))}."
-        )
+        cells = ", ".join(sorted(set(started)))
+        text = f" Started more than once ({reason}; how often in one run in parentheses): {cells}."
     notes = [run.note for run in runs if run.note]
     return text + (f" {'; '.join(notes)}." if notes else "")
 
