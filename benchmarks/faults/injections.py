@@ -61,7 +61,7 @@ class Fault:
 
 def has_namespaces() -> bool:
     """Whether this process may create pid, mount, UTS and network namespaces."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
+    if os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("ip")):
         return False
     return subprocess.run([*NAMESPACE, "--uts", "--net", "true"], capture_output=True).returncode == 0
 
