@@ -61,7 +61,7 @@ class Fault:
 
 def has_namespaces() -> bool:
     """Whether this process may create pid, mount, UTS and network namespaces."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
+    if os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("ip")):
         return False
     return subprocess.run([*NAMESPACE, "--uts", "--net", "true"], capture_output=True).returncode == 0
 
@@ -265,8 +265,8 @@ def diverge(experiment: Experiment, repetition: int) -> None:
 def refuse_requests(experiment: Experiment, repetition: int) -> None:
     assert experiment.s3 is not None
     experiment.start()
-    experiment.fault()
     experiment.wait_for(experiment.committed, "no cell was committed")
+    experiment.fault()
     experiment.note_status()
     experiment.finish()
     experiment.explanation = f"{experiment.s3.refused} of {experiment.s3.requests} requests refused"

@@ -61,7 +61,7 @@ NOTES = {
     "two-drivers": "The same command twice at the same time, each with a private Ray.",
     "poison": "The cell aborts its process each time: it is tried four times, then it has failed; its evaluation is blocked.",
     "nan": "A learning rate of 1e18. The cells fail as `diverged` and are not tried again; their evaluations are blocked.",
-    "s3-503": "A proxy before the server refuses each fifth request.",
+    "s3-503": "A proxy before the server refuses each fifth request from the start; seconds count from the first commit.",
 }
 
 
@@ -138,9 +138,8 @@ def _details(fault: Fault, results: Sequence[Result]) -> str:
     text = ""
     if started:
         reason = fault.started_twice or "not explained by the fault"
-        text = (
-            f" Started more than once, in all runs: {len(started)} cells ({reason}): {', '.join(sorted(set(started)))}."
-        )
+        cells = ", ".join(sorted(set(started)))
+        text = f" Started more than once ({reason}; how often in one run in parentheses): {cells}."
     notes = [run.note for run in runs if run.note]
     return text + (f" {'; '.join(notes)}." if notes else "")
 
