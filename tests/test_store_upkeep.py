@@ -206,7 +206,7 @@ def test_gc_keeps_the_whole_sweep_of_which_a_cell_is_held(store: Store) -> None:
     assert watched.waits == [1]
     assert watched.clock.now < 1010, "a heartbeat is proof enough"
     assert (garbage.cells, garbage.attempts, garbage.bytes) == ((), (), 0)
-    assert garbage.kept == ("sweeps/both-01234567.yaml is running: 1 of its cells are held",)
+    assert garbage.kept == ("sweeps/both-01234567.yaml is running (held cells: 1)",)
     held.commit({})
     assert store.read(OTHER_FINETUNE.key, WEIGHTS) == b"soon"
 
@@ -220,7 +220,7 @@ def test_gc_keeps_all_that_is_connected_with_a_held_cell_of_an_unknown_sweep(sto
     garbage = Watched(store, held).find(needed=cells_of(SMALL.replace("[1]", "[3]")))
     assert {item.key for item in garbage.cells} == set(NEEDED)
     assert len(garbage.kept) == 1
-    assert "1 held cells belong to no readable sweep file" in garbage.kept[0]
+    assert "held cells of no readable sweep file: 1;" in garbage.kept[0]
     warnings = () if text is None else ("sweeps/both-01234567.yaml in the store cannot be read as a sweep file",)
     assert garbage.warnings == warnings
 

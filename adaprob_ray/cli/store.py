@@ -170,14 +170,16 @@ def verify(location: str, revoke: bool, as_json: bool) -> int:
         click.echo(f"{result.artefacts} files of {result.attempts} cells read, {decimal(result.bytes)}")
         if result.corrupt:
             remedy = (
-                "revoked; the next run computes them again" if revoke else "to compute them again, add --revoke and run"
+                "they are revoked, and the next run computes them again"
+                if revoke
+                else "to compute them again, add --revoke and run"
             )
-            click.echo(f"{len(corrupt_logs)} cells are corrupt: {remedy}")
+            click.echo(f"corrupt cells: {len(corrupt_logs)}; {remedy}")
     return FAILED if result.corrupt else DONE
 
 
 def _echo_wait(count: int) -> None:
-    click.echo(f"waiting up to 30 s to see whether the processes that hold {count} cells are alive", err=True)
+    click.echo(f"waiting up to 30 s to see which leases are live (held cells: {count})", err=True)
 
 
 def _echo_garbage(garbage: Garbage) -> None:

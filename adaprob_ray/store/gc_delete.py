@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from adaprob_ray.store.contents import in_threads, read_document
@@ -32,13 +33,12 @@ class Deletion:
     left: tuple[GarbageItem, ...]
 
 
-def delete_garbage(store: Store, garbage: Garbage, *, on_item: Callable[[], object] = lambda: None) -> Deletion:
+def delete_garbage(store: Store, garbage: Garbage) -> Deletion:
     """Delete what `find_garbage` has listed.
 
     Args:
         store: The store.
         garbage: What to delete. Cells whose log has changed since are left alone.
-        on_item: Called after each item, in any thread.
 
     Returns:
         What was deleted and what was left.
@@ -46,7 +46,6 @@ def delete_garbage(store: Store, garbage: Garbage, *, on_item: Callable[[], obje
     Raises:
         StoreError: If the storage fails. The next call continues.
     """
-
     left: list[GarbageItem] = []
     groups: list[tuple[Callable[[Store, GarbageItem], bool], tuple[GarbageItem, ...]]] = [
         (delete_cell, garbage.cells),
@@ -54,13 +53,8 @@ def delete_garbage(store: Store, garbage: Garbage, *, on_item: Callable[[], obje
         (delete_checkpoints, garbage.checkpoints),
     ]
     for delete, items in groups:
-
-        def run(item: GarbageItem, delete: Callable[[Store, GarbageItem], bool] = delete) -> bool:
-            deleted = delete(store, item)
-            on_item()
-            return deleted
-
-        left += [item for item, deleted in zip(items, in_threads(run, items), strict=True) if not deleted]
+        deleted = in_threads(partial(delete, store), items)
+        left += [item for item, is_deleted in zip(items, deleted, strict=True) if not is_deleted]
     store.objects.delete(garbage.probes)
     return Deletion(bytes=garbage.bytes - sum(item.bytes for item in left), left=tuple(left))
 

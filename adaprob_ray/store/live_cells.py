@@ -97,14 +97,12 @@ def protected_cells(
         unfinished = any(key not in logs or logs[key].done is None for key in cells)
         if running:
             in_sweeps |= running
-            reasons.append(f"{path} is running: {len(running)} of its cells are held")
+            reasons.append(f"{path} is running (held cells: {len(running)})")
         elif unfinished and age < grace_seconds:
             reasons.append(f"{path} is unfinished and was active {age / 60:.0f} min ago")
         if running or (unfinished and age < grace_seconds):
             keys |= cells.keys()
     if alone := live - in_sweeps:
         keys |= stored.connected(alone)
-        reasons.append(
-            f"{len(alone)} held cells belong to no readable sweep file: all that is connected with them is kept"
-        )
+        reasons.append(f"held cells of no readable sweep file: {len(alone)}; all that is connected with them is kept")
     return Protected(keys=frozenset(stored.ancestors(keys)), reasons=tuple(reasons), warnings=tuple(warnings))

@@ -122,7 +122,7 @@ def test_verify_reports_and_revokes(full: Store, capsys: pytest.CaptureFixture[s
     assert document["revoked"] is False
     assert cli.main(["store", "verify", "--revoke"]) == 1
     out, err = capsys.readouterr()
-    assert "1 cells are corrupt: revoked; the next run computes them again" in out
+    assert "corrupt cells: 1; they are revoked, and the next run computes them again" in out
     assert f"corrupt: {ORIGINAL.title}: {WEIGHTS} (attempt 1) has " in err
     assert full.log(ORIGINAL.key).done is None
     assert cli.main(["store", "verify"]) == 0
