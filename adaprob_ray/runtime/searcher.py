@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.runtime.packing import MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, shape
+from adaprob_ray.runtime.packing import CELLS_PER_CARD, MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, shape
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
@@ -92,8 +93,8 @@ class CellSearcher(Searcher):
         self._capacity = self._read_capacity()
         self._packer.cards = self._capacity.cards
         requests = [self._capacity.request(cell, self._packer.share(cell)) for cell in self._kinds]
-        self._slots = max(1, *(self._capacity.slots(request) for request in requests))
-        later = max(self._slots, *(self._capacity.slots(request, later=True) for request in requests))
+        self._slots = max([1, *(self._capacity.slots(request) for request in requests)])
+        later = max([self._slots, *(self._capacity.slots(request, later=True) for request in requests)])
         self._max_trials = min(later * TRIALS_PER_SLOT, MAX_TRIALS)
         self._progress.slots = self._slots
         self._leases.refresh_leases(self._source)
@@ -105,8 +106,14 @@ class CellSearcher(Searcher):
         return not (cell.resources.exclusive and self._running)
 
     def _waiting_for_gpus(self, ready: Sequence[Cell]) -> int:
-        """How many of the ready cells use a GPU and have a CPU left to start now; the first one is among them."""
-        waiting = sum(cell.resources.gpu != 0 for cell in ready)
+        """How many of the ready cells use a GPU and have a CPU left to start now; the first one is among them.
+
+        Only as many are looked at as the cards can hold: there may be 100,000, and the longest paths are in front.
+        """
+        if not self._packer.has_unused_card:  # then the number does not matter
+            return 1
+        at_most = math.ceil(self._packer.cards) * max(CELLS_PER_CARD)
+        waiting = sum(cell.resources.gpu != 0 for cell in ready[:at_most])
         free_cpus = self._capacity.slots({"CPU": ready[0].resources.cpu}) - len(self._running) + 1
         return max(1, min(waiting, free_cpus))
 
