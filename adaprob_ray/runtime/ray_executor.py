@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from rich.console import Console
 
 from adaprob_ray.errors import InputError
@@ -28,6 +29,9 @@ from adaprob_ray.runtime.trainable import CellTrainable
 
 # Ray accepts little less than this; nothing large passes through its object store.
 OBJECT_STORE_BYTES = 100_000_000
+# Tune hands these to its workers in a way that Ray logs in clear text. A node has credentials of its own: from its role, or
+# from the environment in which Ray was started there.
+SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 # Of one type, as many as a thousand pending cells may ask for; an autoscaler without a limit is treated alike.
 MAX_NODES_OF_TYPE = 256
 
@@ -143,6 +147,7 @@ def _tuner(searcher: CellSearcher, scratch: Path) -> tune.Tuner:
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([config["resources"]])
 
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
     # The searcher limits the trials itself, because the cluster grows and shrinks: Tune would ask for one number at the start.
     return tune.Tuner(
         tune.with_resources(CellTrainable, resources),
