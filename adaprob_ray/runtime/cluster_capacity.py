@@ -16,13 +16,16 @@ from typing import Any
 import psutil
 import ray
 import yaml
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from adaprob_ray.errors import InputError
 
 # Ray gives this resource to the head node and to no other.
 HEAD_RESOURCE = "node:__internal_head__"
-# A worker process starts within seconds. A cluster whose head node has no answer by then is treated as one of fixed size.
-TIMEOUT_SECONDS = 20.0
+# A worker process starts within seconds, on a busy head within a minute. Without an answer nothing starts: cells that ask for a
+# GPU would run on CPUs if the GPU nodes are not there yet.
+TIMEOUT_SECONDS = 120.0
 # Where Kubernetes mounts the name of a pod's namespace.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -46,6 +49,9 @@ def node_types() -> list[NodeType]:
     Returns:
         One entry for each type; empty for a cluster without an autoscaler, and where its configuration cannot be read. Types
         without resources, as of `ray up` on a list of hosts, are left out: no request makes the autoscaler start one.
+
+    Raises:
+        InputError: If the head node does not answer.
     """
     if types := _reported_node_types():
         return types
@@ -56,8 +62,11 @@ def node_types() -> list[NodeType]:
     config = ray.remote(autoscaling_config).options(num_cpus=0, scheduling_strategy=strategy, max_retries=0).remote()
     try:
         return node_types_of(ray.get(config, timeout=TIMEOUT_SECONDS))
-    except RayError:
+    except GetTimeoutError as error:
         ray.cancel(config, force=True)
+        message = f"the head node did not say within {TIMEOUT_SECONDS:.0f} s what its autoscaler may start; try again"
+        raise InputError(message) from error
+    except RayError:
         return []
 
 

@@ -235,7 +235,10 @@ def _resources_finding(
     offers = [*nodes, *node_types]
     most = ", ".join(f"{name.lower()} {max((offer.get(name, 0) for offer in offers), default=0):g}" for name in request)
     message = f"{amounts} fits no node and no type of node that an autoscaler may start (the most of one: {most})"
-    remedy = "lower it under `resources:` in the sweep file, or add a larger node"
+    remedy = (
+        "if nodes are still joining (see `ray status`), wait for them; else add a larger node, "
+        "or lower `resources:` in the sweep file"
+    )
     return replace(finding, status="fail", message=message, remedy=remedy)
 
 
