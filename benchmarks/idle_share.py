@@ -4,8 +4,9 @@
 
 The grid is that of notebook_large.yaml, the eight large-scale settings with all methods, and all large-scale sweeps at once
 but for those of Figure 4, whose cells run alone. No GPU has been measured: hours are those of a processor, shares hold. Each
-is simulated with the shares of a card in its sweep file and with whole cards, in the order of the stages' priorities (as
-`run` does) and in that of the longest expected seconds.
+is simulated as its file says (`gpu: auto`, before any memory is known) and with four cells on a card, in the order of the
+longest expected seconds, as `run` does, and in that of the stages' priorities. The model of a shared card is the worst case:
+of k cells each gets the k-th part of its speed.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ GRIDS = {
 CLUSTER = SimulatedCluster.parse("gpus=8,memory=80")
 
 
-def on_whole_cards(cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """The same cells, none of which shares a card."""
+def on_quarters(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The same cells, each of which asks for a quarter of a card."""
     return {
-        key: replace(cell, resources=replace(cell.resources, gpu=1.0)) if cell.resources.gpu else cell
+        key: replace(cell, resources=replace(cell.resources, gpu=0.25)) if cell.resources.gpu else cell
         for key, cell in cells.items()
     }
 
@@ -50,8 +51,8 @@ def main() -> None:
             for key, cell in Sweep.load(ROOT / f"sweeps/{sweep}.yaml", REGISTRY).cells.items()
         }
         seconds = expected_seconds(cells, measured, REGISTRY, has_gpus=True).seconds
-        for shares, chosen in (("shares of the file", cells), ("whole cards", on_whole_cards(cells))):
-            for order, weights in (("priorities", None), ("expected seconds", seconds)):
+        for shares, chosen in (("gpu: auto", cells), ("quarters of a card", on_quarters(cells))):
+            for order, weights in (("expected seconds", seconds), ("priorities", None)):
                 run = Simulation(Plan(chosen, weights=weights), seconds, CLUSTER, GpuPacker()).run()
                 hours = f"makespan {run.makespan / 3600:.1f} h, critical path {run.critical / 3600:.1f} h"
                 print(f"{name}, {shares}, by {order}: idle {100 * run.idle_share:.1f} %, {hours}")

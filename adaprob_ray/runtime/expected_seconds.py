@@ -80,7 +80,7 @@ class ExpectedSeconds:
     `evidence`: by METHOD, NETWORK or DEVICE, on which a time was measured (see costs.py), STAGE or ASSUMED.
     """
 
-    seconds: Mapping[str, float]
+    seconds: dict[str, float]
     devices: tuple[Device, ...]
     evidence: Mapping[str, int]
 

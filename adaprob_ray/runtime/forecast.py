@@ -109,11 +109,13 @@ def forecast(plan: Plan, store: Store | None, cluster: SimulatedCluster, registr
     """
     done = {key for key in plan.cells if plan.state(key) == "done"}
     open_cells: dict[str, Cell] = {key: cell for key, cell in plan.cells.items() if key not in done}
-    expected = expected_seconds(open_cells, read_measured(store, registry), registry, has_gpus=cluster.gpus > 0)
+    measured = read_measured(store, registry)
+    expected = expected_seconds(open_cells, measured, registry, has_gpus=cluster.gpus > 0)
+    weights = expected.seconds | dict.fromkeys(done, 0.0)
     packer = GpuPacker()
     if store is not None:
         packer.observe_store(open_cells.values(), store, card_bytes=cluster.memory_bytes)
-    schedule = Simulation(Plan(plan.cells, done=done), expected.seconds, cluster, packer).run()
+    schedule = Simulation(Plan(plan.cells, done=done, weights=weights), expected.seconds, cluster, packer).run()
     hours = dict.fromkeys((cell.stage for cell in open_cells.values()), 0.0)
     for key, cell in open_cells.items():
         hours[cell.stage] += expected.seconds[key] / 3600

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adaprob_ray.runtime import local, ray_environment
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
+from adaprob_ray.runtime.expected_seconds import expected_seconds, read_measured
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
@@ -72,8 +73,6 @@ def run(
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
-    leases = Leases(store)
-    plan = plan_against(cells, store, leases, skip_failed=skip_failed)
     folder, remote = tensorboard_dir_for(store, sweep), is_remote(store)
     config = RunConfig.create(
         store,
@@ -82,7 +81,16 @@ def run(
         registry,
         tensorboard_sweep=sweep if remote else None,
     )
-    check_data(plan, data_root, config.load_registry())
+    loaded = config.load_registry()
+    leases = Leases(store)
+    # Cells that run at the same time start in the order of their longest remaining path.
+    seconds = (
+        expected_seconds(cells, read_measured(store, loaded), loaded, has_gpus=True).seconds
+        if executor == "ray"
+        else None
+    )
+    plan = plan_against(cells, store, leases, skip_failed=skip_failed, weights=seconds)
+    check_data(plan, data_root, loaded)
     if not plan.exhausted():
         with Mirror(store, sweep, folder) if remote else nullcontext():
             _execute(plan, config, store, leases, executor=executor, address=address, warn=warn)

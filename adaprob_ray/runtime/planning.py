@@ -15,7 +15,12 @@ from adaprob_ray.sweep.registry import Registry
 
 
 def plan_against(
-    cells: Mapping[str, Cell], store: Store | None, leases: Leases | None = None, *, skip_failed: Collection[str] = ()
+    cells: Mapping[str, Cell],
+    store: Store | None,
+    leases: Leases | None = None,
+    *,
+    skip_failed: Collection[str] = (),
+    weights: Mapping[str, float] | None = None,
 ) -> Plan:
     """The plan of `cells` with what the store has. Reads one listing; without a store nothing is done.
 
@@ -24,12 +29,13 @@ def plan_against(
         store: where their results are; None if there is none yet.
         leases: the observations of the run so far; by default new ones.
         skip_failed: failure classes. Cells whose last failure is of one of them count as failed instead of ready.
+        weights: by key, how long each cell takes, in any unit; see `Plan`.
 
     Returns:
         The plan.
     """
     if store is None:
-        return Plan(cells)
+        return Plan(cells, weights=weights)
     leases = leases or Leases(store)
     logs = {key: log for key, log in store.survey().items() if key in cells}
     done = {key for key, log in logs.items() if log.done is not None}
@@ -41,7 +47,7 @@ def plan_against(
         failure = store.failure(key, number)
         if failure is not None and failure.failure_class in skip_failed:
             skipped[key] = failure
-    return Plan(cells, done=done, leased=leased, past_failures=failed, skip_failures=skipped)
+    return Plan(cells, done=done, leased=leased, past_failures=failed, weights=weights, skip_failures=skipped)
 
 
 def lacking_weights(cells: Mapping[str, Cell], done: set[str], peek: Callable[[str], Commit | None]) -> set[str]:
