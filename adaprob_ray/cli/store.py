@@ -206,8 +206,8 @@ def _garbage_document(garbage: Garbage) -> dict[str, Any]:
 
     groups = {name: plain(getattr(garbage, name)) for name in ("cells", "attempts", "checkpoints")}
     probes = [{"path": path, "bytes": size} for path, size in garbage.probes.items()]
-    told = {"kept": list(garbage.kept), "warnings": list(garbage.warnings)}
-    return {**groups, "probes": probes, **told, "bytes": garbage.bytes}
+    notes = {"kept": list(garbage.kept), "warnings": list(garbage.warnings)}
+    return {**groups, "probes": probes, **notes, "bytes": garbage.bytes}
 
 
 def _corrupt_document(corrupt: list[Corruption] | tuple[Corruption, ...], stored: StoredCells) -> list[dict[str, Any]]:

@@ -45,15 +45,15 @@ def check_versions(survey: Survey) -> list[Finding]:
     """Python, ray, torch, numpy, adaprob_ray and its source are those of the driver."""
     findings = []
     for machine, facts in survey.answering:
-        found = facts["versions"]
-        differing = [name for name, version in survey.versions.items() if found.get(name) != version]
+        installed = facts["versions"]
+        differing = [name for name, version in survey.versions.items() if installed.get(name) != version]
         if differing:
-            message = ", ".join(f"{name} {found.get(name)} (here {survey.versions[name]})" for name in differing)
+            message = ", ".join(f"{name} {installed.get(name)} (here {survey.versions[name]})" for name in differing)
             findings.append(
                 Finding(status="fail", check="versions", where=machine.name, message=message, remedy=INSTALL)
             )
         else:
-            message = ", ".join(f"{name} {version}" for name, version in found.items())
+            message = ", ".join(f"{name} {version}" for name, version in installed.items())
             findings.append(Finding(status="ok", check="versions", where=machine.name, message=message))
     return findings
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHARED_MEMORY = Path("/dev/shm")
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
-# A matrix of this many rows and columns is 4 MiB: enough for the card to compute, little beside other users' cells.
+# A matrix of this many rows and columns is 4 MiB: enough for the card to compute, little next to other users' cells.
 TRIAL_ROWS = 1024
 
 
@@ -69,17 +69,17 @@ def versions() -> dict[str, str]:
 
     `source` is a hash of this package's files: two checkouts may have one version and different code.
     """
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("ray", "torch", "numpy"):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "none"
+            installed[name] = "none"
     root = Path(adaprob_ray.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return {**found, "adaprob_ray": adaprob_ray.__version__, "source": digest.hexdigest()[:8]}
+    return {**installed, "adaprob_ray": adaprob_ray.__version__, "source": digest.hexdigest()[:8]}
 
 
 def try_store(location: str, marker: str) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Experiment:
             self.start()
 
     def result(self, fault: str, repetition: int, undisturbed: Mapping[str, Mapping[str, Any]]) -> Result:
-        """What the store holds now, beside the Records of a run that nothing disturbed."""
+        """What the store holds now, compared with the Records of a run that nothing disturbed."""
         self._stop.set()
         self._watch.join()
         logs = self.store.survey()

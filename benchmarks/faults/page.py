@@ -42,7 +42,7 @@ smallest and largest of the runs. *Repeated* is how often the command had to be 
 """
 
 NOTES = {
-    "worker": "The run goes on: the cell is tried again in another worker process.",
+    "worker": "The run continues: the cell is tried again in another worker process.",
     "raylet": "A second host of the cluster loses its raylet, and with it its workers. The head's workers continue, and the "
     "cell is tried again there. (Ray checks its nodes every 0.5 s in this cluster; by default it needs about 15 s to notice.)",
     "node": "All processes of the second host end at once; otherwise as before.",
