@@ -86,8 +86,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.instruction_sets
 	$(BIN)/python -m benchmarks.report
 
-# Fifteen faults, each injected three times into a running sweep: docs/faults.md. Once each: test-faults, for those that
-# `make test` leaves out, because they need Ray and minutes.
+# Fifteen faults, each injected three times into a running sweep: docs/faults.md. Once each, as tests: test-faults, which
+# `make test` leaves out because it takes minutes.
 .PHONY: faults test-faults
 faults: .venv/installed-dev
 	$(BIN)/python -m benchmarks.faults

@@ -28,8 +28,11 @@ def is_short(name: str) -> bool:
 
 
 def parameters() -> list[Any]:
-    """Faults of Ray itself and those that take long are left to `make test-cluster`."""
-    marks = {True: [pytest.mark.slow], False: [pytest.mark.cluster, pytest.mark.ray]}
+    """All faults are left to `make test-faults`: together they take minutes."""
+    marks = {
+        True: [pytest.mark.slow, pytest.mark.cluster],
+        False: [pytest.mark.slow, pytest.mark.cluster, pytest.mark.ray],
+    }
     return [pytest.param(name, marks=marks[is_short(name)]) for name in FAULTS]
 
 
