@@ -32,7 +32,7 @@ from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.sweep import Sweep
 from benchmarks.orchestration import SWEEP
 
-CASES = (("short", 0.05, 200), ("long", 1.0, 40))  # name, seconds of a cell, cells
+CASES = (("short", 0.05, 200), ("long", 1.0, 20))  # name, seconds of a cell, cells
 
 
 def sleeping(seconds: float) -> Registry:
