@@ -92,8 +92,9 @@ bench: .venv/installed-dev
 faults: .venv/installed-dev
 	$(BIN)/python -m benchmarks.faults
 
+FAULT_MARKS ?= cluster
 test-faults: .venv/installed-dev
-	$(BIN)/python -m pytest -m cluster tests/faults
+	$(BIN)/python -m pytest -m "$(FAULT_MARKS)" tests/faults
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with PYTHON=…"; exit 1; }
