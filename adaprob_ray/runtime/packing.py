@@ -56,13 +56,17 @@ class GpuPacker:
         >>> from adaprob_ray.catalogue import REGISTRY
         >>> from adaprob_ray.sweep.sweep import Sweep
         >>> cells = Sweep.load("sweeps/table2.yaml", REGISTRY).cells.values()
-        >>> first, second = [cell for cell in cells if cell.stage == "unlearn"][:2]  # each asks for a quarter
+        >>> first, second = [cell for cell in cells if cell.stage == "unlearn"][:2]  # gpu: auto
         >>> packer = GpuPacker(cards=2)
-        >>> packer.grant(first, waiting=2), packer.grant(second, waiting=1)  # two cells, two cards
-        (1.0, 1.0)
-        >>> packer.release(first); packer.release(second)
-        >>> packer.grant(first, waiting=100)
+        >>> packer.grant(first, waiting=2)  # a whole card until the memory of such cells is known
+        1.0
+        >>> packer.release(first)
+        >>> packer.observe(first.identity, peak_bytes=15 * 2**30, card_bytes=80 * 2**30)
+        >>> packer.grant(second, waiting=100)  # four of them fit on a card
         0.25
+        >>> packer.release(second)
+        >>> packer.grant(second, waiting=2)  # but few cells are spread over the cards
+        1.0
     """
 
     def __init__(self, cards: float = 0.0) -> None:
