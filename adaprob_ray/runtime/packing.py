@@ -56,16 +56,16 @@ class GpuPacker:
         >>> from adaprob_ray.catalogue import REGISTRY
         >>> from adaprob_ray.sweep.sweep import Sweep
         >>> cells = Sweep.load("sweeps/table2.yaml", REGISTRY).cells.values()
-        >>> first, second = [cell for cell in cells if cell.stage == "unlearn"][:2]  # gpu: auto
+        >>> cell = next(cell for cell in cells if cell.stage == "unlearn")  # it asks for gpu: auto
         >>> packer = GpuPacker(cards=2)
-        >>> packer.grant(first, waiting=2)  # a whole card until the memory of such cells is known
+        >>> packer.grant(cell, waiting=2)  # a whole card until the memory of such cells is known
         1.0
-        >>> packer.release(first)
-        >>> packer.observe(first.identity, peak_bytes=15 * 2**30, card_bytes=80 * 2**30)
-        >>> packer.grant(second, waiting=100)  # four of them fit on a card
+        >>> packer.release(cell)
+        >>> packer.observe(cell.identity, peak_bytes=15 * 2**30, card_bytes=80 * 2**30)
+        >>> packer.grant(cell, waiting=100)  # four of them fit on a card
         0.25
-        >>> packer.release(second)
-        >>> packer.grant(second, waiting=2)  # but few cells are spread over the cards
+        >>> packer.release(cell)
+        >>> packer.grant(cell, waiting=2)  # but few cells are spread over the cards
         1.0
     """
 
