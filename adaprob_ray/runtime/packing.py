@@ -52,7 +52,6 @@ class GpuPacker:
         cards: GPUs in the cluster. Set the attribute when the cluster changes.
 
     Example:
-        >>> from adaprob_ray.sweep.cell import Resources
         >>> from adaprob_ray.catalogue import REGISTRY
         >>> from adaprob_ray.sweep.sweep import Sweep
         >>> cells = Sweep.load("sweeps/table2.yaml", REGISTRY).cells.values()
