@@ -76,6 +76,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.orchestration
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.idle_share
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.allocator
 	$(BIN)/python -m benchmarks.projection
