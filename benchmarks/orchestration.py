@@ -62,7 +62,7 @@ def main() -> None:
         times = [time.perf_counter()]
         with cluster(None):
             times.append(time.perf_counter())
-            run_plan(plan, config, leases, GpuPacker(), capacity_reader(None), console=Console(file=io.StringIO()))
+            run_plan(plan, config, leases, GpuPacker(), capacity_reader(), console=Console(file=io.StringIO()))
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         assert plan.counts()["done"] == len(cells), plan.counts()

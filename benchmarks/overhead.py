@@ -56,7 +56,7 @@ def run_package(cells: Mapping[str, Cell], folder: Path, name: str) -> None:
     leases = Leases(store)
     plan = plan_against(cells, store, leases)
     config = RunConfig.create(store, folder, folder / "tensorboard", f"benchmarks.overhead:{name.upper()}")
-    run_plan(plan, config, leases, GpuPacker(), capacity_reader(None), console=Console(file=io.StringIO()))
+    run_plan(plan, config, leases, GpuPacker(), capacity_reader(), console=Console(file=io.StringIO()))
     assert plan.counts()["done"] == len(cells), plan.counts()
 
 

@@ -66,7 +66,8 @@ def check(path: str | None, address: str | None, location: str, only: str | None
     root = data_root().absolute()
     if address is None:
         return check_machine(location, root, needs)
+    from adaprob_ray.runtime.cluster_capacity import node_types
     from adaprob_ray.runtime.ray_executor import cluster
 
     with cluster(address):
-        return check_cluster(location, root, needs)
+        return check_cluster(location, root, needs, node_types())

@@ -13,7 +13,7 @@ def cell_kind(cell: Cell) -> tuple[str, str, str]:
     return cell.stage, cell.method, cell.settings.dataset.name
 
 
-def expected_seconds(unfinished: Mapping[Cell, float], executed: Iterable[tuple[Cell, float]]) -> float | None:
+def remaining_seconds(unfinished: Mapping[Cell, float], executed: Iterable[tuple[Cell, float]]) -> float | None:
     """The seconds that unfinished cells take, one after another.
 
     Args:

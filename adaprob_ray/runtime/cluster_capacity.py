@@ -38,11 +38,6 @@ class NodeType:
     max_count: int | None
 
 
-def node_type_resources() -> list[Mapping[str, float]]:
-    """Resources of one node of each type that the autoscaler may start; see `node_types`."""
-    return [node_type.resources for node_type in node_types()]
-
-
 def node_types() -> list[NodeType]:
     """The types of node that the autoscaler of the connected cluster may start.
 

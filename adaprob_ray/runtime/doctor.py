@@ -14,17 +14,17 @@ from adaprob_ray.errors import InputError, StoreError
 from adaprob_ray.runtime import node_probe
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.doctor_checks import MACHINE_CHECKS, run_checks
+from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.survey import Finding, Machine, Survey
 from adaprob_ray.store.objects import Objects
 from adaprob_ray.sweep.registry import DatasetEntry, Registry
 
 if TYPE_CHECKING:
     from adaprob_ray.runtime.cell_runner import RunConfig
+    from adaprob_ray.runtime.cluster_capacity import NodeType
 
 # Longer than the store's own limit on retries, so that a store that does not answer is reported as such.
 PROBE_SECONDS = 60.0
-# As a private local Ray is started with; see ray_executor.py.
-LOCAL_OBJECT_STORE_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def check_machine(location: str, data_root: Path, needs: Needs) -> list[Finding]
     cards = 0 if isinstance(facts["gpus"], str) else len(facts["gpus"])
     resources = {
         "CPU": float(ray._private.utils.get_num_cpus()),
-        "object_store_memory": float(LOCAL_OBJECT_STORE_BYTES),
+        "object_store_memory": float(OBJECT_STORE_BYTES),
         **({"GPU": float(cards)} if cards else {}),
     }
     gpu_faults = node_probe.try_gpus() if cards else None
@@ -76,31 +76,33 @@ def check_machine(location: str, data_root: Path, needs: Needs) -> list[Finding]
     return run_checks(_survey(location, data_root, needs, [machine], fault), MACHINE_CHECKS)
 
 
-def check_cluster(location: str, data_root: Path, needs: Needs) -> list[Finding]:
+def check_cluster(location: str, data_root: Path, needs: Needs, node_types: Sequence[NodeType]) -> list[Finding]:
     """Check every node of the connected cluster, and what its autoscaler may add.
 
     Args:
         location: of the store.
         data_root: folder of the data sets.
         needs: of the unfinished cells.
+        node_types: that its autoscaler may start.
 
     Returns:
         What was found. A node that does not answer in time is a finding too.
     """
     from adaprob_ray.runtime import cluster_probe
-    from adaprob_ray.runtime.cluster_capacity import node_type_resources
 
     with _marker(location) as (marker, fault):
         arguments = _probe_arguments(data_root, needs, marker, None if fault else location)
         machines = cluster_probe.probe_nodes(arguments, PROBE_SECONDS)
     survey = _survey(location, data_root, needs, machines, fault)
-    return run_checks(replace(survey, node_types=node_type_resources()))
+    return run_checks(replace(survey, node_types=[node_type.resources for node_type in node_types]))
 
 
-def check_before_run(source: CellSource, run_config: RunConfig, warn: Callable[[str], None]) -> None:
+def check_before_run(
+    source: CellSource, run_config: RunConfig, node_types: Sequence[NodeType], warn: Callable[[str], None]
+) -> None:
     """Check the connected cluster for a run; `warn` gets a line for each warning. Raises InputError on a fail."""
     needs = Needs.of(source, run_config.load_registry())
-    findings = check_cluster(run_config.store, run_config.data_root, needs)
+    findings = check_cluster(run_config.store, run_config.data_root, needs, node_types)
     raise_on_fail(findings)
     for finding in findings:
         if finding.status == "warn":

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from adaprob_ray.runtime.packing import Capacity
 from adaprob_ray.runtime.survey import Finding, Machine, Status, Survey, count_nodes, merge, redact
 
 GIB = 2**30
@@ -206,33 +207,27 @@ def check_clocks(survey: Survey) -> list[Finding]:
 
 def check_resources(survey: Survey) -> list[Finding]:
     """Every request of an unfinished cell fits one node, or one node of a type that an autoscaler may start."""
-    nodes = [machine.resources for machine in survey.machines]
-    has_gpus = any(offer.get("GPU") for offer in (*nodes, *survey.node_types))
+    capacity = Capacity([machine.resources for machine in survey.machines], survey.node_types)
     findings = []
     for stage, requests in survey.requests.items():
         for request in requests:
             finding = Finding(status="ok", check="resources", where=stage, message="")
-            if request.get("GPU") and not has_gpus:
+            if request.get("GPU") and not capacity.has_gpus:
                 message = "asks for a GPU, and there is none: its cells run on CPU cores"
                 remedy = "add nodes with GPUs, unless that is intended"
                 findings.append(replace(finding, status="warn", message=message, remedy=remedy))
                 request = {name: amount for name, amount in request.items() if name != "GPU"}
-            findings.append(_resources_finding(finding, request, nodes, survey.node_types))
+            findings.append(_resources_finding(finding, request, capacity))
     return findings
 
 
-def _resources_finding(
-    finding: Finding,
-    request: Mapping[str, float],
-    nodes: Sequence[Mapping[str, float]],
-    node_types: Sequence[Mapping[str, float]],
-) -> Finding:
+def _resources_finding(finding: Finding, request: Mapping[str, float], capacity: Capacity) -> Finding:
     amounts = ", ".join(f"{name.lower()} {amount:g}" for name, amount in request.items())
-    if any(map(fits(request), nodes)):
+    if Capacity(capacity.nodes).fits(request):
         return replace(finding, message=f"{amounts} fits a node")
-    if any(map(fits(request), node_types)):
+    if capacity.fits(request):
         return replace(finding, message=f"{amounts} fits no node now, but a type of node that the autoscaler may start")
-    offers = [*nodes, *node_types]
+    offers = [*capacity.nodes, *capacity.startable]
     most = ", ".join(f"{name.lower()} {max((offer.get(name, 0) for offer in offers), default=0):g}" for name in request)
     message = f"{amounts} fits no node and no type of node that an autoscaler may start (the most of one: {most})"
     remedy = (
@@ -240,11 +235,6 @@ def _resources_finding(
         "or lower `resources:` in the sweep file"
     )
     return replace(finding, status="fail", message=message, remedy=remedy)
-
-
-def fits(request: Mapping[str, float]) -> Callable[[Mapping[str, float]], bool]:
-    """A test whether a node with the given resources can hold the request."""
-    return lambda offer: all(offer.get(name, 0) >= amount for name, amount in request.items())
 
 
 Check = Callable[[Survey], list[Finding]]

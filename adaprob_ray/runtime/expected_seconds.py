@@ -6,7 +6,6 @@ import functools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 from adaprob_ray.costs import TRAINING, Device, Speeds, work_of
 from adaprob_ray.errors import CorruptArtefact, StoreError
 from adaprob_ray.store import Store
+from adaprob_ray.store.contents import in_threads
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.registry import Registry
 
 # Cells of the store that are read: keys are hashes, so that the first ones are a sample of all.
 MAX_CELLS_READ = 1000
-READ_THREADS = 16  # reads at once, because on S3 each one waits for the network
 # Where the store shows nothing: for a network of whose like no cell is there, and for stages whose work is not known before.
 ASSUMED_SPEED = 1e12  # multiply-adds a second
 ASSUMED_SECONDS = 5.0
@@ -69,8 +68,7 @@ def _completed(store: Store, registry: Registry) -> Iterable[tuple[Cell, Mapping
                 return registry.cell(document), commit.facts
         return None
 
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        return [cell for cell in pool.map(read, done) if cell is not None]
+    return [cell for cell in in_threads(read, done) if cell is not None]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from adaprob_ray.store import Store
+from adaprob_ray.store.contents import in_threads
 from adaprob_ray.sweep.cell import Cell, canonical
 
 # Shares that `gpu: auto` grants: 1/n. Few, because each share is a kind of actor of its own, which takes seconds to start.
@@ -28,13 +28,18 @@ ROUNDING = 1e-4
 TRIALS_PER_SLOT = 2
 # A pending trial is a placement group that Ray tries to place: a thousand of them ask for every node that there may be.
 MAX_TRIALS = 1000
-READ_THREADS = 16  # reads at once, because on S3 each one waits for the network
 
 
 def shape(identity: Mapping[str, Any]) -> str:
     """What the peak memory of a cell depends on, from its identity: stage, method, data set, network and precision."""
     names = ("method", "dataset", "architecture", "precision")
     return canonical({"stage": identity["stage"], **{n: identity["settings"].get(n) for n in names}})
+
+
+def cell_kinds(cells: Iterable[Cell]) -> list[Cell]:
+    """One cell of each kind that may ask for other resources than the others."""
+    kinds = {(cell.resources, shape(cell.identity) if cell.resources.gpu == "auto" else ""): cell for cell in cells}
+    return list(kinds.values())
 
 
 def memory_fraction(gpu: float, card_bytes: int) -> float:
@@ -92,10 +97,9 @@ class GpuPacker:
         if not shapes:
             return
         done = [key for key, log in store.survey().items() if log.done is not None]
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            identities = dict(zip(done, pool.map(store.cell, done), strict=True))
-            alike = [key for key, identity in identities.items() if identity and shape(identity) in shapes]
-            commits = dict(zip(alike, pool.map(store.peek, alike), strict=True))
+        identities = dict(zip(done, in_threads(store.cell, done), strict=True))
+        alike = [key for key, identity in identities.items() if identity and shape(identity) in shapes]
+        commits = dict(zip(alike, in_threads(store.peek, alike), strict=True))
         for key, commit in commits.items():
             facts = commit.facts if commit else {}
             memory = card_bytes or facts.get("run_card_bytes")
@@ -110,6 +114,16 @@ class GpuPacker:
     def has_unused_card(self) -> bool:
         """Whether cells may get more than they need. Less than one card may be parts of several, where no more fits."""
         return self._unused >= 1 - ROUNDING
+
+    def count_waiting(self, ready: Sequence[Cell], free_cpus: int) -> int:
+        """How many of the ready cells use a GPU and have a CPU left to start now; the first one is among them.
+
+        Only as many are looked at as the cards can hold: there may be 100,000, and the longest paths are in front.
+        """
+        if not self.has_unused_card:  # then the number does not matter
+            return 1
+        at_most = math.ceil(self.cards) * max(CELLS_PER_CARD)
+        return max(1, min(sum(cell.resources.gpu != 0 for cell in ready[:at_most]), free_cpus))
 
     def grant(self, cell: Cell, *, waiting: int) -> float:
         """The share for a cell that starts now: at least what it needs, and more if cards would be left without a cell.

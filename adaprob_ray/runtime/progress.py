@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from adaprob_ray.runtime.cell_seconds import expected_seconds
+from adaprob_ray.runtime.cell_seconds import remaining_seconds
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.sweep.cell import Cell
 
@@ -80,7 +80,7 @@ class ProgressReporter:
         return f"{len(self._source.cells)} cells: " + ", ".join(items)
 
     def seconds_left(self) -> float | None:
-        """Seconds of the unfinished cells, shared by the slots; see `expected_seconds`. None before any cell has ended."""
+        """Seconds of the unfinished cells, shared by the slots; see `remaining_seconds`. None before any cell has ended."""
         source = self._source
         executed = [(source.cells[key], spent) for key, spent in source.executed]
         unfinished = {
@@ -88,5 +88,5 @@ class ProgressReporter:
             for key in source.cells
             if source.state(key) in ("ready", "waiting", "running")
         }
-        total = expected_seconds(unfinished, executed)
+        total = remaining_seconds(unfinished, executed)
         return None if total is None else total / self.slots

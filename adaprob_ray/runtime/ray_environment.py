@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 
+# Of a private local Ray, which accepts little less; nothing large passes through its object store.
+OBJECT_STORE_BYTES = 100_000_000
 VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial's own folder would break relative paths

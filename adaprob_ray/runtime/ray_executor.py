@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,15 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.cluster_address import check_address
-from adaprob_ray.runtime.cluster_capacity import node_types
+from adaprob_ray.runtime.cluster_capacity import NodeType, node_types
 from adaprob_ray.runtime.doctor import check_before_run
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.trainable import CellTrainable
 
-# Ray accepts little less than this; nothing large passes through its object store.
-OBJECT_STORE_BYTES = 100_000_000
 # Tune hands these to its workers in a way that Ray logs in clear text. A node has credentials of its own: from its role, or
 # from the environment in which Ray was started there.
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
@@ -60,11 +59,11 @@ def cluster(address: str | None) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def capacity_reader(address: str | None) -> Callable[[], Capacity]:
-    """A function that tells what the cluster has now. What its autoscaler may start is asked once; a private one has none."""
+def capacity_reader(types: Sequence[NodeType] = ()) -> Callable[[], Capacity]:
+    """A function that tells what the cluster has now; `types`: what its autoscaler may start."""
     startable = [
         node_type.resources
-        for node_type in (node_types() if address is not None else ())
+        for node_type in types
         for _ in range(
             MAX_NODES_OF_TYPE if node_type.max_count is None else min(node_type.max_count, MAX_NODES_OF_TYPE)
         )
@@ -114,9 +113,10 @@ def run(
     """
     try:
         with cluster(address):
+            types = node_types() if address is not None else []  # a private one has no autoscaler
             if address is not None:
-                check_before_run(source, run_config, warn)
-            read_capacity = capacity_reader(address)
+                check_before_run(source, run_config, types, warn)
+            read_capacity = capacity_reader(types)
             check_resources(source, read_capacity())
             run_plan(source, run_config, leases, packer, read_capacity)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.runtime.packing import CELLS_PER_CARD, MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, shape
+from adaprob_ray.runtime.packing import MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, cell_kinds
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
@@ -49,11 +48,7 @@ class CellSearcher(Searcher):
         self._source, self._run_config, self._leases, self._progress = source, run_config, leases, progress
         self._read_capacity, self._packer = capacity, packer
         self._running: dict[str, Cell] = {}
-        kinds = {
-            (cell.resources, shape(cell.identity) if cell.resources.gpu == "auto" else ""): cell
-            for cell in source.cells.values()
-        }
-        self._kinds = list(kinds.values())
+        self._kinds = cell_kinds(source.cells.values())
         self._refresh()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,16 +101,9 @@ class CellSearcher(Searcher):
         return not (cell.resources.exclusive and self._running)
 
     def _waiting_for_gpus(self, ready: Sequence[Cell]) -> int:
-        """How many of the ready cells use a GPU and have a CPU left to start now; the first one is among them.
-
-        Only as many are looked at as the cards can hold: there may be 100,000, and the longest paths are in front.
-        """
-        if not self._packer.has_unused_card:  # then the number does not matter
-            return 1
-        at_most = math.ceil(self._packer.cards) * max(CELLS_PER_CARD)
-        waiting = sum(cell.resources.gpu != 0 for cell in ready[:at_most])
+        """How many of the ready cells, the first one included, wait for a GPU alone."""
         free_cpus = self._capacity.slots({"CPU": ready[0].resources.cpu}) - len(self._running) + 1
-        return max(1, min(waiting, free_cpus))
+        return self._packer.count_waiting(ready, free_cpus)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         cell = self._running.get(trial_id)

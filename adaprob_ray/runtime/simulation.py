@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.runtime.packing import CELLS_PER_CARD, MAX_TRIALS, ROUNDING, TRIALS_PER_SLOT, GpuPacker, shape
+from adaprob_ray.runtime.packing import MAX_TRIALS, ROUNDING, TRIALS_PER_SLOT, GpuPacker, cell_kinds
 from adaprob_ray.runtime.simulated_cluster import SimulatedCluster
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
@@ -119,11 +119,8 @@ class Simulation:
 
     def _trial_limit(self) -> int:
         """How many cells may run or wait for room at once, as in the searcher."""
-        kinds = {
-            (cell.resources, shape(cell.identity) if cell.resources.gpu == "auto" else ""): cell
-            for cell in self._plan.cells.values()
-        }
-        requests = {cell.stage: self._capacity.request(cell, self._packer.share(cell)) for cell in kinds.values()}
+        kinds = cell_kinds(self._plan.cells.values())
+        requests = {cell.stage: self._capacity.request(cell, self._packer.share(cell)) for cell in kinds}
         faults = [
             f"--cluster: must hold a cell of stage {stage}, which asks for "
             + ", ".join(f"{amount:g} {name}" for name, amount in request.items())
@@ -185,16 +182,9 @@ class Simulation:
         return True
 
     def _waiting_for_gpus(self, ready: ReadyCells) -> int:
-        """How many of the ready cells use a GPU, the first one included.
-
-        Only as many are looked at as the cards can hold, since there may be 100,000. Cells that use a GPU are in front of
-        those that do not, because they have the longer paths.
-        """
-        if not self._packer.has_unused_card:  # then the number does not matter
-            return 1
-        count = sum(cell.resources.gpu != 0 for cell in ready[: len(self._cards) * max(CELLS_PER_CARD)])
+        """How many of the ready cells, the first one included, wait for a GPU alone."""
         free_cpus = int(self._cluster.cpus / ready[0].resources.cpu) - len(self._running) - len(self._waiting)
-        return max(1, min(count, free_cpus))
+        return self._packer.count_waiting(ready, free_cpus)
 
     def _place(self, trial: _Trial, now: float) -> bool:
         """Start a trial if there is room for it now."""

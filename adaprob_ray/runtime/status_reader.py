@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,12 +14,12 @@ from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import lacking_weights
 from adaprob_ray.runtime.status_report import RATE_WINDOW, Snapshot, StatusReport, build_report
 from adaprob_ray.store import CellLog, Commit, Holder, Store
+from adaprob_ray.store.contents import in_threads
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 
 # Commits read of each kind of cell, the newest: enough for a mean, few enough for a store of 10,000 cells on S3.
 COMMITS_PER_KIND = 8
-READ_THREADS = 16  # requests at once, because on S3 each one waits for the network
 # What a watcher has seen itself tells cells per minute better than the times of objects, once it has watched this long.
 OBSERVED_SECONDS = 60.0
 
@@ -108,5 +107,4 @@ class StatusReader:
     ) -> None:
         """Read what the cache lacks. Events of an attempt never change, so that each is read once."""
         missing = [attempt for attempt in attempts if attempt not in cache]
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            cache.update(zip(missing, pool.map(lambda attempt: read(*attempt), missing), strict=True))
+        cache.update(zip(missing, in_threads(lambda attempt: read(*attempt), missing), strict=True))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from adaprob_ray.errors import Failure
-from adaprob_ray.runtime.cell_seconds import expected_seconds
+from adaprob_ray.runtime.cell_seconds import remaining_seconds
 from adaprob_ray.store import CellLog, Commit, Holder
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import STATES, Plan, State
@@ -217,5 +217,5 @@ def _seconds_left(snapshot: Snapshot) -> float | None:
         for key, cell in plan.cells.items()
         if plan.state(key) in ("leased", "ready", "waiting")
     }
-    total = expected_seconds(unfinished, executed)
+    total = remaining_seconds(unfinished, executed)
     return None if total is None else total / len(plan.leased())

@@ -79,7 +79,7 @@ def run(folder: Path, name: str, *, gpu: float, cells: int, together: int) -> No
     leases = Leases(store)
     plan = plan_against(trained, store, leases)
     config = RunConfig.create(store, folder, None, "fake_gpus:REGISTRY")
-    run_plan(plan, config, leases, GpuPacker(), capacity_reader(None), console=Console(file=io.StringIO()))
+    run_plan(plan, config, leases, GpuPacker(), capacity_reader(), console=Console(file=io.StringIO()))
     assert plan.counts()["done"] == cells, (plan.counts(), plan.failures)
 
 
