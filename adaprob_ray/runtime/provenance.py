@@ -40,6 +40,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/local.py",
     "runtime/node_probe.py",
     "runtime/packing.py",
+    "runtime/parent_watch.py",
     "runtime/planning.py",
     "runtime/progress.py",
     "runtime/ray_environment.py",

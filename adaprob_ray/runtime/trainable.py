@@ -8,6 +8,7 @@ from ray import tune
 
 from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
+from adaprob_ray.runtime.parent_watch import exit_with_parent
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.outcome import Outcome
 
@@ -19,11 +20,12 @@ class CellTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._assignment = config
-        self._stores: dict[str, Store] = getattr(self, "_stores", {})
+        exit_with_parent()
+        self._stores: dict[str, Store] = {}
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
+        self._assignment = new_config
         return True
 
     def step(self) -> dict[str, Any]:
