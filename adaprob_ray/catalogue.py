@@ -36,11 +36,13 @@ from adaprob_ray.metrics.auc import MEMBERSHIP_AUC
 from adaprob_ray.metrics.divergence import KL_TO_RETRAIN, KL_VARIANTS
 from adaprob_ray.metrics.error_rate import ERRORS
 from adaprob_ray.metrics.membership import MEMBERSHIP
+from adaprob_ray.metrics.selection import SELECTION
 from adaprob_ray.models import allcnn, resnet
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.stages.evaluate import EVALUATE
 from adaprob_ray.stages.pretrain import PRETRAIN
 from adaprob_ray.stages.relearn import RELEARN
+from adaprob_ray.stages.select import SELECT
 from adaprob_ray.stages.train import TRAIN
 from adaprob_ray.stages.unlearn import UNLEARN
 from adaprob_ray.sweep.registry import Registry, Stage
@@ -133,6 +135,7 @@ METRICS: dict[str, Metric] = {
         KL_TO_RETRAIN,
         MEMBERSHIP_AUC,
         KL_VARIANTS,
+        SELECTION,
         fact_metrics.RELEARN,
         fact_metrics.SECONDS,
         fact_metrics.PASSES,
@@ -140,7 +143,7 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, EVALUATE)}
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, SELECT, EVALUATE)}
 
 REGISTRY = Registry(
     datasets=DATASETS,

@@ -27,6 +27,7 @@ COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
 COMMANDS = {
     "plan": "adaprob_ray.cli.plan",
     "run": "adaprob_ray.cli.run",
+    "search": "adaprob_ray.cli.search",
     "status": "adaprob_ray.cli.status",
     "explain": "adaprob_ray.cli.explain",
     "doctor": "adaprob_ray.cli.doctor",

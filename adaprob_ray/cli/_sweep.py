@@ -47,6 +47,21 @@ def sweep_parameters(function: Function) -> Function:
     return argument(store_option(only_option(function)))
 
 
+def executor_options(function: Function) -> Function:
+    """Add --executor and --address to a command."""
+    executor = click.option(
+        "--executor",
+        type=click.Choice(["ray", "local"]),
+        default="ray",
+        show_default=True,
+        help="Run cells on Ray, or one at a time in this process.",
+    )
+    address = click.option(
+        "--address", metavar="ADDRESS", help="Ray cluster to use. Without it, a private local Ray is started."
+    )
+    return executor(address(function))
+
+
 def failure_classes(ctx: click.Context, param: click.Parameter, value: str | None) -> frozenset[str]:
     """The failure classes of a list with commas. Raises InputError for an unknown one."""
     names = [name.strip() for name in value.split(",")] if value is not None else []

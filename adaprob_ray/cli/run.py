@@ -11,7 +11,13 @@ import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
 from adaprob_ray.cli._load import data_root, load_plan
-from adaprob_ray.cli._sweep import echo_failed_before, echo_skipped, skip_failed_option, sweep_parameters
+from adaprob_ray.cli._sweep import (
+    echo_failed_before,
+    echo_skipped,
+    executor_options,
+    skip_failed_option,
+    sweep_parameters,
+)
 
 if TYPE_CHECKING:
     from adaprob_ray.sweep.plan import Plan
@@ -19,14 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @sweep_parameters
-@click.option(
-    "--executor",
-    type=click.Choice(["ray", "local"]),
-    default="ray",
-    show_default=True,
-    help="Run cells on Ray, or one at a time in this process.",
-)
-@click.option("--address", metavar="ADDRESS", help="Ray cluster to use. Without it, a private local Ray is started.")
+@executor_options
 @skip_failed_option
 def run(
     path: str,

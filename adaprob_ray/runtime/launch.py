@@ -73,14 +73,7 @@ def run(
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
-    folder, remote = tensorboard_dir_for(store, sweep), is_remote(store)
-    config = RunConfig.create(
-        store,
-        data_root.absolute(),
-        None if remote else folder,
-        registry,
-        tensorboard_sweep=sweep if remote else None,
-    )
+    config = run_config(store, data_root, sweep, registry)
     loaded = config.load_registry()
     leases = Leases(store)
     # Cells that run at the same time start in the order of their longest remaining path.
@@ -91,10 +84,38 @@ def run(
     )
     plan = plan_against(cells, store, leases, skip_failed=skip_failed, weights=seconds)
     check_data(plan, data_root, loaded)
-    if not plan.exhausted():
-        with Mirror(store, sweep, folder) if remote else nullcontext():
-            _execute(plan, config, store, leases, executor=executor, address=address, warn=warn)
-    return RunResult(plan, folder, recomputed)
+    execute_plan(plan, config, store, leases, sweep=sweep, executor=executor, address=address, warn=warn)
+    return RunResult(plan, tensorboard_dir_for(store, sweep), recomputed)
+
+
+def run_config(store: Store, data_root: Path, sweep: str, registry: str) -> RunConfig:
+    """What the executors get besides cells; arguments as of `run`."""
+    remote = is_remote(store)
+    return RunConfig.create(
+        store,
+        data_root.absolute(),
+        None if remote else tensorboard_dir_for(store, sweep),
+        registry,
+        tensorboard_sweep=sweep if remote else None,
+    )
+
+
+def execute_plan(
+    plan: Plan,
+    config: RunConfig,
+    store: Store,
+    leases: Leases,
+    *,
+    sweep: str,
+    executor: str,
+    address: str | None,
+    warn: Callable[[str], None],
+) -> None:
+    """Execute the cells of a plan until it is exhausted; arguments as of `run`."""
+    if plan.exhausted():
+        return
+    with Mirror(store, sweep, tensorboard_dir_for(store, sweep)) if is_remote(store) else nullcontext():
+        _execute(plan, config, store, leases, executor=executor, address=address, warn=warn)
 
 
 def _execute(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypedDict
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import Failure, InputError
 from adaprob_ray.runtime.leases import Leases
-from adaprob_ray.store import Commit, Store
+from adaprob_ray.store import CellLog, Commit, Store
 from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -36,8 +37,28 @@ def plan_against(
     """
     if store is None:
         return Plan(cells, weights=weights)
-    leases = leases or Leases(store)
-    logs = {key: log for key, log in store.survey().items() if key in cells}
+    logs = store.survey()
+    return Plan(cells, weights=weights, **stored_states(cells, logs, store, leases or Leases(store), skip_failed))
+
+
+class StoredStates(TypedDict):
+    """Arguments of `Plan` and `Plan.extend` that say what the store has."""
+
+    done: set[str]
+    leased: set[str]
+    past_failures: dict[str, int]
+    skip_failures: dict[str, Failure]
+
+
+def stored_states(
+    cells: Mapping[str, Cell],
+    all_logs: Mapping[str, CellLog],
+    store: Store,
+    leases: Leases,
+    skip_failed: Collection[str] = (),
+) -> StoredStates:
+    """What the store has of `cells`, from the logs of a listing; other arguments as of `plan_against`."""
+    logs = {key: log for key, log in all_logs.items() if key in cells}
     done = {key for key, log in logs.items() if log.done is not None}
     done -= lacking_weights(cells, done, store.peek)
     leased = {key for key, log in logs.items() if key not in done and leases.is_live(key, log)}
@@ -47,7 +68,7 @@ def plan_against(
         failure = store.failure(key, number)
         if failure is not None and failure.failure_class in skip_failed:
             skipped[key] = failure
-    return Plan(cells, done=done, leased=leased, past_failures=failed, weights=weights, skip_failures=skipped)
+    return StoredStates(done=done, leased=leased, past_failures=failed, skip_failures=skipped)
 
 
 def lacking_weights(cells: Mapping[str, Cell], done: set[str], peek: Callable[[str], Commit | None]) -> set[str]:

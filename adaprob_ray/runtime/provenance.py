@@ -45,6 +45,9 @@ NUMBER_FREE_SOURCES = (
     "runtime/progress.py",
     "runtime/ray_environment.py",
     "runtime/ray_executor.py",
+    "runtime/search.py",
+    "runtime/search_results.py",
+    "runtime/search_source.py",
     "runtime/searcher.py",
     "runtime/simulated_cluster.py",
     "runtime/simulation.py",
@@ -54,8 +57,10 @@ NUMBER_FREE_SOURCES = (
     "runtime/tensorboard.py",
     "runtime/tensorboard_mirror.py",
     "runtime/trainable.py",
+    "search/",
     "store/",
     "sweep/plan.py",
+    "sweep/ready_cells.py",
     "sweep/select.py",
 )
 

@@ -19,7 +19,8 @@ from adaprob_ray.runtime.packing import MAX_TRIALS, ROUNDING, TRIALS_PER_SLOT, G
 from adaprob_ray.runtime.simulated_cluster import SimulatedCluster
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
-from adaprob_ray.sweep.plan import Plan, ReadyCells
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.ready_cells import ReadyCells
 
 # Ends that are this close, in seconds, are one: sums of floats differ by less.
 SAME_TIME = 1e-6

@@ -9,7 +9,7 @@ from adaprob_ray.errors import InputError
 WEIGHTS, OUTPUTS, SERIES = "weights.safetensors", "outputs.safetensors", "series.json"  # of a model's cell
 RECORD = "record.json"  # of an evaluate cell
 
-RESERVED = ("cells", "attempts", "checkpoints", "store.json")
+RESERVED = ("cells", "attempts", "checkpoints", "searches", "store.json")
 
 CELL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 # No leading dot, '#', '%' or backslash: obstore and the storage systems each interpret some of them differently.

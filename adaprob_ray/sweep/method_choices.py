@@ -76,6 +76,15 @@ def choices_at(file: SweepFile, label: str, point: GridPoint, registry: Registry
     return method_choices(label, matching[0], registry, faults)
 
 
+def settings_at(file: SweepFile, label: str, point: GridPoint) -> Mapping[str, Any]:
+    """The settings that a valid file writes for a label at one grid point, its `method` included."""
+    item = file.methods[label]
+    if isinstance(item, list):
+        item = next(entry["with"] for entry in item if point.matches(entry["where"]))
+    settings: Mapping[str, Any] = item
+    return settings
+
+
 def reference_choice(file: SweepFile, label: str, point: GridPoint, registry: Registry, faults: Faults) -> MethodChoice:
     """The one setting of original, retrain or retrain_independent; the last takes those of retrain."""
     default = registry.methods[label]()

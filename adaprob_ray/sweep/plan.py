@@ -8,44 +8,18 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, overload
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from adaprob_ray.errors import Failure
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.ready_cells import ReadyCells
 
 State = Literal["done", "ready", "waiting", "running", "leased", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "running", "leased", "ready", "waiting", "failed", "blocked")
 # How often one cell may meet corrupt parents in one run, so that a disk that corrupts everything cannot prolong it without end.
 MAX_RECOMPUTES = 3
-
-
-class ReadyCells(Sequence[Cell]):
-    """The cells that were ready at one moment, in order. Each is looked up when it is asked for: there may be 100,000.
-
-    Args:
-        places: Places of the ready cells in `order`, ascending.
-        order: All cells of the plan in the order in which they start.
-    """
-
-    def __init__(self, places: Sequence[int], order: Sequence[Cell]) -> None:
-        self._places, self._order = places, order
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __iter__(self) -> Iterator[Cell]:
-        return (self._order[place] for place in self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Cell: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Cell]: ...
-    def __getitem__(self, index: int | slice) -> Cell | list[Cell]:
-        if isinstance(index, slice):
-            return [self._order[place] for place in self._places[index]]
-        return self._order[self._places[index]]
 
 
 class Plan:
@@ -88,6 +62,7 @@ class Plan:
         self.cells = dict(cells)
         self.past_failures = set(past_failures) & self.cells.keys()
         self.failures: dict[str, Failure] = {}
+        self.skipped: frozenset[str] = frozenset()
         self.executed: list[tuple[str, float]] = []
         self._tries: Counter[str] = Counter()
         self._recomputes: Counter[str] = Counter()
@@ -95,23 +70,67 @@ class Plan:
         for key, cell in self.cells.items():
             for parent in set(cell.parents.values()):
                 self._children[parent].append(key)
-        self._path = self._remaining_paths(weights or {key: cell.priority for key, cell in self.cells.items()})
-        self._order = sorted(self.cells.values(), key=self._priority)
-        self._place = {cell.key: place for place, cell in enumerate(self._order)}
-        self._ready_places = array("l")  # copied at each `ready`, which takes a list of 100,000 ten times as long
+        self._weights = dict(weights or {key: cell.priority for key, cell in self.cells.items()})
         self._state: dict[str, State] = dict.fromkeys(self.cells, "waiting")
         self._by_state: dict[State, dict[str, None]] = {state: {} for state in STATES}
         self._by_state["waiting"] = dict.fromkeys(self.cells)
-        for key in set(leased) & self.cells.keys():
+        self._sort()
+        self._start_from(self.cells, done=done, leased=leased, skip_failures=skip_failures or {})
+
+    def extend(
+        self,
+        cells: Mapping[str, Cell],
+        *,
+        done: Iterable[str] = (),
+        leased: Iterable[str] = (),
+        past_failures: Iterable[str] = (),
+        skip_failures: Mapping[str, Failure] | None = None,
+    ) -> None:
+        """Add cells that were decided on after the start, such as those of a search; arguments as of `Plan`.
+
+        Those that the plan has already are ignored. With the same remaining path, cells that were added earlier start first.
+        """
+        new = {key: cell for key, cell in cells.items() if key not in self.cells}
+        self.cells.update(new)
+        self.past_failures |= set(past_failures) & new.keys()
+        for key, cell in new.items():
+            self._children[key] = []
+            for parent in set(cell.parents.values()):
+                self._children[parent].append(key)
+            self._weights[key] = cell.priority
+            self._state[key] = "waiting"
+            self._by_state["waiting"][key] = None
+        self._sort()
+        self._start_from(new, done=done, leased=leased, skip_failures=skip_failures or {})
+
+    def _sort(self) -> None:
+        """The order in which cells start, and where the ready ones are in it."""
+        self._path = self._remaining_paths(self._weights)
+        self._order = sorted(self.cells.values(), key=self._priority)
+        self._place = {cell.key: place for place, cell in enumerate(self._order)}
+        # An array is copied at each `ready`, which would take a list of 100,000 ten times as long.
+        self._ready_places = array("l", sorted(self._place[key] for key in self._by_state["ready"]))
+
+    def _start_from(
+        self,
+        keys: Iterable[str],
+        *,
+        done: Iterable[str],
+        leased: Iterable[str],
+        skip_failures: Mapping[str, Failure],
+    ) -> None:
+        """Give these waiting cells the states that the store knows, and then those that follow."""
+        new = dict.fromkeys(keys)
+        for key in set(leased) & new.keys():
             self._put(key, "leased")
-        for key in set(done) & self.cells.keys():
+        for key in set(done) & new.keys():
             self._put(key, "done")
-        for key, failure in (skip_failures or {}).items():
-            if self._state.get(key) == "waiting":
-                self._put(key, "failed")
-                self.failures[key] = failure
-        self.skipped = frozenset(self.failures)
-        for key in self.cells:
+        skipped = {key: item for key, item in skip_failures.items() if key in new and self._state[key] == "waiting"}
+        for key, failure in skipped.items():
+            self._put(key, "failed")
+            self.failures[key] = failure
+        self.skipped |= skipped.keys()
+        for key in new:
             self._update_state(key)
 
     def _put(self, key: str, state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,11 +15,13 @@ import yaml
 from adaprob_ray.errors import InputError, unknown_name
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """A part of a file: a mapping with these keys and no others."""
+
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Grid(_Section):
+class Grid(Section):
     """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
 
     dataset: Any
@@ -27,15 +30,15 @@ class Grid(_Section):
     seed: Any
 
 
-class KeepSection(_Section):
+class KeepSection(Section):
     unlearn: Literal["outputs", "weights"] = "outputs"
 
 
-class ExpectSection(_Section):
+class ExpectSection(Section):
     cells: int | None = None
 
 
-class SweepFile(_Section):
+class SweepFile(Section):
     """The keys of a sweep file and their types; `sweep_file_model` adds the section of each stage that metrics may need."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -91,6 +94,14 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     Raises:
         InputError: where nothing can be checked: not YAML, not a mapping, or a required key is missing.
     """
+    document = load_document(text)
+    if "search" in document:
+        raise InputError("search: is a key of search files; for one of these use `adaprob-ray search`")
+    return parse_document(document, sections)
+
+
+def load_document(text: str) -> dict[str, Any]:
+    """The YAML text of a sweep file or a search file as a mapping. Raises InputError where it is none."""
     try:
         document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError) as error:  # PyYAML leaves the errors of dates and of long integers as they are
@@ -102,6 +113,11 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     not_json = list(_values_outside_json(document))
     if not_json:
         raise InputError(*not_json)
+    return document
+
+
+def parse_document(document: dict[str, Any], sections: Iterable[str] = ()) -> ParsedFile:
+    """As `parse_file`, from the mapping."""
     deprecations = deprecated_key(document, "reading", "primary_label")
     file, faults = _validate(document, sweep_file_model(sections))
     if file is None:
@@ -174,6 +190,11 @@ def _validate(document: dict[str, Any], model: type[SweepFile]) -> tuple[SweepFi
         return None, faults
 
 
+def section_faults(error: pydantic.ValidationError, section: type[Section]) -> list[str]:
+    """One line for each error that pydantic reports of a section."""
+    return list(dict.fromkeys(_structure_fault(item, section) for item in error.errors()))
+
+
 def _drop(document: Any, location: Sequence[Any]) -> None:
     """Delete the innermost mapping key on the way to a faulty value."""
     *path, last = location
@@ -186,7 +207,7 @@ def _drop(document: Any, location: Sequence[Any]) -> None:
         document.pop(last, None)
 
 
-def _structure_fault(item: Any, model: type[SweepFile]) -> str:
+def _structure_fault(item: Any, model: type[Section]) -> str:
     """One line for an error that pydantic reports."""
     where = ".".join(str(name) for name in item["loc"])
     # Of `pretrain`, the only union, pydantic reports one error for each type.
@@ -195,7 +216,8 @@ def _structure_fault(item: Any, model: type[SweepFile]) -> str:
     if item["type"] == "extra_forbidden":
         section: Any = model
         for name in item["loc"][:-1]:
-            section = section.model_fields[str(name)].annotation
+            annotation = section.model_fields[str(name)].annotation
+            section = next((arm for arm in typing.get_args(annotation) if hasattr(arm, "model_fields")), annotation)
         prefix = "".join(f"{name}: " for name in item["loc"][:-1])
         return prefix + unknown_name("key", item["loc"][-1], section.model_fields)
     if item["type"] == "missing":

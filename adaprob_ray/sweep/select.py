@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adaprob_ray.errors import InputError, unknown_name
@@ -75,6 +75,12 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not selection:
         raise InputError(f"--only: {text!r} matches none of {len(cells)} cells")
+    return with_parents(cells, selection)
+
+
+def with_parents(cells: Mapping[str, Cell], keys: Iterable[str]) -> dict[str, Cell]:
+    """The cells with these keys and all that they depend on, in the order of `cells`: parents before children."""
+    selection = set(keys)
     for key in reversed(list(cells)):
         if key in selection:
             selection.update(cells[key].parents.values())

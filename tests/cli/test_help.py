@@ -15,9 +15,25 @@ from adaprob_ray.cli._group import CommandGroup
 
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
-    "": ["--version", "plan", "run", "status", "explain", "doctor", "store", "data", "ADAPROB_DATA", "ADAPROB_STORE"],
+    "": [
+        "--version",
+        "plan",
+        "run",
+        "search",
+        "status",
+        "explain",
+        "doctor",
+        "store",
+        "data",
+        "ADAPROB_DATA",
+        "ADAPROB_STORE",
+    ],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed"],
+    "search": [
+        *("SEARCH", "--store", "--executor [ray|local]", "--address"),
+        *("--show", "--verify", "--freeze", "--trial", "--export", "--json"),
+    ],
     "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
@@ -79,8 +95,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rn"], "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, status, store)"),
-        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, status, store)"),
+        (
+            ["rn"],
+            "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, search, status, store)",
+        ),
+        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, search, status, store)"),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),

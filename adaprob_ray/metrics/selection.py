@@ -1,0 +1,108 @@
+"""What a choice of hyperparameters may look at when there is no retrained model: training and validation rows, no test rows.
+
+    validation_auc_percent                       P(loss of a forget row < loss of a validation row of its class), ties half
+    forget_class_confidence_percent              mean probability of the forget class on the forget rows
+    validation_forget_class_confidence_percent   the same on the validation rows of that class
+
+The other columns are top-1 errors, those that begin with `original_` of the model before unlearning. The selection rules in
+search/rules.py combine these columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaprob_ray.data.dataset import Integers
+from adaprob_ray.metrics import Metric
+from adaprob_ray.metrics.auc import placements
+from adaprob_ray.metrics.error_rate import error_percent
+from adaprob_ray.metrics.membership import losses
+from adaprob_ray.metrics.outputs import Evaluation, Outputs
+
+
+def confidence_percent(logits_NK: NDArray[np.float32], class_index: int) -> float | None:
+    """Mean softmax probability of one class over rows, in percent; None for no rows.
+
+    >>> import numpy as np
+    >>> confidence_percent(np.zeros((3, 4), np.float32), 1)
+    25.0
+    """
+    from scipy.special import softmax
+
+    return 100 * float(softmax(logits_NK.astype(np.float64), axis=1)[:, class_index].mean()) if len(logits_NK) else None
+
+
+def selection_columns(
+    model: Outputs, original: Outputs, *, forget: Integers, retain: Integers, forget_class: int
+) -> dict[str, float | None]:
+    """The columns of this metric. Test rows are not read.
+
+    Args:
+        model: Outputs of the unlearned model.
+        original: Outputs of the model before unlearning.
+        forget: positions of the forget rows in the training set.
+        retain: positions of the others.
+        forget_class: the class of the forget rows.
+
+    Returns:
+        Columns in percent; None where there are no rows.
+
+    Example:
+        >>> import numpy as np
+        >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]], np.float32)
+        >>> labels = np.array([0, 1, 0, 1])
+        >>> outputs = Outputs(
+        ...     logits=dict.fromkeys(("train", "validation", "test"), logits),
+        ...     labels=dict.fromkeys(("train", "validation", "test"), labels),
+        ... )
+        >>> columns = selection_columns(
+        ...     outputs, outputs, forget=np.array([0]), retain=np.array([1, 2, 3]), forget_class=0
+        ... )
+        >>> columns["validation_auc_percent"], columns["original_retain_error_percent"]
+        (75.0, 0.0)
+    """
+    train, train_labels = model.logits["train"], model.labels["train"]
+    validation, labels = model.logits["validation"], model.labels["validation"]
+    before = original.logits["validation"]
+    of_class = labels == forget_class
+    members = losses(train[forget], train_labels[forget])
+    others = losses(validation[of_class], labels[of_class])
+    has_both = len(members) and len(others)
+    return {
+        "validation_auc_percent": 100 * float(placements(members, others).mean()) if has_both else None,
+        "validation_other_classes_error_percent": error_percent(validation[~of_class], labels[~of_class]),
+        "forget_class_confidence_percent": confidence_percent(train[forget], forget_class),
+        "validation_forget_class_confidence_percent": confidence_percent(validation[of_class], forget_class),
+        "original_validation_error_percent": error_percent(before, labels),
+        "original_validation_forget_class_error_percent": error_percent(before[of_class], labels[of_class]),
+        "original_validation_other_classes_error_percent": error_percent(before[~of_class], labels[~of_class]),
+        "original_retain_error_percent": error_percent(original.logits["train"][retain], train_labels[retain]),
+    }
+
+
+def selection(evaluation: Evaluation) -> dict[str, float | None]:
+    """The columns of this metric for an Evaluation; see `selection_columns`."""
+    return selection_columns(
+        evaluation.model,
+        evaluation.original,
+        forget=evaluation.forget,
+        retain=evaluation.retain,
+        forget_class=evaluation.forget_class,
+    )
+
+
+SELECTION = Metric(
+    name="selection",
+    columns=(
+        "validation_auc_percent",
+        "forget_class_confidence_percent",
+        "validation_forget_class_confidence_percent",
+        "validation_other_classes_error_percent",
+        "original_validation_error_percent",
+        "original_validation_forget_class_error_percent",
+        "original_validation_other_classes_error_percent",
+        "original_retain_error_percent",
+    ),
+    compute=selection,
+)

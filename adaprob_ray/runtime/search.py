@@ -1,0 +1,86 @@
+"""Run a search: trials are asked as results come in, and their cells run like those of any sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaprob_ray.runtime.cell_runner import CATALOGUE
+from adaprob_ray.runtime.launch import execute_plan, run_config, tensorboard_dir_for
+from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.planning import check_data, invalidate_incomplete
+from adaprob_ray.runtime.search_source import SearchSource
+from adaprob_ray.search.search_file import SearchFile
+from adaprob_ray.search.study import Study, first_values
+from adaprob_ray.search.trial_cells import trial_cells
+from adaprob_ray.store import Store
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.registry import Registry
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The search as it ended, where TensorBoard files are, and a line for each cell that had to be computed again."""
+
+    source: SearchSource
+    tensorboard_dir: Path
+    recomputed: tuple[str, ...]
+
+
+def studies_of(search: SearchFile, registry: Registry) -> list[Study]:
+    """The studies of a search file. Raises InputError if a method declines to run at one of its points."""
+    return [Study.create(search, target, registry) for target in search.targets]
+
+
+def read_search(search: SearchFile, store: Store, registry: Registry, *, trials: int | None = None) -> SearchSource:
+    """The trials and results that the store has. Nothing is asked, and nothing is written."""
+    count = search.section.trials if trials is None else trials
+    return SearchSource(studies_of(search, registry), store, registry, Leases(store), trials=count, ask=False)
+
+
+def check_search(search: SearchFile, data_root: Path, registry: Registry) -> None:
+    """Before a store is created: check the data that trials will read. Raises InputError."""
+    for study in studies_of(search, registry):
+        cells = trial_cells(search, study.target, first_values(study.target), registry).cells
+        check_data(Plan(cells), data_root, registry)
+
+
+def run_search(
+    search: SearchFile,
+    store: Store,
+    *,
+    data_root: Path,
+    executor: str = "ray",
+    address: str | None = None,
+    registry: str = CATALOGUE,
+    warn: Callable[[str], None] = lambda line: None,
+) -> SearchResult:
+    """Ask for trials and execute their cells until each study has all its trials.
+
+    Args:
+        search: The search file.
+        store: Where trials and results are.
+        data_root: Folder of the data sets.
+        executor: "ray", or "local" for this process, one cell at a time.
+        address: Of a Ray cluster; None starts a private local Ray.
+        registry: Where workers import the registry from, as module:name.
+        warn: Gets one line for each warning about the cluster, before any cell starts.
+
+    Returns:
+        The search as it ended.
+
+    Raises:
+        InputError: Before any work, when data are missing, resources cannot be had, or a check of the cluster fails.
+        KeyboardInterrupt: If the run was interrupted; leases are released.
+    """
+    config = run_config(store, data_root, search.name, registry)
+    loaded = config.load_registry()
+    leases = Leases(store)
+    studies = studies_of(search, loaded)
+    known = SearchSource(studies, store, loaded, leases, trials=search.section.trials, ask=False)
+    recomputed = tuple(invalidate_incomplete(known.cells, store))
+    source = SearchSource(studies, store, loaded, leases, trials=search.section.trials)
+    check_data(source, data_root, loaded)
+    execute_plan(source, config, store, leases, sweep=search.name, executor=executor, address=address, warn=warn)
+    return SearchResult(source, tensorboard_dir_for(store, search.name), recomputed)

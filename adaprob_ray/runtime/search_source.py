@@ -1,0 +1,235 @@
+"""The cells of a search, as executors draw them: each trial that ends may let further trials be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from adaprob_ray.errors import CorruptArtefact, Failure
+from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.planning import stored_states
+from adaprob_ray.search.pruning import may_continue
+from adaprob_ray.search.study import Study, Trial
+from adaprob_ray.search.trial_cells import SeedCells, TrialCells, trial_cells
+from adaprob_ray.store import CellLog, Store
+from adaprob_ray.store.contents import in_threads
+from adaprob_ray.store.trials import StoredTrials
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.outcome import Outcome
+from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.registry import Registry
+
+Facts = Mapping[str, Any]
+DIVERGED = "diverged"
+
+
+@dataclass
+class StudyProgress:
+    """A study and its trials so far. `seeds_planned`: for each trial, how many of its seeds have cells in the plan.
+
+    `failure`: why no more trials are asked.
+    """
+
+    study: Study
+    stored: StoredTrials
+    trials: list[Trial] = field(default_factory=list)
+    cells: list[TrialCells] = field(default_factory=list)
+    seeds_planned: list[int] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def running(self) -> list[int]:
+        """Numbers of the trials without a result."""
+        return [trial.number for trial in self.trials if trial.state == "running"]
+
+
+class SearchSource(Plan):
+    """A plan that grows: the cells of every trial that is stored or can be asked now.
+
+    Args:
+        studies: The studies, in the order of the file.
+        store: Where trials and results are.
+        registry: The names that the search file uses.
+        leases: The observations of the run.
+        trials: How many each study gets.
+        ask: Whether new trials are asked and written; otherwise only those in the store are read.
+
+    Raises:
+        StoreError: If the storage fails.
+        InputError: If a method declines to run at the settings of a trial.
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        store: Store,
+        registry: Registry,
+        leases: Leases,
+        *,
+        trials: int,
+        ask: bool = True,
+    ) -> None:
+        super().__init__({})
+        self.studies = [StudyProgress(study, StoredTrials(store, study.key)) for study in studies]
+        self.cached: set[str] = set()
+        self._store, self._registry, self._leases = store, registry, leases
+        self._count, self._ask = trials, ask
+        self._facts: dict[str, Facts] = {}
+        logs = store.survey()
+        for progress in self.studies:
+            if ask:
+                progress.stored.describe(progress.study.document)
+            for params in progress.stored.read()[:trials]:
+                self._add_trial(progress, params)
+        self._plan_seeds(logs)
+        self._read_facts(
+            key for progress in self.studies for cells in progress.cells for key in _read_keys(cells.seeds)
+        )
+        self.advance(logs)
+
+    # -- what executors tell -----------------------------------------------------------------------------------------------
+
+    def finished(self, cell: Cell, outcome: Outcome) -> None:
+        """As `Plan.finished`; the trials that have their results then let others be asked."""
+        super().finished(cell, outcome)
+        self.advance()
+
+    def observe(self, cell: Cell, state: Literal["done", "free"]) -> None:
+        """As `Plan.observe`; the trials that have their results then let others be asked."""
+        super().observe(cell, state)
+        self.advance()
+
+    # -- trials ------------------------------------------------------------------------------------------------------------
+
+    def advance(self, logs: Mapping[str, CellLog] | None = None) -> None:
+        """Note the results that are in, and ask for every trial that may be asked."""
+        changed = True
+        while changed:
+            changed = False
+            for progress in self.studies:
+                changed |= self._note_results(progress)
+                changed |= self._ask_next(progress)
+            if changed:
+                self._plan_seeds(logs)
+
+    def _note_results(self, progress: StudyProgress) -> bool:
+        """Give trials their results; whether any has got one, or goes on with its next seed."""
+        changed = False
+        for number in progress.running():
+            trial = self._with_result(progress, number)
+            if trial != progress.trials[number]:
+                progress.trials[number] = trial
+                changed = True
+        return changed
+
+    def _with_result(self, progress: StudyProgress, number: int) -> Trial:
+        """A trial with what its cells say now."""
+        trial, planned = progress.trials[number], progress.seeds_planned[number]
+        seeds = progress.cells[number].seeds[:planned]
+        failures = [failure for seed in seeds for key in seed.read for failure in self._failures_upstream(key)]
+        others = [failure for failure in failures if failure.failure_class != DIVERGED]
+        if others:
+            progress.failure = others[0]
+            return replace(trial, state="failed")
+        if failures:
+            return replace(trial, state="diverged")
+        keys = [key for seed in seeds for key in seed.read]
+        self._read_facts(keys)
+        if not planned or not all(key in self._facts for key in keys):
+            return trial
+        values = tuple(self._seed_values(progress.study, seed) for seed in seeds)
+        trial = replace(trial, seed_values=values)
+        if planned == len(progress.cells[number].seeds):
+            return replace(trial, state="complete", values=_mean(values))
+        visible = progress.trials[: progress.study.first_unseen(number)]
+        if may_continue(progress.study, trial, visible):
+            return trial  # `_plan_seeds` adds its next seed
+        return replace(trial, state="pruned", values=_mean(values))
+
+    def _ask_next(self, progress: StudyProgress) -> bool:
+        """Ask for the next trial if its predecessors' results are in; whether it was."""
+        number = len(progress.trials)
+        first_unseen = progress.study.first_unseen(number)
+        if not self._ask or progress.failure is not None or number >= self._count:
+            return False
+        if not all(trial.ended for trial in progress.trials[:first_unseen]):
+            return False
+        params = progress.stored.create(number, progress.study.ask(progress.trials))
+        self._add_trial(progress, params)
+        return True
+
+    def _add_trial(self, progress: StudyProgress, params: Mapping[str, Any]) -> None:
+        study = progress.study
+        params = {name: params[name] for name in study.target.space}  # JSON has sorted them
+        progress.trials.append(Trial(number=len(progress.trials), params=params))
+        progress.cells.append(trial_cells(study.search, study.target, params, self._registry))
+        progress.seeds_planned.append(0)
+
+    def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:
+        """Add the cells of trials that have none yet, and of trials that go on with another seed, lowest numbers first."""
+        added: dict[str, Cell] = {}
+        waiting = [
+            (number, place, progress)
+            for place, progress in enumerate(self.studies)
+            for number in progress.running()
+            if self._next_seeds(progress, number) > progress.seeds_planned[number]
+        ]
+        for number, _, progress in sorted(waiting, key=lambda item: item[:2]):
+            progress.seeds_planned[number] = self._next_seeds(progress, number)
+            added |= progress.cells[number].for_seeds(progress.seeds_planned[number])
+        new = {key: cell for key, cell in added.items() if key not in self.cells}
+        if not new:
+            return
+        logs = logs if logs is not None else {key: self._store.log(key) for key in new}
+        # Training diverges in the same way each time: such a cell is not tried again.
+        states = stored_states(new, logs, self._store, self._leases, (DIVERGED,))
+        self.cached |= states["done"]
+        self.extend(new, **states)
+
+    def _next_seeds(self, progress: StudyProgress, number: int) -> int:
+        """How many seeds of a running trial should have cells: all, or with pruning one more than have ended."""
+        prune, total = progress.study.search.section.prune, len(progress.cells[number].seeds)
+        return (
+            total if prune is None else min(total, max(prune.min_seeds, len(progress.trials[number].seed_values) + 1))
+        )
+
+    # -- results -----------------------------------------------------------------------------------------------------------
+
+    def _failures_upstream(self, key: str) -> list[Failure]:
+        """The failures of a cell, or of those that block it."""
+        state = self._state.get(key)
+        if state == "failed":
+            return [self.failures[key]]
+        if state == "blocked":
+            return [item for parent in self.cells[key].parents.values() for item in self._failures_upstream(parent)]
+        return []
+
+    def _seed_values(self, study: Study, seed: SeedCells) -> tuple[float, ...]:
+        retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
+        return study.seed_values(self._facts[seed.scored], retrain)
+
+    def _read_facts(self, keys: Iterable[str]) -> None:
+        """Read the facts of done cells that are not known yet. A cell whose commit is damaged is executed again."""
+        unread = [key for key in dict.fromkeys(keys) if key not in self._facts and self._state.get(key) == "done"]
+        for key, commit in zip(unread, in_threads(self._store.peek, unread), strict=True):
+            if commit is not None:
+                self._facts[key] = commit.facts
+                continue
+            with suppress(CorruptArtefact):
+                self._store.commit(key)  # revokes the commit
+            self._requeue(key)
+
+    def facts(self, key: str) -> Facts:
+        """The facts of a done cell; empty for any other."""
+        self._read_facts([key])
+        return self._facts.get(key, {})
+
+
+def _read_keys(seeds: Iterable[SeedCells]) -> list[str]:
+    return [key for seed in seeds for key in seed.read]
+
+
+def _mean(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean over seeds of each objective."""
+    return tuple(sum(column) / len(values) for column in zip(*values, strict=True))

@@ -1,0 +1,231 @@
+"""A search file: a sweep file plus `search:`. Its grid has the seeds of the report, `search.seeds` those of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.search.rules import Rule, rule_for
+from adaprob_ray.search.space import Space, parse_space
+from adaprob_ray.sweep import checks
+from adaprob_ray.sweep.checks import Faults, GridPoint
+from adaprob_ray.sweep.expand import expand
+from adaprob_ray.sweep.method_choices import REFERENCES, settings_at
+from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.schema import Section, SweepFile, load_document, parse_document, section_faults
+
+MAX_TRIALS = 10_000
+# A p-value below this needs more seeds than any search has.
+MIN_P = 0.001
+
+
+class PruneSection(Section):
+    """When a trial's later seeds are not run: a one-sided Wilcoxon test over seeds against the best trial that may be seen."""
+
+    p: float = pydantic.Field(default=0.1, ge=MIN_P, le=0.5)
+
+    @property
+    def min_seeds(self) -> int:
+        """Seeds after which the test can reach `p`: with k pairs its smallest p-value is 2^-k."""
+        return next(k for k in range(1, 20) if 0.5**k <= self.p)
+
+
+class SearchSection(Section):
+    """The keys of `search:`."""
+
+    trials: int = pydantic.Field(ge=1, le=MAX_TRIALS)
+    seeds: list[int] = pydantic.Field(min_length=1)
+    rule: Literal["oracle", "validation"]
+    margin: float = pydantic.Field(default=1.0, ge=0, le=100)
+    objective: dict[str, Literal["minimize", "maximize"]] = pydantic.Field(default_factory=dict)
+    sampler: Literal["tpe", "random"] = "tpe"
+    lag: int = pydantic.Field(default=8, ge=1, le=1000)
+    seed: int = pydantic.Field(default=1, ge=1, le=checks.MAX_SEED)
+    prune: PruneSection | None = None
+    space: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What one Optuna study searches: a label's method at one data set, architecture and forget request.
+
+    `fixed`: the fields that the file sets; `method`: the class of the method; `point`: a grid point, of which the seed is
+    not used.
+    """
+
+    label: str
+    method_name: str
+    method: type
+    fixed: Mapping[str, Any]
+    space: Space
+    point: GridPoint
+    rule: Rule
+
+    def __str__(self) -> str:
+        return f"{self.label} on {self.point.dataset.name}, {self.point.architecture.name}, {self.point.forget}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFile:
+    """One parsed, validated search file. `file`: the sweep file without `search:`."""
+
+    name: str
+    file: SweepFile
+    section: SearchSection
+    targets: tuple[Target, ...]
+    text: str = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path, registry: Registry) -> SearchFile:
+        """Read a search file.
+
+        Args:
+            path: Of a YAML file.
+            registry: The names that it may use, as `adaprob_ray.catalogue.REGISTRY`.
+
+        Returns:
+            The search.
+
+        Raises:
+            InputError: With one line for each fault, each beginning with the path.
+
+        Example:
+            >>> from adaprob_ray.catalogue import REGISTRY
+            >>> search = SearchFile.load("sweeps/search_digits.yaml", REGISTRY)
+            >>> [target.label for target in search.targets]
+            ['adaprob', 'scrub', 'neggrad_plus', 'finetune']
+        """
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+        try:
+            return cls.parse(text, registry)
+        except InputError as error:
+            raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
+
+    @classmethod
+    def parse(cls, text: str, registry: Registry) -> SearchFile:
+        """As `load`, from the text of a search file."""
+        document = load_document(text)
+        if "search" not in document:
+            raise InputError("search: is missing; a search file is a sweep file plus search: {trials, seeds, rule, …}")
+        values = document.pop("search")
+        if not isinstance(values, dict):
+            raise InputError(f"search: must be a mapping {{name: value}}, got {values!r}")
+        parsed = parse_document(document, registry.metric_stages)
+        faults = Faults([*parsed.faults, *expand(parsed.file, registry).faults])
+        try:
+            section = SearchSection.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise InputError(*faults, *(f"search.{line}" for line in section_faults(error, SearchSection))) from None
+        _check_seeds(parsed.file, section, faults)
+        _check_objective(parsed.file, section, registry, faults)
+        _check_pruning(section, faults)
+        targets = [] if faults else _targets(parsed.file, section, registry, faults)
+        if faults:
+            raise InputError(*faults)
+        return cls(name=parsed.file.name, file=parsed.file, section=section, targets=tuple(targets), text=text)
+
+
+def _check_seeds(file: SweepFile, section: SearchSection, faults: Faults) -> None:
+    for seed in section.seeds:
+        checks.check_seed("search.seeds", seed, faults)
+    if len(set(section.seeds)) < len(section.seeds):
+        faults.add(f"search.seeds: each must be given once, got {section.seeds}")
+    reported = file.grid.seed if isinstance(file.grid.seed, list) else [file.grid.seed]
+    if common := sorted(set(section.seeds) & {seed for seed in reported if isinstance(seed, int)}):
+        faults.add(
+            f"search.seeds: must have none of the seeds that are reported (grid.seed), got {common} in both: "
+            "a setting that is chosen and reported on one seed looks better than it is"
+        )
+
+
+def _check_objective(file: SweepFile, section: SearchSection, registry: Registry, faults: Faults) -> None:
+    if section.rule == "oracle":
+        if "retrain" not in file.methods:
+            faults.add(
+                "search.rule: oracle compares with Retrain; add retrain: {} under methods, or write rule: validation"
+            )
+        columns = {
+            column for name in file.metrics if name in registry.metrics for column in registry.metrics[name].columns
+        }
+        if not section.objective and "errors" not in file.metrics:
+            faults.add("search.rule: oracle reads errors; add it under metrics")
+    else:
+        selection = registry.metrics["selection"].columns
+        columns = {*selection, "forget_error_percent", "retain_error_percent", "validation_error_percent"}
+    for column in section.objective:
+        if column not in columns:
+            which = "no metric of the file makes it" if section.rule == "oracle" else "rule validation does not read it"
+            faults.add(f"search.objective: {unknown_name('column', column, columns)}; {which}")
+
+
+def _check_pruning(section: SearchSection, faults: Faults) -> None:
+    if section.prune is None:
+        return
+    if len(section.objective) > 1:
+        faults.add("search.prune: needs a single objective, got several")
+    least = section.prune.min_seeds
+    if least >= len(section.seeds):
+        faults.add(
+            f"search.prune: with {len(section.seeds)} seeds it can never save one: p = {section.prune.p:g} is reached "
+            f"after {least} seeds at the earliest; give at least {least + 1} seeds or remove prune"
+        )
+
+
+def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults: Faults) -> list[Target]:
+    labels = [label for label in file.methods if label not in REFERENCES]
+    if not labels:
+        faults.add(f"methods: must have a label to search besides {', '.join(REFERENCES)}")
+    for label in section.space.keys() - set(labels):
+        faults.add(f"search.space: {unknown_name('label', label, labels)}")
+    points = {
+        (point.dataset, point.architecture, point.forget): point for point in checks.grid_points(file, registry, faults)
+    }
+    targets = []
+    for label in labels:
+        for point in points.values():
+            settings = dict(settings_at(file, label, point))
+            name = settings.pop("method", label)
+            method: type = registry.methods[name]
+            lists = [key for key, value in settings.items() if isinstance(value, list) and not _takes_list(method, key)]
+            faults.add(*(f"methods.{label}.{key}: a searched label takes one value, got a list" for key in lists))
+            rule = rule_for(section.rule, point.forget)
+            if not rule.needs_retrain:
+                _check_validation_rows(point, registry, faults)
+            where = f"search.space.{label}"
+            space = parse_space(method, settings, section.space.get(label, {}), where, faults)
+            targets.append(
+                Target(
+                    label=label,
+                    method_name=name,
+                    method=method,
+                    fixed=settings,
+                    space=space,
+                    point=point,
+                    rule=rule,
+                )
+            )
+    return targets
+
+
+def _takes_list(method: type, name: str) -> bool:
+    """Whether a list is one value of this field."""
+    from adaprob_ray.settings import expand_lists
+
+    return len(expand_lists(method, {name: [1, 2]})) == 1
+
+
+def _check_validation_rows(point: GridPoint, registry: Registry, faults: Faults) -> None:
+    rows = registry.datasets[point.dataset.name].validation_per_class[point.forget.class_index]
+    if rows < 2:
+        faults.add(
+            f"search.rule: validation compares with validation rows of the forget class; {point.dataset.name} has {rows} "
+            f"of class {point.forget.class_index}"
+        )

@@ -1,0 +1,126 @@
+"""The cells of one trial: its settings at every search seed, through the same expansion as a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.search.search_file import SearchFile, Target
+from adaprob_ray.search.space import settings_of
+from adaprob_ray.settings import as_mapping
+from adaprob_ray.sweep import checks
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.checks import Faults
+from adaprob_ray.sweep.expand import expand
+from adaprob_ray.sweep.method_choices import REFERENCES
+from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.schema import Grid
+from adaprob_ray.sweep.select import with_parents
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedCells:
+    """The cells of one seed whose facts a trial's value is computed from.
+
+    `scored`: evaluate, or select under a validation rule; `retrain`: the evaluation of Retrain, where the rule reads it.
+    """
+
+    seed: int
+    model: str
+    scored: str
+    retrain: str | None
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Keys of the cells that must be done before the seed has a value."""
+        return (self.scored,) if self.retrain is None else (self.scored, self.retrain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialCells:
+    """`cells`: all that the trial needs, by key, parents before children. `seeds`: in the order of the file."""
+
+    cells: Mapping[str, Cell]
+    seeds: tuple[SeedCells, ...]
+
+    def for_seeds(self, count: int) -> dict[str, Cell]:
+        """The cells of the first `count` seeds."""
+        return with_parents(self.cells, [key for seed in self.seeds[:count] for key in seed.read])
+
+
+def trial_cells(
+    search: SearchFile,
+    target: Target,
+    params: Mapping[str, Any],
+    registry: Registry,
+    *,
+    metrics: Sequence[str] | None = None,
+) -> TrialCells:
+    """The cells of a trial.
+
+    Args:
+        search: The search file.
+        target: Whose trial it is.
+        params: The values of its parameters.
+        registry: The names that the file uses.
+        metrics: Of its evaluations; by default those of the file.
+
+    Returns:
+        The cells.
+
+    Raises:
+        InputError: If the method declines to run with these settings.
+    """
+    settings = {"method": target.method_name, **target.fixed, **settings_of(target.space, params)}
+    references = {label: search.file.methods[label] for label in REFERENCES if label in search.file.methods}
+    grid = Grid(
+        dataset=as_mapping(target.point.dataset),
+        architecture=as_mapping(target.point.architecture),
+        forget=target.point.forget.document(),
+        seed=list(search.section.seeds),
+    )
+    # Under a validation rule evaluations are dropped below, so that their metrics need no stages.
+    metrics = list(metrics or search.file.metrics) if target.rule.needs_retrain else ["errors"]
+    update = {"methods": {**references, target.label: settings}, "grid": grid, "metrics": metrics}
+    expansion = expand(search.file.model_copy(update=update), registry)
+    if expansion.faults or expansion.skipped:
+        raise InputError(*expansion.faults, *(str(line) for line in expansion.skipped))
+    cells = dict(expansion.cells)
+    resources = checks.check_resources(search.file, registry, Faults())
+    evaluations = {
+        (cell.label, cell.settings.seed): cell
+        for cell in cells.values()
+        if cell.stage == "evaluate" and cell.repeat == 0
+    }
+    seeds = []
+    for seed in search.section.seeds:
+        evaluation = evaluations[target.label, seed]
+        scored, retrain = evaluation.key, evaluations["retrain", seed].key
+        if not target.rule.needs_retrain:
+            stage = registry.stages["select"]
+            cell = Cell(
+                "select",
+                stage.settings(
+                    **{
+                        name: getattr(evaluation.settings, name)
+                        for name in ("dataset", "architecture", "seed", "precision", "forget")
+                    }
+                ),
+                {role: evaluation.parents[role] for role in ("model", "original")},
+                {"stage:select": stage.revision},
+                resources=resources["select"],
+                priority=stage.priority,
+            )
+            cells[cell.key] = cell
+            scored = cell.key
+        seeds.append(
+            SeedCells(
+                seed=seed,
+                model=evaluation.parents["model"],
+                scored=scored,
+                retrain=retrain if target.rule.needs_retrain else None,
+            )
+        )
+    return TrialCells(cells=with_parents(cells, [key for item in seeds for key in item.read]), seeds=tuple(seeds))
