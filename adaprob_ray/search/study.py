@@ -152,7 +152,7 @@ class Study:
         visible = trials[: self.first_unseen(number)]
         assert all(trial.ended for trial in visible), "a trial is asked before the results that it depends on"
         pending = [Trial(number=t.number, params=t.params) for t in trials[len(visible) :]]
-        study.add_trials(self._frozen_trials([*visible, *pending]))
+        study.add_trials(self._frozen_trials([*visible, *pending], with_attributes=False))  # which take long to copy
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", _experimental_warning())
             return dict(study.ask(self.distributions).params)
@@ -169,12 +169,12 @@ class Study:
     @cached_property
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
         """The space, as Optuna has it."""
-        return {name: _distribution(parameter) for name, parameter in self.target.space.items()}
+        return _Uncopied((name, _distribution(parameter)) for name, parameter in self.target.space.items())
 
     def optuna_study(self, trials: Sequence[Trial]) -> optuna.Study:
         """An Optuna study in memory with these trials."""
         study = self._empty_study(seed=self.search.section.seed)
-        study.add_trials(self._frozen_trials(trials))
+        study.add_trials(self._frozen_trials(trials, with_attributes=True))
         for name, value in self.attributes().items():
             study.set_user_attr(name, value)
         with warnings.catch_warnings():
@@ -203,7 +203,7 @@ class Study:
             study_name=f"{self.search.name}/{self.target}",
         )
 
-    def _frozen_trials(self, trials: Sequence[Trial]) -> list[optuna.trial.FrozenTrial]:
+    def _frozen_trials(self, trials: Sequence[Trial], *, with_attributes: bool) -> list[optuna.trial.FrozenTrial]:
         """Trials as Optuna has them. A diverged one gets the worst values among these, and fails where there are none."""
         from optuna.trial import TrialState, create_trial
 
@@ -216,15 +216,16 @@ class Study:
             elif trial.ended:
                 values = values if values is not None else worst
                 state = TrialState.FAIL if values is None else TrialState.COMPLETE
-            frozen.append(
-                create_trial(
-                    state=state,
-                    params=dict(trial.params),
-                    distributions=self.distributions,
-                    values=list(values) if values is not None and state == TrialState.COMPLETE else None,
-                    user_attrs={"state": trial.state, "seed_values": [list(item) for item in trial.seed_values]},
-                )
+            attributes = {"state": trial.state, "seed_values": [list(item) for item in trial.seed_values]}
+            frozen_trial = create_trial(
+                state=state,
+                params=dict(trial.params),
+                distributions=self.distributions,
+                values=list(values) if values is not None and state == TrialState.COMPLETE else None,
+                user_attrs=attributes if with_attributes else None,
             )
+            frozen_trial.distributions = self.distributions
+            frozen.append(frozen_trial)
         return frozen
 
 
@@ -250,6 +251,13 @@ def first_values(target: Target) -> dict[str, Any]:
         else parameter.low
         for name, parameter in target.space.items()
     }
+
+
+class _Uncopied(dict[str, Any]):
+    """A dictionary that nobody changes. Optuna copies every trial that it adds, and their distributions take longest."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Uncopied:
+        return self
 
 
 def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
