@@ -232,8 +232,9 @@ class SearchSource(Plan):
             if commit is not None:
                 self._facts[key] = commit.facts
                 continue
-            with suppress(CorruptArtefact):
-                self._store.commit(key)  # revokes the commit
+            if self._ask:
+                with suppress(CorruptArtefact):
+                    self._store.commit(key)  # revokes the commit
             self._requeue(key)
 
     def facts(self, key: str) -> Facts:
