@@ -88,7 +88,7 @@ def kill_driver(experiment: Experiment, repetition: int) -> None:
 def _cluster(experiment: Experiment) -> Iterator[tuple[Host, Host]]:
     """Two hosts with one core each, the command on the first; an unlearn cell is held on the second."""
     variables = {"FAULTS_FOLDER": str(experiment.folder), "RAY_AUTH_MODE": "disabled"}
-    head = Host(experiment.folder, "head", 1, variables)
+    head = Host(experiment.folder, "head", 1, {**variables, "FAULTS_AWAIT": UNLEARN})
     other = Host(experiment.folder, "other", 2, {**variables, "FAULTS_HOLD": UNLEARN})
     experiment.address = f"127.0.0.1:{PORT}"
     experiment.start()

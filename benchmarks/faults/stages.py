@@ -5,6 +5,7 @@ Workers import REGISTRY by name. The environment says what happens:
     FAULTS_FOLDER   the folder of this experiment: executions.jsonl, and the files `held-N` and `go-N`
     FAULTS_HOLD     a pattern: the first such cell leaves `held-1` and waits for `go-1`
     FAULTS_HOLDS    2 if the second execution of that cell leaves `held-2` and waits for `go-2`
+    FAULTS_AWAIT    a pattern: such a cell waits until another one is held, so that the work does not end before that
     FAULTS_ABORT    a pattern: such a cell aborts its process, every time
     FAULTS_CLOCK    by how many seconds the clock of the first process that is held is stepped
 """
@@ -28,7 +29,7 @@ from adaprob_ray.sweep.cell import Cell
 
 # Seconds added to each cell, so that a fault meets a running sweep.
 PACE = 0.2
-# Seconds after which a held cell continues in any case.
+# Seconds after which a held or waiting cell continues in any case.
 MAX_HOLD = 150.0
 
 
@@ -46,6 +47,8 @@ def injected(stage: Callable[[Cell, Any], StageOutput]) -> Callable[[Cell, Any],
         time.sleep(PACE)
         if fnmatch(name, os.environ.get("FAULTS_ABORT", "")):
             os.abort()
+        if fnmatch(name, os.environ.get("FAULTS_AWAIT", "")):
+            _wait_for(_folder() / "held-1")
         if fnmatch(name, os.environ.get("FAULTS_HOLD", "")):
             _hold(cell)
         return stage(cell, context)
@@ -82,10 +85,15 @@ def _hold(cell: Cell) -> None:
             continue
         if number == 1 and "FAULTS_CLOCK" in os.environ:
             _step_clock(int(os.environ["FAULTS_CLOCK"]))
-        end = time.monotonic() + MAX_HOLD
-        while not (_folder() / f"go-{number}").exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        _wait_for(_folder() / f"go-{number}")
         return
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until a file exists, for MAX_HOLD at most."""
+    end = time.monotonic() + MAX_HOLD
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _leave(path: Path, document: dict[str, Any]) -> bool:
