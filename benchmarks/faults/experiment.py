@@ -116,7 +116,7 @@ class Experiment:
         environment = {**with_checkout(os.environ), "FAULTS_FOLDER": str(self.folder), "RAY_AUTH_MODE": "disabled"}
         if self.s3 is not None:
             environment |= aws_variables(self.s3.endpoint)
-        with (self.folder / f"command-{len(self.processes)}.log").open("w") as log:
+        with self._log(len(self.processes)).open("w") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -129,6 +129,10 @@ class Experiment:
         self.processes.append(process)
         self._started.append(time.monotonic())
         return process
+
+    def log(self, process: subprocess.Popen[str]) -> Path:
+        """What a command has printed so far."""
+        return self._log(self.processes.index(process))
 
     def held(self, number: int = 1) -> dict[str, Any]:
         """Wait until a cell is held, and say which: key, name, pid."""
@@ -216,6 +220,9 @@ class Experiment:
         return "\n---\n".join(texts)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _log(self, number: int) -> Path:
+        return self.folder / f"command-{number}.log"
 
     def _wait(self, process: subprocess.Popen[str]) -> int:
         """The exit code. A command that has done nothing for long is interrupted, as its user would do."""

@@ -158,10 +158,16 @@ def cut_network(experiment: Experiment, repetition: int) -> None:
 
 
 def _start_second(experiment: Experiment, **variables: str) -> None:
-    """Another run on the same store, without Ray; returns when it executes cells and so knows the leases of the first."""
+    """Another run on the same store, without Ray; returns when it knows the leases of the first.
+
+    It does when it executes cells, and when it waits, because the first has left it none: then it prints its progress.
+    """
     second = experiment.start(executor="local", **variables)
-    log = experiment.folder / "executions.jsonl"
-    experiment.wait_for(lambda: f'"pid": {second.pid},' in log.read_text(), "the second run executed nothing")
+    executions, output = experiment.folder / "executions.jsonl", experiment.log(second)
+    experiment.wait_for(
+        lambda: f'"pid": {second.pid},' in executions.read_text() or " cells: " in output.read_text(),
+        "the second run did not plan",
+    )
 
 
 def make_store_read_only(experiment: Experiment, repetition: int) -> None:
