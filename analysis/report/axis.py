@@ -41,7 +41,10 @@ class Axis:
         """Round values with their words."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            return [(10.0**power, f"{10.0**power:g}") for power in range(first, last + 1)]
+            # Powers of ten where two are in sight, else what is between them too.
+            factors = STEPS[:1] if last > first else STEPS[:-1]
+            values = [factor * 10.0**power for power in range(first - 1, last + 1) for factor in factors]
+            return [(value, f"{value:g}") for value in values if self.low <= value <= self.high]
         step = _round_step((self.high - self.low) / TICKS)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         decimals = max(0, -math.floor(math.log10(step)))

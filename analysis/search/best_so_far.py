@@ -17,7 +17,7 @@ from analysis.search.value_axis import ValueAxis, draw_value_axis, value_axis
 from analysis.style import TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet
 
 # Passes of methods may differ by orders of magnitude; from this ratio on their axis is logarithmic.
-_LOG_RATIO = 30
+LOG_RATIO = 30
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def draw_best_so_far(groups: Sequence[StudyGroup]) -> Figure:
         row[0].set_ylabel(f"best so far:\n{found.objective}", fontsize=TEXT)
         row[1].set_xlabel("passes (forward + backward examples)", fontsize=TEXT)
         budgets = [x for curve in found.against_passes for x in curve.budget if x > 0]
-        if budgets and max(budgets) >= _LOG_RATIO * min(budgets):
+        if budgets and max(budgets) >= LOG_RATIO * min(budgets):
             row[1].set_xscale("log")
     add_caption(figure, best_so_far_caption(groups))
     return figure

@@ -13,7 +13,7 @@ from adaprob_ray.search.space import Alternatives, Parameter
 from adaprob_ray.settings import Choice, Int, Log
 from analysis.search.history import TrialPoint, draw_point, state_handles, trial_points
 from analysis.search.studies import StudyGroup, StudyResults, caption_of, objective_words
-from analysis.search.value_axis import draw_value_axis, value_axis
+from analysis.search.value_axis import ValueAxis, draw_value_axis, value_axis
 from analysis.style import GREY, SMALL, TEXT, add_caption, add_legend, looks, panel_grid, shade, sheet
 
 # Points of one choice are spread over this many places, so that equal values do not hide each other.
@@ -75,6 +75,11 @@ def _ends(parameter: Parameter) -> tuple[float, float]:
     return (parameter.low, parameter.high)
 
 
+def slice_axis(runs: Sequence[StudyResults], sign: float, objective: int = 0) -> ValueAxis:
+    """The axis of the values, the same for all parameters of a method."""
+    return value_axis((point.value for run in runs for point in trial_points(run, objective)), sign=sign)
+
+
 # -- drawing -----------------------------------------------------------------------------------------------------------
 
 
@@ -97,14 +102,14 @@ def _draw_row(row: Sequence[Axes], label: str, group: StudyGroup, objective: int
     runs = group.studies[label]
     look = looks(group.methods)[label]
     slices = [compute_slice(name, runs, objective) for name in runs[0].study.target.space]
-    axis = value_axis((point.value for _, point in slices[0].points), sign=group.signs[objective])
+    axis = slice_axis(runs, group.signs[objective], objective)
     last = max((point.number for _, point in slices[0].points), default=0) or 1
     for axes, found in zip(row, slices, strict=False):
         for x in found.chosen:
             axes.axvline(x, color=GREY, linewidth=0.8, linestyle=":")
         for x, point in found.points:
             colour = shade(look.colour, _FIRST_SHADE * (1 - point.number / last))
-            draw_point(axes, x + (_offset(point.number) if found.options else 0.0), point, axis, colour)
+            draw_point(axes, x + (choice_offset(point.number) if found.options else 0.0), point, axis, colour)
         draw_value_axis(axes, axis)
         _parameter_axis(axes, found)
     for axes in row[len(slices) :]:
@@ -113,8 +118,8 @@ def _draw_row(row: Sequence[Axes], label: str, group: StudyGroup, objective: int
     row[0].set_ylabel(objective_words(group.first)[objective], fontsize=TEXT)
 
 
-def _offset(number: int) -> float:
-    """From −0.3 to 0.3."""
+def choice_offset(number: int) -> float:
+    """How far a trial is drawn from the middle of its choice: from −0.3 to 0.3."""
     return 0.6 * ((number % _SPREAD) / (_SPREAD - 1) - 0.5)
 
 
