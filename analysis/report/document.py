@@ -77,7 +77,7 @@ def page(
             *(search_section(number, group, known) for number, group in enumerate(searches, 1)),
             *(_section(number, part, records, known) for number, part in enumerate(found, 1)),
         ),
-        cells=_cells(records, known),
+        cells=_cells(records, known) if len(records) or not searches else "",
         data=_json(embedded(records, found)),
     )
 
@@ -97,7 +97,8 @@ def _head(records: pd.DataFrame, found: Sequence[Part], searches: Sequence[Study
     counts = f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"
     studies = [run for group in searches for runs in group.studies.values() for run in runs]
     if studies:
-        counts += f"; {_many(sum(len(run.trials) for run in studies), 'trial')} of {len(studies)} studies"
+        counts = f"{counts}; " if len(records) else ""
+        counts += f"{_many(sum(len(run.trials) for run in studies), 'trial')} of {len(studies)} studies"
     return join(
         element("p", {"class": "counts"}, counts),
         element("dl", {"class": "facts"}, *lines) if lines else "",
@@ -137,8 +138,9 @@ def _contents(found: Sequence[Part], searches: Sequence[StudyGroup]) -> Html:
         element("li", {}, element("a", {"href": f"#part-{number}"}, part.heading))
         for number, part in enumerate(found, 1)
     ]
-    cells = element("li", {}, element("a", {"href": "#cells"}, "All cells"))
-    return element("ol", {}, *items, cells)
+    if found or not searches:
+        items.append(element("li", {}, element("a", {"href": "#cells"}, "All cells")))
+    return element("ol", {}, *items)
 
 
 def _section(number: int, part: Part, records: pd.DataFrame, known: Mapping[str, Mark]) -> Html:

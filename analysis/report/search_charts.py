@@ -18,7 +18,7 @@ from analysis.search.method_ranks import MethodRanks
 from analysis.search.pareto_front import front_steps
 from analysis.search.slices import Slice, choice_offset
 from analysis.search.studies import StudyGroup, objective_words
-from analysis.search.value_axis import STRIP_WORDS, ValueAxis
+from analysis.search.value_axis import ValueAxis
 
 # Pixels: left of the plot, down to its end, for numbers and title below it, and of the strip of trials without a value.
 LEFT, HEIGHT, BELOW, STRIP = 48, 210, 40, 24
@@ -53,12 +53,7 @@ class ValueScale:
         if self.strip is None:
             return [scale(self.axis, LEFT)]
         box = {"x": LEFT, "y": f"{self.strip - STRIP / 2:g}", "width": WIDTH - RIGHT - LEFT, "height": STRIP}
-        words = {"class": "tick left", "x": WIDTH - RIGHT - 4, "y": f"{self.strip + 4:g}"}
-        return [
-            element("rect", {"class": "band", **box}),
-            element("text", words, STRIP_WORDS),
-            scale(self.axis, LEFT),
-        ]
+        return [element("rect", {"class": "band", **box}), scale(self.axis, LEFT)]
 
 
 def best_so_far_charts(found: BestSoFar, marks: Mapping[str, Mark]) -> list[Html]:
@@ -67,8 +62,10 @@ def best_so_far_charts(found: BestSoFar, marks: Mapping[str, Mark]) -> list[Html
     charts = []
     for words, curves in (("trials", found.against_trials), ("passes", found.against_passes)):
         budgets = [x for curve in curves for x in curve.budget]
+        if not budgets:
+            continue
         least = min((x for x in budgets if x > 0), default=1.0)
-        across = _across(budgets, is_log=words == "passes" and max(budgets) >= LOG_RATIO * least)
+        across = _across(budgets, is_log=words == "passes" and max(budgets) >= LOG_RATIO * least, integer=True)
         drawn = [*values.drawn(), scale(across, HEIGHT), _title_below(words)]
         for curve in curves:
             drawn += _curve(curve, across, values, marks[curve.label])
@@ -87,7 +84,7 @@ def rank_charts(found: MethodRanks, marks: Mapping[str, Mark]) -> list[Html]:
     ):
         if not budget:
             continue
-        across = _across(budget)
+        across = _across(budget, integer=True)
         drawn = [scale(across, HEIGHT), _title_below(words)]
         for rank in range(1, count + 1):
             y = upwards.at(-rank)
@@ -96,7 +93,7 @@ def rank_charts(found: MethodRanks, marks: Mapping[str, Mark]) -> list[Html]:
         for label, values in ranks.items():
             points = [(across.at(x), upwards.at(-value)) for x, value in zip(budget, values, strict=True)]
             drawn += _line(label, points, marks[label])
-        charts.append(_figure(f"Mean rank against {words}", "1 = best", drawn))
+        charts.append(_figure(f"Mean rank against {words}", "(1 = best)", drawn))
     return charts
 
 
@@ -111,7 +108,7 @@ def slice_chart(found: Slice, values: ValueAxis, mark: Mark, objective: str) -> 
             drawn.append(element("text", place, shortened(option)))
         drawn.append(element("path", {"class": "axis", "d": f"M{LEFT} {HEIGHT}H{WIDTH - RIGHT}"}))
     else:
-        across = _across(found.ends, is_log=found.is_log)
+        across = _across(found.ends, is_log=found.is_log, integer=found.is_integer)
         drawn.append(scale(across, HEIGHT))
     drawn.append(_title_below(found.parameter))
     for x in found.chosen:
@@ -135,21 +132,21 @@ def importance_chart(found: Importance) -> Html:
         title = element("title", {}, f"{name}: {share:.3f}")
         drawn.append(element("text", {"class": "name", "x": left - 8, "y": y + 16}, shortened(name)))
         drawn.append(element("rect", bar, title))
-    return figure("search", "Importance", f"PED-ANOVA, n = {found.trials}", height + BELOW_BARS, *drawn)
+    return figure("chart", "Importance", f"(PED-ANOVA, {found.trials} trials)", height + BELOW_BARS, *drawn)
 
 
 def pareto_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> list[Html]:
     """A chart for each pair of objectives: every trial, with those on the front of their study joined if there are two."""
-    words, trials = (
-        objective_words(group.first),
-        [
-            (label, run, trial)
-            for label, runs in group.studies.items()
-            for run in runs
-            for trial in run.trials
-            if trial.values is not None
-        ],
-    )
+    words = objective_words(group.first)
+    trials = [
+        (label, run, trial)
+        for label, runs in group.studies.items()
+        for run in runs
+        for trial in run.trials
+        if trial.values is not None
+    ]
+    if not trials:
+        return []
     charts = []
     for first, second in combinations(range(len(words)), 2):
         across = _across([trial.values[first] for _, _, trial in trials if trial.values])
@@ -171,7 +168,7 @@ def pareto_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> list[Html]:
             )
             place = marks[label].at(across.at(trial.values[first]), upwards.at(trial.values[second]))
             drawn.append(element("g", {"class": None if is_best else "dominated"}, title, place))
-        charts.append(_figure(f"{words[second]} against {words[first]}", "faint: dominated trials", drawn))
+        charts.append(_figure(f"{words[second]} against {words[first]}", "(faint: dominated trials)", drawn))
     return charts
 
 
@@ -179,7 +176,7 @@ def pareto_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> list[Html]:
 
 
 def _figure(title: str, note: str, drawn: Iterable[Html]) -> Html:
-    return figure("search", title, note, HEIGHT + BELOW, *drawn)
+    return figure("chart", title, note, HEIGHT + BELOW, *drawn)
 
 
 def _title_below(words: str) -> Html:
@@ -187,14 +184,14 @@ def _title_below(words: str) -> Html:
     return element("text", middle, words)
 
 
-def _across(values: Sequence[float], *, is_log: bool = False) -> Axis:
+def _across(values: Sequence[float], *, is_log: bool = False, integer: bool = False) -> Axis:
     low, high = min(values), max(values)
     if is_log:
         low = min(value for value in values if value > 0)
         room = (high / low) ** 0.03
         return Axis(low / room, high * room, True, LEFT, WIDTH - RIGHT - LEFT)
     room = 0.03 * (high - low) or 0.5
-    return Axis(low - room, high + room, False, LEFT, WIDTH - RIGHT - LEFT)
+    return Axis(low - room, high + room, False, LEFT, WIDTH - RIGHT - LEFT, integer)
 
 
 def _curve(curve: BestSoFarCurve, across: Axis, values: ValueScale, mark: Mark) -> list[Html]:
@@ -225,8 +222,11 @@ def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _trial(point: TrialPoint, x: float, y: float, mark: Mark) -> Html:
     """The method's mark, hollow where the trial was pruned, a cross where it diverged, ringed where it is chosen."""
-    value = STRIP_WORDS if point.value is None else f"{point.value:.4g}"
-    words = [f"trial {point.number}: {value}", point.state]
+    words = [
+        f"trial {point.number}",
+        point.state if point.state != "complete" or point.value is not None else "beyond the margin",
+    ]
+    words += [f"{point.value:.4g}"] if point.value is not None else []
     words += ["default settings"] * point.is_default + ["chosen"] * point.is_best
     drawn = [element("title", {}, ", ".join(words))]
     if point.state == "diverged":

@@ -20,14 +20,14 @@ from analysis.search.best_table import best_page, heading
 from analysis.search.importance import compute_importance, importance_caption
 from analysis.search.method_ranks import compute_method_ranks, method_ranks_caption
 from analysis.search.slices import compute_slice, slice_axis
-from analysis.search.studies import StudyGroup, StudyResults, objective_words
+from analysis.search.studies import STRIP_WORDS, StudyGroup, StudyResults, caption_of, objective_words
 from analysis.search.trials_table import trial_lines
 from analysis.words import MINUS, NOTHING, Piece
 
 
 def search_heading(group: StudyGroup) -> str:
     """As in the contents of the report."""
-    return f"Search {group.first.search.name} · {heading(group)}"
+    return f"Search: {group.first.search.name} · {heading(group)}"
 
 
 def search_section(number: int, group: StudyGroup, marks: Mapping[str, Mark]) -> Html:
@@ -73,7 +73,9 @@ def _label_parts(group: StudyGroup, label: str, mark: Mark) -> list[Html]:
         slices = [compute_slice(parameter, runs, objective) for parameter in runs[0].study.target.space]
         charts += [slice_chart(each, axis, mark, name) for each in slices]
     parts.append(element("div", {"class": "figures"}, *charts))
-    notes = ["hollow: pruned; cross: diverged; large ring: chosen; small ring: default settings"]
+    chosen = "chosen" if len(words) == 1 else "on the Pareto front"
+    notes = [f"hollow: pruned; cross: diverged; large ring: {chosen}; small ring: default settings"]
+    notes += [line for line in caption_of([group], strip=True) if line == STRIP_WORDS]
     notes += importance_caption() if importance is not None else []
     parts.append(bullets("caption", notes))
     return [*parts, *(_trials(run) for run in runs)]
@@ -92,18 +94,33 @@ def _legend(labels: Sequence[str] | Mapping[str, str], marks: Mapping[str, Mark]
 
 
 def _table(piece: Piece, caption: str) -> Html:
-    first, *others = piece.head
-    heads = [column_head(first, is_text=True), *map(column_head, others)]
+    is_text = [
+        any(_number(line[at]) is None and line[at] != NOTHING for line in piece.lines) for at in range(len(piece.head))
+    ]
+    heads = [
+        column_head(head, is_text=text or not at)
+        for at, (head, text) in enumerate(zip(piece.head, is_text, strict=True))
+    ]
     body = [
-        element("tr", {}, element("th", {"scope": "row"}, name), *map(_cell, entries)) for name, *entries in piece.lines
+        element(
+            "tr",
+            {},
+            element("th", {"scope": "row"}, name),
+            *(_cell(text, is_text=text_column) for text, text_column in zip(entries, is_text[1:], strict=True)),
+        )
+        for name, *entries in piece.lines
     ]
     return scrolling(caption, grid("values", caption, heads, body, []))
 
 
-def _cell(text: str) -> Html:
-    """An entry that sorts by its number, if it is one."""
+def _cell(text: str, *, is_text: bool) -> Html:
+    """An entry that sorts by its number, if its column has numbers alone."""
     if text == NOTHING:
-        return element("td", {"class": "nothing"}, text)
+        return element("td", {"class": "nothing text" if is_text else "nothing"}, text)
+    return element("td", {"class": "text"} if is_text else {"data-value": repr(_number(text))}, text)
+
+
+def _number(text: str) -> float | None:
     with suppress(ValueError):
-        return element("td", {"data-value": repr(float(text.replace(",", "").replace(MINUS, "-")))}, text)
-    return element("td", {}, text)
+        return float(text.replace(",", "").replace(MINUS, "-"))
+    return None

@@ -52,7 +52,9 @@ def compute_best_so_far(group: StudyGroup) -> BestSoFar:
     (sign,) = group.signs
     trials = [_curve(group, label, runs, sign, by_passes=False) for label, runs in group.studies.items()]
     passes = [_curve(group, label, runs, sign, by_passes=True) for label, runs in group.studies.items()]
-    values = [value for curve in (*trials, *passes) for line in (curve.low, curve.high) for value in line]
+    # Search seeds may have no budget in common, where one has spent less in all than another in its first trial.
+    passes = [curve for curve in passes if curve.budget]
+    values = [value for curve in (*trials, *passes) for line in (curve.low, curve.median, curve.high) for value in line]
     (objective,) = objective_words(group.first)
     return BestSoFar(group.title, objective, trials, passes, value_axis(values, sign=sign))
 
@@ -122,7 +124,7 @@ def best_so_far_caption(groups: Sequence[StudyGroup]) -> list[str]:
     """What is drawn, and the rule."""
     seeds = max(len(group.search_seeds) for group in groups)
     band = [f"line: median of {seeds} search seeds; band: from the least to the largest"] if seeds > 1 else []
-    return [*band, *caption_of(groups)]
+    return [*band, *caption_of(groups, strip=True)]
 
 
 def _handle(label: str, look: Look) -> Line2D:

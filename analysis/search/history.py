@@ -51,14 +51,14 @@ def trial_points(results: StudyResults, objective: int = 0) -> list[TrialPoint]:
     ]
 
 
-def state_handles() -> list[Line2D]:
-    """The legend of the markers."""
+def state_handles(objectives: int = 1) -> list[Line2D]:
+    """The legend of the markers, for studies with so many objectives."""
     styles: list[tuple[str, dict[str, Any]]] = [
         ("complete", {"marker": "o", "color": "0.4"}),
         ("pruned", {"color": "0.4", **PRUNED}),
         ("diverged", {"color": "0.4", **DIVERGED}),
         ("default settings", DEFAULT),
-        ("chosen", CHOSEN),
+        ("chosen" if objectives == 1 else "on the Pareto front", CHOSEN),
     ]
     return [Line2D([], [], linestyle="", label=words, **style) for words, style in styles]
 
@@ -83,7 +83,7 @@ def draw_history(groups: Sequence[StudyGroup]) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         row[0].set_title(f"{group.title}\n{next(iter(shown))}", fontsize=SMALL, loc="left")
         row[0].set_ylabel(objective_words(group.first)[0], fontsize=TEXT)
-    add_caption(figure, caption_of(groups))
+    add_caption(figure, caption_of(groups, strip=True))
     return figure
 
 

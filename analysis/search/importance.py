@@ -67,7 +67,7 @@ def draw_importance(groups: Sequence[StudyGroup]) -> Figure | None:
     if not any(importance for row in found for importance in row.values()):
         return None
     most = max(len(group.studies[label][0].study.target.space) for group in groups for label in group.studies)
-    figure = sheet(0.6 + 2.3 * len(labels), 0.7 + (0.7 + 0.25 * most) * len(groups))
+    figure = sheet(max(6.0, 0.6 + 2.3 * len(labels)), 1.2 + (1.1 + 0.25 * most) * len(groups))
     for row, group, importances in zip(panel_grid(figure, len(groups), len(labels)), groups, found, strict=True):
         for axes, label in zip(row, labels, strict=True):
             importance = importances.get(label)
@@ -78,7 +78,12 @@ def draw_importance(groups: Sequence[StudyGroup]) -> Figure | None:
                 _draw_bars(axes, importance)
             axes.set_title(label, fontsize=SMALL, loc="left")
         row[0].set_title(f"{group.title}\n{labels[0]}", fontsize=SMALL, loc="left")
-    add_caption(figure, [*importance_caption(), *caption_of(groups)])
+    dots = (
+        ["bars: mean over search seeds; dots: each of them"]
+        if max(len(group.search_seeds) for group in groups) > 1
+        else []
+    )
+    add_caption(figure, [*importance_caption(), *dots, *caption_of(groups)])
     return figure
 
 
@@ -86,7 +91,7 @@ def importance_caption() -> list[str]:
     """What importance is, and how much it can be trusted."""
     return [
         f"PED-ANOVA: how much the best {round(100 * TARGET_QUANTILE)} % of the trials differ from all in each parameter, as a "
-        f"share of the sum; unstable below {round(STABLE_BEST_TRIALS / TARGET_QUANTILE)} trials; dots: search seeds, if several"
+        f"share of the sum; unstable below {round(STABLE_BEST_TRIALS / TARGET_QUANTILE)} trials"
     ]
 
 
@@ -95,7 +100,7 @@ def _draw_bars(axes: Axes, importance: Importance) -> None:
     for at, shares in enumerate(importance.shares.values()):
         axes.barh(at, statistics.fmean(shares), 0.7, color=shade(colour, 0.5), edgecolor=colour)
         if len(shares) > 1:
-            axes.plot(shares, [at] * len(shares), linestyle="", marker="o", markersize=3, color="black")
+            axes.plot(shares, [at] * len(shares), linestyle="", marker="o", markersize=3, color="black", clip_on=False)
     axes.set_yticks(range(len(importance.shares)), list(importance.shares))
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

@@ -113,9 +113,9 @@ def draw_method_ranks(found: MethodRanks, groups: Sequence[StudyGroup]) -> Figur
 
 def method_ranks_caption(found: MethodRanks, groups: Sequence[StudyGroup]) -> list[str]:
     """What is ranked, and the rule."""
-    words = f"mean over {found.comparisons} rankings (groups × search seeds)" if found.comparisons > 1 else "one search"
+    mean = f"mean over {found.comparisons} groups and search seeds; " if found.comparisons > 1 else ""
     return [
-        f"{words}; ranks of the best value so far, equal values share their mean rank",
-        "up to the budget that every method has spent",
+        f"ranks of the best value so far; {mean}equal values share their mean rank; up to the budget that every method has "
+        "spent",
         *caption_of(groups),
     ]

@@ -88,13 +88,13 @@ def draw_slices(label: str, groups: Sequence[StudyGroup]) -> Figure:
     rows = [(group, objective) for group in groups for objective in range(len(group.signs))]
     most = max(len(group.studies[label][0].study.target.space) for group, _ in rows)
     figure = sheet(max(4.6, 0.8 + 2.1 * most), 0.7 + 2.6 * len(rows))
-    add_legend(figure, state_handles(), 5 if most > 2 else 3)
+    add_legend(figure, state_handles(max(len(group.signs) for group in groups)), 5 if most > 2 else 3)
     for row, (group, objective) in zip(panel_grid(figure, len(rows), most), rows, strict=True):
         _draw_row(row, label, group, objective)
     shades = (
         "the darker a point, the later its trial; dotted line: the chosen value; each axis spans the searched range"
     )
-    add_caption(figure, [f"{label}: {shades}", *caption_of(groups)])
+    add_caption(figure, [f"{label}: {shades}", *caption_of(groups, strip=True)])
     return figure
 
 

@@ -41,6 +41,9 @@ _RULES = {
 }
 
 
+STRIP_WORDS = "shaded strip: trials that diverged or are beyond the margin of the rule"
+
+
 @dataclass(frozen=True)
 class StudyResults:
     """A study with its trials. `passes`: forward plus backward examples of each trial, summed over its seeds."""
@@ -192,6 +195,10 @@ def is_infeasible(study: Study, trial: Trial) -> bool:
     return has_penalty and trial.values is not None and trial.values[0] >= PENALTY
 
 
+def _count_infeasible(results: StudyResults) -> int:
+    return sum(is_infeasible(results.study, trial) for trial in results.trials)
+
+
 def objective_words(study: Study) -> list[str]:
     """What each value of a trial is, for an axis or the head of a column."""
     if study.search.section.objective:
@@ -219,9 +226,12 @@ def caption(group: StudyGroup) -> list[str]:
     ]
 
 
-def caption_of(groups: Iterable[StudyGroup]) -> list[str]:
-    """The captions of all groups, each line once."""
-    return list(dict.fromkeys(line for group in groups for line in caption(group)))
+def caption_of(groups: Sequence[StudyGroup], *, strip: bool = False) -> list[str]:
+    """The captions of all groups, each line once. `strip`: of a figure that has a strip for trials without a value."""
+    lines = list(dict.fromkeys(line for group in groups for line in caption(group)))
+    studies = [run for group in groups for runs in group.studies.values() for run in runs]
+    has_strip = any(run.count("diverged") or _count_infeasible(run) for run in studies)
+    return [*lines, STRIP_WORDS] if strip and has_strip else lines
 
 
 def _rule_words(study: Study) -> str:
@@ -247,7 +257,7 @@ def _state_words(group: StudyGroup) -> list[str]:
     lines = []
     for label, runs in group.studies.items():
         counts = {state: sum(run.count(state) for run in runs) for state in ("pruned", "diverged", "failed", "running")}
-        counts["beyond the margin"] = sum(is_infeasible(run.study, trial) for run in runs for trial in run.trials)
+        counts["beyond the margin"] = sum(map(_count_infeasible, runs))
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         lines += [f"{label}: {words}"] if words else []
     return ["; ".join(lines)] if lines else []

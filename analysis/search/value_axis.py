@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from analysis.style import GREY, TINY, tidy
+from analysis.style import tidy
 
-STRIP_WORDS = "beyond the margin, or diverged"
 # Shares of the range of the values that are drawn to scale.
-_PADDING, _STRIP = 0.05, 0.12
+_PADDING, _STRIP = 0.08, 0.12
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,5 @@ def draw_value_axis(axes: Axes, axis: ValueAxis) -> None:
     is_above = axis.strip > axis.edge
     far = axis.high if is_above else axis.low
     axes.axhspan(min(axis.edge, far), max(axis.edge, far), color="0.93", zorder=0)
-    axes.text(
-        *(0.995, far, STRIP_WORDS),
-        transform=axes.get_yaxis_transform(),
-        fontsize=TINY,
-        color=GREY,
-        ha="right",
-        va="top" if is_above else "bottom",
-    )
     inside = (axis.low, axis.edge) if is_above else (axis.edge, axis.high)
     axes.set_yticks([tick for tick in axes.get_yticks() if inside[0] <= tick <= inside[1]])
