@@ -117,9 +117,9 @@ def _trials_words(results: StudyResults) -> str:
 
 
 def value_words(study: Study, trial: Trial | None, objective: int = 0) -> str:
-    """A trial's value; one that is beyond the margin says so."""
+    """A trial's value; one that diverged or is beyond the margin says so."""
     if trial is None or trial.values is None:
-        return NOTHING
+        return "diverged" if trial is not None and trial.state == "diverged" else NOTHING
     if is_infeasible(study, trial):
         return "beyond margin"
     return number_words(trial.values[objective])

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
-from analysis.load import FILES
 from analysis.render import write
 from analysis.request import Artefact, Request, show
 from analysis.search.best_so_far import draw_best_so_far
@@ -28,8 +27,6 @@ def searched(request: Request, artefact: Artefact) -> list[Path]:
     """Figures and tables of a search file, or of several that differ in their search seed."""
     if not request.sweeps:
         raise InputError("--sweep: must name a search file")
-    if request.store.endswith(FILES):
-        raise InputError(f"--store: must be a store, which has the trials, got {request.store}")
     groups = load_searches(request.store, request.sweeps)
     name = groups[0].first.search.name
     pages = [best_page(group) for group in groups]

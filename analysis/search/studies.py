@@ -16,6 +16,7 @@ from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.sweep.schema import load_document
 from analysis.columns import column
 from analysis.lines import group_title
+from analysis.load import FILES
 
 # What a rule's value is: for an axis, and in full.
 _RULES = {
@@ -67,9 +68,8 @@ class StudyResults:
 
     @property
     def default(self) -> Trial | None:
-        """The trial with the default settings; None if they lie outside the space or the trial has no result."""
-        is_known = self.study.starts_at_default and self.trials and self.trials[0].values is not None
-        return self.trials[0] if is_known else None
+        """The trial with the default settings; None if they lie outside the space or the trial has not ended."""
+        return self.trials[0] if self.study.starts_at_default and self.trials and self.trials[0].ended else None
 
     def count(self, state: str) -> int:
         return sum(trial.state == state for trial in self.trials)
@@ -123,6 +123,8 @@ def load_searches(store: str, paths: Iterable[str]) -> list[StudyGroup]:
         InputError: If a file is at fault, there is no such store, no trial is stored, or two files give one label different
             settings.
     """
+    if store.endswith(FILES):
+        raise InputError(f"--store: must be a store, which has the trials, got {store}")
     found = [results for path in paths for results in _load(store, path)]
     if not any(results.trials for results in found):
         raise InputError(f"{store}: has no trial of {', '.join(paths)}; run adaprob-ray search first")
@@ -211,27 +213,33 @@ def objective_words(study: Study) -> list[str]:
 
 def caption(group: StudyGroup) -> list[str]:
     """The rule, the seeds and the budget: what every table and figure of a search says."""
-    study = group.first
-    section = study.search.section
-    seeds = ", ".join(map(str, section.seeds))
-    mean = (
-        f"mean over the search's own seeds {seeds}" if len(section.seeds) > 1 else f"of the search's own seed {seeds}"
-    )
-    search_seeds = ", ".join(map(str, group.search_seeds))
-    return [
-        f"{_rule_words(study)}, {mean}",
-        f"{_budget_words(group)} for each method; sampler {section.sampler}, search seed {search_seeds}, lag {section.lag}, "
-        f"Optuna {study.document['optuna']}",
-        *_state_words(group),
-    ]
+    return [*_shared_words(group), *_state_words(group)]
 
 
 def caption_of(groups: Sequence[StudyGroup], *, strip: bool = False) -> list[str]:
     """The captions of all groups, each line once. `strip`: of a figure that has a strip for trials without a value."""
-    lines = list(dict.fromkeys(line for group in groups for line in caption(group)))
+    if len(groups) == 1:
+        lines = caption(groups[0])
+    else:
+        shared = dict.fromkeys(line for group in groups for line in _shared_words(group))
+        states = [f"{' '.join(group.title.split())}: {words}" for group in groups for words in _state_words(group)]
+        lines = [*shared, *states]
     studies = [run for group in groups for runs in group.studies.values() for run in runs]
     has_strip = any(run.count("diverged") or _count_infeasible(run) for run in studies)
     return [*lines, STRIP_WORDS] if strip and has_strip else lines
+
+
+def _shared_words(group: StudyGroup) -> list[str]:
+    study = group.first
+    section = study.search.section
+    seeds = ", ".join(map(str, section.seeds))
+    mean = f"mean over model seeds {seeds}" if len(section.seeds) > 1 else f"model seed {seeds}"
+    search_seeds = ", ".join(map(str, group.search_seeds))
+    return [
+        f"{_rule_words(study)}; values: {mean}",
+        f"{_budget_words(group)} for each method; sampler {section.sampler}, search seed {search_seeds}, lag {section.lag}, "
+        f"Optuna {study.document['optuna']}",
+    ]
 
 
 def _rule_words(study: Study) -> str:
@@ -243,7 +251,8 @@ def _rule_words(study: Study) -> str:
         return f"rule {rule.name}; objective: {wanted}"
     words = f"rule {rule.name}: {_RULES[rule.name][1]}"
     if not rule.needs_retrain:
-        words += f"; retain and validation error at most {section.margin:g} pp above those of the original"
+        validation = "validation error of the other classes" if rule.name == "validation_class" else "validation error"
+        words += f"; retain error and {validation} at most {section.margin:g} pp above those of the original"
     return words
 
 

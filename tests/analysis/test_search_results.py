@@ -12,6 +12,7 @@ from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.search import studies_of
 from adaprob_ray.search.search_file import SearchFile
+from adaprob_ray.search.study import Study
 from adaprob_ray.search.trial_cells import trial_cells
 from adaprob_ray.store import Store
 from adaprob_ray.store.names import RECORD
@@ -170,7 +171,16 @@ def test_the_best_table_says_default_best_difference_cost_and_rule() -> None:
 
 def test_a_study_without_a_complete_trial_has_a_line_without_a_best() -> None:
     found = group([None, None], [1.0])
-    assert best_page(found).pieces[0].lines[0] == ["adaprob", "oracle", "–", "–", "–", "–", "2 (2 diverged)", "200"]
+    assert best_page(found).pieces[0].lines[0] == [
+        "adaprob",
+        "oracle",
+        "diverged",
+        "–",
+        "–",
+        "–",
+        "2 (2 diverged)",
+        "200",
+    ]
     assert best_rows([found])[0]["best_trial"] is None
 
 
@@ -213,6 +223,19 @@ def test_files_of_one_search_differ_in_its_seed_alone() -> None:
     with pytest.raises(InputError, match=r"must differ in search\.seed only, got other lag"):
         group_studies([first, results(studies_of(other, REGISTRY)[0], [1.0])])
     assert len(group_studies([first, results(studies(rule="validation")[0], [1.0])])) == 2  # two rules: two groups
+
+
+@pytest.mark.parametrize("rule", ["oracle", "validation"])
+def test_every_rule_is_explained(rule: str) -> None:
+    text = search_text(rule).replace("{kind: selective, class: 3, count: 25}", "{kind: class, class: 3}")
+    search = SearchFile.parse(text, REGISTRY)
+    (found,) = group_studies(
+        [results(Study(search=search, target=target, scored=()), [1.0]) for target in search.targets]
+    )
+    first, *_ = caption(found)
+    assert first.startswith(f"rule {rule}_class: mean ")
+    assert first.endswith("; values: mean over model seeds 11, 12")
+    assert ("other classes at most 1 pp above" in first) == (rule == "validation")
 
 
 # -- a store -----------------------------------------------------------------------------------------------------------
