@@ -13,12 +13,13 @@ from adaprob_ray._version import __version__
 _PUBLIC = {
     "project": "adaprob_ray.projection",
     "load_records": "adaprob_ray.store.records",
+    "load_search": "adaprob_ray.runtime.search_results",
     "load_study": "adaprob_ray.runtime.search_results",
     "load_trials": "adaprob_ray.runtime.search_results",
     "Store": "adaprob_ray.store",
 }
 
-__all__ = ["Store", "__version__", "load_records", "load_study", "load_trials", "project"]
+__all__ = ["Store", "__version__", "load_records", "load_search", "load_study", "load_trials", "project"]
 
 
 def __getattr__(name: str) -> Any:

@@ -67,8 +67,12 @@ def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: 
     files = ", ".join(f"sweeps/{sweep}.yaml" for sweep in artefact.sweeps)
     one = name in ("compare", "archive")
     about = f"the sweep file (YAML) whose Records are wanted{f' ({files})' if files else ''}"
+    if name == "search":
+        about = "the search file (YAML) whose trials are wanted; several may differ in search.seed alone"
+    if name == "report":
+        about += "; search files get pages of their trials"
     command.add_argument("--sweep", nargs=1 if one else "+", required=one, default=(), help=about)
-    if name == "costs":
+    if name in ("costs", "search"):
         return
     command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
     command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,11 +17,25 @@ from adaprob_ray.errors import InputError
 from analysis.columns import Column
 from analysis.embedding import Embedding
 from analysis.figures import REFERENCE, Bar, Curve, Curves, Level, Point, Ranks, TimeBars, TradeOff, bounds
-from analysis.style import EMBEDDED, GREY, SMALL, TEXT, TINY, Look, looks, plain_looks, shade, sheet, tidy
+from analysis.style import (
+    EMBEDDED,
+    GREY,
+    LEGEND_LINE,
+    SMALL,
+    TEXT,
+    TINY,
+    Look,
+    add_caption,
+    add_legend,
+    looks,
+    panel_grid,
+    plain_looks,
+    shade,
+    sheet,
+    tidy,
+)
 from analysis.trajectory import Trajectory
 
-LINE = 0.19  # inches: a line of a legend
-PER_INCH = 20  # characters of a caption
 WIDEST_TICK = 13  # characters of a bar's name that stand upright
 WORDS = {"target_shift": "target shift (0 to 1)"}  # where a column's own words leave out its unit
 LOGARITHMIC = ("projection_residual",)
@@ -30,25 +43,6 @@ DOTS = (0, (1, 1.5))
 PUBLISHED: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "+", "markersize": 9, "markeredgewidth": 1.6}
 SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
 Paper = Mapping[str, Mapping[float, float]]  # column → setting → the published value
-
-
-def _caption(figure: Figure, lines: Sequence[str]) -> None:
-    """Small text below all else, broken to the figure's width."""
-    width = int(PER_INCH * figure.get_figwidth())
-    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
-    """Above all panels, for which the figure grows by the legend's lines."""
-    figure.set_figheight(figure.get_figheight() + LINE * math.ceil(len(handles) / columns))
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=columns, fontsize=SMALL, handlelength=3, frameon=False
-    )
-
-
-def _grid(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
-    return [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
 def _names(panels: Mapping[str, Iterable[Bar | Point | Curve | Level]]) -> dict[str, str]:
@@ -75,7 +69,7 @@ def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()
     axes.tick_params(labelsize=SMALL)
     axes.legend(loc="upper right", fontsize=TEXT, markerscale=1.6, framealpha=0.9)
     what = {"test": "test set", "forget": "forget rows"}[embedding.part]
-    _caption(figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption])
+    add_caption(figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption])
     return figure
 
 
@@ -95,10 +89,10 @@ def draw_time_bars(times: TimeBars) -> Figure:
     shown = looks(_names(times.panels))
     most = max(map(len, times.panels.values()))
     figure = sheet(max(4.5, len(times.panels) * (0.9 + 0.75 * most)), 4.2)
-    for axes, (title, bars) in zip(_grid(figure, 1, len(times.panels))[0], times.panels.items(), strict=True):
+    for axes, (title, bars) in zip(panel_grid(figure, 1, len(times.panels))[0], times.panels.items(), strict=True):
         _bars(axes, bars, shown)
         axes.set_title(title, fontsize=TEXT)
-    _caption(figure, times.caption)
+    add_caption(figure, times.caption)
     return figure
 
 
@@ -146,15 +140,15 @@ def draw_ablation(curves: Curves, paper: Paper | None = None, paper_name: str = 
     handles += [_handle(name, shown[name], DOTS) for name in _names(curves.levels)]
     handles += [Line2D([], [], label=paper_name, **PUBLISHED)] if paper else []
     figure = sheet(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
-    _legend(figure, handles, min(len(handles), 1 + columns))
-    for line, (title, found) in zip(_grid(figure, rows, columns), curves.panels.items(), strict=True):
+    add_legend(figure, handles, min(len(handles), 1 + columns))
+    for line, (title, found) in zip(panel_grid(figure, rows, columns), curves.panels.items(), strict=True):
         for axes, column in zip(line, curves.columns, strict=True):
             _curves(axes, column, found, shown)
             _levels(axes, column, curves.levels[title], shown)
             _published(axes, (paper or {}).get(column.name, {}))
             _settings_axis(axes, curves.over, found)
         line[0].set_title(title, fontsize=TEXT, loc="left")
-    _caption(figure, curves.caption)
+    add_caption(figure, curves.caption)
     return figure
 
 
@@ -209,8 +203,8 @@ def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
 def draw_trade_off(found: TradeOff) -> Figure:
     """Forget against retain error, a panel for each group; dotted lines cross at Retrain."""
     shown = looks(_names(found.panels))
-    figure = sheet(2.2 + 3.9 * len(found.panels), max(4.6, LINE * len(shown) + 0.8))
-    for axes, (title, points) in zip(_grid(figure, 1, len(found.panels))[0], found.panels.items(), strict=True):
+    figure = sheet(2.2 + 3.9 * len(found.panels), max(4.6, LEGEND_LINE * len(shown) + 0.8))
+    for axes, (title, points) in zip(panel_grid(figure, 1, len(found.panels))[0], found.panels.items(), strict=True):
         for point in points:
             _point(axes, point, shown[point.name])
         axes.set_title(title, fontsize=TEXT)
@@ -219,7 +213,7 @@ def draw_trade_off(found: TradeOff) -> Figure:
         tidy(axes)
     handles = [Line2D([], [], linestyle="", label=name, **look.marks(7)) for name, look in shown.items()]
     figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
-    _caption(figure, found.caption)
+    add_caption(figure, found.caption)
     return figure
 
 
@@ -255,8 +249,8 @@ def draw_ranks(ranks: Ranks) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("mean rank (1 = nearest to retrain)", fontsize=TEXT)
     tidy(axes, grid="x")
-    _legend(figure, handles, 3)
-    _caption(figure, ranks.caption)
+    add_legend(figure, handles, 3)
+    add_caption(figure, ranks.caption)
     return figure
 
 
@@ -292,7 +286,7 @@ def draw_trajectory(found: Trajectory) -> Figure:
     axes.set_ylabel(found.value, fontsize=TEXT)
     tidy(axes)
     figure.legend(loc="outside right upper", fontsize=SMALL, handlelength=3, frameon=False)
-    _caption(figure, found.caption)
+    add_caption(figure, found.caption)
     return figure
 
 

@@ -11,16 +11,19 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.store import Store
+from adaprob_ray.store.studies import stored_studies
 from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
 from analysis.embedding import embedding
 from analysis.figures import WARM_UP, ablation, ranks, time_bars, trade_off
 from analysis.lines import facts, groups
-from analysis.load import Gathered, all_records
+from analysis.load import FILES, Gathered, all_records
 from analysis.provenance import provenance
 from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, shown_seed, sweeps_of
 from analysis.rescore import Source, evaluation_in, source_of
+from analysis.search.studies import is_search_file, load_searches
 from analysis.style import save
 from analysis.trajectory import solver_trajectory, trajectory
 
@@ -152,13 +155,38 @@ def _shown_records(records: pd.DataFrame, methods: Mapping[str, str], reading: s
 
 
 def reported(request: Request, artefact: Artefact) -> list[Path]:
-    """One HTML file of every Record of a sweep, or of the whole store; holes are marked, nothing is refused."""
-    sweeps = sweeps_of(request, artefact)
-    gathered = (
-        records_of(replace(request, partial=True), sweeps) if sweeps else Gathered(all_records(request.store), [])
+    """One HTML file of every Record of a sweep, or of the whole store, and of the searches among the files.
+
+    Holes are marked, nothing is refused.
+    """
+    files = [path for path in request.sweeps if is_search_file(path)]
+    sweeps = sweeps_of(replace(request, sweeps=tuple(path for path in request.sweeps if path not in files)), artefact)
+    searches = load_searches(request.store, files) if files else []
+    if sweeps:
+        gathered = records_of(replace(request, partial=True), sweeps)
+    else:
+        gathered = Gathered(pd.DataFrame() if searches else all_records(request.store), [])
+    names = [*(sweep.name for sweep in sweeps.values()), *(group.first.search.name for group in searches)]
+    path = write_report(
+        gathered.records,
+        holes=[cell.title for cell in gathered.holes],
+        title=", ".join(dict.fromkeys(names)) or Path(request.store).name,
+        folder=request.out,
+        reading=reading_of(sweeps),
+        searches=searches,
+        notes=[] if searches else _searches_in_store(request.store),
     )
-    title = ", ".join(sweep.name for sweep in sweeps.values()) or Path(request.store).name
-    holes, reading = [cell.title for cell in gathered.holes], reading_of(sweeps)
-    paths = [write_report(gathered.records, holes=holes, title=title, folder=request.out, reading=reading)]
+    paths = [path]
     show([], paths)
     return paths
+
+
+def _searches_in_store(location: str) -> list[str]:
+    """A note that a store has searches, which only their files can show."""
+    if location.endswith(FILES):
+        return []
+    studies = stored_studies(Store.open(location, create=False))
+    if not studies:
+        return []
+    labels = ", ".join(dict.fromkeys(str(study["label"]) for study in studies))
+    return [f"The store has studies of searches ({labels}); name their search files with --sweep to show them"]

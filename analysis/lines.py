@@ -43,7 +43,7 @@ def groups(records: pd.DataFrame, *, along: str = "") -> list[Group]:
     Raises InputError where a line would average over anything but seed and repeat.
     """
     return [
-        Group(title := _title(dict(zip(GROUP, group, strict=True))), _lines(part, along, title))
+        Group(title := group_title(dict(zip(GROUP, group, strict=True))), _lines(part, along, title))
         for group, part in records.groupby(list(GROUP), sort=False)
     ]
 
@@ -62,7 +62,7 @@ def _place(method: str) -> int:
     return _CATALOGUE.index(method) if method in _CATALOGUE else len(_CATALOGUE)
 
 
-def _title(group: Mapping[str, Any]) -> str:
+def group_title(group: Mapping[str, Any]) -> str:
     """`cifar5 (resnet18 × 0.4)` and, below it, the forget request."""
     pool = "" if group["test_pool"] == "clean" else f", test pool {group['test_pool']}"
     filters = "" if group["filters"] == 1 else f" × {group['filters']:g}"

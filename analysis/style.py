@@ -7,7 +7,9 @@ Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure tells two things apart by co
 
 from __future__ import annotations
 
+import math
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +19,15 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError, unknown_name
 
 TEXT, SMALL, TINY = 9.0, 8.0, 6.5  # points: titles and axes, ticks and legends, captions
 DPI = 300
+LEGEND_LINE = 0.19  # inches
+CAPTION_CHARACTERS_PER_INCH = 20
 GREY = "0.45"  # of what is beside the point: grids, captions, the paper's values
 
 # In the catalogue's order: original, retrain, retrain_independent, finetune, … The first three are greys: they are references.
@@ -114,6 +119,25 @@ def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float
 def sheet(width: float, height: float) -> Figure:
     """An empty figure, in inches, that makes room for all that is put on it."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def add_caption(figure: Figure, lines: Sequence[str]) -> None:
+    """Small text below all else, broken to the figure's width."""
+    width = int(CAPTION_CHARACTERS_PER_INCH * figure.get_figwidth())
+    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
+
+
+def add_legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
+    """Above all panels, for which the figure grows by the legend's lines."""
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns))
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns, fontsize=SMALL, handlelength=3, frameon=False
+    )
+
+
+def panel_grid(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
+    return [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
 def tidy(axes: Axes, *, grid: str = "both") -> None:

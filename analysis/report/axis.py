@@ -17,13 +17,17 @@ TICKS, STEPS = 5, (1, 2, 5, 10)  # at most so many but one, and round distances 
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high` in the unit of the metric over `length` pixels from `start`; a negative length runs upwards."""
+    """From `low` to `high` in the unit of the metric over `length` pixels from `start`; a negative length runs upwards.
+
+    `integer`: ticks are whole numbers.
+    """
 
     low: float
     high: float
     logarithmic: bool
     start: float
     length: float
+    integer: bool = False
 
     @property
     def upright(self) -> bool:
@@ -41,8 +45,11 @@ class Axis:
         """Round values with their words."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            return [(10.0**power, f"{10.0**power:g}") for power in range(first, last + 1)]
-        step = _round_step((self.high - self.low) / TICKS)
+            # Powers of ten where two are in sight, else what is between them too.
+            factors = STEPS[:1] if last > first else STEPS[:-1]
+            values = [factor * 10.0**power for power in range(first - 1, last + 1) for factor in factors]
+            return [(value, f"{value:g}") for value in values if self.low <= value <= self.high]
+        step = max(_round_step((self.high - self.low) / TICKS), float(self.integer))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         decimals = max(0, -math.floor(math.log10(step)))
         return [(at * step, f"{at * step:.{decimals}f}") for at in range(first, last + 1)]

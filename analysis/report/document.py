@@ -18,7 +18,9 @@ from analysis.report.facts import facts, warnings
 from analysis.report.grids import bullets, cell_list, part_tables
 from analysis.report.html import Html, element, join
 from analysis.report.marks import Mark, marks
+from analysis.report.search_section import search_heading, search_section
 from analysis.report.trade_off import trade_off
+from analysis.search.studies import StudyGroup
 from analysis.words import caption
 
 FILE = "report.html"
@@ -27,33 +29,55 @@ PAGE = Path(__file__).with_name("page")
 
 
 def write_report(
-    records: pd.DataFrame, *, holes: Sequence[str], title: str, folder: Path, reading: str | None = None
+    records: pd.DataFrame,
+    *,
+    holes: Sequence[str],
+    title: str,
+    folder: Path,
+    reading: str | None = None,
+    searches: Sequence[StudyGroup] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """`report.html` in `folder`, which is made if absent; the file appears whole or not at all. Raises OSError.
 
     `records`: one row for each Record, as `load_records` gives them, possibly none. `holes`: titles of cells without one.
     `reading`: of the labels that share its method the only one that is tested against Retrain.
+    `searches`: studies that get a section each. `notes`: what else the reader should know.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return write_whole(folder / FILE, page(records, holes=holes, title=title, reading=reading))
+    return write_whole(
+        folder / FILE, page(records, holes=holes, title=title, reading=reading, searches=searches, notes=notes)
+    )
 
 
-def page(records: pd.DataFrame, *, holes: Sequence[str], title: str, reading: str | None = None) -> str:
+def page(
+    records: pd.DataFrame,
+    *,
+    holes: Sequence[str],
+    title: str,
+    reading: str | None = None,
+    searches: Sequence[StudyGroup] = (),
+    notes: Sequence[str] = (),
+) -> str:
     """The report as text: the same Records give the same text."""
     records = records.reset_index(drop=True)
     found = parts(records, reading)
-    known = marks(map(str, records["label"])) if "label" in records else {}
+    labels = [str(label) for label in records["label"]] if "label" in records else []
+    known = marks([*labels, *(label for group in searches for label in group.studies)])
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     return Template((PAGE / "page.html").read_text(encoding="utf-8")).substitute(
         title=join(title),
         policy=join(f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"),
         style=style,
         script=script,
-        head=_head(records, found),
+        head=_head(records, found, searches, notes),
         holes=_holes(holes, len(records)),
-        contents=_contents(found),
-        parts=join(*(_section(number, part, records, known) for number, part in enumerate(found, 1))),
-        cells=_cells(records, known),
+        contents=_contents(found, searches),
+        parts=join(
+            *(search_section(number, group, known) for number, group in enumerate(searches, 1)),
+            *(_section(number, part, records, known) for number, part in enumerate(found, 1)),
+        ),
+        cells=_cells(records, known) if len(records) or not searches else "",
         data=_json(embedded(records, found)),
     )
 
@@ -68,13 +92,17 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _head(records: pd.DataFrame, found: Sequence[Part]) -> Html:
+def _head(records: pd.DataFrame, found: Sequence[Part], searches: Sequence[StudyGroup], notes: Sequence[str]) -> Html:
     lines = [_fact(words, ", ".join(values)) for words, values in facts(records)]
     counts = f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"
+    studies = [run for group in searches for runs in group.studies.values() for run in runs]
+    if studies:
+        counts = f"{counts}; " if len(records) else ""
+        counts += f"{_many(sum(len(run.trials) for run in studies), 'trial')} of {len(studies)} studies"
     return join(
         element("p", {"class": "counts"}, counts),
         element("dl", {"class": "facts"}, *lines) if lines else "",
-        bullets("warnings", warnings(records)),
+        bullets("warnings", [*warnings(records), *notes]),
     )
 
 
@@ -101,13 +129,18 @@ def _holes(holes: Sequence[str], records: int) -> Html:
     )
 
 
-def _contents(found: Sequence[Part]) -> Html:
+def _contents(found: Sequence[Part], searches: Sequence[StudyGroup]) -> Html:
     items = [
+        element("li", {}, element("a", {"href": f"#search-{number}"}, search_heading(group)))
+        for number, group in enumerate(searches, 1)
+    ]
+    items += [
         element("li", {}, element("a", {"href": f"#part-{number}"}, part.heading))
         for number, part in enumerate(found, 1)
     ]
-    cells = element("li", {}, element("a", {"href": "#cells"}, "All cells"))
-    return element("ol", {}, *items, cells)
+    if found or not searches:
+        items.append(element("li", {}, element("a", {"href": "#cells"}, "All cells")))
+    return element("ol", {}, *items)
 
 
 def _section(number: int, part: Part, records: pd.DataFrame, known: Mapping[str, Mark]) -> Html:

@@ -48,7 +48,7 @@ def _piece(part: Part, piece: Piece, is_continued: bool, marks: Mapping[str, Mar
             body.append(element("tr", where, _row_head(part, name, marks), *cells))
         else:
             foot.append(element("tr", {}, element("th", {"scope": "row"}, name), *cells))
-    heads = [_head("label", is_text=True), *map(_head, piece.head[1:])]
+    heads = [column_head("label", is_text=True), *map(column_head, piece.head[1:])]
     title = (piece.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
     return scrolling(f"{title}: {part.heading}", grid("values", title, heads, body, foot))
 
@@ -67,7 +67,7 @@ def _entry(text: str, column: Column, estimate: Estimate | None, is_difference: 
     return element("td", {"data-value": repr(estimate.mean), "title": title, "class": classes}, text)
 
 
-def _head(words: str, is_text: bool = False) -> Html:
+def column_head(words: str, is_text: bool = False) -> Html:
     """A column's head: a button that sorts, in a cell that says how the column is sorted."""
     button = element("button", {"type": "button"}, words)
     return element("th", {"scope": "col", "aria-sort": "none", "class": "text" if is_text else None}, button)
@@ -98,11 +98,11 @@ def cell_list(records: pd.DataFrame, marks: Mapping[str, Mark]) -> Html:
     metrics = [column(name) for name in _SHOWN if name in records and records[name].notna().any()]
     settings = [name for name in _SETTINGS if name in records and len(several(records[name])) > 1]
     facts = ["seed", *settings]
-    heads = [_head("label", is_text=True), *(_head(name, _is_text(records[name])) for name in facts)]
+    heads = [column_head("label", is_text=True), *(column_head(name, _is_text(records[name])) for name in facts)]
     heads += [
-        *(_head(metric.header()) for metric in metrics),
-        _head("commit", is_text=True),
-        _head("key", is_text=True),
+        *(column_head(metric.header()) for metric in metrics),
+        column_head("commit", is_text=True),
+        column_head("key", is_text=True),
     ]
     body = [
         _cell(at, record, facts, metrics, marks[str(record["label"])])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from synthetic_records import frame, seeds
+from synthetic_searches import ADAPROB, FINETUNE, group
 
 from analysis.report import write_report
 from benchmarks.chromium import Browser, browser, open_file
@@ -30,7 +31,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *seeds("scrub", "test_error_percent", 2.0, 2.5, 3.0, **{"method.lr": 0.25}),
         *seeds("a " + "very long " * 9 + attack, "test_error_percent", 20.0, 21.0, 25.0, host=attack),
     )
-    return write_report(records, holes=[attack], title="in a browser", folder=tmp_path_factory.mktemp("report"))
+    folder = tmp_path_factory.mktemp("report")
+    return write_report(
+        records, holes=[attack], title="in a browser", folder=folder, searches=[group(ADAPROB, FINETUNE)]
+    )
 
 
 @pytest.fixture(params=[1440, 390])

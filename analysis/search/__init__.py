@@ -1,0 +1,1 @@
+"""`python -m analysis search`: figures and tables of hyperparameter searches."""
