@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.search.search_file import is_search_file
 from adaprob_ray.store import Store
 from adaprob_ray.store.studies import stored_studies
 from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
@@ -23,7 +24,7 @@ from analysis.published import published
 from analysis.report import write_report
 from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, shown_seed, sweeps_of
 from analysis.rescore import Source, evaluation_in, source_of
-from analysis.search.studies import is_search_file, load_searches
+from analysis.search.studies import load_searches
 from analysis.style import save
 from analysis.trajectory import solver_trajectory, trajectory
 

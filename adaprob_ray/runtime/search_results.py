@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 def load_search(store: Store | str | os.PathLike[str], file: str | os.PathLike[str]) -> SearchSource:
     """The trials of a search file that a store has, with their results. Nothing is written.
 
+    Args:
+        store: A store, or the folder or URI of one.
+        file: The search file.
+
+    Returns:
+        The plan of all trials so far; `studies` has one entry for each study, with its trials in order.
+
     Raises:
         InputError: If the file is at fault or there is no such store.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import adaprob_ray
@@ -13,7 +12,6 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.search.best import best_trials
 from adaprob_ray.search.rules import PENALTY
 from adaprob_ray.search.study import Study, Trial
-from adaprob_ray.sweep.schema import load_document
 from analysis.columns import column
 from analysis.lines import group_title
 from analysis.load import FILES
@@ -99,14 +97,6 @@ class StudyGroup:
     @property
     def search_seeds(self) -> list[int]:
         return sorted({run.search_seed for runs in self.studies.values() for run in runs})
-
-
-def is_search_file(path: str) -> bool:
-    """Whether a file has the section `search`; a file that cannot be read has none."""
-    try:
-        return "search" in load_document(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, InputError):
-        return False
 
 
 def load_searches(store: str, paths: Iterable[str]) -> list[StudyGroup]:
