@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,18 +156,15 @@ def execute(
 def _tensorboard_writer(
     cell: Cell, config: RunConfig, store: Store, runs: tuple[TensorBoardRun, ...]
 ) -> TensorBoardWriter:
-    """The writer of the cell's TensorBoard files. Raises nothing."""
-    folder, upload, error = config.tensorboard_dir, None, None
-    if config.tensorboard_sweep is not None:
-        try:
-            upload = CellUpload(store, config.tensorboard_sweep, [run.folder for run in runs], file_mark(cell))
-            folder = upload.folder
-        except Exception as upload_error:  # for example no room for temporary files
-            error = upload_error
-    writer = TensorBoardWriter(folder, cell, runs, upload, epoch_metrics=config.epoch_metrics, tsne=config.tsne)
-    if error is not None:
-        writer.failed(error)
-    return writer
+    sweep, folders = config.tensorboard_sweep, [run.folder for run in runs]
+    return TensorBoardWriter(
+        config.tensorboard_dir,
+        cell,
+        runs,
+        None if sweep is None else partial(CellUpload, store, sweep, folders, file_mark(cell)),
+        epoch_metrics=config.epoch_metrics,
+        tsne=config.tsne,
+    )
 
 
 def _run_stage(

@@ -81,11 +81,14 @@ def evaluation_summaries(evaluation: Evaluation, *, tsne: bool = False) -> list[
 class TensorBoardWriter:
     """Writes the files of a cell, as a `stages.base.Display`. Nothing in it raises: after an error it writes no more.
 
+    The `with` block opens and closes the files. Those of earlier attempts at the cell are deleted, those of other cells are
+    left alone.
+
     Args:
         folder: The folder that has those of the runs; None writes nothing.
-        cell: The cell. Files of its earlier attempts are deleted, those of other cells are left alone.
+        cell: The cell.
         runs: Those that it writes to.
-        upload: Sends the files to the store; `folder` is its folder then.
+        open_upload: Begins to send the files to the store, from a folder of its own, instead of writing to `folder`.
         epoch_metrics: Whether an unlearning shows metrics after each epoch.
         tsne: Whether an evaluation shows an embedding of the outputs.
 
@@ -98,21 +101,18 @@ class TensorBoardWriter:
         folder: Path | None,
         cell: Cell,
         runs: tuple[TensorBoardRun, ...],
-        upload: CellUpload | None = None,
+        open_upload: Callable[[], CellUpload] | None = None,
         *,
         epoch_metrics: bool = True,
         tsne: bool = False,
     ) -> None:
         self.epoch_metrics = epoch_metrics
         self.error: str | None = None
-        self._cell, self._runs, self._upload, self._tsne = cell, runs, upload, tsne
+        self._folder, self._cell, self._runs, self._tsne = folder, cell, runs, tsne
+        self._open_upload = open_upload
+        self._upload: CellUpload | None = None
         self._streams: list[EventStream] = []
         self._series_bytes, self._flushed = 0, time.monotonic()
-        with self._reporting_errors():
-            for run_folder in [] if folder is None else [folder / run.folder for run in runs]:
-                self._streams.append(self._open(run_folder))
-            self._each(lambda run: session_start(run, time.time()))
-            self._flush()
 
     def _open(self, folder: Path) -> EventStream:
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,6 +157,14 @@ class TensorBoardWriter:
             self._each(lambda run: session_end(time.time()) if run.ends else None)
 
     def __enter__(self) -> TensorBoardWriter:
+        with self._reporting_errors():
+            if self._open_upload is not None:
+                self._upload = self._open_upload()
+                self._folder = self._upload.folder
+            for folder in [] if self._folder is None else [self._folder / run.folder for run in self._runs]:
+                self._streams.append(self._open(folder))
+            self._each(lambda run: session_start(run, time.time()))
+            self._flush()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -55,6 +55,7 @@ class TensorBoardDriver:
         self._store, self._sweep, self._cells, self._options, self._warn = store, sweep, cells, options, warn
         self._layout = RunLayout(cells)
         self._warned = False
+        self._shown: set[str] = set()  # keys of cells whose files are written, here or by workers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_missing, name="adaprob-tensorboard-history", daemon=True)
         self.folder = tensorboard_folder(store.location, sweep)
@@ -72,7 +73,8 @@ class TensorBoardDriver:
         }
 
     def runs(self, cell: Cell) -> tuple[TensorBoardRun, ...]:
-        """The runs that a cell writes to."""
+        """The runs that a cell writes to, which is about to be executed."""
+        self._shown.add(cell.key)
         return self._layout.runs(cell)
 
     def observe(self, outcome: Outcome) -> None:
@@ -93,7 +95,8 @@ class TensorBoardDriver:
             if error is not None:
                 self._stop.set()
             self._thread.join()
-            self._write_missing()  # of cells that another run has executed meanwhile
+            if self._cells.keys() - self._shown:  # another run may have executed them meanwhile
+                self._write_missing()
         self._mirror.__exit__(kind, error, trace)
 
     def _write_missing(self) -> None:
@@ -101,7 +104,7 @@ class TensorBoardDriver:
 
         try:
             if not self._stop.is_set():
-                write_missing(self._cells, self._layout, self._store, self._sweep, self._stop)
+                self._shown |= write_missing(self._cells, self._layout, self._store, self._sweep, self._stop)
         except Exception as error:  # a view never fails the work
             self._warn_once(f"{type(error).__name__}: {error}")
 

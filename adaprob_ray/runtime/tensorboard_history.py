@@ -39,7 +39,7 @@ MAX_OUTPUTS_BYTES = 500_000_000
 
 def write_missing(
     cells: Mapping[str, Cell], layout: RunLayout, store: Store, sweep: str, stop: Event | None = None
-) -> int:
+) -> set[str]:
     """Write a file for each cell that is done and has none in a folder of its runs.
 
     Args:
@@ -50,7 +50,7 @@ def write_missing(
         stop: Ends the work before all is written.
 
     Returns:
-        The number of files.
+        Keys of the cells that are done.
 
     Raises:
         StoreError: If the storage fails.
@@ -81,7 +81,7 @@ def write_missing(
     while written < len(missing) and not (stop is not None and stop.is_set()):
         in_threads(write, missing[written : written + BATCH])
         written += BATCH
-    return min(written, len(missing))
+    return attempts.keys() & cells.keys()
 
 
 class _History:

@@ -40,7 +40,7 @@ def test_the_mirror_shows_a_cell_while_it_runs_and_appends_what_is_new(tmp_path:
     mirror = Mirror(store, "tiny", tmp_path / "mirror")
     upload = opened(store)
     folder = tmp_path / "mirror/original/seed1"
-    with TensorBoardWriter(upload.folder, CELL, RUNS, upload) as writer:
+    with TensorBoardWriter(None, CELL, RUNS, lambda: upload) as writer:
         for step in (1, 2):
             writer.report(step, loss=0.5)
             for stream in writer._streams:
@@ -65,8 +65,7 @@ def test_a_new_attempt_replaces_the_files_of_the_last_one(tmp_path: Path) -> Non
     )
     mirror.copy()
     for _ in range(2):
-        upload = opened(store)
-        with TensorBoardWriter(upload.folder, CELL, RUNS, upload) as writer:
+        with TensorBoardWriter(None, CELL, RUNS, lambda: opened(store)) as writer:
             writer.report(1, loss=0.5)
         mirror.copy()
     folder = tmp_path / "mirror/original/seed1"
@@ -82,7 +81,7 @@ def test_storage_that_fails_costs_the_curve_and_not_the_cell(tmp_path: Path, mon
 
     monkeypatch.setattr(Objects, "put", fail)
     upload = opened(store)
-    with TensorBoardWriter(upload.folder, CELL, RUNS, upload) as writer:
+    with TensorBoardWriter(None, CELL, RUNS, lambda: upload) as writer:
         writer.report(1, loss=0.5)
     assert SideFiles(store, "tensorboard/tiny").sizes() == {}
     assert writer.error is not None
