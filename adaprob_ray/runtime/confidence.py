@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,10 @@ EMBEDDED = 200
 EMBEDDING_SEED = 0
 
 
-@dataclass(frozen=True)
-class NamedImage:
+class TaggedImage(NamedTuple):
     """A PNG image, and its width and height."""
 
-    name: str
+    tag: str
     png: bytes
     size: tuple[int, int] = (WIDTH, HEIGHT)
 
@@ -67,11 +66,11 @@ def confidences(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def confidence_images(evaluation: Evaluation, *, tsne: bool = False) -> list[NamedImage]:
-    """The histograms in one image and, on request, the outputs in the plane."""
-    images = [NamedImage("histograms", histogram_image(confidences(evaluation)))]
+def evaluation_images(evaluation: Evaluation, *, tsne: bool = False) -> list[TaggedImage]:
+    """The histograms of the confidence in one image and, on request, the outputs in the plane."""
+    images = [TaggedImage("true_class_confidence/histograms", histogram_image(confidences(evaluation)))]
     if tsne and (png := embedding_image(probabilities(evaluation))) is not None:
-        images.append(NamedImage("tsne", png))
+        images.append(TaggedImage("outputs/tsne", png))
     return images
 
 

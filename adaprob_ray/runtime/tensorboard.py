@@ -1,9 +1,13 @@
 """TensorBoard files of a cell: an event file of its own in the folder of each run that it writes to. They are never read back.
 
-epoch/NAME        metrics after each epoch of an unlearning, the same for every method
-STAGE/NAME        what the training or the method itself reports, by epoch or by iteration of the solver
-metrics/NAME      columns of the Record
-confidence/NAME   confidence in the true class of the samples to forget, of held-out ones of their class, and of retain ones
+metrics/COLUMN               of the evaluation's Record
+model/COLUMN                 of the Record too, from the training or unlearning: seconds, passes, distances
+per_epoch/NAME               metrics after each epoch of an unlearning, the same for every method
+true_class_confidence/KIND   of the samples to forget, of held-out ones of their class, and of retain ones
+outputs/tsne                 on request
+STAGE/NAME                   what the training or the method itself reports, by epoch or by iteration of the solver
+
+The hparams dashboard shows the first five metrics in alphabetical order unless one asks for more: the errors and divergences.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from adaprob_ray.errors import CorruptArtefact, LeaseLost, NotDone
 from adaprob_ray.metrics.outputs import Evaluation
-from adaprob_ray.runtime.confidence import confidence_images, confidences
+from adaprob_ray.runtime.confidence import confidences, evaluation_images
 from adaprob_ray.runtime.tensorboard_events import (
     EventStream,
     confidence_summary,
@@ -62,7 +66,8 @@ def fact_tags(cell: Cell, facts: Mapping[str, Any]) -> dict[str, float]:
     """The results among a cell's facts, by tag. What a stage such as relearn measures is among those of the evaluation."""
     if not isinstance(cell.settings, (PretrainSettings, ModelSettings, EvaluateSettings)):
         return {}
-    return {f"metrics/{name}": float(value) for name, value in facts.items() if _is_result(name, value)}
+    group = "metrics" if isinstance(cell.settings, EvaluateSettings) else "model"
+    return {f"{group}/{name}": float(value) for name, value in facts.items() if _is_result(name, value)}
 
 
 def _is_result(name: str, value: Any) -> bool:
@@ -73,9 +78,11 @@ def _is_result(name: str, value: Any) -> bool:
 
 def evaluation_summaries(evaluation: Evaluation, *, tsne: bool = False) -> list[Summary]:
     """Histograms and images of a model's confidence."""
-    histograms = {f"confidence/{name}": values for name, values in confidences(evaluation).items()}
-    images = confidence_images(evaluation, tsne=tsne)
-    return [confidence_summary(histograms), *(image_summary(f"confidence/{i.name}", i.png, i.size) for i in images)]
+    histograms = {f"true_class_confidence/{kind}": values for kind, values in confidences(evaluation).items()}
+    return [
+        confidence_summary(histograms),
+        *(image_summary(*image) for image in evaluation_images(evaluation, tsne=tsne)),
+    ]
 
 
 class TensorBoardWriter:

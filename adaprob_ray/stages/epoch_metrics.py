@@ -120,7 +120,7 @@ class EpochMetrics:
             self._display.failed(error)
             self._display = None
             return
-        self._display.scalars(epoch, {f"epoch/{name}": value for name, value in {**metrics, **values}.items()})
+        self._display.scalars(epoch, {f"per_epoch/{name}": value for name, value in {**metrics, **values}.items()})
 
     def _read_learning_rate(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._learning_rate = float(optimizer.param_groups[0]["lr"])

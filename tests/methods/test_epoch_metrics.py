@@ -41,7 +41,7 @@ metrics: [errors]
 keep: {{unlearn: weights}}
 """
 SAMPLED = {
-    f"epoch/{name}_{value}" for name in ("forget", "retain", "validation") for value in ("error_percent", "loss")
+    f"per_epoch/{name}_{value}" for name in ("forget", "retain", "validation") for value in ("error_percent", "loss")
 }
 
 
@@ -120,11 +120,11 @@ def test_every_method_shows_the_same_metrics_and_its_result_is_the_same_to_the_l
     epochs = hyper.get("epochs", 1) + (3 if label == "from_scrub" else 0)
     assert [step for step, _ in display.shown] == list(range(epochs + 1))
     assert display.shown[0][1].keys() == SAMPLED, "before the first epoch, the original"
-    trained = {"epoch/seconds", "epoch/loss", "epoch/learning_rate"} if "epochs" in hyper else set()
+    trained = {"per_epoch/seconds", "per_epoch/loss", "per_epoch/learning_rate"} if "epochs" in hyper else set()
     for _, values in display.shown[1:]:
-        assert values.keys() >= SAMPLED | {"epoch/memory_mib"} | trained
+        assert values.keys() >= SAMPLED | {"per_epoch/memory_mib"} | trained
     if hyper.get("source") == "original":
-        assert display.shown[-1][1]["epoch/target_shift"] == shown.facts["target_shift"]
+        assert display.shown[-1][1]["per_epoch/target_shift"] == shown.facts["target_shift"]
 
 
 def test_the_last_epoch_shows_the_errors_of_the_result(bench: Bench) -> None:
@@ -134,15 +134,15 @@ def test_the_last_epoch_shows_the_errors_of_the_result(bench: Bench) -> None:
     wrong = outputs.logits["train"].argmax(1) != outputs.labels["train"]
     forget = contract.forget_rows(bench.parts)
     last = display.shown[-1][1]
-    assert last["epoch/forget_error_percent"] == pytest.approx(100 * wrong[forget].mean())
-    assert last["epoch/retain_error_percent"] == pytest.approx(100 * np.delete(wrong, forget).mean())
-    assert last["epoch/learning_rate"] == METHODS["finetune"]().lr
+    assert last["per_epoch/forget_error_percent"] == pytest.approx(100 * wrong[forget].mean())
+    assert last["per_epoch/retain_error_percent"] == pytest.approx(100 * np.delete(wrong, forget).mean())
+    assert last["per_epoch/learning_rate"] == METHODS["finetune"]().lr
 
 
 def test_a_rate_that_milestones_divide_is_that_of_the_epoch(bench: Bench) -> None:
     display = Recorder()
     bench.unlearn("scrub", display)
-    rates = [values["epoch/learning_rate"] for _, values in display.shown[1:]]
+    rates = [values["per_epoch/learning_rate"] for _, values in display.shown[1:]]
     assert rates == pytest.approx([5e-3] * 3 + [5e-4] * 2), "the first milestone is after epoch 3"
 
 

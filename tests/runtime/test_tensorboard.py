@@ -36,7 +36,7 @@ RUNS = [
     "original/seed1",
 ]
 CELL = next(iter(cells_of().values()))
-HISTOGRAMS = ["confidence/forget", "confidence/held_out", "confidence/retain"]
+HISTOGRAMS = ["true_class_confidence/forget", "true_class_confidence/held_out", "true_class_confidence/retain"]
 
 
 def root(store: Store, sweep: str = "tiny") -> Path:
@@ -89,15 +89,16 @@ def test_every_scalar_is_one_of_the_store_or_an_epoch_metric(first_run: tuple[St
     (record,) = read_records(store, [key_of(plan.cells, "evaluate", "adaprob")])
     key = record["model_key"]
     shown = tensorboard_reader.scalars(root(store) / "25of3/adaprob/seed1")
-    assert {tag.partition("/")[0] for tag in shown} == {"epoch", "unlearn", "metrics"}
+    assert {tag.partition("/")[0] for tag in shown} == {"per_epoch", "unlearn", "metrics", "model"}
     for name, points in series(store, key).items():
         assert shown.pop(f"unlearn/{name}") == as_float32(points)
-    assert [step for step, _ in shown["epoch/forget_error_percent"]] == [0, 1]
-    assert shown["epoch/loss"] == as_float32(series(store, key)["loss"])
-    metrics = {tag.removeprefix("metrics/"): points for tag, points in shown.items() if tag.startswith("metrics/")}
-    assert metrics.keys() >= {"forget_error_percent", "kl_forget_nats", "unlearn_seconds", "target_shift"}
-    for name, points in metrics.items():
-        assert points == as_float32([(0, record[name])]), "named as in Records, and with their values"
+    assert [step for step, _ in shown["per_epoch/forget_error_percent"]] == [0, 1]
+    assert shown["per_epoch/loss"] == as_float32(series(store, key)["loss"])
+    assert shown.keys() >= {"metrics/forget_error_percent", "metrics/kl_forget_nats", "model/unlearn_seconds"}
+    for tag, points in shown.items():
+        group, name = tag.split("/")
+        if group in ("metrics", "model"):
+            assert points == as_float32([(0, record[name])]), "named as in Records, and with their values"
 
 
 def test_histograms_count_the_samples_by_their_confidence(first_run: tuple[Store, Plan]) -> None:
@@ -118,15 +119,15 @@ def test_histograms_count_the_samples_by_their_confidence(first_run: tuple[Store
         assert buckets[0, 0] == 0
         assert buckets[-1, 1] == 1
         assert buckets[:, 2].sum() == count
-    buckets = tensorboard_reader.histogram(folder, "confidence/forget")
+    buckets = tensorboard_reader.histogram(folder, "true_class_confidence/forget")
     expected, _ = np.histogram(confidence[evaluation.forget], np.linspace(0, 1, len(buckets) + 1))
     np.testing.assert_array_equal(buckets[:, 2], expected)
 
 
 def test_the_image_can_be_decoded(first_run: tuple[Store, Plan]) -> None:
     events = tensorboard_reader.read(root(first_run[0]) / "25of3/retrain/seed1")
-    assert events.Tags()["images"] == ["confidence/histograms"]
-    (event,) = events.Images("confidence/histograms")
+    assert events.Tags()["images"] == ["true_class_confidence/histograms"]
+    (event,) = events.Images("true_class_confidence/histograms")
     image = Image.open(io.BytesIO(event.encoded_image_string))
     assert image.size == (event.width, event.height)
     colors = image.convert("RGB").getcolors(maxcolors=1 << 20)
@@ -172,7 +173,7 @@ def test_epoch_metrics_can_be_turned_off(done: Store) -> None:
     plan, _ = launched(done, epoch_metrics=False)
     assert executed(plan) == ["unlearn-finetune"]
     shown = tensorboard_reader.scalars(root(done) / "25of3/finetune/seed1")
-    assert {tag.partition("/")[0] for tag in shown} == {"unlearn", "metrics"}
+    assert {tag.partition("/")[0] for tag in shown} == {"unlearn", "metrics", "model"}
 
 
 @pytest.mark.slow  # scikit-learn's t-SNE takes seconds
@@ -181,8 +182,8 @@ def test_an_embedding_on_request(done: Store) -> None:
     shutil.rmtree(Path(done.location) / "cells" / evaluate)
     launched(done, tsne=True)
     events = tensorboard_reader.read(root(done) / "25of3/finetune/seed1")
-    assert events.Tags()["images"] == ["confidence/histograms", "confidence/tsne"]
-    (event,) = events.Images("confidence/tsne")
+    assert events.Tags()["images"] == ["true_class_confidence/histograms", "outputs/tsne"]
+    (event,) = events.Images("outputs/tsne")
     colors = Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB").getcolors(maxcolors=1 << 20)
     assert colors is not None
     assert len(colors) > 50
@@ -202,9 +203,11 @@ def test_cells_of_an_earlier_run_are_shown_from_the_store(first_run: tuple[Store
     assert tensorboard_reader.runs(root(done)) == RUNS
     for name in RUNS:
         before, after = root(first_run[0]) / name, root(done) / name
-        assert tags(after) == {tag for tag in tags(before) if not tag.startswith("epoch/")}
+        assert tags(after) == {tag for tag in tags(before) if not tag.startswith("per_epoch/")}
         shown = tensorboard_reader.scalars(before)
-        assert tensorboard_reader.scalars(after) == {tag: shown[tag] for tag in shown if not tag.startswith("epoch/")}
+        assert tensorboard_reader.scalars(after) == {
+            tag: shown[tag] for tag in shown if not tag.startswith("per_epoch/")
+        }
     assert {group.sessions[0].status for group in tensorboard_reader.sessions(root(done)).values()} == {
         api_pb2.STATUS_SUCCESS
     }
@@ -318,7 +321,7 @@ def test_a_cell_writes_less_than_a_megabyte(tmp_path: Path) -> None:
     assert writer.error is None
     size = sum(file.stat().st_size for file in tmp_path.rglob("*tfevents*"))
     assert MAX_SERIES_BYTES < size < 1_000_000
-    assert tensorboard_reader.scalars(tmp_path / "b")["metrics/start_distance"] == [(0, 1.5)]
+    assert tensorboard_reader.scalars(tmp_path / "b")["model/start_distance"] == [(0, 1.5)]
 
 
 def test_nothing_is_written_without_a_folder() -> None:

@@ -109,5 +109,5 @@ def test_a_whole_sweep_on_s3(
     shutil.rmtree(folder)
     run(store)
     assert {name: set(tensorboard_reader.scalars(folder / name)) for name in names} == {
-        name: {tag for tag in tags if not tag.startswith("epoch/")} for name, tags in shown.items()
+        name: {tag for tag in tags if not tag.startswith("per_epoch/")} for name, tags in shown.items()
     }, "from the store, where no file is left"
