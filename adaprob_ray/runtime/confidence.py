@@ -19,15 +19,16 @@ from threadpoolctl import threadpool_limits
 
 from adaprob_ray.metrics.outputs import Evaluation
 
-WIDTH, HEIGHT = 720, 420
+# TensorBoard's cards show about 300 pixels of width: letters must be large.
+WIDTH, HEIGHT = 480, 300
 # Drawn larger and reduced, because PIL draws lines without smoothing them.
 SCALE = 2
 BINS = 20
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 92, 56  # margins in pixels
+LEFT, RIGHT, TOP, BOTTOM = 60, 20, 76, 40  # margins in pixels
 INK, GRID, PAPER = (60, 64, 67), (224, 226, 230), (255, 255, 255)
 # Blue, orange and gray differ for every kind of color vision.
 COLORS = {"forget": (213, 94, 0), "held_out": (0, 114, 178), "retain": (130, 134, 139)}
-TITLES = {"forget": "to forget", "held_out": "held out, same class", "retain": "retain"}
+TITLES = {"forget": "to forget", "held_out": "held out", "retain": "retain"}
 # Samples of each kind in an embedding: t-SNE of 600 points takes about two seconds.
 EMBEDDED = 200
 EMBEDDING_SEED = 0
@@ -79,8 +80,8 @@ def histogram_image(confidences_by_kind: Mapping[str, NDArray[np.float64]]) -> b
     edges = np.linspace(0, 1, BINS + 1)
     shares = {kind: np.histogram(values, edges)[0] / len(values) for kind, values in confidences_by_kind.items()}
     top = float(np.ceil(5 * max(share.max() for share in shares.values())) / 5)  # so that each tick is a round number
-    canvas = _Canvas("Confidence in the true class")
-    canvas.legend({kind: f"{TITLES[kind]}: mean {values.mean():.2f}" for kind, values in confidences_by_kind.items()})
+    canvas = _Canvas("Confidence in the true class (mean)")
+    canvas.legend({kind: f"{TITLES[kind]} {values.mean():.2f}" for kind, values in confidences_by_kind.items()})
     for tick in np.linspace(0, top, 5):
         canvas.grid_line(tick / top, f"{100 * tick:.0f} %")
     for tick in np.linspace(0, 1, 6):
@@ -105,7 +106,7 @@ def embedding_image(outputs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.
     low, high = points.min(axis=0), points.max(axis=0)
     plane = (points - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
     canvas = _Canvas("Outputs in the plane (t-SNE)")
-    canvas.legend({kind: f"{TITLES[kind]}: {len(values)}" for kind, values in chosen.items()})
+    canvas.legend({kind: f"{TITLES[kind]} ({len(values)})" for kind, values in chosen.items()})
     kinds = np.repeat(list(chosen), [len(values) for values in chosen.values()])
     for kind in [kind for kind in COLORS if kind in chosen][::-1]:
         canvas.dots(plane[kinds == kind], COLORS[kind])
@@ -123,22 +124,22 @@ class _Canvas:
     def __init__(self, title: str) -> None:
         self._image = Image.new("RGB", (SCALE * WIDTH, SCALE * HEIGHT), PAPER)
         self._draw = ImageDraw.Draw(self._image, "RGBA")
-        self._text((LEFT, 18), title, 20, "lm")
+        self._text((LEFT, 18), title, 18, "lm")
 
     def legend(self, entries: Mapping[str, str]) -> None:
         x = float(LEFT)
         for kind, text in entries.items():
-            self._draw.rectangle(self._scaled(x, 46, x + 14, 60), fill=COLORS[kind])
-            self._text((x + 21, 53), text, 15, "lm")
-            x += 48 + self._draw.textlength(text, font=_font(15)) / SCALE
+            self._draw.rectangle(self._scaled(x, 42, x + 14, 56), fill=COLORS[kind])
+            self._text((x + 20, 49), text, 16, "lm")
+            x += 42 + self._draw.textlength(text, font=_font(16)) / SCALE
 
     def grid_line(self, y: float, label: str) -> None:
         top = self._y(y)
         self._draw.line(self._scaled(LEFT, top, WIDTH - RIGHT, top), fill=GRID, width=SCALE)
-        self._text((LEFT - 10, top), label, 14, "rm")
+        self._text((LEFT - 8, top), label, 15, "rm")
 
     def x_label(self, x: float, label: str) -> None:
-        self._text((self._x(x), HEIGHT - BOTTOM + 20), label, 14, "mm")
+        self._text((self._x(x), HEIGHT - BOTTOM + 18), label, 15, "mm")
 
     def steps(
         self, edges: NDArray[np.float64], heights: NDArray[np.float64], color: tuple[int, int, int], *, filled: bool
