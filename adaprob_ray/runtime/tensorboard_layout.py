@@ -67,7 +67,7 @@ class RunLayout:
         >>> layout = RunLayout(cells)
         >>> runs = [layout.runs(cell)[0].folder for cell in cells.values()]
         >>> runs[0], runs[-1]
-        ('original/seed1', '3of25/adaprob_restore/seed3')
+        ('original/seed1', '25of3/adaprob_restore/seed3')
     """
 
     def __init__(self, cells: Mapping[str, Cell] | None = None) -> None:
