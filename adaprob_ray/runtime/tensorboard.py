@@ -52,9 +52,9 @@ def file_mark(cell: Cell) -> str:
     return f".{cell.stage}-{cell.key}."
 
 
-def file_name(cell: Cell) -> str:
-    """A new name of an event file. TensorBoard reads the files of a run in the order of their names."""
-    return f"events.out.tfevents.{int(time.time())}{file_mark(cell)}{uuid.uuid4().hex[:8]}"
+def file_name(cell: Cell, at: float, suffix: str) -> str:
+    """The name of an event file. TensorBoard reads the files of a run in the order of their names."""
+    return f"events.out.tfevents.{int(at)}{file_mark(cell)}{suffix}"
 
 
 def report_tags(cell: Cell, values: Mapping[str, float]) -> dict[str, float]:
@@ -125,7 +125,7 @@ class TensorBoardWriter:
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob(f"*tfevents*{file_mark(self._cell)}*"):
             file.unlink()
-        return EventStream((folder / file_name(self._cell)).open("xb"))
+        return EventStream((folder / file_name(self._cell, time.time(), uuid.uuid4().hex[:8])).open("xb"))
 
     @property
     def is_open(self) -> bool:

@@ -73,9 +73,8 @@ def write_missing(
 
     def write(item: tuple[Cell, TensorBoardRun]) -> None:
         cell, run = item
-        data = history.file(cell, run)
-        if data is not None:
-            files.put(f"{run.folder}/{file_name(cell)}", data)
+        for name, data in history.files(cell, run).items():
+            files.put(f"{run.folder}/{name}", data)
 
     written = 0
     while written < len(missing) and not (stop is not None and stop.is_set()):
@@ -91,18 +90,21 @@ class _History:
         self._store, self._attempts = store, attempts
         self._outputs_bytes = 0
 
-    def file(self, cell: Cell, run: TensorBoardRun) -> bytes | None:
-        """The file of a cell in one of its runs; None if its commit is damaged."""
+    def files(self, cell: Cell, run: TensorBoardRun) -> dict[str, bytes]:
+        """The file of a cell in one of its runs, by name; none if its commit is damaged.
+
+        The name is that of the attempt, so that two drivers that write it at the same time write one file.
+        """
         commit = self._commit(cell.key)
         if commit is None:
-            return None
+            return {}
         at = datetime.fromisoformat(commit.at).timestamp()
         summaries = [(0, session_start(run, at)), *self._series(cell, commit)]
         summaries += [(0, summary) for summary in self._evaluation(cell)]
         summaries.append((0, scalars_summary(fact_tags(cell, commit.facts))))
         if run.ends:
             summaries.append((0, session_end(at)))
-        return event_file(summaries, at)
+        return {file_name(cell, at, f"attempt{commit.number}"): event_file(summaries, at)}
 
     def _series(self, cell: Cell, commit: Commit) -> Iterator[tuple[int, Summary]]:
         data = self._artefact(cell.key, commit, SERIES)

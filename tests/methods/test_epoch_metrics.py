@@ -98,7 +98,7 @@ def bench(float64_bench: None) -> Bench:
     return Bench()
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [pytest.param(n, marks=[pytest.mark.slow] if n == "ntk" else []) for n in LABELS])
 def test_every_method_shows_the_same_metrics_and_its_result_is_the_same_to_the_last_bit(
     label: str, bench: Bench
 ) -> None:

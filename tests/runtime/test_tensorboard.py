@@ -201,6 +201,10 @@ def test_cells_of_an_earlier_run_are_shown_from_the_store(first_run: tuple[Store
     plan, warnings = launched(done)
     assert (executed(plan), warnings) == ([], [])
     assert tensorboard_reader.runs(root(done)) == RUNS
+    files = {file.relative_to(root(done)) for file in root(done).rglob("*tfevents*")}
+    shutil.rmtree(root(done))
+    launched(done)
+    assert {file.relative_to(root(done)) for file in root(done).rglob("*tfevents*")} == files, "as any driver would"
     for name in RUNS:
         before, after = root(first_run[0]) / name, root(done) / name
         assert tags(after) == {tag for tag in tags(before) if not tag.startswith("per_epoch/")}
