@@ -19,7 +19,7 @@ quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
 	@echo "records:     $(STORE)"
-	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart)"
+	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart --host localhost --reload_multifile=true)"
 
 # The paper's artefacts. What is done is not run again: after an interruption or a failure give the same command.
 # small_all makes what the next three files start from; Figure 4 comes first because its networks must be alone when made.

@@ -77,7 +77,7 @@ def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: 
     command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
     command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")
     if name == "trajectories":
-        about = "what to draw (projection_residual), as TensorBoard has it: loss, retain_error_percent, …"
+        about = "what to draw (projection_residual), by its name in TensorBoard after the stage: loss, retain_error_percent, …"
         command.add_argument("--scalar", metavar="NAME", default=SOLVERS_SCALAR, help=about)
     if name == "compare":
         command.add_argument("--metrics", metavar="COLUMN,COLUMN", help="only these columns, in this order")

@@ -40,6 +40,7 @@ def status_lines(
     skipped: Sequence[str],
     width: int | None,
     compact: bool = False,
+    curves: str | None = None,
 ) -> list[Text]:
     """The report.
 
@@ -50,6 +51,7 @@ def status_lines(
         skipped: Labels that their methods decline.
         width: Columns of the terminal. None shortens nothing.
         compact: One line for each class of failures, and no list of the cells that run: for a terminal of few rows.
+        curves: The command that shows curves, folded too; None for none.
 
     Returns:
         One Text per line.
@@ -69,6 +71,7 @@ def status_lines(
         body = [Text(row) for row in rows]
         lines += [Text(), Text(title, style="bold"), *body] if body else []
     lines += [Text(f"skipped: {line}") for line in skipped]
+    lines += [Text(row) for row in (_fold(f"tensorboard: {curves}", width, rows=None) if curves else ())]
     if width is not None:
         for line in lines:
             line.truncate(width, overflow="ellipsis")

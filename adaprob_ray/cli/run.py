@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 @sweep_parameters
 @executor_options
 @skip_failed_option
+@click.option("--tensorboard/--no-tensorboard", default=True, help="Whether to write files for TensorBoard.")
+@click.option(
+    "--epoch-metrics/--no-epoch-metrics",
+    default=True,
+    help="Whether TensorBoard gets the errors of a bounded sample after each epoch of an unlearning.",
+)
+@click.option("--tsne", is_flag=True, help="Add an image of each model's outputs in the plane to TensorBoard.")
 def run(
     path: str,
     location: str,
@@ -34,6 +41,9 @@ def run(
     executor: str,
     address: str | None,
     skip_failed: frozenset[str],
+    tensorboard: bool,
+    epoch_metrics: bool,
+    tsne: bool,
 ) -> int:
     """Run the cells of a sweep that are not done yet.
 
@@ -50,6 +60,8 @@ def run(
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime import launch
     from adaprob_ray.runtime.planning import check_data
+    from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
+    from adaprob_ray.runtime.tensorboard_layout import tensorboard_command
     from adaprob_ray.store import Store
 
     sweep, plan, _ = load_plan(path, location, only, skip_failed=skip_failed)
@@ -67,16 +79,18 @@ def run(
         address=address,
         warn=lambda line: click.echo(f"warning: {line}", err=True),
         skip_failed=skip_failed,
+        sweep_cells=sweep.cells,
+        tensorboard=TensorBoardOptions(enabled=tensorboard, epoch_metrics=epoch_metrics, tsne=tsne),
     )
-    plan, tensorboard_dir = result.plan, result.tensorboard_dir
+    plan, folder = result.plan, result.tensorboard_dir
     for line in result.recomputed:
         click.echo(f"recomputed: {line}")
     echo_skipped(sweep)
     click.echo(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(plan.cells)} done")
     compare = shlex.join(["python", "-m", "analysis", "compare", "--store", store.location, "--sweep", path])
-    curves = shlex.join(["tensorboard", "--logdir", str(tensorboard_dir)])
     click.echo(f"records:     {store.location}  (to compare methods: {compare})")
-    click.echo(f"tensorboard: {tensorboard_dir}  (to see curves: {curves})")
+    if tensorboard:
+        click.echo(f"tensorboard: {folder}  (to see curves: {tensorboard_command(folder)})")
     return echo_problems(plan)
 
 

@@ -75,7 +75,8 @@ def status(
     command = shlex.join(["adaprob-ray", "run", path, "--store", location, *(["--only", only] if only else [])])
     read = _reader(cells, location)
     report = read()
-    with _json_lines(sweep) if as_json else _display(sweep, console, location, is_live=is_live) as show:
+    display = _json_lines(sweep, location) if as_json else _display(sweep, console, location, is_live=is_live)
+    with display as show:
         show(report, _remarks(report, command))
         with contextlib.suppress(KeyboardInterrupt):
             while watch and report.result != "done":
@@ -114,10 +115,19 @@ def _remarks(report: StatusReport, command: str) -> list[str]:
     return [f"nothing is running; start or resume with: {command}"]
 
 
+def _curves(location: str, sweep: str) -> str | None:
+    """The command that shows the sweep's curves; None where there is nothing to show, as on a machine without a copy."""
+    from adaprob_ray.runtime.tensorboard_layout import tensorboard_command, tensorboard_folder
+
+    folder = tensorboard_folder(location, sweep)
+    return tensorboard_command(folder) if folder.is_dir() else None
+
+
 @contextlib.contextmanager
-def _json_lines(sweep: Sweep) -> Iterator[Show]:
+def _json_lines(sweep: Sweep, location: str) -> Iterator[Show]:
     def show(report: StatusReport, remarks: list[str]) -> None:
-        click.echo(json.dumps({**_document(sweep, report), "remarks": remarks}))
+        curves = _curves(location, sweep.name)
+        click.echo(json.dumps({**_document(sweep, report), "remarks": remarks, "tensorboard": curves}))
 
     yield show
 
@@ -139,6 +149,7 @@ def _display(sweep: Sweep, console: Console, location: str, *, is_live: bool) ->
             headline=f"{sweep.name}: {report.count('done')} of {report.count()} cells done in {location}",
             remarks=remarks,
             skipped=[str(line) for line in sweep.skipped],
+            curves=_curves(location, sweep.name),
             width=console.width if console.is_terminal else None,
         )
         lines = build()

@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, Sto
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.provenance import provenance
-from adaprob_ray.runtime.tensorboard import TensorBoardWriter
+from adaprob_ray.runtime.tensorboard import TensorBoardWriter, file_mark
+from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun
 from adaprob_ray.runtime.tensorboard_mirror import CellUpload
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
@@ -39,6 +41,8 @@ class RunConfig:
     run: identifies this run in its leases.
     tensorboard_dir: folder of the store for TensorBoard files, which every worker sees; None for none.
     tensorboard_sweep: name of the sweep if the store is at a URI: cells send their TensorBoard files there.
+    epoch_metrics: whether an unlearning shows metrics after each epoch.
+    tsne: whether an evaluation shows an embedding of the outputs.
     registry: where workers import the registry from, as module:name.
     """
 
@@ -47,6 +51,8 @@ class RunConfig:
     run: str
     tensorboard_dir: Path | None = None
     tensorboard_sweep: str | None = None
+    epoch_metrics: bool = True
+    tsne: bool = False
     registry: str = CATALOGUE
 
     @classmethod
@@ -58,6 +64,8 @@ class RunConfig:
         registry: str = CATALOGUE,
         *,
         tensorboard_sweep: str | None = None,
+        epoch_metrics: bool = True,
+        tsne: bool = False,
     ) -> RunConfig:
         """The configuration of a new run."""
         return cls(
@@ -66,6 +74,8 @@ class RunConfig:
             run=uuid.uuid4().hex[:8],
             tensorboard_dir=tensorboard_dir,
             tensorboard_sweep=tensorboard_sweep,
+            epoch_metrics=epoch_metrics,
+            tsne=tsne,
             registry=registry,
         )
 
@@ -77,7 +87,14 @@ class RunConfig:
 
 
 def execute(
-    cell: Cell, config: RunConfig, store: Store, *, gpu: float, exclusive: bool, expired_attempt: int | None = None
+    cell: Cell,
+    config: RunConfig,
+    store: Store,
+    *,
+    gpu: float,
+    exclusive: bool,
+    expired_attempt: int | None = None,
+    runs: tuple[TensorBoardRun, ...] = (),
 ) -> Outcome:
     """Run one cell. A failure of the cell is never raised: the outcome tells it, and the store keeps the log.
 
@@ -88,6 +105,7 @@ def execute(
         gpu: GPUs granted, 0 for the CPU.
         exclusive: whether no other cell of the run runs at the same time.
         expired_attempt: the attempt whose holder the planner knows to be dead, None if there is none.
+        runs: of TensorBoard, that the cell writes to; by default one of its own.
 
     Returns:
         How it ended.
@@ -105,8 +123,9 @@ def execute(
     except StoreError as error:
         return Outcome("failed", time.monotonic() - start, Failure.from_error(error))
     checkpoints = AttemptCheckpoints(store, attempt)
+    writer = _tensorboard_writer(cell, config, store, runs or (TensorBoardRun(cell.title),))
     try:
-        output, facts = _run_stage(cell, config, store, checkpoints, gpu=gpu, exclusive=exclusive)
+        output, facts = _run_stage(cell, config, store, checkpoints, writer, gpu=gpu, exclusive=exclusive)
         for name, data in output.files.items():
             attempt.write(name, data)
         attempt.commit(facts)
@@ -123,33 +142,59 @@ def execute(
         failure = Failure.from_error(error)
         with contextlib.suppress(StoreError):  # where storage is down, the lease expires instead
             attempt.fail(replace(failure, traceback=traceback.format_exc()))
-        return Outcome("failed", time.monotonic() - start, failure)
+        return Outcome("failed", time.monotonic() - start, failure, display_error=writer.error)
     checkpoints.drop()
-    peak_bytes, card_bytes = facts.get("run_peak_bytes"), facts.get("run_card_bytes")
-    return Outcome("done", time.monotonic() - start, peak_bytes=peak_bytes, card_bytes=card_bytes)
+    return Outcome(
+        "done",
+        time.monotonic() - start,
+        peak_bytes=facts.get("run_peak_bytes"),
+        card_bytes=facts.get("run_card_bytes"),
+        display_error=writer.error,
+    )
+
+
+def _tensorboard_writer(
+    cell: Cell, config: RunConfig, store: Store, runs: tuple[TensorBoardRun, ...]
+) -> TensorBoardWriter:
+    sweep, folders = config.tensorboard_sweep, [run.folder for run in runs]
+    return TensorBoardWriter(
+        config.tensorboard_dir,
+        cell,
+        runs,
+        None if sweep is None else partial(CellUpload, store, sweep, folders, file_mark(cell)),
+        epoch_metrics=config.epoch_metrics,
+        tsne=config.tsne,
+    )
 
 
 def _run_stage(
-    cell: Cell, config: RunConfig, store: Store, checkpoints: AttemptCheckpoints, *, gpu: float, exclusive: bool
+    cell: Cell,
+    config: RunConfig,
+    store: Store,
+    checkpoints: AttemptCheckpoints,
+    writer: TensorBoardWriter,
+    *,
+    gpu: float,
+    exclusive: bool,
 ) -> tuple[StageOutput, dict[str, Any]]:
     """The output of the stage, and the facts to commit: those of the stage, and where and with what it ran."""
     start = time.perf_counter()
-    registry = config.load_registry()
-    limit_threads(cell.resources.cpu)
-    device = select_device(gpu)
-    seed_global_generators(cell)
-    where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
-    checkpoints.provenance = where
-    register_prepared_folders(config.data_root)
-    upload = CellUpload(store, config.tensorboard_sweep, cell.title) if config.tensorboard_sweep else None
-    with TensorBoardWriter(upload.folder if upload else config.tensorboard_dir, cell, upload) as writer:
+    with writer:
+        registry = config.load_registry()
+        limit_threads(cell.resources.cpu)
+        device = select_device(gpu)
+        seed_global_generators(cell)
+        where = provenance(device, threads=cell.resources.cpu, exclusive=exclusive)
+        checkpoints.provenance = where
+        register_prepared_folders(config.data_root)
         limit = cell.resources.timeout_seconds
         context = StageContext(
             store=store,
             registry=registry,
             data_root=config.data_root,
             device=device,
-            report=writer.scalars,
+            report=writer.report,
+            display=writer if writer.is_open else None,
             deadline=None if limit is None else time.monotonic() + limit,
             checkpoints=checkpoints,
         )
@@ -160,5 +205,5 @@ def _run_stage(
         if device.type == "cuda":
             facts["run_peak_bytes"] = torch.cuda.max_memory_allocated(device)
             facts["run_card_bytes"] = torch.cuda.get_device_properties(device).total_memory
-        writer.finish(facts)
+        writer.finish(output.facts)
     return output, facts

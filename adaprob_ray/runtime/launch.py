@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
-from adaprob_ray.runtime.tensorboard_mirror import Mirror
+from adaprob_ray.runtime.tensorboard_driver import DEFAULT_OPTIONS, TensorBoardDriver, TensorBoardOptions
+from adaprob_ray.runtime.tensorboard_layout import tensorboard_folder
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -31,13 +31,7 @@ class RunResult:
 
 def tensorboard_dir_for(store: Store, sweep: str) -> Path:
     """STORE/tensorboard/SWEEP, or a folder of the working directory where the store is at a URI."""
-    root = Path.cwd() if is_remote(store) else Path(store.location)
-    return root / "tensorboard" / sweep
-
-
-def is_remote(store: Store) -> bool:
-    """Whether the store is at a URI, so that TensorBoard cannot read there."""
-    return "://" in store.location
+    return tensorboard_folder(store.location, sweep)
 
 
 def run(
@@ -51,6 +45,8 @@ def run(
     registry: str = CATALOGUE,
     warn: Callable[[str], None] = lambda line: None,
     skip_failed: Collection[str] = (),
+    sweep_cells: Mapping[str, Cell] | None = None,
+    tensorboard: TensorBoardOptions = DEFAULT_OPTIONS,
 ) -> RunResult:
     """Execute the cells that are not done.
 
@@ -64,6 +60,8 @@ def run(
         registry: where workers import the registry from, as module:name.
         warn: gets one line for each warning about the cluster, before any cell starts.
         skip_failed: failure classes; cells whose last failure is of one of them are left alone.
+        sweep_cells: all cells of the sweep, by key, where `cells` are some of them; TensorBoard shows all.
+        tensorboard: what is written for TensorBoard.
 
     Returns:
         The plan as it ended. Cells that failed are in `plan.failures`; they raise nothing.
@@ -73,7 +71,8 @@ def run(
         KeyboardInterrupt: if the run was interrupted; leases are released.
     """
     recomputed = tuple(invalidate_incomplete(cells, store))
-    config = run_config(store, data_root, sweep, registry)
+    driver = TensorBoardDriver(store, sweep, cells if sweep_cells is None else sweep_cells, tensorboard, warn)
+    config = RunConfig.create(store, data_root.absolute(), registry=registry, **driver.run_config())
     loaded = config.load_registry()
     leases = Leases(store)
     # Cells that run at the same time start in the order of their longest remaining path.
@@ -84,20 +83,8 @@ def run(
     )
     plan = plan_against(cells, store, leases, skip_failed=skip_failed, weights=seconds)
     check_data(plan, data_root, loaded)
-    execute_plan(plan, config, store, leases, sweep=sweep, executor=executor, address=address, warn=warn)
-    return RunResult(plan, tensorboard_dir_for(store, sweep), recomputed)
-
-
-def run_config(store: Store, data_root: Path, sweep: str, registry: str) -> RunConfig:
-    """What the executors get besides cells; arguments as of `run`."""
-    remote = is_remote(store)
-    return RunConfig.create(
-        store,
-        data_root.absolute(),
-        None if remote else tensorboard_dir_for(store, sweep),
-        registry,
-        tensorboard_sweep=sweep if remote else None,
-    )
+    execute_plan(plan, config, store, leases, driver, executor=executor, address=address, warn=warn)
+    return RunResult(plan, driver.folder, recomputed)
 
 
 def execute_plan(
@@ -105,17 +92,16 @@ def execute_plan(
     config: RunConfig,
     store: Store,
     leases: Leases,
+    tensorboard: TensorBoardDriver,
     *,
-    sweep: str,
     executor: str,
     address: str | None,
     warn: Callable[[str], None],
 ) -> None:
     """Execute the cells of a plan until it is exhausted; arguments as of `run`."""
-    if plan.exhausted():
-        return
-    with Mirror(store, sweep, tensorboard_dir_for(store, sweep)) if is_remote(store) else nullcontext():
-        _execute(plan, config, store, leases, executor=executor, address=address, warn=warn)
+    with tensorboard:
+        if not plan.exhausted():
+            _execute(plan, config, store, leases, tensorboard, executor=executor, address=address, warn=warn)
 
 
 def _execute(
@@ -123,6 +109,7 @@ def _execute(
     config: RunConfig,
     store: Store,
     leases: Leases,
+    tensorboard: TensorBoardDriver,
     *,
     executor: str,
     address: str | None,
@@ -130,11 +117,11 @@ def _execute(
 ) -> None:
     if executor == "local":
         with ProgressReporter(plan) as progress:
-            local.run(plan, config, store, leases, progress)
+            local.run(plan, config, store, leases, progress, tensorboard)
     else:
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
         packer = GpuPacker()
         packer.observe_store(plan.cells.values(), store)
-        ray_executor.run(plan, config, leases, packer=packer, address=address, warn=warn)
+        ray_executor.run(plan, config, leases, packer=packer, address=address, warn=warn, tensorboard=tensorboard)

@@ -10,13 +10,21 @@ from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.store import Store
 
 # Time between two looks at cells that another run holds, while nothing can start.
 POLL_SECONDS = 1.0
 
 
-def run(source: CellSource, run_config: RunConfig, store: Store, leases: Leases, progress: ProgressReporter) -> None:
+def run(
+    source: CellSource,
+    run_config: RunConfig,
+    store: Store,
+    leases: Leases,
+    progress: ProgressReporter,
+    tensorboard: TensorBoardDriver | None = None,
+) -> None:
     """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one."""
     while not source.exhausted():
         leases.refresh_leases(source)
@@ -30,6 +38,16 @@ def run(source: CellSource, run_config: RunConfig, store: Store, leases: Leases,
         progress.update()
         gpu = 1.0 if cell.resources.gpu and torch.cuda.is_available() else 0.0
         expired_attempt = leases.expired_attempts.get(cell.key)
-        outcome = execute(cell, run_config, store, gpu=gpu, exclusive=True, expired_attempt=expired_attempt)
+        outcome = execute(
+            cell,
+            run_config,
+            store,
+            gpu=gpu,
+            exclusive=True,
+            expired_attempt=expired_attempt,
+            runs=() if tensorboard is None else tensorboard.runs(cell),
+        )
+        if tensorboard is not None:
+            tensorboard.observe(outcome)
         source.finished(cell, outcome)
         progress.update(cell)

@@ -26,6 +26,7 @@ from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.searcher import CellSearcher
+from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.runtime.trainable import CellTrainable
 
 # Tune hands these to its workers in a way that Ray logs in clear text. A node has credentials of its own: from its role, or
@@ -96,6 +97,7 @@ def run(
     packer: GpuPacker,
     address: str | None,
     warn: Callable[[str], None] = lambda line: None,
+    tensorboard: TensorBoardDriver | None = None,
 ) -> None:
     """Execute cells on a Ray cluster until the source is exhausted.
 
@@ -106,6 +108,7 @@ def run(
         packer: Decides how much of a GPU a cell gets.
         address: The cluster to join; None starts a private one.
         warn: Gets one line for each warning about the cluster, before any cell starts.
+        tensorboard: Knows the runs that a cell writes to; None for one of its own.
 
     Raises:
         InputError: If no cluster answers at the address, a check of its nodes fails, or a cell fits on none of them.
@@ -118,7 +121,7 @@ def run(
                 check_before_run(source, run_config, types, warn)
             read_capacity = capacity_reader(types)
             check_resources(source, read_capacity())
-            run_plan(source, run_config, leases, packer, read_capacity)
+            run_plan(source, run_config, leases, packer, read_capacity, tensorboard=tensorboard)
     finally:
         leases.release_run(source, run_config.run)
     if not source.exhausted():
@@ -133,13 +136,16 @@ def run_plan(
     read_capacity: Callable[[], Capacity],
     *,
     console: Console | None = None,
+    tensorboard: TensorBoardDriver | None = None,
 ) -> None:
     """One Tuner over the cells. Tune's own state goes to a temporary folder: results are in the store."""
     with (
         tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
         ProgressReporter(source, console=console) as progress,
     ):
-        searcher = CellSearcher(source, run_config, leases, progress, capacity=read_capacity, packer=packer)
+        searcher = CellSearcher(
+            source, run_config, leases, progress, capacity=read_capacity, packer=packer, tensorboard=tensorboard
+        )
         _tuner(searcher, Path(scratch)).fit()
 
 

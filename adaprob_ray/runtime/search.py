@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaprob_ray.runtime.cell_runner import CATALOGUE
-from adaprob_ray.runtime.launch import execute_plan, run_config, tensorboard_dir_for
+from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
+from adaprob_ray.runtime.launch import execute_plan
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete
+from adaprob_ray.runtime.search_layout import SearchLayout
 from adaprob_ray.runtime.search_source import SearchSource
+from adaprob_ray.runtime.tensorboard_driver import DEFAULT_OPTIONS, TensorBoardDriver, TensorBoardOptions
 from adaprob_ray.search.search_file import SearchFile
 from adaprob_ray.search.study import Study, first_values
 from adaprob_ray.search.trial_cells import trial_cells
@@ -55,6 +57,7 @@ def run_search(
     address: str | None = None,
     registry: str = CATALOGUE,
     warn: Callable[[str], None] = lambda line: None,
+    tensorboard: TensorBoardOptions = DEFAULT_OPTIONS,
 ) -> SearchResult:
     """Ask for trials and execute their cells until each study has all its trials.
 
@@ -66,6 +69,7 @@ def run_search(
         address: Of a Ray cluster; None starts a private local Ray.
         registry: Where workers import the registry from, as module:name.
         warn: Gets one line for each warning about the cluster, before any cell starts.
+        tensorboard: What is written for TensorBoard.
 
     Returns:
         The search as it ended.
@@ -74,7 +78,7 @@ def run_search(
         InputError: Before any work, when data are missing, resources cannot be had, or a check of the cluster fails.
         KeyboardInterrupt: If the run was interrupted; leases are released.
     """
-    config = run_config(store, data_root, search.name, registry)
+    config = RunConfig.create(store, data_root.absolute(), None, registry)
     loaded = config.load_registry()
     leases = Leases(store)
     studies = studies_of(search, loaded)
@@ -82,5 +86,7 @@ def run_search(
     recomputed = tuple(invalidate_incomplete(known.cells, store))
     source = SearchSource(studies, store, loaded, leases, trials=search.section.trials)
     check_data(source, data_root, loaded)
-    execute_plan(source, config, store, leases, sweep=search.name, executor=executor, address=address, warn=warn)
-    return SearchResult(source, tensorboard_dir_for(store, search.name), recomputed)
+    driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
+    config = replace(config, **driver.run_config())
+    execute_plan(source, config, store, leases, driver, executor=executor, address=address, warn=warn)
+    return SearchResult(source, driver.folder, recomputed)

@@ -76,6 +76,7 @@ class SearchSource(Plan):
         self._store, self._registry, self._leases = store, registry, leases
         self._count, self._ask = trials, ask
         self._facts: dict[str, Facts] = {}
+        self._places: dict[str, list[tuple[StudyProgress, int, SeedCells]]] = {}
         logs = store.survey()
         for progress in self.studies:
             if ask:
@@ -181,6 +182,9 @@ class SearchSource(Plan):
         progress.trials.append(Trial(number=len(progress.trials), params=params))
         progress.cells.append(cells or self._cells_of(study, params))
         progress.seeds_planned.append(0)
+        for seed in progress.cells[-1].seeds:
+            for key in {seed.model, seed.scored}:
+                self._places.setdefault(key, []).append((progress, len(progress.trials) - 1, seed))
 
     def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:
         """Add the cells of trials that have none yet, and of trials that go on with another seed, lowest numbers first."""
@@ -209,6 +213,10 @@ class SearchSource(Plan):
         return (
             total if prune is None else min(total, max(prune.min_seeds, len(progress.trials[number].seed_values) + 1))
         )
+
+    def trials_of(self, key: str) -> list[tuple[Study, Trial, SeedCells]]:
+        """The trials that a model or its evaluation belongs to: their study, and the seed."""
+        return [(progress.study, progress.trials[number], seed) for progress, number, seed in self._places.get(key, ())]
 
     # -- results -----------------------------------------------------------------------------------------------------------
 

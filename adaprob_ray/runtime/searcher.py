@@ -14,6 +14,7 @@ from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, cell_kinds
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 
@@ -32,6 +33,7 @@ class CellSearcher(Searcher):
         progress: Updated at every call.
         capacity: What the cluster has now: called every second, because nodes join and leave.
         packer: Decides how much of a GPU a cell gets.
+        tensorboard: Knows the runs that a cell writes to; None for one of its own.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class CellSearcher(Searcher):
         *,
         capacity: Callable[[], Capacity],
         packer: GpuPacker,
+        tensorboard: TensorBoardDriver | None = None,
     ) -> None:
         super().__init__()
         self._source, self._run_config, self._leases, self._progress = source, run_config, leases, progress
-        self._read_capacity, self._packer = capacity, packer
+        self._read_capacity, self._packer, self._tensorboard = capacity, packer, tensorboard
         self._running: dict[str, Cell] = {}
         self._kinds = cell_kinds(source.cells.values())
         self._refresh()
@@ -80,6 +83,7 @@ class CellSearcher(Searcher):
             "gpu": share,
             "exclusive": self._slots == 1 or cell.resources.exclusive,
             "expired_attempt": self._leases.expired_attempts.get(cell.key),
+            "runs": () if self._tensorboard is None else self._tensorboard.runs(cell),
         }
 
     def _refresh(self) -> None:
@@ -113,6 +117,8 @@ class CellSearcher(Searcher):
         if outcome is None:
             outcome = Outcome("failed", failure=WORKER_DIED)
             self._leases.fail_attempts(cell, self._run_config.run, WORKER_DIED)
+        if self._tensorboard is not None:
+            self._tensorboard.observe(outcome)
         if outcome.peak_bytes and outcome.card_bytes:
             self._packer.observe(cell.identity, peak_bytes=outcome.peak_bytes, card_bytes=outcome.card_bytes)
         if outcome.failure is not None and outcome.failure.failure_class == "out_of_memory":

@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -27,26 +28,33 @@ def mirror_folder(sweep: str) -> str:
 
 
 class CellUpload:
-    """Sends the files that a cell's writer leaves in a temporary folder to the store.
+    """Sends the files that a cell's writer leaves in a temporary folder to the store. It raises nothing.
 
     Args:
         store: The store.
         sweep: The name of the sweep.
-        title: Of the cell; files of its earlier attempts are deleted.
+        folders: Those of the cell's runs.
+        mark: What the names of the cell's files contain; those of its earlier attempts are deleted.
+
+    Attributes:
+        folder: The temporary folder.
+        error: Why the storage did not take a file; None if it took all.
     """
 
-    def __init__(self, store: Store, sweep: str, title: str) -> None:
-        self._files, self._title = SideFiles(store, mirror_folder(sweep)), title
+    def __init__(self, store: Store, sweep: str, folders: Iterable[str], mark: str) -> None:
+        self._files = SideFiles(store, mirror_folder(sweep))
         self._local = tempfile.TemporaryDirectory(prefix="adaprob-tensorboard-")
         self.folder = Path(self._local.name)
+        self.error: str | None = None
         self._sent: dict[str, int] = {}
         self._last = time.monotonic()
-        with contextlib.suppress(StoreError):  # nothing that is only shown may fail a cell
-            self._files.delete(list(self._files.sizes(title)))
+        with self._noting_errors():
+            self._files.delete([name for folder in folders for name in self._files.sizes(folder) if mark in name])
 
-    def due(self) -> bool:
-        """Whether it is time for `send`."""
-        return time.monotonic() - self._last >= PERIOD_SECONDS
+    def send_if_due(self) -> None:
+        """Send the files if the last time is long ago."""
+        if time.monotonic() - self._last >= PERIOD_SECONDS:
+            self.send()
 
     def send(self) -> None:
         """Send each file that has grown. The writer must have flushed them."""
@@ -54,16 +62,23 @@ class CellUpload:
         for file in self.folder.rglob("*"):
             if not file.is_file():
                 continue
-            name, data = file.name, file.read_bytes()
+            name, data = file.relative_to(self.folder).as_posix(), file.read_bytes()
             if self._sent.get(name) != len(data):
-                with contextlib.suppress(StoreError):
-                    self._files.put(f"{self._title}/{name}", data)
+                with self._noting_errors():
+                    self._files.put(name, data)
                     self._sent[name] = len(data)
 
     def close(self) -> None:
         """Send what is left and remove the temporary folder."""
         self.send()
         self._local.cleanup()
+
+    @contextlib.contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:  # for a moment, perhaps: the next time sends all that is there
+            self.error = str(error)
 
 
 class Mirror:
@@ -103,6 +118,6 @@ class Mirror:
                 with target.open("ab") as copy:
                     copy.write(data)
         for folder in {(self._folder / name).parent for name in sizes}:
-            for file in folder.iterdir():
-                if f"{folder.name}/{file.name}" not in sizes:  # of an earlier attempt
+            for file in folder.glob("*tfevents*"):
+                if file.relative_to(self._folder).as_posix() not in sizes:  # of an earlier attempt
                     file.unlink()

@@ -14,7 +14,7 @@ from adaprob_ray.sweep.outcome import Outcome
 
 
 class CellTrainable(tune.Trainable):
-    """Config: `cell`, `run_config`, `gpu`, `exclusive`, `expired_attempt`; see `cell_runner.execute`.
+    """Config: `cell`, `run_config`, `gpu`, `exclusive`, `expired_attempt`, `runs`; see `cell_runner.execute`.
 
     The first step executes the cell. A failed cell returns its failure as a result: an exception would end the actor.
     """
@@ -46,6 +46,7 @@ class CellTrainable(tune.Trainable):
             gpu=float(self._assignment["gpu"]),
             exclusive=self._assignment["exclusive"],
             expired_attempt=self._assignment["expired_attempt"],
+            runs=self._assignment["runs"],
         )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

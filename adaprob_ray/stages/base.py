@@ -14,6 +14,7 @@ from adaprob_ray.data.batches import Subsets, load_subsets
 from adaprob_ray.data.dataset import Dataset
 from adaprob_ray.errors import NotDone
 from adaprob_ray.methods.context import check_deadline
+from adaprob_ray.metrics.outputs import Evaluation
 from adaprob_ray.sweep.cell import Cell, canonical
 from adaprob_ray.sweep.cell_settings import CellSettings
 from adaprob_ray.sweep.registry import Registry
@@ -31,12 +32,31 @@ class Reader(Protocol):
     def commit(self, key: str) -> Any: ...
 
 
+class Display(Protocol):
+    """Shows what no cell and no Record reads. It raises nothing: a view never fails the work.
+
+    epoch_metrics: whether an unlearning shows its metrics after each epoch.
+    """
+
+    epoch_metrics: bool
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point of each series, by tag."""
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """What a model says of the samples to forget, and of others."""
+
+    def failed(self, error: Exception) -> None:
+        """Something that was to be shown cannot be computed."""
+
+
 @dataclass(kw_only=True)
 class StageContext:
     """Where a cell runs.
 
     registry: the names that its settings use.
     report: is called as `report(step, **scalars)` for every point of a series.
+    display: shows what is not part of the series; None shows nothing.
     deadline: on the monotonic clock, None for none.
     checkpoints: where interrupted training resumes from; None disables resuming.
     """
@@ -46,6 +66,7 @@ class StageContext:
     data_root: Path
     device: torch.device
     report: Callable[..., None]
+    display: Display | None = None
     deadline: float | None = None
     checkpoints: Checkpoints | None = None
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)

@@ -27,6 +27,8 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     by_key = {key: Outputs.from_bytes(store.read(key, OUTPUTS)) for key in sorted(set(models.values()))}
     outputs = {role: by_key[key] for role, key in models.items()}
     evaluation = make_evaluation(outputs, settings.forget, settings.seed)
+    if context.display is not None:
+        context.display.evaluation(evaluation)
     labels = outputs["model"].labels
     computed: dict[str, float | None] = {
         "test_other_classes_rows": int((labels["test"] != settings.forget.class_index).sum()),

@@ -9,6 +9,7 @@ from torch import nn
 from adaprob_ray.data.split import retain_positions
 from adaprob_ray.methods.base import Context, Split, Unlearning
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
+from adaprob_ray.stages.epoch_metrics import EpochMetrics
 from adaprob_ray.stages.models import (
     build_model,
     compute_outputs,
@@ -46,8 +47,10 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     }
     counter = PassCounter()
     method_context = _method_context(cell, context, method, counter)
-    with measure_cost(model, context.device, counter) as cost:
-        model = method.unlearn(model, Split(needs=method.needs, subsets=by_name), method_context)
+    with EpochMetrics.shown(model, by_name, context, method_context, counter) as epoch_metrics:
+        with measure_cost(model, context.device, counter) as cost:
+            model = method.unlearn(model, Split(needs=method.needs, subsets=by_name), method_context)
+        epoch_metrics.finish(model)
     files = {OUTPUTS: compute_outputs(model, subsets).to_bytes(), SERIES: context.serialize_series()}
     weights = serialize_weights(model)
     if cell.keep == "weights":

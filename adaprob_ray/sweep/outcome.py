@@ -14,7 +14,8 @@ class Outcome:
 
     `status`: done; cached (another run finished it first); leased (another run holds it); failed, with `failure`;
     inputs_corrupt, when artefacts of the cells `revoked` are corrupt, so that these cells must run again first.
-    `peak_bytes` and `card_bytes`: memory that the cell took of its GPU, and that this GPU has.
+    `peak_bytes` and `card_bytes`: memory that the cell took of its GPU, and that this GPU has. `display_error`: why
+    TensorBoard files of it are missing, None if they are not.
     """
 
     status: Literal["done", "cached", "leased", "failed", "inputs_corrupt"]
@@ -23,3 +24,4 @@ class Outcome:
     revoked: tuple[str, ...] = ()
     peak_bytes: int | None = None
     card_bytes: int | None = None
+    display_error: str | None = None

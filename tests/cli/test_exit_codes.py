@@ -17,6 +17,7 @@ from adaprob_ray import cli
 from adaprob_ray.errors import Failure, StoreError
 from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.launch import RunResult
+from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
@@ -205,7 +206,28 @@ def test_run_says_where_the_results_are_and_which_cells_were_recomputed(
     assert counts == f"{CELLS} cells executed, {CELLS} of {CELLS} done"
     assert records.startswith(f"records:     {store} ")
     assert shlex.join(["--store", store, "--sweep", sweep_file]) in records, "a location with a space is quoted"
-    assert tensorboard.startswith(f"tensorboard: {store}/tensorboard/small ")
+    folder = f"{store}/tensorboard/small"
+    command = shlex.join(["tensorboard", "--logdir", folder, "--host", "localhost", "--reload_multifile=true"])
+    assert tensorboard == f"tensorboard: {folder}  (to see curves: {command})"
+    assert call["tensorboard"] == TensorBoardOptions()
+    assert len(call["sweep_cells"]) == CELLS
+
+
+def test_run_can_do_without_tensorboard_or_a_part_of_it(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    call = run_with(monkeypatch, "")
+    assert cli.main(["run", sweep_file, "--executor", "local", "--no-tensorboard"]) == 0
+    assert call["tensorboard"] == TensorBoardOptions(enabled=False)
+    assert "tensorboard" not in capsys.readouterr().out
+    assert cli.main(["run", sweep_file, "--executor", "local", "--no-epoch-metrics", "--tsne"]) == 0
+    assert call["tensorboard"] == TensorBoardOptions(epoch_metrics=False, tsne=True)
+    assert cli.main(["run", sweep_file, "--executor", "local", "--only", "seed=1,method=original"]) == 0
+    assert len(call["sweep_cells"]) == CELLS, "runs are named as in the whole sweep"
 
 
 def test_run_exits_with_1_and_names_each_cell_that_failed_or_is_blocked(

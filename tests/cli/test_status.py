@@ -21,6 +21,7 @@ from adaprob_ray.cli._status_lines import MAX_DEVICES, status_lines
 from adaprob_ray.errors import Failure, StoreError
 from adaprob_ray.runtime.status_reader import StatusReader
 from adaprob_ray.runtime.status_report import DeviceStatus, FailedCell, RunningCell, StatusReport
+from adaprob_ray.runtime.tensorboard_layout import tensorboard_command, tensorboard_folder
 from adaprob_ray.store import Attempt, Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import STATES
@@ -103,7 +104,24 @@ def test_json_has_everything(
     assert [cell["title"] for cell in document["running"]] == [runs.title]
     assert [device["cells"] for device in document["devices"]] == [1]
     assert document["remarks"] == []
+    assert document["tensorboard"] is None
     held.release()
+
+
+def test_the_command_of_tensorboard_is_shown_once_there_is_something_to_see(
+    sweep_file: str, location: str, cells: Mapping[str, Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(location)
+    finish(store, cells)
+    assert cli.main(["status", sweep_file]) == 0
+    assert "tensorboard" not in capsys.readouterr().out
+    folder = tensorboard_folder(location, "small")
+    folder.mkdir(parents=True)
+    assert cli.main(["status", sweep_file]) == 0
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line == f"tensorboard: {tensorboard_command(folder)}"
+    assert cli.main(["status", sweep_file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensorboard"] == tensorboard_command(folder)
 
 
 # -- exit codes ----------------------------------------------------------------------------------------------------------
@@ -234,14 +252,22 @@ def large_report() -> StatusReport:
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_line_is_wider_than_the_terminal_and_all_fits_on_a_screen(width: int) -> None:
     remarks = ["nothing is running; start or resume with: adaprob-ray run " + "a/long/path/" * 12]
-    lines = status_lines(large_report(), headline="x" * 200, remarks=remarks, skipped=["y" * 200], width=width)
+    lines = status_lines(
+        large_report(),
+        headline="x" * 200,
+        remarks=remarks,
+        skipped=["y" * 200],
+        width=width,
+        curves="tensorboard --logdir " + "another/path/" * 4,
+    )
     console = Console(file=io.StringIO(), width=width)
     for line in lines:
         console.print(line)
     rows = console.file.getvalue().splitlines()
     assert max(map(len, rows)) <= width
-    assert len(rows) == len(lines) <= 60
+    assert len(rows) == len(lines) <= 62
     assert "".join(rows[2:5]).count("a/long/path/") >= 10, "a command is folded, not cut off"
+    assert "".join(rows[-4:]).count("another/path/") >= 3
 
 
 def test_a_compact_report_fits_on_a_small_screen_with_every_class_of_failure() -> None:

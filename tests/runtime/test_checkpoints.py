@@ -20,6 +20,7 @@ from adaprob_ray.runtime import attempt_checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.launch import tensorboard_dir_for
 from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree
+from adaprob_ray.runtime.tensorboard_layout import RunLayout
 from adaprob_ray.store import Attempt, Store
 from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.store.names import SERIES, WEIGHTS
@@ -173,9 +174,9 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     store, words = Store.open(tmp_path / "store"), document()
     key = stopped(store, words, monkeypatch)
     run(store, words)
-    folder = tensorboard_dir_for(store, words["name"]) / cells_of(words)[key].title
-    events = EventAccumulator(str(folder)).Reload()
-    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
+    (target,) = RunLayout(cells_of(words)).runs(cells_of(words)[key])
+    events = EventAccumulator(str(tensorboard_dir_for(store, words["name"]) / target.folder)).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

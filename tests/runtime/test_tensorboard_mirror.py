@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from pathlib import Path
 
 import pytest
+import tensorboard_reader
 from store_contract import set_aws
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import CELLS, TINY, cells_of, executed, run, same_columns
 
 from adaprob_ray.errors import StoreError
 from adaprob_ray.runtime import launch
-from adaprob_ray.runtime.tensorboard import TensorBoardWriter
+from adaprob_ray.runtime.tensorboard import TensorBoardWriter, file_mark
+from adaprob_ray.runtime.tensorboard_events import event_file
+from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun
 from adaprob_ray.runtime.tensorboard_mirror import CellUpload, Mirror
 from adaprob_ray.store import Store
 from adaprob_ray.store.objects import Objects
@@ -20,28 +24,33 @@ from adaprob_ray.store.side_files import SideFiles
 from adaprob_ray.sweep.plan import Plan
 
 CELL = next(iter(cells_of().values()))
+RUNS = (TensorBoardRun("original/seed1"),)
 
 
 def steps(folder: Path) -> list[int]:
-    return [event.step for event in EventAccumulator(str(folder)).Reload().Scalars("loss")]
+    return [event.step for event in EventAccumulator(str(folder)).Reload().Scalars("train/loss")]
+
+
+def opened(store: Store) -> CellUpload:
+    return CellUpload(store, "tiny", [run.folder for run in RUNS], file_mark(CELL))
 
 
 def test_the_mirror_shows_a_cell_while_it_runs_and_appends_what_is_new(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     mirror = Mirror(store, "tiny", tmp_path / "mirror")
-    upload = CellUpload(store, "tiny", CELL.title)
-    folder = tmp_path / "mirror" / CELL.title
-    with TensorBoardWriter(upload.folder, CELL, upload) as writer:
+    upload = opened(store)
+    folder = tmp_path / "mirror/original/seed1"
+    with TensorBoardWriter(None, CELL, RUNS, lambda: upload) as writer:
         for step in (1, 2):
-            writer.scalars(step, loss=0.5)
-            assert writer._writer is not None
-            writer._writer.flush()
+            writer.report(step, loss=0.5)
+            for stream in writer._streams:
+                stream.flush()
             upload.send()
             mirror.copy()
             assert steps(folder) == list(range(1, step + 1))
         (file,) = folder.iterdir()
         inode = file.stat().st_ino
-        writer.scalars(3, loss=0.5)
+        writer.report(3, loss=0.5)
     mirror.copy()
     assert steps(folder) == [1, 2, 3]
     assert file.stat().st_ino == inode, "TensorBoard has the file open: it is appended to, not replaced"
@@ -51,13 +60,17 @@ def test_the_mirror_shows_a_cell_while_it_runs_and_appends_what_is_new(tmp_path:
 def test_a_new_attempt_replaces_the_files_of_the_last_one(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     mirror = Mirror(store, "tiny", tmp_path / "mirror")
+    SideFiles(store, "tensorboard/tiny").put(
+        "original/seed1/events.out.tfevents.1.evaluate-0123.1", event_file([], 1.0)
+    )
+    mirror.copy()
     for _ in range(2):
-        upload = CellUpload(store, "tiny", CELL.title)
-        with TensorBoardWriter(upload.folder, CELL, upload) as writer:
-            writer.scalars(1, loss=0.5)
+        with TensorBoardWriter(None, CELL, RUNS, lambda: opened(store)) as writer:
+            writer.report(1, loss=0.5)
         mirror.copy()
-    assert steps(tmp_path / "mirror" / CELL.title) == [1]
-    assert len(list((tmp_path / "mirror" / CELL.title).iterdir())) == 1
+    folder = tmp_path / "mirror/original/seed1"
+    assert steps(folder) == [1]
+    assert len(list(folder.iterdir())) == 2, "and the file of another cell"
 
 
 def test_storage_that_fails_costs_the_curve_and_not_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +80,12 @@ def test_storage_that_fails_costs_the_curve_and_not_the_cell(tmp_path: Path, mon
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(Objects, "put", fail)
-    upload = CellUpload(store, "tiny", CELL.title)
-    with TensorBoardWriter(upload.folder, CELL, upload) as writer:
-        writer.scalars(1, loss=0.5)
+    upload = opened(store)
+    with TensorBoardWriter(None, CELL, RUNS, lambda: upload) as writer:
+        writer.report(1, loss=0.5)
     assert SideFiles(store, "tensorboard/tiny").sizes() == {}
+    assert writer.error is not None
+    assert "the disk is full" in writer.error
 
 
 @pytest.mark.slow
@@ -85,6 +100,14 @@ def test_a_whole_sweep_on_s3(
     assert same_columns(store) == same_columns(first_run[0])
     folder = launch.tensorboard_dir_for(store, TINY["name"])
     assert folder == tmp_path / "tensorboard" / "tiny"
-    assert {cell.name for cell in folder.iterdir()} == {cell.title for cell in plan.cells.values()}
-    trained = next(cell for cell in plan.cells.values() if cell.stage == "train")
-    assert steps(folder / trained.title) == [1]
+    names = tensorboard_reader.runs(folder)
+    assert names == tensorboard_reader.runs(launch.tensorboard_dir_for(first_run[0], TINY["name"]))
+    assert steps(folder / "original/seed1") == [1]
+    shown = {name: set(tensorboard_reader.scalars(folder / name)) for name in names}
+    files = SideFiles(store, "tensorboard/tiny")
+    files.delete(list(files.sizes()))
+    shutil.rmtree(folder)
+    run(store)
+    assert {name: set(tensorboard_reader.scalars(folder / name)) for name in names} == {
+        name: {tag for tag in tags if not tag.startswith("per_epoch/")} for name, tags in shown.items()
+    }, "from the store, where no file is left"
