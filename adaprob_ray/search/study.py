@@ -205,10 +205,12 @@ class Study:
 
     def _frozen_trials(self, trials: Sequence[Trial]) -> list[optuna.trial.FrozenTrial]:
         """Trials as Optuna has them. A diverged one gets the worst values among these, and fails where there are none."""
-        from optuna.trial import TrialState, create_trial
+        from optuna.trial import TrialState
+
+        from adaprob_ray.search.shared_trial import shared_trial
 
         worst = worst_values(trials, self.directions)
-        frozen = []
+        frozen: list[optuna.trial.FrozenTrial] = []
         for trial in trials:
             values, state = trial.values, TrialState.RUNNING
             if trial.state == "failed":
@@ -217,11 +219,11 @@ class Study:
                 values = values if values is not None else worst
                 state = TrialState.FAIL if values is None else TrialState.COMPLETE
             frozen.append(
-                create_trial(
+                shared_trial(
                     state=state,
-                    params=dict(trial.params),
+                    params=trial.params,
                     distributions=self.distributions,
-                    values=list(values) if values is not None and state == TrialState.COMPLETE else None,
+                    values=values if state == TrialState.COMPLETE else None,
                     user_attrs={"state": trial.state, "seed_values": [list(item) for item in trial.seed_values]},
                 )
             )
