@@ -12,14 +12,13 @@ from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import stored_states
 from adaprob_ray.search.pruning import may_continue
 from adaprob_ray.search.study import Study, Trial
-from adaprob_ray.search.trial_cells import SeedCells, TrialCells, trial_cells
+from adaprob_ray.search.trial_cells import SeedCells, TrialCells
 from adaprob_ray.store import CellLog, Store
 from adaprob_ray.store.contents import in_threads
 from adaprob_ray.store.trials import StoredTrials
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.plan import Plan
-from adaprob_ray.sweep.registry import Registry
 
 Facts = Mapping[str, Any]
 DIVERGED = "diverged"
@@ -50,7 +49,6 @@ class SearchSource(Plan):
     Args:
         studies: The studies, in the order of the file.
         store: Where trials and results are.
-        registry: The names that the search file uses.
         leases: The observations of the run.
         trials: How many each study gets.
         ask: Whether new trials are asked and written; otherwise only those in the store are read.
@@ -64,7 +62,6 @@ class SearchSource(Plan):
         self,
         studies: Sequence[Study],
         store: Store,
-        registry: Registry,
         leases: Leases,
         *,
         trials: int,
@@ -73,7 +70,7 @@ class SearchSource(Plan):
         super().__init__({})
         self.studies = [StudyProgress(study, StoredTrials(store, study.key)) for study in studies]
         self.cached: set[str] = set()
-        self._store, self._registry, self._leases = store, registry, leases
+        self._store, self._leases = store, leases
         self._count, self._ask = trials, ask
         self._facts: dict[str, Facts] = {}
         logs = store.survey()
@@ -163,7 +160,7 @@ class SearchSource(Plan):
         study = progress.study
         params = {name: params[name] for name in study.target.space}  # JSON has sorted them
         progress.trials.append(Trial(number=len(progress.trials), params=params))
-        progress.cells.append(trial_cells(study.search, study.target, params, self._registry))
+        progress.cells.append(study.cells_of(params))
         progress.seeds_planned.append(0)
 
     def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaprob_ray.search.search_file import SearchFile, Target
 from adaprob_ray.search.space import Alternatives, Parameter, default_values, space_document
-from adaprob_ray.search.trial_cells import trial_cells
+from adaprob_ray.search.trial_cells import TrialCells, other_trial_cells, trial_cells
 from adaprob_ray.settings import Choice, Int, Log
 from adaprob_ray.sweep.cell import KEY_LENGTH, canonical
 from adaprob_ray.sweep.registry import Registry
@@ -61,14 +61,16 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What one study is. `scored`: keys of the cells that one fixed trial is scored by; they stand for all that is run.
+    """What one study is. Its key names it in the store.
 
-    Its key names it in the store.
+    scored: Keys of the cells that one fixed trial is scored by; they stand for all that is run.
+    base: All cells of that trial, from which those of the others are derived.
     """
 
     search: SearchFile
     target: Target
     scored: tuple[str, ...]
+    base: TrialCells = field(repr=False)
 
     @classmethod
     def create(cls, search: SearchFile, target: Target, registry: Registry) -> Study:
@@ -78,7 +80,16 @@ class Study:
         columns = search.section.objective or target.rule.columns
         metrics = [name for name in search.file.metrics if set(registry.metrics[name].columns) & set(columns)]
         cells = trial_cells(search, target, values, registry, metrics=metrics or ["errors"])
-        return cls(search=search, target=target, scored=tuple(key for seed in cells.seeds for key in seed.read))
+        return cls(
+            search=search,
+            target=target,
+            scored=tuple(key for seed in cells.seeds for key in seed.read),
+            base=trial_cells(search, target, values, registry),
+        )
+
+    def cells_of(self, params: Mapping[str, Any]) -> TrialCells:
+        """The cells of a trial with these parameters."""
+        return other_trial_cells(self.base, self.target, params)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -98,7 +109,7 @@ class Study:
             },
             "rule": target.rule.name,
             "margin": section.margin,
-            "objective": dict(section.objective),
+            "objective": [list(item) for item in section.objective.items()],
             "seeds": section.seeds,
             "seed": section.seed,
             "lag": section.lag,
