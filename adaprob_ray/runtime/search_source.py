@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from adaprob_ray.errors import CorruptArtefact, Failure
+from adaprob_ray.errors import CorruptArtefact, Failure, StoreError
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import stored_states
 from adaprob_ray.search.pruning import may_continue
+from adaprob_ray.search.space import values_outside
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.search.trial_cells import SeedCells, TrialCells
 from adaprob_ray.store import CellLog, Store
@@ -124,17 +125,22 @@ class SearchSource(Plan):
         """A trial with what its cells say now."""
         trial, planned = progress.trials[number], progress.seeds_planned[number]
         seeds = progress.cells[number].seeds[:planned]
-        failures = [failure for seed in seeds for key in seed.read for failure in self._failures_upstream(key)]
-        others = [failure for failure in failures if failure.failure_class != DIVERGED]
+        failed = dict.fromkeys(key for seed in seeds for key in seed.read for key in self._failed_upstream(key))
+        # A reference that diverges says nothing about a trial.
+        own = {key for seed in seeds for key in (seed.model, seed.scored)}
+        others = [key for key in failed if self.failures[key].failure_class != DIVERGED or key not in own]
         if others:
-            progress.failure = others[0]
+            progress.failure = self.failures[others[0]]
             return replace(trial, state="failed")
-        if failures:
+        if failed:
             return replace(trial, state="diverged")
         keys = [key for seed in seeds for key in seed.read]
         self._read_facts(keys)
         if not planned or not all(key in self._facts for key in keys):
             return trial
+        if missing := [name for seed in seeds for name in self._missing_columns(progress.study, seed)]:
+            progress.failure = Failure(failure_class="code", message=f"trial {number} has no value of {missing[0]}")
+            return replace(trial, state="failed")
         values = tuple(self._seed_values(progress.study, seed) for seed in seeds)
         trial = replace(trial, seed_values=values)
         if planned == len(progress.cells[number].seeds):
@@ -158,6 +164,11 @@ class SearchSource(Plan):
 
     def _add_trial(self, progress: StudyProgress, params: Mapping[str, Any]) -> None:
         study = progress.study
+        if outside := values_outside(study.target.space, params):
+            raise StoreError(
+                f"trial {len(progress.trials)} of {study.target}, in the store under searches/{study.key}, is none of this "
+                f"search: {', '.join(outside)}; remove its file to ask for it again"
+            )
         params = {name: params[name] for name in study.target.space}  # JSON has sorted them
         progress.trials.append(Trial(number=len(progress.trials), params=params))
         progress.cells.append(study.cells_of(params))
@@ -193,14 +204,19 @@ class SearchSource(Plan):
 
     # -- results -----------------------------------------------------------------------------------------------------------
 
-    def _failures_upstream(self, key: str) -> list[Failure]:
-        """The failures of a cell, or of those that block it."""
+    def _failed_upstream(self, key: str) -> list[str]:
+        """The cell itself if it failed, or the failed ones that block it."""
         state = self._state.get(key)
         if state == "failed":
-            return [self.failures[key]]
+            return [key]
         if state == "blocked":
-            return [item for parent in self.cells[key].parents.values() for item in self._failures_upstream(parent)]
+            return [item for parent in self.cells[key].parents.values() for item in self._failed_upstream(parent)]
         return []
+
+    def _missing_columns(self, study: Study, seed: SeedCells) -> list[str]:
+        """Columns that the value of a seed needs and its cells do not have, such as a divergence from nothing."""
+        retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
+        return study.missing_columns(self._facts[seed.scored], retrain)
 
     def _seed_values(self, study: Study, seed: SeedCells) -> tuple[float, ...]:
         retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
@@ -213,8 +229,10 @@ class SearchSource(Plan):
             if commit is not None:
                 self._facts[key] = commit.facts
                 continue
-            with suppress(CorruptArtefact):
-                self._store.commit(key)  # revokes the commit
+            if self._ask:
+                with suppress(CorruptArtefact):
+                    self._store.commit(key)  # revokes the commit
+            self.cached.discard(key)
             self._requeue(key)
 
     def facts(self, key: str) -> Facts:

@@ -115,6 +115,18 @@ def default_values(method: type, fixed: Mapping[str, Any], space: Space) -> dict
     return values
 
 
+def first_values(space: Space) -> dict[str, Any]:
+    """One point of the space: the lower end of each range and the first of each choice."""
+    return {name: _corners(parameter)[0] for name, parameter in space.items()}
+
+
+def values_outside(space: Space, values: Mapping[str, Any]) -> list[str]:
+    """What keeps these from being values of the space: a line for each name that is missing, unknown or has another value."""
+    outside = [name for name, parameter in space.items() if not _contains(parameter, values.get(name))]
+    outside += [name for name in values if name not in space]
+    return [f"{name} = {values[name]!r}" if name in values else f"no {name}" for name in outside]
+
+
 def space_document(space: Space) -> list[Any]:
     """The space for JSON, as lists, because a sampler's draws depend on the order of parameters and of options."""
     document: list[Any] = []
@@ -235,7 +247,10 @@ def _corners(parameter: Parameter) -> list[Any]:
     return list(parameter.values) if isinstance(parameter, Choice) else [parameter.low, parameter.high]
 
 
-def _contains(parameter: Range, value: Any) -> bool:
+def _contains(parameter: Parameter, value: Any) -> bool:
+    if isinstance(parameter, Alternatives):
+        return isinstance(value, str) and value in parameter.options
     if isinstance(parameter, Choice):
         return value in parameter.values
-    return isinstance(value, (int, float)) and parameter.low <= value <= parameter.high
+    kinds = (int,) if isinstance(parameter, Int) else (int, float)
+    return isinstance(value, kinds) and parameter.low <= value <= parameter.high

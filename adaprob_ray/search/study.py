@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaprob_ray.search.search_file import SearchFile, Target
-from adaprob_ray.search.space import Alternatives, Parameter, default_values, space_document
+from adaprob_ray.search.space import Alternatives, Parameter, default_values, first_values, space_document
 from adaprob_ray.search.trial_cells import TrialCells, other_trial_cells, trial_cells
 from adaprob_ray.settings import Choice, Int, Log
 from adaprob_ray.sweep.cell import KEY_LENGTH, canonical
@@ -75,7 +75,7 @@ class Study:
     @classmethod
     def create(cls, search: SearchFile, target: Target, registry: Registry) -> Study:
         """The study of one target. Raises InputError if the method declines to run there."""
-        values = default_values(target.method, target.fixed, target.space) or first_values(target)
+        values = default_values(target.method, target.fixed, target.space) or first_values(target.space)
         # Metrics that the values do not depend on may be added to the file without a new study.
         columns = search.section.objective or target.rule.columns
         metrics = [name for name in search.file.metrics if set(registry.metrics[name].columns) & set(columns)]
@@ -143,6 +143,13 @@ class Study:
         if columns := self.search.section.objective:
             return tuple(float(model[column]) for column in columns)
         return (self.target.rule.value(model, retrain, self.search.section.margin),)
+
+    def missing_columns(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> list[str]:
+        """Columns that `seed_values` needs and these facts lack."""
+        rule = self.target.rule
+        columns = tuple(self.search.section.objective) or rule.columns
+        needs_retrain = rule.needs_retrain and not self.search.section.objective
+        return [name for name in columns if name not in model or (needs_retrain and name not in retrain)]
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
@@ -251,18 +258,6 @@ def worst_values(trials: Sequence[Trial], directions: Sequence[str]) -> tuple[fl
         max(column) if direction == "minimize" else min(column)
         for column, direction in zip(columns, directions, strict=True)
     )
-
-
-def first_values(target: Target) -> dict[str, Any]:
-    """One point of the space: the lower end of each range and the first of each choice."""
-    return {
-        name: next(iter(parameter.options))
-        if isinstance(parameter, Alternatives)
-        else parameter.values[0]
-        if isinstance(parameter, Choice)
-        else parameter.low
-        for name, parameter in target.space.items()
-    }
 
 
 def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:

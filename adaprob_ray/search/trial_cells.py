@@ -85,9 +85,14 @@ def trial_cells(
     metrics = list(metrics or search.file.metrics) if target.rule.needs_retrain else ["errors"]
     needs = frozenset[str]().union(*(registry.metrics[name].needs for name in metrics))
     update = {
-        **{"methods": {**references, target.label: settings}, "grid": grid, "metrics": metrics},
-        **{"primary_label": None, "repeats": 1},
-        **{name: {} for name in registry.metric_stages if name not in needs},  # a section that nothing asks for is a fault
+        "methods": {**references, target.label: settings},
+        "grid": grid,
+        "metrics": metrics,
+        "primary_label": None,
+        "repeats": 1,
+        **{
+            name: {} for name in registry.metric_stages if name not in needs
+        },  # a section that nothing asks for is a fault
     }
     expansion = expand(search.file.model_copy(update=update), registry)
     if expansion.faults or expansion.skipped:
@@ -157,7 +162,7 @@ def other_trial_cells(base: TrialCells, target: Target, params: Mapping[str, Any
         if key in models or parents != cell.parents:
             changes: dict[str, Any] = {"parents": parents}
             if hasattr(cell.settings, "hyper"):  # of the cells below a model, its evaluation has them too
-                changes["settings"] = replace(cell.settings, **{"hyper": hyper})  # type: ignore[arg-type]
+                changes["settings"] = replace(cell.settings, hyper=hyper)  # type: ignore[call-arg]
             cell = replace(cell, **changes)
         cells[cell.key] = cell
         new_keys[key] = cell.key
