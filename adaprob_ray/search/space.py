@@ -225,16 +225,16 @@ def _impossible_settings(method: type, fixed: Mapping[str, Any], space: Space, w
     axes = [[(name, value) for value in _corners(parameter)] for name, parameter in space.items()]
     choices = [axis for (axis, parameter) in zip(axes, space.values(), strict=True) if _is_discrete(parameter)]
     ranges = [axis for (axis, parameter) in zip(axes, space.values(), strict=True) if not _is_discrete(parameter)]
+    reported: set[str] = set()
     for combination in itertools.islice(itertools.product(*choices), MAX_COMBINATIONS):
         for end in (0, 1):
             values = dict(combination) | {axis[end][0]: axis[end][1] for axis in ranges}
             _, lines = parse_settings(method, {**fixed, **settings_of(space, values)}, where)
-            if lines and combination:
-                yield from (
-                    f"{line} (with {', '.join(f'{name}={value}' for name, value in combination)})" for line in lines
-                )
-            else:
-                yield from lines
+            choice = f" (with {', '.join(f'{name}={value}' for name, value in combination)})" if combination else ""
+            yield from (f"{line}{choice}" for line in lines if line not in reported)
+            reported.update(lines)
+            if lines:
+                break  # the other end of the ranges often has the same fault
 
 
 def _is_discrete(parameter: Parameter) -> bool:
