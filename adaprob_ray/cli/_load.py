@@ -57,11 +57,27 @@ def load_sweep(path: str) -> Sweep:
     return sweep
 
 
-def load_cells(path: str, only: str | None) -> tuple[Sweep, Mapping[str, Cell]]:
-    """The sweep file, and its selected cells by key."""
+def load_sweep_or_search(path: str, location: str) -> Sweep:
+    """The sweep file; or of a search file, the sweep of all trials that the store at `location` has."""
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.search.search_file import SearchFile, is_search_file
+    from adaprob_ray.sweep.sweep import Sweep
+
+    if not is_search_file(path):
+        return load_sweep(path)
+    from adaprob_ray.runtime.search import read_search
+
+    load_datasets()
+    search, store = SearchFile.load(path, REGISTRY), open_store(location)
+    cells = {} if store is None else read_search(search, store, REGISTRY).cells
+    return Sweep(name=search.name, file=search.file, text=search.text, cells=cells, skipped=())
+
+
+def load_cells(path: str, only: str | None, *, trials_in: str | None = None) -> tuple[Sweep, Mapping[str, Cell]]:
+    """The sweep file, and its selected cells by key; with `trials_in`, a store, a search file is accepted too."""
     from adaprob_ray.sweep.select import select_cells
 
-    sweep = load_sweep(path)
+    sweep = load_sweep(path) if trials_in is None else load_sweep_or_search(path, trials_in)
     return sweep, sweep.cells if only is None else select_cells(sweep.cells, only)
 
 

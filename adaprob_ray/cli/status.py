@@ -57,7 +57,8 @@ def status(
 ) -> int:
     """Show the progress and the failures of a sweep.
 
-    SWEEP is a sweep file (YAML). Only the store is read: any machine that reaches it will do. Nothing is written.
+    SWEEP is a sweep file (YAML), or a search file, of which the trials so far are shown. Only the store is read: any machine
+    that reaches it will do. Nothing is written.
     With --watch --json, each refresh is one line.
 
     \b
@@ -68,7 +69,7 @@ def status(
     """
     from rich.console import Console
 
-    sweep, cells = load_cells(path, only)
+    sweep, cells = load_cells(path, only, trials_in=location)
     console = Console(highlight=False)
     is_live = watch and not as_json and console.is_terminal
     command = shlex.join(["adaprob-ray", "run", path, "--store", location, *(["--only", only] if only else [])])

@@ -10,7 +10,7 @@ import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.cli._load import load_datasets, load_sweep
+from adaprob_ray.cli._load import load_datasets, load_sweep_or_search
 from adaprob_ray.cli._sweep import complete_sweep_file, json_option, only_option, store_option
 from adaprob_ray.errors import InputError
 
@@ -62,7 +62,7 @@ def gc(
     from adaprob_ray.store.gc import find_garbage
     from adaprob_ray.store.gc_delete import delete_garbage
 
-    needed = {key for path in (*keep, *more) for key in load_sweep(path).cells}
+    needed = {key for path in (*keep, *more) for key in load_sweep_or_search(path, location).cells}
     opened = Store.open(location, create=False)
     garbage = find_garbage(opened, needed, REGISTRY, grace_seconds=60 * grace_minutes, on_wait=_echo_wait)
     if not as_json:
@@ -113,7 +113,7 @@ def copy(source: str, target: str, only: str | None, sweep: str | None, as_json:
     stored = StoredCells.read(origin, REGISTRY, {key: log for key, log in logs.items() if log.done is not None})
     keys = [*stored.documents, *sorted(stored.unreadable)]
     if sweep is not None:
-        in_sweep = load_sweep(sweep).cells
+        in_sweep = load_sweep_or_search(sweep, source).cells
         keys = [key for key in (in_sweep if only is None else select_cells(in_sweep, only)) if key in logs]
     elif only is not None:
         keys = list(select_cells(stored.cells, only))

@@ -27,6 +27,13 @@ class CellSource(Protocol):
     def executed(self) -> Sequence[tuple[str, float]]:
         """Key and seconds of each cell that this run executed, in order."""
 
+    @property
+    def cells_to_come(self) -> int:
+        """How many more cells are expected, beyond those of `cells`: a search decides on them as it goes."""
+
+    def remark(self) -> str:
+        """What else to say about the progress, such as the number of trials; may be empty."""
+
     def state(self, key: str) -> State:
         """The state of one cell."""
 

@@ -77,7 +77,8 @@ class ProgressReporter:
         items.append(f"{time.monotonic() - self._start:.0f} s so far")
         if waiting + running:
             items.append("time left not known yet" if remaining is None else f"about {remaining:.0f} s left")
-        return f"{len(self._source.cells)} cells: " + ", ".join(items)
+        remark = self._source.remark()
+        return f"{remark + ', ' if remark else ''}{len(self._source.cells)} cells: " + ", ".join(items)
 
     def seconds_left(self) -> float | None:
         """Seconds of the unfinished cells, shared by the slots; see `remaining_seconds`. None before any cell has ended."""
@@ -89,4 +90,7 @@ class ProgressReporter:
             if source.state(key) in ("ready", "waiting", "running")
         }
         total = remaining_seconds(unfinished, executed)
-        return None if total is None else total / self.slots
+        if total is None:
+            return None
+        total += source.cells_to_come * sum(seconds for _, seconds in executed) / len(executed)
+        return total / self.slots

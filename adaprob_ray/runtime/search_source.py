@@ -98,6 +98,17 @@ class SearchSource(Plan):
         super().observe(cell, state)
         self.advance()
 
+    @property
+    def cells_to_come(self) -> int:
+        """About how many cells the trials will add that have not been asked yet."""
+        missing = sum(self._count - len(progress.trials) for progress in self.studies if progress.failure is None)
+        return missing * 2 * max((len(p.study.search.section.seeds) for p in self.studies), default=0)
+
+    def remark(self) -> str:
+        """How many trials have ended."""
+        ended = sum(trial.ended for progress in self.studies for trial in progress.trials)
+        return f"{ended} of {self._count * len(self.studies)} trials"
+
     # -- trials ------------------------------------------------------------------------------------------------------------
 
     def advance(self, logs: Mapping[str, CellLog] | None = None) -> None:
@@ -158,11 +169,13 @@ class SearchSource(Plan):
             return False
         if not all(trial.ended for trial in progress.trials[:first_unseen]):
             return False
-        params = progress.stored.create(number, progress.study.ask(progress.trials))
-        self._add_trial(progress, params)
+        asked = progress.study.ask(progress.trials)
+        cells = progress.study.cells_of(asked)
+        params = progress.stored.create(number, asked, list(cells.cells))
+        self._add_trial(progress, params, cells if params == asked else None)
         return True
 
-    def _add_trial(self, progress: StudyProgress, params: Mapping[str, Any]) -> None:
+    def _add_trial(self, progress: StudyProgress, params: Mapping[str, Any], cells: TrialCells | None = None) -> None:
         study = progress.study
         if outside := values_outside(study.target.space, params):
             raise StoreError(
@@ -171,7 +184,7 @@ class SearchSource(Plan):
             )
         params = {name: params[name] for name in study.target.space}  # JSON has sorted them
         progress.trials.append(Trial(number=len(progress.trials), params=params))
-        progress.cells.append(study.cells_of(params))
+        progress.cells.append(cells or study.cells_of(params))
         progress.seeds_planned.append(0)
 
     def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:

@@ -138,6 +138,14 @@ class SearchFile:
         return cls(name=parsed.file.name, file=parsed.file, section=section, targets=tuple(targets), text=text)
 
 
+def is_search_file(path: str | Path) -> bool:
+    """Whether a file has the section `search`; a file that cannot be read has none."""
+    try:
+        return "search" in load_document(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, InputError):
+        return False
+
+
 def _check_seeds(file: SweepFile, section: SearchSection, faults: Faults) -> None:
     for seed in section.seeds:
         checks.check_seed("search.seeds", seed, faults)

@@ -123,9 +123,11 @@ def copy_cell(source: Store, target: Store, key: str, number: int) -> int | Corr
 
 
 def copy_sweep_files(source: Store, target: Store) -> None:
-    """Copy the sweep files that runs left, which `store gc` reads."""
-    for entry in source.objects.list("sweeps"):
+    """Copy the sweep files that runs left, which `store gc` reads, and the trials of searches."""
+    for entry in (*source.objects.list("sweeps"), *source.objects.list("searches")):
         path = entry["path"]
         data = source.objects.get(path)
-        if data is not None and target.objects.get(path) != data:
+        present = target.objects.get(path)
+        # A trial that the target has already is part of its searches.
+        if data is not None and present != data and (present is None or not path.startswith("searches/")):
             target.objects.put(path, data)

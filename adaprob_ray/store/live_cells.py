@@ -13,6 +13,7 @@ from adaprob_ray.store.contents import StoredCells
 from adaprob_ray.store.lease_watcher import STALE_SECONDS, LeaseWatcher
 from adaprob_ray.store.log import CellLog
 from adaprob_ray.store.store import Store
+from adaprob_ray.store.trials import cells_by_study
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.sweep import Sweep
 
@@ -71,27 +72,30 @@ def protected_cells(
     *,
     grace_seconds: float,
 ) -> Protected:
-    """What other runs need, from the sweep files that `run` puts into the store.
+    """What other runs need, from the sweep files that `run` puts into the store, and the trials that `search` does.
 
-    A sweep is running if a cell of it is live, and may be running (it may wait for machines) if it is unfinished and was
-    started or had an event within `grace_seconds`. All cells of such a sweep are protected. Live cells of no readable sweep
-    file protect everything that is connected with them.
+    A sweep, or a study of a search, is running if a cell of it is live, and may be running (it may wait for machines) if it
+    is unfinished and was started or had an event within `grace_seconds`. All cells of such a sweep are protected. Live cells
+    of no readable sweep file protect everything that is connected with them.
     """
     keys, reasons, warnings = set(live), list[str](), list[str]()
     newest: dict[str, datetime] = {}
     for entry in entries:
         folder, _, rest = entry["path"].partition("/")
         name = rest.partition("/")[0] if folder == "cells" else entry["path"]
-        if folder in ("cells", "sweeps"):
+        if folder == "searches":
+            name = f"searches/{rest.partition('/')[0]}"
+        if folder in ("cells", "sweeps", "searches"):
             newest[name] = max(entry["last_modified"], newest.get(name, entry["last_modified"]))
     in_sweeps: set[str] = set()
+    plans = {f"searches/{study}": frozenset(cells) for study, cells in cells_by_study(store).items()}
     for path in sorted(name for name in newest if name.startswith("sweeps/") and name.endswith(".yaml")):
         try:
-            cells = Sweep.parse((store.objects.get(path) or b"").decode(), registry).cells
+            plans[path] = frozenset(Sweep.parse((store.objects.get(path) or b"").decode(), registry).cells)
         except (InputError, UnicodeDecodeError):
             warnings.append(f"{path} in the store cannot be read as a sweep file")
-            continue
-        running = live & cells.keys()
+    for path, cells in plans.items():
+        running = live & cells
         last = max(newest[name] for name in (path, *cells) if name in newest)
         age = max((datetime.now(UTC) - last).total_seconds(), 0.0)
         unfinished = any(key not in logs or logs[key].done is None for key in cells)
@@ -101,7 +105,7 @@ def protected_cells(
         elif unfinished and age < grace_seconds:
             reasons.append(f"{path} is unfinished and was active {age / 60:.0f} min ago")
         if running or (unfinished and age < grace_seconds):
-            keys |= cells.keys()
+            keys |= cells
     if alone := live - in_sweeps:
         keys |= stored.connected(alone)
         reasons.append(f"held cells of no readable sweep file: {len(alone)}; all that is connected with them is kept")

@@ -1,14 +1,14 @@
 """The trials of a search, in a store: each trial's parameters are written once, by whichever process asks for it first.
 
     searches/STUDY/study.json        what the study is
-    searches/STUDY/trials/NNNNN      number and parameters of one trial, created only if absent
+    searches/STUDY/trials/NNNNN      one trial: number, parameters, keys of its cells; created only if absent
 
 There is no journal and no state: results are the cells', and the study is rebuilt from these files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adaprob_ray.store.contents import in_threads
@@ -42,9 +42,18 @@ class StoredTrials:
         """Write what the study is, if nobody has yet."""
         self._objects.create(f"{self._folder}/study.json", document)
 
-    def create(self, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a trial's parameters unless it exists, and return those that the store has. A damaged file is replaced."""
-        document = {"number": number, "params": dict(params)}
+    def create(self, number: int, params: Mapping[str, Any], cells: Iterable[str] = ()) -> dict[str, Any]:
+        """Write a trial unless it exists. A damaged file is replaced.
+
+        Args:
+            number: From 0.
+            params: Its parameters, by name.
+                cells: Keys of its cells, for `store gc`.
+
+        Returns:
+            The parameters that the store has.
+        """
+        document = {"number": number, "params": dict(params), "cells": list(cells)}
         path = self._path(number)
         if not self._objects.create(path, document):
             stored = self._params(number)
@@ -74,3 +83,20 @@ class StoredTrials:
             return None
         params = document.get("params")
         return params if isinstance(params, dict) and document.get("number") == number else None
+
+
+def cells_by_study(store: Store) -> dict[str, set[str]]:
+    """The keys of the cells of all stored trials, for each study. Damaged trials are ignored."""
+    paths = [entry["path"] for entry in store.objects.list("searches") if "/trials/" in entry["path"]]
+
+    def read(path: str) -> list[str]:
+        try:
+            cells = (store.objects.document(path) or {}).get("cells")
+        except NotJson:
+            return []
+        return [key for key in cells if isinstance(key, str)] if isinstance(cells, list) else []
+
+    studies: dict[str, set[str]] = {}
+    for path, keys in zip(paths, in_threads(read, paths), strict=True):
+        studies.setdefault(path.split("/")[1], set()).update(keys)
+    return studies

@@ -255,6 +255,11 @@ class Plan:
         """Whether nothing runs, and nothing can start now or later."""
         return not any(self._by_state[state] for state in ("ready", "running", "leased", "waiting"))
 
+    @property
+    def cells_to_come(self) -> int:
+        """Cells that are not in the plan yet: none."""
+        return 0
+
     # -- what people see ---------------------------------------------------------------------------------------------
 
     def state(self, key: str) -> State:
@@ -264,6 +269,10 @@ class Plan:
     def counts(self) -> dict[State, int]:
         """How many cells are in each state."""
         return {state: len(self._by_state[state]) for state in STATES}
+
+    def remark(self) -> str:
+        """What else to say about the progress: nothing."""
+        return ""
 
     def blocked_by(self, key: str) -> list[str]:
         """Titles of the failed cells upstream of a blocked one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -94,8 +95,8 @@ SHAPES = {
     "figure2": (1, 3, 3, 4),
     "figure4_class": (1, 6, 6, 2),
     "figure4_selective": (1, 6, 6, 2),
-    "ablation_lambda": (1, 3, 3, 6 + 4 + 6),
-    "ablation_eta": (1, 3, 3, 2 * (1 + 5)),
+    "ablation_lambda": (1, 6, 6, 3 * 3 * 7),
+    "ablation_eta": (1, 6, 6, 3 * (1 + 7)),
 }
 FIELDS = (
     *("optimizer", "lr", "weight_decay", "epochs", "forget_epochs", "gamma", "alpha", "temperature", "milestones"),
@@ -182,7 +183,8 @@ TWINS = {  # a file that has a part of what a notebook file has, perhaps with mo
 ABLATIONS = ("table5", "ablation_lambda", "ablation_eta")
 SHARED = [
     *((twin, name) for name, twin in TWINS.items() if name != "table2"),
-    *(("small_all", name) for name in ABLATIONS),
+    ("small_all", "table5"),
+    ("ablation_lambda", "ablation_eta"),
     *(("notebook_large", name) for name in ("notebook_membership", "table2")),
     *(("table2", "figure4_selective"), ("table1_large", "figure4_class")),
 ]
@@ -238,15 +240,43 @@ def test_files_share_pretraining_and_training(name: str, other: str) -> None:
     assert shared <= set(sweep(name).cells)
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_ablations_go_through_the_settings_of_the_tables(name: str) -> None:
+def test_table_5_goes_through_the_settings_of_the_tables() -> None:
     """The networks that AdaProb left with λ in the targets, λ = 1 and Newton's method are those of small_all.yaml."""
     unlearned = {
         key
         for key, cell in sweep("small_all").cells.items()
         if cell.stage == "unlearn" and cell.settings.method == "adaprob" and cell.settings.dataset.name == "cifar5"
     }
-    assert len(unlearned & set(sweep(name).cells)) >= 2 * len(seeds("small_all"))
+    assert len(unlearned & set(sweep("table5").cells)) >= 2 * len(seeds("small_all"))
+
+
+READINGS = {("original", "pseudo"), ("pseudo", "pseudo"), ("pseudo", "original")}
+
+
+def test_the_ablations_have_every_reading_with_every_setting() -> None:
+    """λ from 1/4 to 16, in the targets, in the loss and in both; η from 0.01 to 4 times 2/N, N training rows."""
+
+    def combinations(name: str, dataset: str, *fields: str) -> list[tuple[Any, ...]]:
+        hypers = [
+            c.settings.hyper
+            for c in sweep(name).cells.values()
+            if c.stage == "unlearn" and c.settings.seed == 1 and c.settings.dataset.name == dataset
+        ]
+        return sorted(
+            ((h["reference"], h["totals"]), *(h[field] for field in fields))
+            for h in hypers
+            if all(h[f] for f in fields)
+        )
+
+    for dataset, rows in (("digits", 1154), ("faces5", 500)):
+        lams = [2.0**power for power in range(-2, 5)]
+        expected = itertools.product(READINGS, ("targets", "loss", "both"), lams)
+        assert combinations("ablation_lambda", dataset, "lam_in", "lam") == sorted(expected)
+        etas = combinations("ablation_eta", dataset, "eta")
+        factors = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0]
+        for reading in READINGS:
+            given = [eta * rows / 2 for other, eta in etas if other == reading]
+            assert given == pytest.approx(factors, rel=0.01)
 
 
 def test_the_student_that_table_5_starts_from_is_that_of_the_notebook() -> None:
@@ -312,6 +342,6 @@ def test_the_plan_of_every_file_needs_no_data_and_writes_nothing(
 def test_no_key_of_any_sweep_file_has_moved() -> None:
     """Written before the settings of cells became typed. A key that moves loses all work that stores hold under it."""
     golden = json.loads(Path(__file__).with_name("golden_keys.json").read_text())
-    files = {path.stem: Sweep.load(path, REGISTRY).cells for path in SWEEPS.glob("*.yaml")}
+    files = {path.stem: Sweep.load(path, REGISTRY).cells for path in PLANNED}
     digests = {name: hashlib.sha256("\n".join(sorted(cells)).encode()).hexdigest() for name, cells in files.items()}
     assert {name: {"cells": len(files[name]), "sha256": digests[name]} for name in golden} == golden
