@@ -141,7 +141,7 @@ class SearchSource(Plan):
         own = {key for seed in seeds for key in (seed.model, seed.scored)}
         others = [key for key in failed if self.failures[key].failure_class != DIVERGED or key not in own]
         if others:
-            progress.failure = self.failures[others[0]]
+            progress.failure = progress.failure or self.failures[others[0]]
             return replace(trial, state="failed")
         if failed:
             return replace(trial, state="diverged")
@@ -150,13 +150,16 @@ class SearchSource(Plan):
         if not planned or not all(key in self._facts for key in keys):
             return trial
         if missing := [name for seed in seeds for name in self._missing_columns(progress.study, seed)]:
-            progress.failure = Failure(failure_class="code", message=f"trial {number} has no value of {missing[0]}")
+            message = f"trial {number} has no value of {missing[0]}"
+            progress.failure = progress.failure or Failure(failure_class="code", message=message)
             return replace(trial, state="failed")
         values = tuple(self._seed_values(progress.study, seed) for seed in seeds)
-        trial = replace(trial, seed_values=values)
         if planned == len(progress.cells[number].seeds):
-            return replace(trial, state="complete", values=_mean(values))
+            return replace(trial, state="complete", values=_mean(values), seed_values=values)
         visible = progress.trials[: progress.study.first_unseen(number)]
+        if not all(item.ended for item in visible):
+            return trial  # stored trials are read together, but each is judged after those that it may see
+        trial = replace(trial, seed_values=values)
         if may_continue(progress.study, trial, visible):
             return trial  # `_plan_seeds` adds its next seed
         return replace(trial, state="pruned", values=_mean(values))
