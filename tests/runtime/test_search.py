@@ -10,11 +10,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from search_world import parse
+from sklearn.metrics import roc_auc_score
 from small_world import with_value
-from store_contract import paths
+from store_contract import paths, set_aws
 from tiny_search import (
     CELLS,
     TABLE,
@@ -28,15 +30,18 @@ from tiny_search import (
     states,
     stored_trials,
 )
-from tiny_sweep import wait_for
 
 import adaprob_ray
 from adaprob_ray import cli
+from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import InputError, StoreError
+from adaprob_ray.metrics.membership import losses
+from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.runtime.search import run_search
 from adaprob_ray.runtime.search_results import load_trials, verify_trials
 from adaprob_ray.runtime.search_source import SearchSource
 from adaprob_ray.store import Store
+from adaprob_ray.store.names import OUTPUTS
 from adaprob_ray.sweep.sweep import Sweep
 
 TRIALS = 14
@@ -154,18 +159,14 @@ def test_after_sigkill_the_same_command_does_the_rest(first_search: tuple[Store,
     assert results(source_of(command.opened(), ask=False)) == results(first_search[1])
 
 
-@pytest.mark.slow
-def test_an_interrupt_prints_the_command_that_resumes(first_search: tuple[Store, SearchSource], tmp_path: Path) -> None:
-    command = SearchCommand(tmp_path)
-    process = command.start(SEARCH_TEST_PAUSE="0.2")
-    wait_for(lambda: len(list(command.marks.glob("unlearned-*"))) >= 5, process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"adaprob-ray search {command.file} --store {command.store}" in err.splitlines()[-1]
-    code, _, err = command.run()
-    assert code == 0, err
-    assert stored_trials(command.opened()) == stored_trials(first_search[0])
+def test_on_an_object_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_aws(monkeypatch, s3_endpoint)
+    document = changed(trials=3, seeds=[11])
+    local, remote = Store.open(tmp_path / "local"), Store.open("s3://bucket/search")
+    for store, slots in ((local, 1), (remote, 3)):
+        simulate(source_of(store, document), store, slots, random.Random(1))
+    assert stored_trials(remote) == stored_trials(local)
+    assert results(source_of(remote, document, ask=False)) == results(source_of(local, document, ask=False))
 
 
 @pytest.mark.ray
@@ -186,7 +187,8 @@ def test_the_trials_are_the_same_on_ray_at_concurrency_1_2_and_4(
 
     connect = ray_executor.ray.init
     monkeypatch.setattr(ray_executor.ray, "init", lambda **options: connect(**options, num_cpus=4))
-    one_seed = changed(trials=TRIALS, seeds=[11])
+    one_seed = with_value(changed(seeds=[11]), "methods", {"retrain": {}, "finetune": {}})
+    del one_seed["search"]["space"]["scrub"]
     local = Store.open(tmp_path / "local")
     expected = results(search(local, one_seed).source)
     with ray_executor.cluster(None):
@@ -418,7 +420,7 @@ def test_under_validation_no_model_is_retrained(store: Store) -> None:
     assert {cell.method for cell in source.cells.values()} == {"original", "finetune", "scrub", ""}
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("slots", [1, 5])
 def test_pruned_trials_skip_seeds_and_are_the_same_at_any_concurrency(slots: int, store: Store, tmp_path: Path) -> None:
     document = PRUNED
     other = Store.open(tmp_path / "other")
@@ -434,6 +436,48 @@ def test_pruned_trials_skip_seeds_and_are_the_same_at_any_concurrency(slots: int
     assert len(source.executed) == 3 * 4 + (2 * TRIALS * 3 - pruned) * 2
     assert results(source_of(store, document, ask=False)) == results(source), "read again, the same"
     assert verify_trials(source_of(store, document, ask=False)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["oracle", "validation"])
+def test_values_from_real_models_by_hand(rule: str, store: Store) -> None:
+    """One seed of two trials with the real stages, and its value once more from the Outputs in the store."""
+    document = with_value(changed(trials=2, seeds=[11], rule=rule), "methods", {"retrain": {}, "finetune": {}})
+    document["search"]["space"] = {"finetune": {"lr": {"log": [1e-3, 1e-1]}, "epochs": {"int": [1, 2]}}}
+    source = run_search(parse(document), store, data_root=Path("nowhere"), executor="local").source
+    (progress,) = source.studies
+    assert [trial.state for trial in progress.trials] == ["complete"] * 2
+    for trial, cells in zip(progress.trials, progress.cells, strict=True):
+        (seed,) = cells.seeds
+        scored = source.cells[seed.scored]
+        outputs = {role: Outputs.from_bytes(store.read(key, OUTPUTS)) for role, key in scored.parents.items()}
+        labels = outputs["model"].labels["train"]
+        forget = forget_positions(labels, scored.forget, 11)  # type: ignore[arg-type]
+        retain = retain_positions(len(labels), forget)
+
+        def error(role: str, subset: str, rows: Any = slice(None)) -> float:
+            wrong = outputs[role].logits[subset][rows].argmax(1) != outputs[role].labels[subset][rows]  # noqa: B023
+            return 100 * float(wrong.mean())
+
+        parts = (("train", forget), ("train", retain), ("test", slice(None)))
+        if rule == "oracle":
+            value = sum(abs(error("model", *part) - error("retrain", *part)) for part in parts) / 3
+        else:
+            model, of_class = outputs["model"], outputs["model"].labels["validation"] == 3
+            member, other = (
+                losses(model.logits[name][rows], model.labels[name][rows])
+                for name, rows in (("train", forget), ("validation", of_class))
+            )
+            auc = roc_auc_score([1] * len(member) + [0] * len(other), -np.concatenate([member, other]))
+            like_held_out = abs(error("model", "train", forget) - error("original", "validation", of_class))
+            value = (abs(100 * auc - 50) + like_held_out) / 2
+            excesses = [
+                error("model", *part) - error("original", *part) - 1 for part in (parts[1], ("validation", slice(None)))
+            ]
+            if max(excesses) > 0:
+                value = 100 + sum(max(0.0, excess) for excess in excesses)
+            assert "test" not in str(store.commit(seed.scored).facts)  # type: ignore[union-attr]
+        assert trial.values == (pytest.approx(value, abs=1e-9),)
 
 
 # -- the command ---------------------------------------------------------------------------------------------------------
