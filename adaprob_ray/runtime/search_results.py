@@ -82,9 +82,10 @@ def load_trials(store: Store | str | os.PathLike[str], file: str | os.PathLike[s
 def trial_rows(source: SearchSource, progress: StudyProgress) -> list[dict[str, Any]]:
     """The rows of `load_trials` for one study."""
     target, rows = progress.study.target, []
+    source.facts([seed.model for cells in progress.cells for seed in cells.seeds])  # all at once, which is faster
     for trial, cells in zip(progress.trials, progress.cells, strict=True):
         values = trial.values or (None,) * len(progress.study.objectives)
-        facts = [source.facts(seed.model) for seed in cells.seeds]
+        facts = source.facts([seed.model for seed in cells.seeds])
         rows.append(
             {
                 "label": target.label,

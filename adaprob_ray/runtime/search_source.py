@@ -241,6 +241,8 @@ class SearchSource(Plan):
     def _read_facts(self, keys: Iterable[str]) -> None:
         """Read the facts of done cells that are not known yet. A cell whose commit is damaged is executed again."""
         unread = [key for key in dict.fromkeys(keys) if key not in self._facts and self._state.get(key) == "done"]
+        if not unread:
+            return
         for key, commit in zip(unread, in_threads(self._store.peek, unread), strict=True):
             if commit is not None:
                 self._facts[key] = commit.facts
@@ -251,10 +253,10 @@ class SearchSource(Plan):
             self.cached.discard(key)
             self._requeue(key)
 
-    def facts(self, key: str) -> Facts:
-        """The facts of a done cell; empty for any other."""
-        self._read_facts([key])
-        return self._facts.get(key, {})
+    def facts(self, keys: Sequence[str]) -> list[Facts]:
+        """The facts of each cell; empty for one that is not done."""
+        self._read_facts(keys)
+        return [self._facts.get(key, {}) for key in keys]
 
 
 def _read_keys(seeds: Iterable[SeedCells]) -> list[str]:
