@@ -123,7 +123,7 @@ class SearchSource(Plan):
                 self._plan_seeds(logs)
 
     def _note_results(self, progress: StudyProgress) -> bool:
-        """Give trials their results; whether any has got one, or goes on with its next seed."""
+        """Give trials their results; whether any has got one, or continues with its next seed."""
         changed = False
         for number in progress.running():
             trial = self._with_result(progress, number)
@@ -191,7 +191,7 @@ class SearchSource(Plan):
         progress.seeds_planned.append(0)
 
     def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:
-        """Add the cells of trials that have none yet, and of trials that go on with another seed, lowest numbers first."""
+        """Add the cells of trials that have none yet, and of trials that continue with another seed, lowest numbers first."""
         added: dict[str, Cell] = {}
         waiting = [
             (number, place, progress)

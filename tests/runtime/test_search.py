@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.runtime.search import run_search
 from adaprob_ray.runtime.search_results import load_trials, verify_trials
 from adaprob_ray.runtime.search_source import SearchSource
+from adaprob_ray.search.pruning import may_continue
 from adaprob_ray.store import Store
 from adaprob_ray.store.names import OUTPUTS
 from adaprob_ray.sweep.sweep import Sweep
@@ -174,7 +176,7 @@ def test_on_an_object_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, t
 def test_the_trials_are_the_same_on_ray_at_concurrency_1_2_and_4(
     first_search: tuple[Store, SearchSource], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One Ray with four CPUs, of which a cell takes four, two or one; that is no part of a key."""
+    """One Ray with four CPUs, of which a cell takes four, two or one; which is not part of a key."""
     from adaprob_ray.runtime import ray_environment
 
     here = Path(__file__).resolve().parent
@@ -434,6 +436,11 @@ def test_pruned_trials_skip_seeds_and_are_the_same_at_any_concurrency(slots: int
     assert counts == {"complete": 3, "pruned": 2}
     pruned = sum(state == "pruned" for of_study in states(source) for state in of_study)
     assert len(source.executed) == 3 * 4 + (2 * TRIALS * 3 - pruned) * 2
+    for progress in source.studies:
+        for trial in progress.trials:
+            visible = progress.trials[: max(0, trial.number - 2)]  # the lag is 3
+            two_seeds = replace(trial, state="running", values=None, seed_values=trial.seed_values[:2])
+            assert may_continue(progress.study, two_seeds, visible) is (trial.state == "complete")
     assert results(source_of(store, document, ask=False)) == results(source), "read again, the same"
     assert verify_trials(source_of(store, document, ask=False)) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +148,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "list of values": (
         with_value(SEARCH, "methods.scrub.lr", [0.1, 0.2]),
         "methods.scrub.lr: a searched label takes one value, got a list",
-    ),
-    "validation rows that are not there": (
-        with_value(
-            with_value(with_search("rule", "validation"), "grid.dataset", "tiny"),
-            "grid.forget",
-            {"kind": "class", "class": 3},
-        ),
-        "tiny",
     ),
     # ranges
     "unknown parameter": (
@@ -348,6 +341,26 @@ def test_data_that_are_missing_are_noticed_before_the_store_is_created(
     assert code == 2
     assert lines
     assert all(words in line for line in lines)
+
+
+@pytest.mark.parametrize("rule", ["validation", "oracle"])
+def test_the_rule_validation_needs_validation_rows_of_the_class(rule: str) -> None:
+    class OneRow:
+        """Digits with a single validation row of each class."""
+
+        validation_per_class = (1,) * 10
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(REGISTRY.datasets["digits"], name)
+
+    registry = replace(REGISTRY, datasets={**REGISTRY.datasets, "digits": OneRow()})
+    text = yaml.safe_dump(with_search("rule", rule))
+    if rule == "oracle":
+        assert SearchFile.parse(text, registry).targets
+        return
+    with pytest.raises(InputError, match="validation rows of the forget class; digits has 1 of class 3") as caught:
+        SearchFile.parse(text, registry)
+    assert len(caught.value.faults) == 1
 
 
 def test_the_targets_are_all_labels_at_all_points() -> None:
