@@ -70,9 +70,9 @@ def main() -> None:
     studies = studies_of(search, REGISTRY)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(folder)
-        fill(SearchSource(studies, store, REGISTRY, Leases(store), trials=trials), store)
+        fill(SearchSource(studies, store, Leases(store), trials=trials), store)
         start = time.perf_counter()
-        source = SearchSource(studies_of(search, REGISTRY), store, REGISTRY, Leases(store), trials=trials, ask=False)
+        source = SearchSource(studies_of(search, REGISTRY), store, Leases(store), trials=trials, ask=False)
         spent = time.perf_counter() - start
     ended = sum(trial.ended for progress in source.studies for trial in progress.trials)
     print(f"{len(source.cells)} cells of {ended} trials: read in {spent:.1f} s; ray imported: {'ray' in sys.modules}")

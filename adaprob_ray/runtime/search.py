@@ -14,8 +14,7 @@ from adaprob_ray.runtime.search_layout import SearchLayout
 from adaprob_ray.runtime.search_source import SearchSource
 from adaprob_ray.runtime.tensorboard_driver import DEFAULT_OPTIONS, TensorBoardDriver, TensorBoardOptions
 from adaprob_ray.search.search_file import SearchFile
-from adaprob_ray.search.study import Study, first_values
-from adaprob_ray.search.trial_cells import trial_cells
+from adaprob_ray.search.study import Study
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry
@@ -38,14 +37,13 @@ def studies_of(search: SearchFile, registry: Registry) -> list[Study]:
 def read_search(search: SearchFile, store: Store, registry: Registry, *, trials: int | None = None) -> SearchSource:
     """The trials and results that the store has. Nothing is asked, and nothing is written."""
     count = search.section.trials if trials is None else trials
-    return SearchSource(studies_of(search, registry), store, registry, Leases(store), trials=count, ask=False)
+    return SearchSource(studies_of(search, registry), store, Leases(store), trials=count, ask=False)
 
 
 def check_search(search: SearchFile, data_root: Path, registry: Registry) -> None:
     """Before a store is created: check the data that trials will read. Raises InputError."""
     for study in studies_of(search, registry):
-        cells = trial_cells(search, study.target, first_values(study.target), registry).cells
-        check_data(Plan(cells), data_root, registry)
+        check_data(Plan(study.base.cells), data_root, registry)
 
 
 def run_search(
@@ -82,9 +80,9 @@ def run_search(
     loaded = config.load_registry()
     leases = Leases(store)
     studies = studies_of(search, loaded)
-    known = SearchSource(studies, store, loaded, leases, trials=search.section.trials, ask=False)
+    known = SearchSource(studies, store, leases, trials=search.section.trials, ask=False)
     recomputed = tuple(invalidate_incomplete(known.cells, store))
-    source = SearchSource(studies, store, loaded, leases, trials=search.section.trials)
+    source = SearchSource(studies, store, leases, trials=search.section.trials)
     check_data(source, data_root, loaded)
     driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
     config = replace(config, **driver.run_config())

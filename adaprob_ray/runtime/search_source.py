@@ -7,19 +7,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from adaprob_ray.errors import CorruptArtefact, Failure
+from adaprob_ray.errors import CorruptArtefact, Failure, StoreError
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.planning import stored_states
 from adaprob_ray.search.pruning import may_continue
+from adaprob_ray.search.space import values_outside
 from adaprob_ray.search.study import Study, Trial
-from adaprob_ray.search.trial_cells import SeedCells, TrialCells, trial_cells
+from adaprob_ray.search.trial_cells import SeedCells, TrialCells
 from adaprob_ray.store import CellLog, Store
 from adaprob_ray.store.contents import in_threads
 from adaprob_ray.store.trials import StoredTrials
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.plan import Plan
-from adaprob_ray.sweep.registry import Registry
 
 Facts = Mapping[str, Any]
 DIVERGED = "diverged"
@@ -50,7 +50,6 @@ class SearchSource(Plan):
     Args:
         studies: The studies, in the order of the file.
         store: Where trials and results are.
-        registry: The names that the search file uses.
         leases: The observations of the run.
         trials: How many each study gets.
         ask: Whether new trials are asked and written; otherwise only those in the store are read.
@@ -64,7 +63,6 @@ class SearchSource(Plan):
         self,
         studies: Sequence[Study],
         store: Store,
-        registry: Registry,
         leases: Leases,
         *,
         trials: int,
@@ -73,7 +71,7 @@ class SearchSource(Plan):
         super().__init__({})
         self.studies = [StudyProgress(study, StoredTrials(store, study.key)) for study in studies]
         self.cached: set[str] = set()
-        self._store, self._registry, self._leases = store, registry, leases
+        self._store, self._leases = store, leases
         self._count, self._ask = trials, ask
         self._facts: dict[str, Facts] = {}
         self._places: dict[str, list[tuple[StudyProgress, int, SeedCells]]] = {}
@@ -126,7 +124,7 @@ class SearchSource(Plan):
                 self._plan_seeds(logs)
 
     def _note_results(self, progress: StudyProgress) -> bool:
-        """Give trials their results; whether any has got one, or goes on with its next seed."""
+        """Give trials their results; whether any has got one, or continues with its next seed."""
         changed = False
         for number in progress.running():
             trial = self._with_result(progress, number)
@@ -139,22 +137,30 @@ class SearchSource(Plan):
         """A trial with what its cells say now."""
         trial, planned = progress.trials[number], progress.seeds_planned[number]
         seeds = progress.cells[number].seeds[:planned]
-        failures = [failure for seed in seeds for key in seed.read for failure in self._failures_upstream(key)]
-        others = [failure for failure in failures if failure.failure_class != DIVERGED]
+        failed = dict.fromkeys(key for seed in seeds for key in seed.read for key in self._failed_upstream(key))
+        # A reference that diverges says nothing about a trial.
+        own = {key for seed in seeds for key in (seed.model, seed.scored)}
+        others = [key for key in failed if self.failures[key].failure_class != DIVERGED or key not in own]
         if others:
-            progress.failure = others[0]
+            progress.failure = progress.failure or self.failures[others[0]]
             return replace(trial, state="failed")
-        if failures:
+        if failed:
             return replace(trial, state="diverged")
         keys = [key for seed in seeds for key in seed.read]
         self._read_facts(keys)
         if not planned or not all(key in self._facts for key in keys):
             return trial
+        if missing := [name for seed in seeds for name in self._missing_columns(progress.study, seed)]:
+            message = f"trial {number} has no value of {missing[0]}"
+            progress.failure = progress.failure or Failure(failure_class="code", message=message)
+            return replace(trial, state="failed")
         values = tuple(self._seed_values(progress.study, seed) for seed in seeds)
-        trial = replace(trial, seed_values=values)
         if planned == len(progress.cells[number].seeds):
-            return replace(trial, state="complete", values=_mean(values))
+            return replace(trial, state="complete", values=_mean(values), seed_values=values)
         visible = progress.trials[: progress.study.first_unseen(number)]
+        if not all(item.ended for item in visible):
+            return trial  # stored trials are read together, but each is judged after those that it may see
+        trial = replace(trial, seed_values=values)
         if may_continue(progress.study, trial, visible):
             return trial  # `_plan_seeds` adds its next seed
         return replace(trial, state="pruned", values=_mean(values))
@@ -168,26 +174,28 @@ class SearchSource(Plan):
         if not all(trial.ended for trial in progress.trials[:first_unseen]):
             return False
         asked = progress.study.ask(progress.trials)
-        cells = self._cells_of(progress.study, asked)
+        cells = progress.study.cells_of(asked)
         params = progress.stored.create(number, asked, list(cells.cells))
         self._add_trial(progress, params, cells if params == asked else None)
         return True
 
-    def _cells_of(self, study: Study, params: Mapping[str, Any]) -> TrialCells:
-        return trial_cells(study.search, study.target, params, self._registry)
-
     def _add_trial(self, progress: StudyProgress, params: Mapping[str, Any], cells: TrialCells | None = None) -> None:
         study = progress.study
+        if outside := values_outside(study.target.space, params):
+            raise StoreError(
+                f"trial {len(progress.trials)} of {study.target}, in the store under searches/{study.key}, is none of this "
+                f"search: {', '.join(outside)}; remove its file to ask for it again"
+            )
         params = {name: params[name] for name in study.target.space}  # JSON has sorted them
         progress.trials.append(Trial(number=len(progress.trials), params=params))
-        progress.cells.append(cells or self._cells_of(study, params))
+        progress.cells.append(cells or study.cells_of(params))
         progress.seeds_planned.append(0)
         for seed in progress.cells[-1].seeds:
             for key in {seed.model, seed.scored}:
                 self._places.setdefault(key, []).append((progress, len(progress.trials) - 1, seed))
 
     def _plan_seeds(self, logs: Mapping[str, CellLog] | None) -> None:
-        """Add the cells of trials that have none yet, and of trials that go on with another seed, lowest numbers first."""
+        """Add the cells of trials that have none yet, and of trials that continue with another seed, lowest numbers first."""
         added: dict[str, Cell] = {}
         waiting = [
             (number, place, progress)
@@ -220,14 +228,19 @@ class SearchSource(Plan):
 
     # -- results -----------------------------------------------------------------------------------------------------------
 
-    def _failures_upstream(self, key: str) -> list[Failure]:
-        """The failures of a cell, or of those that block it."""
+    def _failed_upstream(self, key: str) -> list[str]:
+        """The cell itself if it failed, or the failed ones that block it."""
         state = self._state.get(key)
         if state == "failed":
-            return [self.failures[key]]
+            return [key]
         if state == "blocked":
-            return [item for parent in self.cells[key].parents.values() for item in self._failures_upstream(parent)]
+            return [item for parent in self.cells[key].parents.values() for item in self._failed_upstream(parent)]
         return []
+
+    def _missing_columns(self, study: Study, seed: SeedCells) -> list[str]:
+        """Columns that the value of a seed needs and its cells do not have, such as a divergence from nothing."""
+        retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
+        return study.missing_columns(self._facts[seed.scored], retrain)
 
     def _seed_values(self, study: Study, seed: SeedCells) -> tuple[float, ...]:
         retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
@@ -236,6 +249,8 @@ class SearchSource(Plan):
     def _read_facts(self, keys: Iterable[str]) -> None:
         """Read the facts of done cells that are not known yet. A cell whose commit is damaged is executed again."""
         unread = [key for key in dict.fromkeys(keys) if key not in self._facts and self._state.get(key) == "done"]
+        if not unread:
+            return
         for key, commit in zip(unread, in_threads(self._store.peek, unread), strict=True):
             if commit is not None:
                 self._facts[key] = commit.facts
@@ -243,12 +258,13 @@ class SearchSource(Plan):
             if self._ask:
                 with suppress(CorruptArtefact):
                     self._store.commit(key)  # revokes the commit
+            self.cached.discard(key)
             self._requeue(key)
 
-    def facts(self, key: str) -> Facts:
-        """The facts of a done cell; empty for any other."""
-        self._read_facts([key])
-        return self._facts.get(key, {})
+    def facts(self, keys: Sequence[str]) -> list[Facts]:
+        """The facts of each cell; empty for one that is not done."""
+        self._read_facts(keys)
+        return [self._facts.get(key, {}) for key in keys]
 
 
 def _read_keys(seeds: Iterable[SeedCells]) -> list[str]:

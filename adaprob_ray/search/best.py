@@ -11,7 +11,7 @@ import yaml
 
 from adaprob_ray._version import __version__
 from adaprob_ray.errors import InputError
-from adaprob_ray.search.search_file import SearchFile, Target
+from adaprob_ray.search.search_file import DEFAULT_SUFFIX, SearchFile, Target
 from adaprob_ray.search.space import settings_of
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.settings import as_mapping
@@ -70,7 +70,7 @@ def frozen_sweep(search: SearchFile, studies: Sequence[tuple[Study, Sequence[Tri
     for label in labels:
         of_label = [(study.target, trials[id(study)]) for study, _ in studies if study.target.label == label]
         methods[label] = _entry([(target, _frozen_settings(target, trial.params)) for target, trial in of_label])
-        methods[f"{label}_default"] = _entry(
+        methods[f"{label}{DEFAULT_SUFFIX}"] = _entry(
             [(target, {"method": target.method_name, **target.fixed}) for target, _ in of_label]
         )
     document["methods"] = methods

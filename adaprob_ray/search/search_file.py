@@ -15,11 +15,13 @@ from adaprob_ray.search.space import Space, parse_space
 from adaprob_ray.sweep import checks
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.expand import expand
-from adaprob_ray.sweep.method_choices import REFERENCES, settings_at
+from adaprob_ray.sweep.method_choices import REFERENCES, is_label, settings_at
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import Section, SweepFile, load_document, parse_document, section_faults
 
 MAX_TRIALS = 10_000
+# Of the label under which `search --freeze` writes a label's settings as the file has them.
+DEFAULT_SUFFIX = "_default"
 # A p-value below this needs more seeds than any search has.
 MIN_P = 0.001
 
@@ -123,7 +125,10 @@ class SearchFile:
         try:
             section = SearchSection.model_validate(values)
         except pydantic.ValidationError as error:
-            raise InputError(*faults, *(f"search.{line}" for line in section_faults(error, SearchSection))) from None
+            lines = section_faults(error, SearchSection)
+            raise InputError(
+                *faults, *(f"search{': ' if line.startswith('unknown key') else '.'}{line}" for line in lines)
+            ) from None
         _check_seeds(parsed.file, section, faults)
         _check_objective(parsed.file, section, registry, faults)
         _check_pruning(section, faults)
@@ -191,8 +196,14 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
     labels = [label for label in file.methods if label not in REFERENCES]
     if not labels:
         faults.add(f"methods: must have a label to search besides {', '.join(REFERENCES)}")
+        return []
     for label in section.space.keys() - set(labels):
         faults.add(f"search.space: {unknown_name('label', label, labels)}")
+    for label in labels:
+        if (frozen := f"{label}{DEFAULT_SUFFIX}") in file.methods or not is_label(frozen):
+            faults.add(
+                f"methods: {frozen} is what --freeze calls the settings of {label} in this file; rename one of them"
+            )
     points = {
         (point.dataset, point.architecture, point.forget): point for point in checks.grid_points(file, registry, faults)
     }
@@ -202,8 +213,15 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
             settings = dict(settings_at(file, label, point))
             name = settings.pop("method", label)
             method: type = registry.methods[name]
+            if registry.methods[name].stage != "unlearn":
+                faults.add(
+                    f"methods.{label}: a search needs a method that unlearns, got {name}, which trains from scratch"
+                )
+                continue
             lists = [key for key, value in settings.items() if isinstance(value, list) and not _takes_list(method, key)]
-            faults.add(*(f"methods.{label}.{key}: a searched label takes one value, got a list" for key in lists))
+            if lists:
+                faults.add(*(f"methods.{label}.{key}: a searched label takes one value, got a list" for key in lists))
+                continue
             rule = rule_for(section.rule, point.forget)
             if not rule.needs_retrain:
                 _check_validation_rows(point, registry, faults)

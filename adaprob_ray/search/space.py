@@ -10,10 +10,13 @@ from typing import Any
 
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.settings import Choice, Int, Log, Range, Uniform, expected_value, hyperparameters, parse_settings
+from adaprob_ray.sweep.cell import canonical
 from adaprob_ray.sweep.checks import Faults
 
 # The combinations of choices that are tried before a search starts, so that no trial meets settings that exclude each other.
 MAX_COMBINATIONS = 1000
+# Optuna calculates with floats: larger integers would lose their last digits.
+MAX_NUMBER = 1e15
 _KINDS = ("log", "uniform", "int", "choice")
 
 
@@ -97,7 +100,11 @@ def default_values(method: type, fixed: Mapping[str, Any], space: Space) -> dict
     values: dict[str, Any] = {}
     for name, parameter in space.items():
         if isinstance(parameter, Alternatives):
-            options = [option for option, fields in parameter.options.items() if fields.items() <= defaults.items()]
+            options = [
+                option
+                for option, fields in parameter.options.items()
+                if all(canonical(value) == canonical(defaults[field]) for field, value in fields.items())
+            ]
             if not options:
                 return None
             values[name] = options[0]
@@ -108,16 +115,29 @@ def default_values(method: type, fixed: Mapping[str, Any], space: Space) -> dict
     return values
 
 
-def space_document(space: Space) -> dict[str, Any]:
-    """The space as in a search file, for JSON."""
-    document: dict[str, Any] = {}
+def first_values(space: Space) -> dict[str, Any]:
+    """One point of the space: the lower end of each range and the first of each choice."""
+    return {name: _corners(parameter)[0] for name, parameter in space.items()}
+
+
+def values_outside(space: Space, values: Mapping[str, Any]) -> list[str]:
+    """What keeps these from being values of the space: a line for each name that is missing, unknown or has another value."""
+    outside = [name for name, parameter in space.items() if not _contains(parameter, values.get(name))]
+    outside += [name for name in values if name not in space]
+    return [f"{name} = {values[name]!r}" if name in values else f"no {name}" for name in outside]
+
+
+def space_document(space: Space) -> list[Any]:
+    """The space for JSON, as lists, because a sampler's draws depend on the order of parameters and of options."""
+    document: list[Any] = []
     for name, parameter in space.items():
         if isinstance(parameter, Alternatives):
-            document[name] = {"choice": {option: dict(fields) for option, fields in parameter.options.items()}}
+            options = [[option, dict(fields)] for option, fields in parameter.options.items()]
+            document.append([name, "choice", options])
         elif isinstance(parameter, Choice):
-            document[name] = {"choice": list(parameter.values)}
+            document.append([name, "choice", list(parameter.values)])
         else:
-            document[name] = {type(parameter).__name__.lower(): [parameter.low, parameter.high]}
+            document.append([name, type(parameter).__name__.lower(), [parameter.low, parameter.high]])
     return document
 
 
@@ -149,6 +169,9 @@ def _range(field: Any, kind: str, content: Any, where: str, faults: Faults) -> R
         text = "; YAML reads 1e-3 as text: write 1.0e-3" if any(isinstance(item, str) for item in numbers) else ""
         faults.add(f"{where}: {kind}: must be two {number} [low, high], got {content!r}{text}")
         return None
+    if any(abs(number) > MAX_NUMBER for number in numbers):
+        faults.add(f"{where}: {kind}: must be numbers of at most {MAX_NUMBER:g}, got {content!r}")
+        return None
     low, high = (wanted(number) for number in numbers)
     before = len(list(faults))
     if not low < high:
@@ -176,8 +199,7 @@ def _choice(content: Any, where: str, faults: Faults) -> Choice | None:
             "give others a name, as in {choice: {short: {milestones: [3, 5]}, …}}"
         )
         return None
-    texts = [repr(item) for item in content]
-    if len(set(texts)) < len(texts):
+    if any(item in content[:number] for number, item in enumerate(content)):  # also 1 and 1.0, which Optuna confuses
         faults.add(f"{where}: choice: each value must be given once, got {content!r}")
         return None
     return Choice(*content)
@@ -203,16 +225,16 @@ def _impossible_settings(method: type, fixed: Mapping[str, Any], space: Space, w
     axes = [[(name, value) for value in _corners(parameter)] for name, parameter in space.items()]
     choices = [axis for (axis, parameter) in zip(axes, space.values(), strict=True) if _is_discrete(parameter)]
     ranges = [axis for (axis, parameter) in zip(axes, space.values(), strict=True) if not _is_discrete(parameter)]
+    reported: set[str] = set()
     for combination in itertools.islice(itertools.product(*choices), MAX_COMBINATIONS):
         for end in (0, 1):
             values = dict(combination) | {axis[end][0]: axis[end][1] for axis in ranges}
             _, lines = parse_settings(method, {**fixed, **settings_of(space, values)}, where)
-            if lines and combination:
-                yield from (
-                    f"{line} (with {', '.join(f'{name}={value}' for name, value in combination)})" for line in lines
-                )
-            else:
-                yield from lines
+            choice = f" (with {', '.join(f'{name}={value}' for name, value in combination)})" if combination else ""
+            yield from (f"{line}{choice}" for line in lines if line not in reported)
+            reported.update(lines)
+            if lines:
+                break  # the other end of the ranges often has the same fault
 
 
 def _is_discrete(parameter: Parameter) -> bool:
@@ -225,7 +247,10 @@ def _corners(parameter: Parameter) -> list[Any]:
     return list(parameter.values) if isinstance(parameter, Choice) else [parameter.low, parameter.high]
 
 
-def _contains(parameter: Range, value: Any) -> bool:
+def _contains(parameter: Parameter, value: Any) -> bool:
+    if isinstance(parameter, Alternatives):
+        return isinstance(value, str) and value in parameter.options
     if isinstance(parameter, Choice):
         return value in parameter.values
-    return value is not None and parameter.low <= value <= parameter.high
+    kinds = (int,) if isinstance(parameter, Int) else (int, float)
+    return isinstance(value, kinds) and parameter.low <= value <= parameter.high

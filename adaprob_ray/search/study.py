@@ -13,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaprob_ray.search.search_file import SearchFile, Target
-from adaprob_ray.search.space import Alternatives, Parameter, default_values, space_document
-from adaprob_ray.search.trial_cells import trial_cells
+from adaprob_ray.search.space import Alternatives, Parameter, default_values, first_values, space_document
+from adaprob_ray.search.trial_cells import TrialCells, other_trial_cells, trial_cells
 from adaprob_ray.settings import Choice, Int, Log
 from adaprob_ray.sweep.cell import KEY_LENGTH, canonical
 from adaprob_ray.sweep.registry import Registry
@@ -61,24 +61,35 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What one study is. `scored`: keys of the cells that one fixed trial is scored by; they stand for all that is run.
+    """What one study is. Its key names it in the store.
 
-    Its key names it in the store.
+    scored: Keys of the cells that one fixed trial is scored by; they stand for all that is run.
+    base: All cells of that trial, from which those of the others are derived.
     """
 
     search: SearchFile
     target: Target
     scored: tuple[str, ...]
+    base: TrialCells = field(repr=False)
 
     @classmethod
     def create(cls, search: SearchFile, target: Target, registry: Registry) -> Study:
         """The study of one target. Raises InputError if the method declines to run there."""
-        values = default_values(target.method, target.fixed, target.space) or first_values(target)
+        values = default_values(target.method, target.fixed, target.space) or first_values(target.space)
         # Metrics that the values do not depend on may be added to the file without a new study.
         columns = search.section.objective or target.rule.columns
         metrics = [name for name in search.file.metrics if set(registry.metrics[name].columns) & set(columns)]
         cells = trial_cells(search, target, values, registry, metrics=metrics or ["errors"])
-        return cls(search=search, target=target, scored=tuple(key for seed in cells.seeds for key in seed.read))
+        return cls(
+            search=search,
+            target=target,
+            scored=tuple(key for seed in cells.seeds for key in seed.read),
+            base=trial_cells(search, target, values, registry),
+        )
+
+    def cells_of(self, params: Mapping[str, Any]) -> TrialCells:
+        """The cells of a trial with these parameters."""
+        return other_trial_cells(self.base, self.target, params)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -98,7 +109,7 @@ class Study:
             },
             "rule": target.rule.name,
             "margin": section.margin,
-            "objective": dict(section.objective),
+            "objective": [list(item) for item in section.objective.items()],
             "seeds": section.seeds,
             "seed": section.seed,
             "lag": section.lag,
@@ -133,6 +144,13 @@ class Study:
             return tuple(float(model[column]) for column in columns)
         return (self.target.rule.value(model, retrain, self.search.section.margin),)
 
+    def missing_columns(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> list[str]:
+        """Columns that `seed_values` needs and these facts lack."""
+        rule = self.target.rule
+        columns = tuple(self.search.section.objective) or rule.columns
+        needs_retrain = rule.needs_retrain and not self.search.section.objective
+        return [name for name in columns if name not in model or (needs_retrain and name not in retrain)]
+
     # -- asking ------------------------------------------------------------------------------------------------------------
 
     def ask(self, trials: Sequence[Trial]) -> dict[str, Any]:
@@ -152,7 +170,7 @@ class Study:
         visible = trials[: self.first_unseen(number)]
         assert all(trial.ended for trial in visible), "a trial is asked before the results that it depends on"
         pending = [Trial(number=t.number, params=t.params) for t in trials[len(visible) :]]
-        study.add_trials(self._frozen_trials([*visible, *pending], with_attributes=False))  # which take long to copy
+        study.add_trials(self._frozen_trials([*visible, *pending]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", _experimental_warning())
             return dict(study.ask(self.distributions).params)
@@ -169,12 +187,12 @@ class Study:
     @cached_property
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
         """The space, as Optuna has it."""
-        return _Uncopied((name, _distribution(parameter)) for name, parameter in self.target.space.items())
+        return {name: _distribution(parameter) for name, parameter in self.target.space.items()}
 
     def optuna_study(self, trials: Sequence[Trial]) -> optuna.Study:
         """An Optuna study in memory with these trials."""
         study = self._empty_study(seed=self.search.section.seed)
-        study.add_trials(self._frozen_trials(trials, with_attributes=True))
+        study.add_trials(self._frozen_trials(trials))
         for name, value in self.attributes().items():
             study.set_user_attr(name, value)
         with warnings.catch_warnings():
@@ -203,12 +221,14 @@ class Study:
             study_name=f"{self.search.name}/{self.target}",
         )
 
-    def _frozen_trials(self, trials: Sequence[Trial], *, with_attributes: bool) -> list[optuna.trial.FrozenTrial]:
+    def _frozen_trials(self, trials: Sequence[Trial]) -> list[optuna.trial.FrozenTrial]:
         """Trials as Optuna has them. A diverged one gets the worst values among these, and fails where there are none."""
-        from optuna.trial import TrialState, create_trial
+        from optuna.trial import TrialState
+
+        from adaprob_ray.search.shared_trial import shared_trial
 
         worst = worst_values(trials, self.directions)
-        frozen = []
+        frozen: list[optuna.trial.FrozenTrial] = []
         for trial in trials:
             values, state = trial.values, TrialState.RUNNING
             if trial.state == "failed":
@@ -216,16 +236,15 @@ class Study:
             elif trial.ended:
                 values = values if values is not None else worst
                 state = TrialState.FAIL if values is None else TrialState.COMPLETE
-            attributes = {"state": trial.state, "seed_values": [list(item) for item in trial.seed_values]}
-            frozen_trial = create_trial(
-                state=state,
-                params=dict(trial.params),
-                distributions=self.distributions,
-                values=list(values) if values is not None and state == TrialState.COMPLETE else None,
-                user_attrs=attributes if with_attributes else None,
+            frozen.append(
+                shared_trial(
+                    state=state,
+                    params=trial.params,
+                    distributions=self.distributions,
+                    values=values if state == TrialState.COMPLETE else None,
+                    user_attrs={"state": trial.state, "seed_values": [list(item) for item in trial.seed_values]},
+                )
             )
-            frozen_trial.distributions = self.distributions
-            frozen.append(frozen_trial)
         return frozen
 
 
@@ -239,25 +258,6 @@ def worst_values(trials: Sequence[Trial], directions: Sequence[str]) -> tuple[fl
         max(column) if direction == "minimize" else min(column)
         for column, direction in zip(columns, directions, strict=True)
     )
-
-
-def first_values(target: Target) -> dict[str, Any]:
-    """One point of the space: the lower end of each range and the first of each choice."""
-    return {
-        name: next(iter(parameter.options))
-        if isinstance(parameter, Alternatives)
-        else parameter.values[0]
-        if isinstance(parameter, Choice)
-        else parameter.low
-        for name, parameter in target.space.items()
-    }
-
-
-class _Uncopied(dict[str, Any]):
-    """A dictionary that nobody changes. Optuna copies every trial that it adds, and their distributions take longest."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Uncopied:
-        return self
 
 
 def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:

@@ -30,13 +30,18 @@ class MethodChoice:
 def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
     """Names of labels, and the settings under each, wherever they apply."""
     for label, item in file.methods.items():
-        if not _LABEL.fullmatch(label) or label == "floor":
+        if not is_label(label):
             rule = "must be up to 60 letters, digits, '_', '.', '-', and not 'floor'"
             faults.add(f"methods: a label {rule}, got {label!r}")
         for settings in label_settings(item):
             method_choices(label, settings, registry, faults)
     if file.primary_label is not None and file.primary_label not in file.methods:
         faults.add(f"primary_label: {unknown_name('label', file.primary_label, file.methods)}")
+
+
+def is_label(text: str) -> bool:
+    """Whether this can be a label."""
+    return _LABEL.fullmatch(text) is not None and text != "floor"
 
 
 def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, faults: Faults) -> list[MethodChoice]:

@@ -222,16 +222,20 @@ def _structure_fault(item: Any, model: type[Section]) -> str:
         return prefix + unknown_name("key", item["loc"][-1], section.model_fields)
     if item["type"] == "missing":
         return f"{where}: is missing"
+    limits = item.get("ctx", {})
+    kind = "a number" if any(isinstance(limit, float) for limit in limits.values()) else "an integer"
     expected = {
         "dict_type": "a mapping {name: value}",
         "model_type": "a mapping {name: value}",
         "list_type": "a list",
         "string_type": "text",
         "int_type": "an integer",
-        "literal_error": str(item.get("ctx", {}).get("expected")),
+        "float_type": "a number",
+        "too_short": f"a list of at least {limits.get('min_length')}",
+        "literal_error": str(limits.get("expected")),
         "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter or digit",
-        "greater_than_equal": f"an integer of at least {item.get('ctx', {}).get('ge')}",
-        "less_than_equal": f"an integer of at most {item.get('ctx', {}).get('le')}",
+        "greater_than_equal": f"{kind} of at least {limits.get('ge')}",
+        "less_than_equal": f"{kind} of at most {limits.get('le')}",
     }
     if item["type"] not in expected:
         return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"

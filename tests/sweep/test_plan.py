@@ -161,6 +161,80 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
             assert any(plan.state(parent) in ("failed", "blocked") for parent in cells[key].parents.values())
 
 
+# -- cells that are added later -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100)
+@given(cells=graphs(), data=st.data())
+def test_a_plan_that_grew_is_the_plan_of_all_its_cells(cells: dict[str, Cell], data: st.DataObject) -> None:
+    """Whatever had happened before, and whatever the store knows of the new cells; the order in which cells start too."""
+    order = list(cells)
+    size = data.draw(st.integers(0, len(order)))
+    first = {key: cells[key] for key in order[:size]}
+    drawn = data.draw(st.lists(st.sampled_from(order), unique=True))
+    place = data.draw(st.integers(0, len(drawn)))
+    done, leased = set(drawn[:place]), set(drawn[place:])
+    past, skipped = data.draw(st.sets(st.sampled_from(order))), data.draw(st.sets(st.sampled_from(order), max_size=2))
+    failure = Failure(failure_class="diverged", message="no luck")
+    known = {"done": done, "leased": leased, "past_failures": past, "skip_failures": dict.fromkeys(skipped, failure)}
+    grown, whole = Plan(first, **known), Plan(cells, **known)
+    for _ in range(data.draw(st.integers(0, 6))):
+        if not grown.ready():
+            break
+        cell = data.draw(st.sampled_from(list(grown.ready())))
+        outcome = data.draw(st.sampled_from([DONE, failed("code"), failed("preempted"), Outcome("leased"), None]))
+        for plan in (grown, whole):
+            plan.started(cell)
+            if outcome is not None:
+                plan.finished(cell, outcome)
+    before = grown.ready()
+    listed = list(before)
+    grown.extend(cells, **known)
+    assert list(before) == listed, "what was drawn before stays as it was"
+    assert list(grown.cells) == list(whole.cells)
+    assert {key: grown.state(key) for key in cells} == {key: whole.state(key) for key in cells}
+    assert list(grown.ready()) == list(whole.ready())
+    assert grown.counts() == whole.counts()
+    assert (grown.failures, grown.skipped, grown.past_failures) == (whole.failures, whole.skipped, whole.past_failures)
+    executors = [Executor(plan, data, 1) for plan in (grown, whole)]
+    for executor in executors:
+        executor.running = executor.plan.running()
+        while any(executor.plan.counts()[state] for state in ("ready", "running")):
+            executor.slots = 1 + len(executor.running)
+            executor.step(lambda cell: DONE)
+    assert {key: grown.state(key) for key in cells} == {key: whole.state(key) for key in cells}
+
+
+def test_cells_that_were_added_earlier_start_first() -> None:
+    family = Family()
+    early = [family.add(stage="unlearn") for _ in range(3)]
+    plan = Plan(dict(family.cells))
+    late, long = family.add(stage="unlearn"), family.add(stage="train")
+    plan.extend(family.cells)
+    assert list(plan.ready()) == [long, *early, late]
+
+
+def test_a_new_child_gives_its_parents_a_longer_path() -> None:
+    family = Family()
+    first, second = family.add(stage="unlearn"), family.add(stage="unlearn")
+    plan = Plan(dict(family.cells))
+    assert list(plan.ready()) == [first, second]
+    family.add(second, stage="train")
+    plan.extend(family.cells)
+    assert list(plan.ready()) == [second, first]
+
+
+def test_a_plan_without_cells_is_exhausted_until_it_grows() -> None:
+    family = Family()
+    cell = family.add()
+    plan = Plan({})
+    assert plan.exhausted()
+    plan.extend(family.cells)
+    assert list(plan.ready()) == [cell]
+    plan.extend(family.cells)
+    assert plan.counts()["ready"] == 1, "cells that it has already are ignored"
+
+
 @pytest.mark.parametrize("kind", RETRIES_BY_FAILURE_CLASS)
 def test_each_class_of_failure_has_its_number_of_tries(kind: str) -> None:
     family = Family()
