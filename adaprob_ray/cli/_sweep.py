@@ -62,6 +62,22 @@ def executor_options(function: Function) -> Function:
     return executor(address(function))
 
 
+def tensorboard_options(function: Function) -> Function:
+    """Add --tensorboard, --epoch-metrics and --tsne to a command."""
+    enabled = click.option(
+        "--tensorboard/--no-tensorboard", default=True, help="Whether to write files for TensorBoard."
+    )
+    epoch_metrics = click.option(
+        "--epoch-metrics/--no-epoch-metrics",
+        default=True,
+        help="Whether TensorBoard gets the errors of a bounded sample after each epoch of an unlearning.",
+    )
+    tsne = click.option(
+        "--tsne", is_flag=True, help="Add an image of each model's outputs in the plane to TensorBoard."
+    )
+    return enabled(epoch_metrics(tsne(function)))
+
+
 def failure_classes(ctx: click.Context, param: click.Parameter, value: str | None) -> frozenset[str]:
     """The failure classes of a list with commas. Raises InputError for an unknown one."""
     names = [name.strip() for name in value.split(",")] if value is not None else []

@@ -17,6 +17,7 @@ from adaprob_ray.cli._sweep import (
     executor_options,
     skip_failed_option,
     sweep_parameters,
+    tensorboard_options,
 )
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
 @sweep_parameters
 @executor_options
 @skip_failed_option
-@click.option("--tensorboard/--no-tensorboard", default=True, help="Whether to write files for TensorBoard.")
-@click.option(
-    "--epoch-metrics/--no-epoch-metrics",
-    default=True,
-    help="Whether TensorBoard gets the errors of a bounded sample after each epoch of an unlearning.",
-)
-@click.option("--tsne", is_flag=True, help="Add an image of each model's outputs in the plane to TensorBoard.")
+@tensorboard_options
 def run(
     path: str,
     location: str,

@@ -12,10 +12,12 @@ import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
 from adaprob_ray.cli._load import data_root, load_datasets
-from adaprob_ray.cli._sweep import complete_sweep_file, executor_options, json_option, store_option
+from adaprob_ray.cli._sweep import complete_sweep_file, executor_options, json_option, store_option, tensorboard_options
 
 if TYPE_CHECKING:
+    from adaprob_ray.runtime.search import SearchResult
     from adaprob_ray.runtime.search_source import SearchSource, StudyProgress
+    from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
     from adaprob_ray.search.search_file import SearchFile
     from adaprob_ray.search.study import Trial
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--export", metavar="FILE.db", help="Write all studies to an SQLite file for optuna-dashboard; run nothing."
 )
+@tensorboard_options
 @json_option
 def search(
     path: str,
@@ -42,6 +45,9 @@ def search(
     freeze: str | None,
     trial: int | None,
     export: str | None,
+    tensorboard: bool,
+    epoch_metrics: bool,
+    tsne: bool,
     as_json: bool,
 ) -> int:
     """Search hyperparameters with Optuna.
@@ -53,6 +59,7 @@ def search(
     """
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.errors import InputError
+    from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
     from adaprob_ray.search.search_file import SearchFile
 
     if trial is not None and freeze is None:
@@ -61,14 +68,17 @@ def search(
     file = SearchFile.load(path, REGISTRY)
     if show or verify or freeze is not None or export is not None:
         return _read(file, path, location, verify=verify, freeze=freeze, trial=trial, export=export, as_json=as_json)
-    source = _run(file, location, executor, address)
-    _report(file, source, as_json=as_json)
+    options = TensorBoardOptions(enabled=tensorboard, epoch_metrics=epoch_metrics, tsne=tsne)
+    result = _run(file, location, executor, address, options)
+    _report(file, result.source, as_json=as_json)
     if not as_json:
-        _echo_next_steps(path, location)
-    return FAILED if any(progress.failure for progress in source.studies) else DONE
+        _echo_next_steps(path, location, result.tensorboard_dir if tensorboard else None)
+    return FAILED if any(progress.failure for progress in result.source.studies) else DONE
 
 
-def _run(file: SearchFile, location: str, executor: str, address: str | None) -> SearchSource:
+def _run(
+    file: SearchFile, location: str, executor: str, address: str | None, tensorboard: TensorBoardOptions
+) -> SearchResult:
     """Run the search, with the same checks as `run`."""
     from adaprob_ray.runtime import ray_environment
     from adaprob_ray.runtime.cluster_address import check_address
@@ -90,10 +100,11 @@ def _run(file: SearchFile, location: str, executor: str, address: str | None) ->
         executor=executor,
         address=address,
         warn=lambda line: click.echo(f"warning: {line}", err=True),
+        tensorboard=tensorboard,
     )
     for line in result.recomputed:
         click.echo(f"recomputed: {line}", err=True)
-    return result.source
+    return result
 
 
 def _read(
@@ -195,9 +206,13 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _echo_next_steps(path: str, location: str) -> None:
+def _echo_next_steps(path: str, location: str, tensorboard_dir: Path | None) -> None:
+    from adaprob_ray.runtime.tensorboard_layout import tensorboard_command
+
     search = ["adaprob-ray", "search", path, "--store", location]
     frozen = f"{Path(path).stem}_frozen.yaml"
     click.echo(f"to freeze the best settings: {shlex.join([*search, '--freeze', frozen])}")
     analysis = ["python", "-m", "analysis", "search", "--store", location, "--sweep", path]
-    click.echo(f"to see tables and curves:    {shlex.join(analysis)}")
+    click.echo(f"to see tables and figures:   {shlex.join(analysis)}")
+    if tensorboard_dir is not None:
+        click.echo(f"to see curves:               {tensorboard_command(tensorboard_dir)}")

@@ -36,7 +36,8 @@ class SearchLayout:
         runs = []
         for study, trial, seed in self._source.trials_of(cell.key):
             hparams = {"label": study.target.label, "trial": trial.number, "seed": seed.seed, **trial.params}
-            folder = f"{self._prefix(study.target.point, study.target.point.forget)}{study.target.label}/trial{trial.number:05d}/seed{seed.seed}"
+            label, point = study.target.label, study.target.point
+            folder = f"{self._prefix(point, point.forget)}{label}/trial{trial.number:05d}/seed{seed.seed}"
             runs.append(TensorBoardRun(folder, hparams, ends=cell.key == seed.scored))
         if runs:
             return tuple(runs)

@@ -127,7 +127,7 @@ def _load(store: str, path: str) -> list[StudyResults]:
         StudyResults(
             progress.study,
             tuple(progress.trials),
-            tuple(sum(_passes(source.facts(seed.model)) for seed in cells.seeds) for cells in progress.cells),
+            tuple(sum(map(_passes, source.facts([seed.model for seed in cells.seeds]))) for cells in progress.cells),
         )
         for progress in source.studies
     ]

@@ -55,7 +55,7 @@ def search_text(rule: str = "oracle", seed: int = 1, objective: str = "") -> str
 def studies(**settings: Any) -> list[Study]:
     """The studies of adaprob and finetune."""
     search = SearchFile.parse(search_text(**settings), REGISTRY)
-    return [Study(search=search, target=target, scored=()) for target in search.targets]
+    return [Study.create(search, target, REGISTRY) for target in search.targets]
 
 
 def results(

@@ -229,9 +229,7 @@ def test_files_of_one_search_differ_in_its_seed_alone() -> None:
 def test_every_rule_is_explained(rule: str) -> None:
     text = search_text(rule).replace("{kind: selective, class: 3, count: 25}", "{kind: class, class: 3}")
     search = SearchFile.parse(text, REGISTRY)
-    (found,) = group_studies(
-        [results(Study(search=search, target=target, scored=()), [1.0]) for target in search.targets]
-    )
+    (found,) = group_studies([results(Study.create(search, target, REGISTRY), [1.0]) for target in search.targets])
     first, *_ = caption(found)
     assert first.startswith(f"rule {rule}_class: mean ")
     assert first.endswith("; values: mean over model seeds 11, 12")

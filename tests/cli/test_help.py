@@ -29,10 +29,10 @@ PARAMETERS = {
         "ADAPROB_STORE",
     ],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
-    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed"],
+    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed", "--no-tensorboard", "--tsne"],
     "search": [
         *("SEARCH", "--store", "--executor [ray|local]", "--address"),
-        *("--show", "--verify", "--freeze", "--trial", "--export", "--json"),
+        *("--show", "--verify", "--freeze", "--trial", "--export", "--no-tensorboard", "--tsne", "--json"),
     ],
     "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],

@@ -185,6 +185,9 @@ def test_the_trials_are_the_same_on_ray_at_concurrency_1_2_and_4(
     monkeypatch.setenv("ADAPROB_TEST_MARKS", str(tmp_path))
     monkeypatch.setenv("SEARCH_TEST_PAUSE", "0.05")
     ray_environment.prepare(None)
+    monkeypatch.setenv(
+        "RAY_AUTH_MODE", "disabled"
+    )  # another test may have imported Ray, which read this then, without it
     from adaprob_ray.runtime import ray_executor
 
     connect = ray_executor.ray.init
