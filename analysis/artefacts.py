@@ -8,6 +8,7 @@ from analysis.output_artefacts import archive, rescored, verified
 from analysis.recipes import NOTEBOOKS
 from analysis.request import Artefact
 from analysis.search.command import searched
+from analysis.search.frozen import frozen
 from analysis.table_artefacts import claimed, compare, costed, paper_table, recipes, traced
 
 ERRORS = ("test_error_percent", "retain_error_percent", "forget_error_percent")
@@ -61,6 +62,7 @@ _ALL = (
     Artefact("solvers", "residual against passes of every solver of the projection", solvers),
     Artefact("trajectories", "a scalar of cells' series, as a solver's residual", trajectories, ("ablation_eta",)),
     Artefact("search", "trials, best-so-far curves, importance and slices of hyperparameter searches", searched),
+    Artefact("frozen", "settings that a search has frozen against the defaults, by both selection rules", frozen),
     Artefact("costs", "what sweeps cost, from the passes they make and measured Records", costed, (*SMALL_SCALE, *LARGE_SCALE)),
     Artefact("report", "one HTML file of every Record", reported),
     Artefact("archive", "Records and Outputs of a sweep as two files", archive),

@@ -1,0 +1,120 @@
+"""`python -m analysis frozen`: frozen settings against the defaults, by both selection rules, on seeds no search has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.search.rules import PENALTY, Rule, rule_for
+from adaprob_ray.search.search_file import DEFAULT_SUFFIX
+from adaprob_ray.sweep.cell_settings import ForgetRequest
+from analysis.render import write
+from analysis.request import Artefact, Request, records_of, show, sweeps_of
+from analysis.search.best_table import piece
+from analysis.statistics import Estimate, mean_interval, paired_difference
+from analysis.words import MINUS, NOTHING, Page
+
+MARGIN = 1.0
+POINT = ["dataset", "test_pool", "architecture", "filters", "forget"]
+RULES = ("oracle", "validation")
+NOTE = (
+    "smaller is better; mean ± half-width of the 95 % t interval over the seeds of the report; difference: frozen − default, "
+    "seed by seed; an interval that contains 0 shows no difference"
+)
+
+
+def frozen(request: Request, artefact: Artefact) -> list[Path]:
+    """A table for each frozen sweep file."""
+    if not request.sweeps:
+        raise InputError("--sweep: must name a sweep file that adaprob-ray search --freeze wrote")
+    paths, pages = [], []
+    for path, sweep in sweeps_of(request, artefact).items():
+        records = records_of(request, {path: sweep}).records
+        rows = frozen_rows(records)
+        if not rows:
+            raise InputError(f"{path}: has no label with a label {DEFAULT_SUFFIX} beside it")
+        page = frozen_page(sweep.name, rows)
+        paths += write([page], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", request.out)
+        pages.append(page)
+    show(pages, paths)
+    return paths
+
+
+def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row for each grid point, label and rule: means, half-widths and the paired difference.
+
+    Raises InputError if the Records lack the columns of a rule.
+    """
+    rows = []
+    for point, group in records.groupby(POINT, sort=False):
+        forget = ForgetRequest.parse(str(group["forget"].iloc[0]))
+        labels = [label for label in dict.fromkeys(group["label"]) if f"{label}{DEFAULT_SUFFIX}" in set(group["label"])]
+        retrain = _by_seed(group, "retrain")
+        for label in labels:
+            for name in RULES:
+                rule = rule_for(name, forget)
+                tuned, default = (
+                    {seed: _value(rule, row, retrain[seed]) for seed, row in _by_seed(group, each).items()}
+                    for each in (label, f"{label}{DEFAULT_SUFFIX}")
+                )
+                difference = paired_difference(tuned, default)
+                rows.append(
+                    {
+                        **dict(zip(POINT, point, strict=True)),
+                        "label": label,
+                        "rule": rule.name,
+                        "seeds": len(tuned),
+                        **_columns("default", mean_interval(list(default.values()))),
+                        **_columns("frozen", mean_interval(list(tuned.values()))),
+                        **(_columns("difference", difference) if difference is not None else {}),
+                        "beyond_margin": sum(value >= PENALTY for value in tuned.values()),
+                        "beyond_margin_default": sum(value >= PENALTY for value in default.values()),
+                    }
+                )
+    return rows
+
+
+def frozen_page(name: str, rows: list[dict[str, Any]]) -> Page:
+    """The rows in words."""
+    head = ["rule", "method", "default", "frozen", "difference", "seeds beyond the margin (default, frozen)"]
+    lines = [
+        [
+            row["rule"],
+            row["label"],
+            _words(row, "default"),
+            _words(row, "frozen"),
+            _words(row, "difference", signed=True),
+            NOTHING if row["rule"].startswith("oracle") else f"{row['beyond_margin_default']}, {row['beyond_margin']}",
+        ]
+        for row in sorted(rows, key=lambda row: str(row["rule"]))
+    ]
+    rules = "oracle: mean gap to Retrain in forget, retain and test error (pp); validation: see docs/search.md"
+    return Page(f"{name}: frozen settings against the defaults", [piece("", head, lines)], [NOTE, rules])
+
+
+def _by_seed(group: pd.DataFrame, label: str) -> dict[int, Mapping[str, Any]]:
+    rows = group[group["label"] == label].to_dict("records")
+    return {int(row["seed"]): {str(name): value for name, value in row.items()} for row in rows}
+
+
+def _value(rule: Rule, row: Mapping[str, Any], retrain: Mapping[str, Any]) -> float:
+    """A rule's value of one Record. Raises InputError if it lacks a column."""
+    if missing := [name for name in rule.columns if row.get(name) is None or pd.isna(row[name])]:
+        raise InputError(f"rule {rule.name}: the Records have no {missing[0]}; add errors and selection to metrics")
+    return rule.value(row, retrain, MARGIN)
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {name: estimate.mean, f"{name}_half_width": estimate.half_width}
+
+
+def _words(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
+    mean, half_width = row.get(name), row.get(f"{name}_half_width")
+    if mean is None:
+        return NOTHING
+    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+    return (f"{text} ± {half_width:.2f}" if half_width is not None else f"{text} (all equal)").replace("-", MINUS)
