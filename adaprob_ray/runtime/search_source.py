@@ -154,16 +154,17 @@ class SearchSource(Plan):
             message = f"trial {number} has no value of {missing[0]}"
             progress.failure = progress.failure or Failure(failure_class="code", message=message)
             return replace(trial, state="failed")
-        values = tuple(self._seed_values(progress.study, seed) for seed in seeds)
+        facts = [self._facts_of(seed) for seed in seeds]
+        seed_values = tuple(progress.study.values([each]) for each in facts)
         if planned == len(progress.cells[number].seeds):
-            return replace(trial, state="complete", values=_mean(values), seed_values=values)
+            return replace(trial, state="complete", values=progress.study.values(facts), seed_values=seed_values)
         visible = progress.trials[: progress.study.first_unseen(number)]
         if not all(item.ended for item in visible):
             return trial  # stored trials are read together, but each is judged after those that it may see
-        trial = replace(trial, seed_values=values)
+        trial = replace(trial, seed_values=seed_values)
         if may_continue(progress.study, trial, visible):
             return trial  # `_plan_seeds` adds its next seed
-        return replace(trial, state="pruned", values=_mean(values))
+        return replace(trial, state="pruned", values=progress.study.values(facts))
 
     def _ask_next(self, progress: StudyProgress) -> bool:
         """Ask for the next trial if its predecessors' results are in; whether it was."""
@@ -242,9 +243,9 @@ class SearchSource(Plan):
         retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
         return study.missing_columns(self._facts[seed.scored], retrain)
 
-    def _seed_values(self, study: Study, seed: SeedCells) -> tuple[float, ...]:
-        retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
-        return study.seed_values(self._facts[seed.scored], retrain)
+    def _facts_of(self, seed: SeedCells) -> tuple[Facts, Facts]:
+        """The facts of a seed's model, and of Retrain where the rule reads it."""
+        return self._facts[seed.scored], self._facts[seed.retrain] if seed.retrain is not None else {}
 
     def _read_facts(self, keys: Iterable[str]) -> None:
         """Read the facts of done cells that are not known yet. A cell whose commit is damaged is executed again."""
@@ -269,8 +270,3 @@ class SearchSource(Plan):
 
 def _read_keys(seeds: Iterable[SeedCells]) -> list[str]:
     return [key for seed in seeds for key in seed.read]
-
-
-def _mean(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    """The mean over seeds of each objective."""
-    return tuple(sum(column) / len(values) for column in zip(*values, strict=True))

@@ -7,13 +7,13 @@
     validation_class  the same for a whole class: mean probability of the class, over its forget and its validation rows
 
 Under both validation rules, retain error and validation error (for a whole class, of the other classes) may exceed the
-original's by at most `margin` points. A trial that breaks this is worth PENALTY plus the excess, more than any that does not.
-A trial's value is the mean over its seeds.
+original's by at most `margin` points in the mean over the seeds. A trial that breaks this is worth PENALTY plus the excess,
+more than any that does not. Otherwise a trial's value is the mean over its seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adaprob_ray.sweep.cell_settings import ForgetRequest
@@ -25,57 +25,63 @@ Facts = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A selection rule for one seed of a trial.
+    """A selection rule.
 
     columns: what it reads of the model.
-    value: of (facts of the model, facts of Retrain or an empty mapping, margin).
+    gap: of one seed, from the facts of the model and of Retrain (an empty mapping where that is not read): to be minimized.
+    limited: pairs of columns; the first may exceed the second by `margin` in the mean over seeds.
     needs_retrain: whether it reads Retrain and test rows.
+    revision: to be raised with every change that moves values.
     """
 
     name: str
     columns: tuple[str, ...]
-    value: Callable[[Facts, Facts, float], float]
+    gap: Callable[[Facts, Facts], float]
+    limited: tuple[tuple[str, str], ...] = ()
     needs_retrain: bool = False
+    revision: int = 1
+
+    def value(self, seeds: Sequence[tuple[Facts, Facts]], margin: float) -> float:
+        """The value of some seeds, each given by the facts of its model and of Retrain.
+
+        >>> model = {"forget_error_percent": 8.0, "retain_error_percent": 1.0, "test_error_percent": 6.0}
+        >>> retrain = {"forget_error_percent": 11.0, "retain_error_percent": 1.0, "test_error_percent": 6.0}
+        >>> ORACLE.value([(model, retrain)], margin=1.0)
+        1.0
+        """
+        beyond = sum(max(0.0, excess - margin) for excess in self.excesses([model for model, _ in seeds]))
+        return PENALTY + beyond if beyond else _mean([self.gap(model, retrain) for model, retrain in seeds])
+
+    def excesses(self, models: Sequence[Facts]) -> list[float]:
+        """By how many points each limited column exceeds the original's, in the mean over the seeds."""
+        return [_mean([model[column] - model[limit] for model in models]) for column, limit in self.limited]
 
 
-def _gap_to_retrain(*columns: str) -> Callable[[Facts, Facts, float], float]:
-    def value(model: Facts, retrain: Facts, margin: float) -> float:
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _gap_to_retrain(*columns: str) -> Callable[[Facts, Facts], float]:
+    def gap(model: Facts, retrain: Facts) -> float:
         return sum(abs(model[column] - retrain[column]) for column in columns) / len(columns)
 
-    return value
+    return gap
 
 
-def _within_margin(value: float, excesses: tuple[float, ...], margin: float) -> float:
-    """`value`, or PENALTY plus the points by which errors exceed the margin."""
-    beyond = sum(max(0.0, excess - margin) for excess in excesses)
-    return PENALTY + beyond if beyond else value
-
-
-def _selective(model: Facts, retrain: Facts, margin: float) -> float:
+def _selective(model: Facts, retrain: Facts) -> float:
     gap = abs(model["forget_error_percent"] - model["original_validation_forget_class_error_percent"])
-    excesses = (
-        model["retain_error_percent"] - model["original_retain_error_percent"],
-        model["validation_error_percent"] - model["original_validation_error_percent"],
-    )
-    return _within_margin((abs(model["validation_auc_percent"] - 50) + gap) / 2, excesses, margin)
+    return (abs(model["validation_auc_percent"] - 50) + gap) / 2
 
 
-def _whole_class(model: Facts, retrain: Facts, margin: float) -> float:
-    confidences = model["forget_class_confidence_percent"], model["validation_forget_class_confidence_percent"]
-    excesses = (
-        model["retain_error_percent"] - model["original_retain_error_percent"],
-        model["validation_other_classes_error_percent"] - model["original_validation_other_classes_error_percent"],
-    )
-    return _within_margin(sum(confidences) / 2, excesses, margin)
+def _whole_class(model: Facts, retrain: Facts) -> float:
+    return (model["forget_class_confidence_percent"] + model["validation_forget_class_confidence_percent"]) / 2
 
 
 _SELECTIVE_ERRORS = ("forget_error_percent", "retain_error_percent", "test_error_percent")
 _CLASS_ERRORS = ("forget_error_percent", "retain_error_percent", "test_other_classes_error_percent")
 _BOTH = ("retain_error_percent", "original_retain_error_percent")
-ORACLE = Rule(name="oracle", columns=_SELECTIVE_ERRORS, value=_gap_to_retrain(*_SELECTIVE_ERRORS), needs_retrain=True)
-ORACLE_CLASS = Rule(
-    name="oracle_class", columns=_CLASS_ERRORS, value=_gap_to_retrain(*_CLASS_ERRORS), needs_retrain=True
-)
+ORACLE = Rule(name="oracle", columns=_SELECTIVE_ERRORS, gap=_gap_to_retrain(*_SELECTIVE_ERRORS), needs_retrain=True)
+ORACLE_CLASS = Rule(name="oracle_class", columns=_CLASS_ERRORS, gap=_gap_to_retrain(*_CLASS_ERRORS), needs_retrain=True)
 VALIDATION = Rule(
     name="validation",
     columns=(
@@ -83,7 +89,8 @@ VALIDATION = Rule(
         *("validation_error_percent", "original_validation_error_percent"),
         *_BOTH,
     ),
-    value=_selective,
+    gap=_selective,
+    limited=(_BOTH, ("validation_error_percent", "original_validation_error_percent")),
 )
 VALIDATION_CLASS = Rule(
     name="validation_class",
@@ -92,7 +99,11 @@ VALIDATION_CLASS = Rule(
         *("validation_other_classes_error_percent", "original_validation_other_classes_error_percent"),
         *_BOTH,
     ),
-    value=_whole_class,
+    gap=_whole_class,
+    limited=(
+        _BOTH,
+        ("validation_other_classes_error_percent", "original_validation_other_classes_error_percent"),
+    ),
 )
 RULES = {rule.name: rule for rule in (ORACLE, ORACLE_CLASS, VALIDATION, VALIDATION_CLASS)}
 

@@ -107,7 +107,7 @@ class Study:
                 "filters": target.point.architecture.filters,
                 "forget": target.point.forget.document(),
             },
-            "rule": target.rule.name,
+            "rule": [target.rule.name, target.rule.revision],
             "margin": section.margin,
             "objective": [list(item) for item in section.objective.items()],
             "seeds": section.seeds,
@@ -138,11 +138,11 @@ class Study:
         """The first trial whose result asking for trial `number` must not see: the trials before it must have ended."""
         return max(0, number - self.search.section.lag + 1)
 
-    def seed_values(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> tuple[float, ...]:
-        """The values of one seed, from the facts of its cells."""
+    def values(self, seeds: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> tuple[float, ...]:
+        """The values of some seeds of a trial, each given by the facts of its cells: of the model, and of Retrain."""
         if columns := self.search.section.objective:
-            return tuple(float(model[column]) for column in columns)
-        return (self.target.rule.value(model, retrain, self.search.section.margin),)
+            return tuple(sum(float(model[column]) for model, _ in seeds) / len(seeds) for column in columns)
+        return (self.target.rule.value(seeds, self.search.section.margin),)
 
     def missing_columns(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> list[str]:
         """Columns that `seed_values` needs and these facts lack."""

@@ -43,8 +43,8 @@ def row_of(rule: str, frame: pd.DataFrame) -> dict[str, Any]:
 
 def test_the_oracle_is_the_mean_gap_to_retrain() -> None:
     row = row_of("oracle", records())
-    assert row["default"] == pytest.approx((9 / 3 + 12 / 3) / 2)
-    assert row["frozen"] == pytest.approx(3 / 3)
+    assert row["gap.default"] == pytest.approx((9 / 3 + 12 / 3) / 2)
+    assert row["gap.frozen"] == pytest.approx(3 / 3)
     assert row["difference"] == pytest.approx(((1 - 3) + (1 - 4)) / 2)
     # Two differences, −2 and −3: t(0.975, 1) = 12.706 times 0.7071 / √2.
     assert row["difference_half_width"] == pytest.approx(12.706 * 0.5, rel=1e-3)
@@ -52,17 +52,18 @@ def test_the_oracle_is_the_mean_gap_to_retrain() -> None:
 
 def test_the_validation_rule_reads_the_auc_and_the_forget_error() -> None:
     row = row_of("validation", records())
-    assert row["frozen"] == pytest.approx((abs(54 - 50) + abs(13 - 8)) / 2)
-    assert row["default"] == pytest.approx(((10 + 7) / 2 + (10 + 10) / 2) / 2)
-    assert (row["beyond_margin"], row["beyond_margin_default"]) == (0, 0)
+    assert row["gap.frozen"] == pytest.approx((abs(54 - 50) + abs(13 - 8)) / 2)
+    assert row["gap.default"] == pytest.approx(((10 + 7) / 2 + (10 + 10) / 2) / 2)
+    assert row["retain_error_percent_above_original.frozen"] == 0
 
 
-def test_a_seed_beyond_the_margin_is_counted() -> None:
+def test_errors_above_the_original_are_means_over_the_seeds() -> None:
     frame = records()
     frame.loc[(frame["label"] == "scrub") & (frame["seed"] == 2), "retain_error_percent"] = 4.5
     row = row_of("validation", frame)
-    assert row["beyond_margin"] == 1
-    assert row["frozen"] == pytest.approx((4.5 + 100 + 2.5) / 2)
+    assert row["retain_error_percent_above_original.frozen"] == pytest.approx(3.5 / 2)
+    assert row["validation_error_percent_above_original.default"] == 0
+    assert row["gap.frozen"] == pytest.approx((abs(54 - 50) + abs(13 - 8)) / 2)
 
 
 def test_only_labels_with_a_default_are_compared() -> None:
@@ -80,4 +81,5 @@ def test_the_page_has_a_line_for_each_rule_with_signs() -> None:
     page = frozen_page("tuned", frozen_rows(records()))
     lines = page.pieces[0].lines
     assert [line[0] for line in lines] == ["oracle", "validation"]
-    assert lines[0][2:5] == ["3.50 ± 6.35", "1.00 (all equal)", "−2.50 ± 6.35"]
+    assert lines[0][2:] == ["3.50 ± 6.35", "1.00 (all equal)", "−2.50 ± 6.35", "–", "–"]
+    assert lines[1][5:] == ["+0.00, +0.00", "+0.00, +0.00"]
