@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adaprob_ray.runtime.search_source import SearchSource, StudyProgress
     from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
     from adaprob_ray.search.search_file import SearchFile
-    from adaprob_ray.search.study import Trial
+    from adaprob_ray.search.study import Study, Trial
 
 
 @click.command()
@@ -191,13 +191,14 @@ def study_lines(progress: StudyProgress, wanted: int) -> list[str]:
     if progress.failure is not None:
         lines.append(f"  stopped: {progress.failure}")
     if trials and trials[0].state == "complete" and study.starts_at_default:
-        lines.append(_trial_line("default", study.objectives, trials[0]))
-    lines += [_trial_line("best", study.objectives, trial) for trial in best_trials(study, trials)]
+        lines.append(_trial_line("default", study, trials[0]))
+    lines += [_trial_line("best", study, trial) for trial in best_trials(study, trials)]
     return lines
 
 
-def _trial_line(word: str, objectives: tuple[str, ...], trial: Trial) -> str:
-    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(objectives, trial.values or (), strict=True))
+def _trial_line(word: str, study: Study, trial: Trial) -> str:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(study.objectives, trial.values or (), strict=True))
+    values += " (beyond the margin)" if study.is_beyond_margin(trial) else ""
     params = "  ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
     return f"  {word:<7} #{trial.number:<4} {values}  {params}"
 

@@ -128,6 +128,7 @@ def _provenance(search: SearchFile, chosen: Sequence[tuple[Study, Trial, Sequenc
         values = ", ".join(
             f"{name} {value:.4g}" for name, value in zip(study.objectives, trial.values or (), strict=False)
         )
+        values += " (BEYOND THE MARGIN: no trial is within it)" if study.is_beyond_margin(trial) else ""
         default = trials[0].values if study.starts_at_default else None
         start = f" (default settings: {', '.join(f'{value:.4g}' for value in default)})" if default is not None else ""
         lines.append(

@@ -18,6 +18,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
+from adaprob_ray.search.rules import PENALTY
 from adaprob_ray.search.search_file import SearchFile, Target
 from adaprob_ray.search.space import Alternatives, Parameter, default_values, first_values, space_document
 from adaprob_ray.search.trial_cells import TrialCells, other_trial_cells, trial_cells
@@ -143,6 +144,11 @@ class Study:
         if columns := self.search.section.objective:
             return tuple(sum(float(model[column]) for model, _ in seeds) / len(seeds) for column in columns)
         return (self.target.rule.value(seeds, self.search.section.margin),)
+
+    def is_beyond_margin(self, trial: Trial) -> bool:
+        """Whether the rule would not take this trial: its errors are too far above the original's."""
+        has_margin = self.target.rule.limited and not self.search.section.objective
+        return bool(has_margin) and trial.values is not None and trial.values[0] >= PENALTY
 
     def missing_columns(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> list[str]:
         """Columns that `seed_values` needs and these facts lack."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis.search.studies import StudyGroup, StudyResults, caption_of, is_infeasible, objective_words
+from analysis.search.studies import StudyGroup, StudyResults, caption_of, objective_words
 from analysis.search.value_axis import ValueAxis, draw_value_axis, value_axis
 from analysis.style import TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet
 
@@ -63,7 +63,7 @@ def best_values(results: StudyResults, sign: float) -> list[float]:
     """After each trial the best value of the complete ones, times `sign`; infinite while none is feasible."""
     values = (
         sign * trial.values[0]
-        if trial.state == "complete" and trial.values is not None and not is_infeasible(results.study, trial)
+        if trial.state == "complete" and trial.values is not None and not results.study.is_beyond_margin(trial)
         else np.inf
         for trial in results.trials
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adaprob_ray.search.study import Study, Trial
-from analysis.search.studies import StudyGroup, StudyResults, caption, is_infeasible, objective_words
+from analysis.search.studies import StudyGroup, StudyResults, caption, objective_words
 from analysis.words import MINUS, NOTHING, Page, Piece
 
 SELECTION_BIAS = (
@@ -33,7 +33,7 @@ def _row(results: StudyResults, trial: Trial | None) -> dict[str, Any]:
     row = identity(results)
     row["trials"] = len(results.trials)
     row |= {state: results.count(state) for state in ("complete", "pruned", "diverged", "failed", "running")}
-    row["beyond_margin"] = sum(is_infeasible(results.study, each) for each in results.trials)
+    row["beyond_margin"] = sum(results.study.is_beyond_margin(each) for each in results.trials)
     row["passes"] = sum(results.passes)
     row["best_trial"] = None if trial is None else trial.number
     for at, name in enumerate(results.study.objectives):
@@ -120,13 +120,13 @@ def value_words(study: Study, trial: Trial | None, objective: int = 0) -> str:
     """A trial's value; one that diverged or is beyond the margin says so."""
     if trial is None or trial.values is None:
         return "diverged" if trial is not None and trial.state == "diverged" else NOTHING
-    if is_infeasible(study, trial):
+    if study.is_beyond_margin(trial):
         return "beyond margin"
     return number_words(trial.values[objective])
 
 
 def _difference(study: Study, default: Trial | None, trial: Trial | None, at: int) -> str:
-    known = [each.values[at] for each in (default, trial) if each and each.values and not is_infeasible(study, each)]
+    known = [each.values[at] for each in (default, trial) if each and each.values and not study.is_beyond_margin(each)]
     return f"{known[1] - known[0]:+.4g}".replace("-", MINUS) if len(known) == 2 else NOTHING
 
 

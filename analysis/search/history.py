@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.search.best_so_far import best_values
-from analysis.search.studies import StudyGroup, StudyResults, caption_of, is_infeasible, objective_words
+from analysis.search.studies import StudyGroup, StudyResults, caption_of, objective_words
 from analysis.search.value_axis import ValueAxis, draw_value_axis, value_axis
 from analysis.style import SMALL, TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet
 
@@ -42,7 +42,7 @@ def trial_points(results: StudyResults, objective: int = 0) -> list[TrialPoint]:
         TrialPoint(
             number=trial.number,
             state=trial.state,
-            value=None if trial.values is None or is_infeasible(results.study, trial) else trial.values[objective],
+            value=None if trial.values is None or results.study.is_beyond_margin(trial) else trial.values[objective],
             is_best=trial.number in best,
             is_default=trial is results.default,
         )

@@ -10,7 +10,6 @@ from typing import Any
 import adaprob_ray
 from adaprob_ray.errors import InputError
 from adaprob_ray.search.best import best_trials
-from adaprob_ray.search.rules import PENALTY
 from adaprob_ray.search.study import Study, Trial
 from analysis.columns import column
 from analysis.lines import group_title
@@ -181,14 +180,8 @@ def _title(group: Mapping[str, Sequence[StudyResults]]) -> str:
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-def is_infeasible(study: Study, trial: Trial) -> bool:
-    """Whether a trial's value is a penalty because errors exceed the margin of a validation rule."""
-    has_penalty = not study.search.section.objective and not study.target.rule.needs_retrain
-    return has_penalty and trial.values is not None and trial.values[0] >= PENALTY
-
-
 def _count_infeasible(results: StudyResults) -> int:
-    return sum(is_infeasible(results.study, trial) for trial in results.trials)
+    return sum(results.study.is_beyond_margin(trial) for trial in results.trials)
 
 
 def objective_words(study: Study) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.search.best_table import heading, identity, number_words, piece, value_words
-from analysis.search.studies import StudyGroup, StudyResults, caption, is_infeasible, objective_words
+from analysis.search.studies import StudyGroup, StudyResults, caption, objective_words
 from analysis.words import NOTHING, Page
 
 
@@ -20,7 +20,7 @@ def trial_rows(groups: Sequence[StudyGroup]) -> pd.DataFrame:
         for trial, passes in zip(results.trials, results.passes, strict=True):
             values = trial.values or (None,) * len(study.objectives)
             row: dict[str, Any] = {**identity(results), "trial": trial.number, "state": trial.state}
-            row["beyond_margin"] = is_infeasible(study, trial)
+            row["beyond_margin"] = study.is_beyond_margin(trial)
             row |= {f"value.{name}": value for name, value in zip(study.objectives, values, strict=True)}
             for seed, of_seed in zip(study.search.section.seeds, trial.seed_values, strict=False):
                 row |= {f"seed{seed}.{name}": value for name, value in zip(study.objectives, of_seed, strict=True)}

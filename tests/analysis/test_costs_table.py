@@ -39,7 +39,7 @@ def test_other_precisions_are_not_told_from_these_times() -> None:
 
 
 def test_a_cell_that_two_sweeps_share_counts_once() -> None:
-    sweeps = [load_sweep(ROOT / f"sweeps/{name}.yaml") for name in ("small_all", "ablation_lambda")]
+    sweeps = [load_sweep(ROOT / f"sweeps/{name}.yaml") for name in ("small_all", "table5")]
     small, ablation, both = costs.estimates(sweeps, Speeds([record()], REGISTRY))
     shared = set(sweeps[0].cells) & set(sweeps[1].cells)
     made = [key for key in shared if sweeps[0].cells[key].stage != "evaluate"]

@@ -87,7 +87,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, groups: list[StudyGroup]) -> None:
             for run in runs
         ]
         facts = {"forward_examples": 60, "backward_examples": 40}
-        return SimpleNamespace(studies=studies, facts=lambda key: facts)
+        return SimpleNamespace(studies=studies, facts=lambda keys: [facts for _ in keys])
 
     monkeypatch.setattr(adaprob_ray, "load_search", load_search, raising=False)
 

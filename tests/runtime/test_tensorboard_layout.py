@@ -12,11 +12,12 @@ from small_world import BASE, Family, expand, with_value
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime.tensorboard_layout import RunLayout, tensorboard_command, tensorboard_folder
+from adaprob_ray.search.search_file import is_search_file
 from adaprob_ray.store.names import OBJECT_NAME
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
 
-SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+SWEEPS = [path for path in sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml")) if not is_search_file(path)]
 
 
 def with_values(**values: Any) -> dict[str, Any]:
