@@ -114,9 +114,22 @@ def coverage_table(measured: pd.DataFrame) -> str:
     return grid(Piece("", head, [0] * len(head), lines)) + "\n"
 
 
+def frozen_table(measured: pd.DataFrame) -> str:
+    """Frozen settings against the defaults, by each selection rule (docs/search.md)."""
+    from analysis.search.frozen import frozen_page  # which imports what a search needs
+
+    rows = [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in measured.to_dict("records")
+    ]
+    return grid(frozen_page("", rows).pieces[0]) + "\n"
+
+
 BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
     "projection.csv": projection_table,
     "coverage.csv": coverage_table,
+    "search_digits_frozen-frozen.csv": frozen_table,
+    "search_digits_validation_frozen-frozen.csv": frozen_table,
 }
 
 # -- sentences ------------------------------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def _blocks(path: Path, results: Results, rewrite: bool) -> Checked:
         write_whole(path, BLOCK.sub(lambda match: f"{match[1]}{next(bodies)}{match[6]}", text))
         stale = []
     faults = [f"{path.name}: the table {match[1].strip()} differs from its Records" for match in stale]
-    unmarked = _unmarked(BLOCK.sub("", text))
+    unmarked = _unmarked(MEASURED.sub("", BLOCK.sub("", text)))
     faults += [
         f"{path.name}: a table with intervals is not marked with what it is made from: {line}" for line in unmarked
     ]

@@ -102,7 +102,9 @@ def frozen_page(name: str, rows: list[dict[str, Any]]) -> Page:
 
 
 def _excess_words(row: Mapping[str, Any], name: str) -> str:
-    values = [value for column, value in row.items() if column.endswith(f"_above_original.{name}")]
+    values = [
+        value for column, value in row.items() if column.endswith(f"_above_original.{name}") and value is not None
+    ]
     return ", ".join(f"{value:+.2f}".replace("-", MINUS) for value in values) or NOTHING
 
 
