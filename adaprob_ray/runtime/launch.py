@@ -100,25 +100,12 @@ def execute_plan(
 ) -> None:
     """Execute the cells of a plan until it is exhausted; arguments as of `run`."""
     with tensorboard:
-        if not plan.exhausted():
-            _execute(plan, config, store, leases, tensorboard, executor=executor, address=address, warn=warn)
-
-
-def _execute(
-    plan: Plan,
-    config: RunConfig,
-    store: Store,
-    leases: Leases,
-    tensorboard: TensorBoardDriver,
-    *,
-    executor: str,
-    address: str | None,
-    warn: Callable[[str], None],
-) -> None:
-    if executor == "local":
-        with ProgressReporter(plan) as progress:
-            local.run(plan, config, store, leases, progress, tensorboard)
-    else:
+        if plan.exhausted():
+            return
+        if executor == "local":
+            with ProgressReporter(plan) as progress:
+                local.run(plan, config, store, leases, progress, tensorboard)
+            return
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
