@@ -16,6 +16,7 @@ from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.doctor_checks import MACHINE_CHECKS, run_checks
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.survey import Finding, Machine, Survey
+from adaprob_ray.store.names import is_uri
 from adaprob_ray.store.objects import Objects
 from adaprob_ray.sweep.registry import DatasetEntry, Registry
 
@@ -120,7 +121,7 @@ def _survey(
     location: str, data_root: Path, needs: Needs, machines: Sequence[Machine], store_fault: str | None
 ) -> Survey:
     free = None
-    if "://" not in location and store_fault is None:
+    if not is_uri(location) and store_fault is None:
         folder = Path(location).expanduser().absolute()
         free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     return Survey(
@@ -151,7 +152,7 @@ def _marker(location: str) -> Iterator[tuple[str, str | None]]:
     Nothing of it stays, nor of a folder that did not exist before.
     """
     name = f"doctor-{uuid.uuid4().hex}"
-    folder = None if "://" in location else Path(location).expanduser().absolute()
+    folder = None if is_uri(location) else Path(location).expanduser().absolute()
     is_new = folder is not None and not folder.exists()
     try:
         try:

@@ -14,7 +14,6 @@ from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.tensorboard_driver import DEFAULT_OPTIONS, TensorBoardDriver, TensorBoardOptions
-from adaprob_ray.runtime.tensorboard_layout import tensorboard_folder
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
@@ -27,11 +26,6 @@ class RunResult:
     plan: Plan
     tensorboard_dir: Path
     recomputed: tuple[str, ...]
-
-
-def tensorboard_dir_for(store: Store, sweep: str) -> Path:
-    """STORE/tensorboard/SWEEP, or a folder of the working directory where the store is at a URI."""
-    return tensorboard_folder(store.location, sweep)
 
 
 def run(

@@ -34,10 +34,9 @@ def studies_of(search: SearchFile, registry: Registry) -> list[Study]:
     return [Study.create(search, target, registry) for target in search.targets]
 
 
-def read_search(search: SearchFile, store: Store, registry: Registry, *, trials: int | None = None) -> SearchSource:
+def read_search(search: SearchFile, store: Store, registry: Registry) -> SearchSource:
     """The trials and results that the store has. Nothing is asked, and nothing is written."""
-    count = search.section.trials if trials is None else trials
-    return SearchSource(studies_of(search, registry), store, Leases(store), trials=count, ask=False)
+    return SearchSource(studies_of(search, registry), store, Leases(store), trials=search.section.trials, ask=False)
 
 
 def check_search(search: SearchFile, data_root: Path, registry: Registry) -> None:

@@ -137,7 +137,7 @@ class SearchSource(Plan):
         """A trial with what its cells say now."""
         trial, planned = progress.trials[number], progress.seeds_planned[number]
         seeds = progress.cells[number].seeds[:planned]
-        failed = dict.fromkeys(key for seed in seeds for key in seed.read for key in self._failed_upstream(key))
+        failed = dict.fromkeys(key for read in _read_keys(seeds) for key in self._failed_upstream(read))
         # A reference that diverges says nothing about a trial.
         own = {key for seed in seeds for key in (seed.model, seed.scored)}
         others = [key for key in failed if self.failures[key].failure_class != DIVERGED or key not in own]
@@ -146,15 +146,16 @@ class SearchSource(Plan):
             return replace(trial, state="failed")
         if failed:
             return replace(trial, state="diverged")
-        keys = [key for seed in seeds for key in seed.read]
+        keys = _read_keys(seeds)
         self._read_facts(keys)
         if not planned or not all(key in self._facts for key in keys):
             return trial
-        if missing := [name for seed in seeds for name in self._missing_columns(progress.study, seed)]:
+        facts = [self._facts_of(seed) for seed in seeds]
+        # A column may have no value, such as a divergence from nothing.
+        if missing := [name for each in facts for name in progress.study.missing_columns(*each)]:
             message = f"trial {number} has no value of {missing[0]}"
             progress.failure = progress.failure or Failure(failure_class="code", message=message)
             return replace(trial, state="failed")
-        facts = [self._facts_of(seed) for seed in seeds]
         seed_values = tuple(progress.study.values([each]) for each in facts)
         if planned == len(progress.cells[number].seeds):
             return replace(trial, state="complete", values=progress.study.values(facts), seed_values=seed_values)
@@ -238,11 +239,6 @@ class SearchSource(Plan):
             return [item for parent in self.cells[key].parents.values() for item in self._failed_upstream(parent)]
         return []
 
-    def _missing_columns(self, study: Study, seed: SeedCells) -> list[str]:
-        """Columns that the value of a seed needs and its cells do not have, such as a divergence from nothing."""
-        retrain = self._facts[seed.retrain] if seed.retrain is not None else {}
-        return study.missing_columns(self._facts[seed.scored], retrain)
-
     def _facts_of(self, seed: SeedCells) -> tuple[Facts, Facts]:
         """The facts of a seed's model, and of Retrain where the rule reads it."""
         return self._facts[seed.scored], self._facts[seed.retrain] if seed.retrain is not None else {}
@@ -269,4 +265,5 @@ class SearchSource(Plan):
 
 
 def _read_keys(seeds: Iterable[SeedCells]) -> list[str]:
+    """The cells that must be done before these seeds have values."""
     return [key for seed in seeds for key in seed.read]

@@ -12,6 +12,7 @@ from typing import Any
 from adaprob_ray.runtime.tensorboard_layout import Layout, RunLayout, TensorBoardRun, tensorboard_folder
 from adaprob_ray.runtime.tensorboard_mirror import Mirror
 from adaprob_ray.store import Store
+from adaprob_ray.store.names import is_uri
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 
@@ -62,7 +63,7 @@ class TensorBoardDriver:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_missing, name="adaprob-tensorboard-history", daemon=True)
         self.folder = tensorboard_folder(store.location, sweep)
-        self._is_remote = "://" in store.location
+        self._is_remote = is_uri(store.location)
         self._mirror = Mirror(store, sweep, self.folder) if self._is_remote and options.enabled else nullcontext()
 
     def run_config(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adaprob_ray.settings import flatten
+from adaprob_ray.store.names import is_uri
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import EvaluateSettings
 from adaprob_ray.sweep.method_choices import REFERENCES
@@ -31,7 +32,7 @@ HParam = bool | float | str
 
 def tensorboard_folder(location: str, sweep: str) -> Path:
     """The folder that TensorBoard reads: in the store, or in the working directory where the store is at a URI."""
-    root = Path.cwd() if "://" in location else Path(location)
+    root = Path.cwd() if is_uri(location) else Path(location)
     return root / "tensorboard" / sweep
 
 

@@ -12,7 +12,6 @@ import yaml
 from adaprob_ray._version import __version__
 from adaprob_ray.errors import InputError
 from adaprob_ray.search.search_file import DEFAULT_SUFFIX, SearchFile, Target
-from adaprob_ray.search.space import settings_of
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.method_choices import REFERENCES
@@ -69,10 +68,8 @@ def frozen_sweep(search: SearchFile, studies: Sequence[tuple[Study, Sequence[Tri
     }
     for label in labels:
         of_label = [(study.target, trials[id(study)]) for study, _ in studies if study.target.label == label]
-        methods[label] = _entry([(target, _frozen_settings(target, trial.params)) for target, trial in of_label])
-        methods[f"{label}{DEFAULT_SUFFIX}"] = _entry(
-            [(target, {"method": target.method_name, **target.fixed}) for target, _ in of_label]
-        )
+        methods[label] = _entry([(target, target.settings(trial.params)) for target, trial in of_label])
+        methods[f"{label}{DEFAULT_SUFFIX}"] = _entry([(target, target.fixed) for target, _ in of_label])
     document["methods"] = methods
     comments = _provenance(search, [(study, trials[id(study)], all_trials) for study, all_trials in studies])
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
@@ -95,14 +92,11 @@ def _chosen_trial(study: Study, trials: list[Trial], chosen: int | None) -> Tria
     return best[0]
 
 
-def _frozen_settings(target: Target, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {"method": target.method_name, **target.fixed, **settings_of(target.space, params)}
-
-
-def _entry(settings: Sequence[tuple[Target, dict[str, Any]]]) -> Any:
+def _entry(settings: Sequence[tuple[Target, Mapping[str, Any]]]) -> Any:
     """The settings of a label: one mapping, or a where/with list where they depend on the grid point."""
-    if len(settings) == 1:
-        return settings[0][1]
+    entries = [{"method": target.method_name, **fields} for target, fields in settings]
+    if len(entries) == 1:
+        return entries[0]
     return [
         {
             "where": {
@@ -110,9 +104,9 @@ def _entry(settings: Sequence[tuple[Target, dict[str, Any]]]) -> Any:
                 "architecture": as_mapping(target.point.architecture),
                 "forget": target.point.forget.document(),
             },
-            "with": values,
+            "with": entry,
         }
-        for target, values in settings
+        for (target, _), entry in zip(settings, entries, strict=True)
     ]
 
 
@@ -128,7 +122,7 @@ def _provenance(search: SearchFile, chosen: Sequence[tuple[Study, Trial, Sequenc
         values = ", ".join(
             f"{name} {value:.4g}" for name, value in zip(study.objectives, trial.values or (), strict=False)
         )
-        values += " (BEYOND THE MARGIN: no trial is within it)" if study.is_beyond_margin(trial) else ""
+        values += " (beyond the margin)" if study.is_beyond_margin(trial) else ""
         default = trials[0].values if study.starts_at_default else None
         start = f" (default settings: {', '.join(f'{value:.4g}' for value in default)})" if default is not None else ""
         lines.append(

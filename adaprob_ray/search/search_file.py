@@ -11,7 +11,8 @@ import pydantic
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.search.rules import Rule, rule_for
-from adaprob_ray.search.space import Space, parse_space
+from adaprob_ray.search.space import Space, parse_space, settings_of
+from adaprob_ray.settings import expand_lists
 from adaprob_ray.sweep import checks
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.expand import expand
@@ -67,6 +68,10 @@ class Target:
     space: Space
     point: GridPoint
     rule: Rule
+
+    def settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """All fields of the method that a trial with these parameters sets: the fixed ones too."""
+        return {**self.fixed, **settings_of(self.space, params)}
 
     def __str__(self) -> str:
         return f"{self.label} on {self.point.dataset.name}, {self.point.architecture.name}, {self.point.forget}"
@@ -243,8 +248,6 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
 
 def _takes_list(method: type, name: str) -> bool:
     """Whether a list is one value of this field."""
-    from adaprob_ray.settings import expand_lists
-
     return len(expand_lists(method, {name: [1, 2]})) == 1
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["minimize", "maximize"]
 State = Literal["running", "complete", "pruned", "diverged", "failed"]
-# What was searched under which settings of Optuna's samplers. Options whose defaults Optuna 5 changed are written out.
+# Options of Optuna's samplers, in the study's key. Those whose defaults Optuna 5 changed are written out.
 SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "tpe": {"multivariate": True, "constant_liar": True, "group": False, "n_startup_trials": 10, "n_ei_candidates": 24},
     "random": {},
@@ -151,7 +151,7 @@ class Study:
         return bool(has_margin) and trial.values is not None and trial.values[0] >= PENALTY
 
     def missing_columns(self, model: Mapping[str, float], retrain: Mapping[str, float]) -> list[str]:
-        """Columns that `seed_values` needs and these facts lack."""
+        """Columns that `values` needs and these facts of a seed lack."""
         rule = self.target.rule
         columns = tuple(self.search.section.objective) or rule.columns
         needs_retrain = rule.needs_retrain and not self.search.section.objective

@@ -8,14 +8,13 @@ from typing import Any
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.search.search_file import SearchFile, Target
-from adaprob_ray.search.space import settings_of
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep import checks
-from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell import Cell, Resources
 from adaprob_ray.sweep.checks import Faults
 from adaprob_ray.sweep.expand import expand
 from adaprob_ray.sweep.method_choices import REFERENCES
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.registry import Registry, Stage
 from adaprob_ray.sweep.schema import Grid
 from adaprob_ray.sweep.select import with_parents
 
@@ -73,7 +72,28 @@ def trial_cells(
     Raises:
         InputError: If the method declines to run with these settings.
     """
-    settings = {"method": target.method_name, **target.fixed, **settings_of(target.space, params)}
+    # Under a validation rule evaluations are dropped below, so that their metrics need no stages.
+    metrics = list(metrics or search.file.metrics) if target.rule.needs_retrain else ["errors"]
+    cells = _expand(search, target, params, registry, metrics)
+    evaluations = {(cell.label, cell.settings.seed): cell for cell in cells.values() if cell.stage == "evaluate"}
+    resources = checks.check_resources(search.file, registry, Faults())["select"]
+    seeds = []
+    for seed in search.section.seeds:
+        evaluation, retrain = evaluations[target.label, seed], None
+        scored = evaluation
+        if target.rule.needs_retrain:
+            retrain = evaluations["retrain", seed].key
+        else:
+            scored = select_cell(evaluation, registry.stages["select"], resources)
+            cells[scored.key] = scored
+        seeds.append(SeedCells(seed=seed, model=evaluation.parents["model"], scored=scored.key, retrain=retrain))
+    return TrialCells(cells=with_parents(cells, [key for item in seeds for key in item.read]), seeds=tuple(seeds))
+
+
+def _expand(
+    search: SearchFile, target: Target, params: Mapping[str, Any], registry: Registry, metrics: list[str]
+) -> dict[str, Cell]:
+    """The sweep of the references and one label with these parameters, on the search seeds. Raises InputError."""
     references = {label: search.file.methods[label] for label in REFERENCES if label in search.file.methods}
     grid = Grid(
         dataset=as_mapping(target.point.dataset),
@@ -81,59 +101,33 @@ def trial_cells(
         forget=target.point.forget.document(),
         seed=list(search.section.seeds),
     )
-    # Under a validation rule evaluations are dropped below, so that their metrics need no stages.
-    metrics = list(metrics or search.file.metrics) if target.rule.needs_retrain else ["errors"]
     needs = frozenset[str]().union(*(registry.metrics[name].needs for name in metrics))
     update = {
-        "methods": {**references, target.label: settings},
+        "methods": {**references, target.label: {"method": target.method_name, **target.settings(params)}},
         "grid": grid,
         "metrics": metrics,
         "primary_label": None,
         "repeats": 1,
-        **{
-            name: {} for name in registry.metric_stages if name not in needs
-        },  # a section that nothing asks for is a fault
+        # A section that nothing asks for is a fault.
+        **{name: {} for name in registry.metric_stages if name not in needs},
     }
     expansion = expand(search.file.model_copy(update=update), registry)
     if expansion.faults or expansion.skipped:
         raise InputError(*expansion.faults, *(str(line) for line in expansion.skipped))
-    cells = dict(expansion.cells)
-    resources = checks.check_resources(search.file, registry, Faults())
-    evaluations = {
-        (cell.label, cell.settings.seed): cell
-        for cell in cells.values()
-        if cell.stage == "evaluate" and cell.repeat == 0
-    }
-    seeds = []
-    for seed in search.section.seeds:
-        evaluation = evaluations[target.label, seed]
-        scored, retrain = evaluation.key, evaluations["retrain", seed].key
-        if not target.rule.needs_retrain:
-            stage = registry.stages["select"]
-            cell = Cell(
-                "select",
-                stage.settings(
-                    **{
-                        name: getattr(evaluation.settings, name)
-                        for name in ("dataset", "architecture", "seed", "precision", "forget")
-                    }
-                ),
-                {role: evaluation.parents[role] for role in ("model", "original")},
-                {"stage:select": stage.revision},
-                resources=resources["select"],
-                priority=stage.priority,
-            )
-            cells[cell.key] = cell
-            scored = cell.key
-        seeds.append(
-            SeedCells(
-                seed=seed,
-                model=evaluation.parents["model"],
-                scored=scored,
-                retrain=retrain if target.rule.needs_retrain else None,
-            )
-        )
-    return TrialCells(cells=with_parents(cells, [key for item in seeds for key in item.read]), seeds=tuple(seeds))
+    return dict(expansion.cells)
+
+
+def select_cell(evaluation: Cell, stage: Stage, resources: Resources) -> Cell:
+    """The cell of the stage `select` for the model of an evaluation."""
+    shared = ("dataset", "architecture", "seed", "precision", "forget")
+    return Cell(
+        stage.name,
+        stage.settings(**{name: getattr(evaluation.settings, name) for name in shared}),
+        {role: evaluation.parents[role] for role in ("model", "original")},
+        {f"stage:{stage.name}": stage.revision},
+        resources=resources,
+        priority=stage.priority,
+    )
 
 
 def other_trial_cells(base: TrialCells, target: Target, params: Mapping[str, Any]) -> TrialCells:
@@ -150,8 +144,7 @@ def other_trial_cells(base: TrialCells, target: Target, params: Mapping[str, Any
     Raises:
         InputError: If the method does not take these settings.
     """
-    settings = {**target.fixed, **settings_of(target.space, params)}
-    method, faults = parse_settings(target.method, settings, f"methods.{target.label}")
+    method, faults = parse_settings(target.method, target.settings(params), f"methods.{target.label}")
     if faults:
         raise InputError(*faults)
     hyper, models = as_mapping(method), {seed.model for seed in base.seeds}

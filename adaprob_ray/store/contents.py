@@ -105,10 +105,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 def read_document(store: Store, key: str) -> dict[str, Any] | None:
     """The cell's document; None if it is missing or damaged."""
-    try:
-        return store.objects.document(f"{cell_folder(key)}/cell.json")
-    except NotJson:
-        return None
+    return store.objects.intact_document(f"{cell_folder(key)}/cell.json")
 
 
 def read_commit(store: Store, key: str, number: int) -> Commit | None:

@@ -17,7 +17,7 @@ from adaprob_ray.store.contents import in_threads, read_document
 from adaprob_ray.store.gc import Garbage, GarbageItem
 from adaprob_ray.store.holder import Holder, is_dead
 from adaprob_ray.store.log import CellLog
-from adaprob_ray.store.names import cell_folder, checkpoint_folder
+from adaprob_ray.store.names import cell_folder, checkpoint_folder, is_uri
 from adaprob_ray.store.store import Store
 
 REVOKED_BECAUSE = "deleted by store gc"
@@ -119,7 +119,7 @@ def _delete_folder(store: Store, folder: str) -> None:
 
 def _remove_empty_folders(store: Store, folder: str) -> None:
     """On a file system an empty folder stays when its last file is deleted."""
-    if "://" in store.location:
+    if is_uri(store.location):
         return
     top = Path(store.location) / folder
     for path in sorted((path for path in (top, *top.rglob("*")) if path.is_dir()), reverse=True):

@@ -16,6 +16,11 @@ CELL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 OBJECT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.=@+-]*)*")
 
 
+def is_uri(location: str) -> bool:
+    """Whether a store's location is a URI, and not a folder."""
+    return "://" in location
+
+
 def validate_name(pattern: re.Pattern[str], name: str, what: str) -> str:
     """`name`, if all of it matches `pattern`. Raises InputError."""
     if not pattern.fullmatch(name):

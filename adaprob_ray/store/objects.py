@@ -100,6 +100,12 @@ class Objects:
             raise NotJson(f"store {self.location}: {path} is not a JSON object")
         return document
 
+    def intact_document(self, path: str) -> dict[str, Any] | None:
+        """As `document`, but None for a damaged one too."""
+        with suppress(NotJson):
+            return self.document(path)
+        return None
+
     def head(self, path: str) -> Mapping[str, Any] | None:
         """Size, last_modified and e_tag of an object, as obstore has them; None for no object. Never from a cached listing."""
         with self._storage():

@@ -142,10 +142,7 @@ class Store:
 
     def holder(self, key: str, number: int) -> Holder | None:
         """Who began attempt `number`; None if its lease is missing or damaged."""
-        try:
-            document = self.objects.document(f"{cell_folder(key)}/lease/{number}")
-        except NotJson:
-            return None
+        document = self.objects.intact_document(f"{cell_folder(key)}/lease/{number}")
         return None if document is None else Holder.from_document(document)
 
     def beat_etag(self, key: str, number: int) -> str | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from adaprob_ray.store.contents import in_threads
-from adaprob_ray.store.objects import NotJson
 from adaprob_ray.store.store import Store
 
 
@@ -24,9 +22,4 @@ def stored_studies(store: Store) -> list[dict[str, Any]]:
     """
     paths = sorted(entry["path"] for entry in store.objects.list("searches") if entry["path"].endswith("/study.json"))
 
-    def read(path: str) -> dict[str, Any] | None:
-        with suppress(NotJson):
-            return store.objects.document(path)
-        return None
-
-    return [document for document in in_threads(read, paths) if document is not None]
+    return [document for document in in_threads(store.objects.intact_document, paths) if document is not None]

@@ -13,7 +13,7 @@ from typing import Any
 
 from adaprob_ray.store.contents import in_threads
 from adaprob_ray.store.names import CELL_KEY, validate_name
-from adaprob_ray.store.objects import NotJson, json_bytes
+from adaprob_ray.store.objects import json_bytes
 from adaprob_ray.store.store import Store
 
 
@@ -48,7 +48,7 @@ class StoredTrials:
         Args:
             number: From 0.
             params: Its parameters, by name.
-                cells: Keys of its cells, for `store gc`.
+            cells: Keys of its cells, for `store gc`.
 
         Returns:
             The parameters that the store has.
@@ -77,10 +77,7 @@ class StoredTrials:
         return f"{self._folder}/trials/{number:05d}"
 
     def _params(self, number: int) -> dict[str, Any] | None:
-        try:
-            document = self._objects.document(self._path(number)) or {}
-        except NotJson:
-            return None
+        document = self._objects.intact_document(self._path(number)) or {}
         params = document.get("params")
         return params if isinstance(params, dict) and document.get("number") == number else None
 
@@ -90,10 +87,7 @@ def cells_by_study(store: Store) -> dict[str, set[str]]:
     paths = [entry["path"] for entry in store.objects.list("searches") if "/trials/" in entry["path"]]
 
     def read(path: str) -> list[str]:
-        try:
-            cells = (store.objects.document(path) or {}).get("cells")
-        except NotJson:
-            return []
+        cells = (store.objects.intact_document(path) or {}).get("cells")
         return [key for key in cells if isinstance(key, str)] if isinstance(cells, list) else []
 
     studies: dict[str, set[str]] = {}

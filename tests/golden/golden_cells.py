@@ -25,8 +25,8 @@ from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, REC
 from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.recipe import Recipe
+from adaprob_ray.search.trial_cells import select_cell
 from adaprob_ray.stages.base import StageContext, StageOutput
-from adaprob_ray.stages.select import SelectSettings
 from adaprob_ray.store.names import OUTPUTS, RECORD, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, PretrainSettings
@@ -120,14 +120,6 @@ def ntk_cell(like: Cell) -> Cell:
     return Cell("unlearn", settings, like.parents, {**revisions, "method:ntk": METHODS["ntk"].revision})
 
 
-def select_cell(evaluation: Cell) -> Cell:
-    """What a search reads of the model that another cell evaluates."""
-    shared = {name: getattr(evaluation.settings, name) for name in ("dataset", "architecture", "seed", "precision")}
-    settings = SelectSettings(**shared, forget=evaluation.settings.forget)
-    parents = {role: evaluation.parents[role] for role in ("model", "original")}
-    return Cell("select", settings, parents, {"stage:select": STAGES["select"].revision})
-
-
 def run(name: str, cell: Cell, store: contract.MemoryStore) -> StageOutput:
     if name != "unlearn ntk":
         return store.run(cell)
@@ -152,7 +144,7 @@ def cells() -> dict[str, Cell]:
         if cell.stage in ("relearn", "evaluate") and cell.method == "retrain_independent":
             named[f"{cell.stage} relearned"] = cell
     named["unlearn ntk"] = ntk_cell(named["unlearn finetune"])
-    named["select scrub"] = select_cell(named["evaluate scrub"])
+    named["select scrub"] = select_cell(named["evaluate scrub"], STAGES["select"], STAGES["select"].resources)
     for recipe, architecture in (("small", "allcnn"), ("large", "resnet18")):
         for cell in sweep(architecture, recipe, {"original": {}}).values():
             if cell.stage == "train" and cell.method == "original":

@@ -18,9 +18,8 @@ import adaprob_ray
 from adaprob_ray.errors import LeaseLost, StoreError
 from adaprob_ray.runtime import attempt_checkpoints
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
-from adaprob_ray.runtime.launch import tensorboard_dir_for
 from adaprob_ray.runtime.provenance import NUMBER_FREE_SOURCES, fingerprint, provenance, syntax_tree
-from adaprob_ray.runtime.tensorboard_layout import RunLayout
+from adaprob_ray.runtime.tensorboard_layout import RunLayout, tensorboard_folder
 from adaprob_ray.store import Attempt, Store
 from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.store.names import SERIES, WEIGHTS
@@ -175,7 +174,7 @@ def test_the_curve_of_tensorboard_is_whole(tmp_path: Path, monkeypatch: pytest.M
     key = stopped(store, words, monkeypatch)
     run(store, words)
     (target,) = RunLayout(cells_of(words)).runs(cells_of(words)[key])
-    events = EventAccumulator(str(tensorboard_dir_for(store, words["name"]) / target.folder)).Reload()
+    events = EventAccumulator(str(tensorboard_folder(store.location, words["name"]) / target.folder)).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
 
 

@@ -13,10 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_sweep import CELLS, TINY, cells_of, executed, run, same_columns
 
 from adaprob_ray.errors import StoreError
-from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter, file_mark
 from adaprob_ray.runtime.tensorboard_events import event_file
-from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun
+from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun, tensorboard_folder
 from adaprob_ray.runtime.tensorboard_mirror import CellUpload, Mirror
 from adaprob_ray.store import Store
 from adaprob_ray.store.objects import Objects
@@ -98,10 +97,10 @@ def test_a_whole_sweep_on_s3(
     plan, _ = run(store)
     assert len(executed(plan)) == CELLS
     assert same_columns(store) == same_columns(first_run[0])
-    folder = launch.tensorboard_dir_for(store, TINY["name"])
+    folder = tensorboard_folder(store.location, TINY["name"])
     assert folder == tmp_path / "tensorboard" / "tiny"
     names = tensorboard_reader.runs(folder)
-    assert names == tensorboard_reader.runs(launch.tensorboard_dir_for(first_run[0], TINY["name"]))
+    assert names == tensorboard_reader.runs(tensorboard_folder(first_run[0].location, TINY["name"]))
     assert steps(folder / "original/seed1") == [1]
     shown = {name: set(tensorboard_reader.scalars(folder / name)) for name in names}
     files = SideFiles(store, "tensorboard/tiny")
