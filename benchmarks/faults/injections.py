@@ -171,15 +171,19 @@ def _start_second(experiment: Experiment, **variables: str) -> None:
 
 
 def make_store_read_only(experiment: Experiment, repetition: int) -> None:
-    subprocess.run(["mount", "--bind", experiment.location, experiment.location], check=True)
+    """A read-only mount is put over the store's folder.
+
+    Remounting the folder itself is refused ("busy") while any file in it is open for writing, as TensorBoard's are.
+    """
     process = experiment.start(FAULTS_HOLD=UNLEARN)
     experiment.held()
+    subprocess.run(["mount", "--bind", experiment.location, experiment.location], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", experiment.location], check=True)
     experiment.fault()
     experiment.note_status()
     experiment.let_go()
     process.wait()
-    subprocess.run(["mount", "-o", "remount,bind,rw", experiment.location], check=True)
+    subprocess.run(["umount", "--lazy", experiment.location], check=True)
     experiment.finish()
 
 
