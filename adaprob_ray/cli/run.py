@@ -84,7 +84,7 @@ def run(
     click.echo(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(plan.cells)} done")
     compare = shlex.join(["python", "-m", "analysis", "compare", "--store", store.location, "--sweep", path])
     click.echo(f"records:     {store.location}  (to compare methods: {compare})")
-    if tensorboard:
+    if tensorboard and folder.is_dir():
         click.echo(f"tensorboard: {folder}  (to see curves: {tensorboard_command(folder)})")
     return echo_problems(plan)
 

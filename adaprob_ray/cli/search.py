@@ -72,7 +72,8 @@ def search(
     result = _run(file, location, executor, address, options)
     _report(file, result.source, as_json=as_json)
     if not as_json:
-        _echo_next_steps(path, location, result.tensorboard_dir if tensorboard else None)
+        folder = result.tensorboard_dir
+        _echo_next_steps(path, location, folder if tensorboard and folder.is_dir() else None)
     return FAILED if any(progress.failure for progress in result.source.studies) else DONE
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -64,7 +63,7 @@ class TensorBoardDriver:
         self._thread = threading.Thread(target=self._write_missing, name="adaprob-tensorboard-history", daemon=True)
         self.folder = tensorboard_folder(store.location, sweep)
         self._is_remote = is_uri(store.location)
-        self._mirror = Mirror(store, sweep, self.folder) if self._is_remote and options.enabled else nullcontext()
+        self._mirror = Mirror(store, sweep, self.folder) if self._is_remote and options.enabled else None
 
     def run_config(self) -> dict[str, Any]:
         """The fields of `RunConfig` that say where and what workers write."""
@@ -87,7 +86,8 @@ class TensorBoardDriver:
             self._warn_once(outcome.display_error)
 
     def __enter__(self) -> TensorBoardDriver:
-        self._mirror.__enter__()
+        if self._mirror is not None:
+            self._mirror.__enter__()
         if self._options.enabled:
             self._thread.start()
         return self
@@ -101,7 +101,10 @@ class TensorBoardDriver:
             self._thread.join()
             if self._cells.keys() - self._shown:  # another run may have executed them meanwhile
                 self._write_missing()
-        self._mirror.__exit__(kind, error, trace)
+        if self._mirror is not None:
+            self._mirror.__exit__(kind, error, trace)
+            if self._mirror.error is not None:
+                self._warn_once(f"{self._mirror.error} (they are in the store)")
 
     def _write_missing(self) -> None:
         from adaprob_ray.runtime.tensorboard_history import write_missing

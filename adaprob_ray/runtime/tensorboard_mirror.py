@@ -82,10 +82,15 @@ class CellUpload:
 
 
 class Mirror:
-    """Copies a sweep's TensorBoard files from the store to `folder`, in a thread, until the `with` block ends."""
+    """Copies a sweep's TensorBoard files from the store to `folder`, in a thread, until the `with` block ends.
+
+    Attributes:
+        error: Why the last copy failed; None if it did not. The next one copies all that is missing.
+    """
 
     def __init__(self, store: Store, sweep: str, folder: Path) -> None:
         self._files, self._folder = SideFiles(store, mirror_folder(sweep)), folder
+        self.error: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="adaprob-tensorboard", daemon=True)
 
@@ -103,8 +108,11 @@ class Mirror:
         stopped = False
         while not stopped:
             stopped = self._stop.wait(PERIOD_SECONDS)  # and once more after the end, for what came last
-            with contextlib.suppress(StoreError, OSError):
+            try:
                 self.copy()
+                self.error = None
+            except Exception as error:  # a view never fails the work
+                self.error = f"{type(error).__name__}: {error}"
 
     def copy(self) -> None:
         """Bring the local folder up to date. Raises StoreError or OSError."""

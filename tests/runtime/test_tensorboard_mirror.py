@@ -14,6 +14,7 @@ from tiny_sweep import CELLS, TINY, cells_of, executed, run, same_columns
 
 from adaprob_ray.errors import StoreError
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter, file_mark
+from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver, TensorBoardOptions
 from adaprob_ray.runtime.tensorboard_events import event_file
 from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun, tensorboard_folder
 from adaprob_ray.runtime.tensorboard_mirror import CellUpload, Mirror
@@ -85,6 +86,47 @@ def test_storage_that_fails_costs_the_curve_and_not_the_cell(tmp_path: Path, mon
     assert SideFiles(store, "tensorboard/tiny").sizes() == {}
     assert writer.error is not None
     assert "the disk is full" in writer.error
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "not ours"), StoreError("the store is down"), ValueError("size")]
+)
+def test_a_copy_that_fails_is_tried_again_and_says_why(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(Store.open(tmp_path / "store"), "tiny", tmp_path / "mirror")
+    copies: list[None] = []
+
+    def copy() -> None:
+        copies.append(None)
+        if fails:
+            raise error
+
+    monkeypatch.setattr(mirror, "copy", copy)
+    for fails in (True, False):
+        copies.clear()
+        mirror._stop.set()  # one copy
+        mirror._run()
+        assert len(copies) == 1
+        assert mirror.error == (f"{type(error).__name__}: {error}" if fails else None)
+
+
+@pytest.mark.parametrize("obstacle", ["tensorboard", "tensorboard/tiny", "tensorboard/tiny/original"])
+def test_a_working_folder_that_cannot_be_written_costs_one_warning(
+    obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("adaprob_ray.runtime.tensorboard_driver.is_uri", lambda location: True)
+    monkeypatch.setattr("adaprob_ray.runtime.tensorboard_layout.is_uri", lambda location: True)
+    (tmp_path / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / obstacle).touch()  # a file where the folder should be: not even root can write there
+    store = Store.open(tmp_path / "store")
+    warnings: list[str] = []
+    with TensorBoardDriver(store, "tiny", cells_of(), TensorBoardOptions(), warnings.append):
+        SideFiles(store, "tensorboard/tiny").put("original/seed1/events.out.tfevents.1.x", event_file([], 1.0))
+    (line,) = warnings
+    assert line.startswith("some TensorBoard files could not be written, the results are not affected: ")
+    assert line.endswith("(they are in the store)")
 
 
 @pytest.mark.slow
