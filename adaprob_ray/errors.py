@@ -25,6 +25,8 @@ from typing import Any
 
 # Names listed in one message: more would hide the message itself.
 MAX_NAMES_SHOWN = 20
+# Characters of one fault of the input, which may quote a value of any size.
+MAX_FAULT_LENGTH = 1000
 # Characters of a failure's message: one line of a terminal or two; the traceback has the rest.
 MAX_MESSAGE_LENGTH = 500
 
@@ -83,6 +85,11 @@ class Failure:
         return f"{self.failure_class}: {self.message}"
 
 
+def _without_middle(text: str, length: int) -> str:
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
+
+
 class AdaprobError(Exception):
     """Base of all errors below. `failure_class`: one of RETRIES_BY_FAILURE_CLASS, for a cell that ends with this error."""
 
@@ -90,11 +97,14 @@ class AdaprobError(Exception):
 
 
 class InputError(AdaprobError, ValueError):
-    """Bad input. `faults` holds one line for each fault; the message is those lines."""
+    """Bad input. `faults` holds one line for each fault; the message is those lines.
+
+    A fault that is very long loses its middle: a quoted value, between the place of the fault and what is possible there.
+    """
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults = tuple(_without_middle(fault, MAX_FAULT_LENGTH) for fault in faults)
+        super().__init__("\n".join(self.faults))
 
 
 class NoStore(InputError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import typing
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -153,11 +154,9 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, f"a key must be a word, got {structured[0]!r}", node.start_mark
             )
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = [str(name) for name, count in Counter(names).items() if count > 1]
         if repeated:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key given twice: {sorted(map(str, repeated))}", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {sorted(repeated)}", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

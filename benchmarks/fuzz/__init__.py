@@ -1,0 +1,1 @@
+"""Mutated sweep files, store objects and images, given to the commands: `python -m benchmarks.fuzz`."""
