@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
+import threading
 
 from adaprob_ray.errors import InputError
 
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 8.0
+# Together below ten seconds, in which a name is looked up, a connection made and an answer received.
+CONNECT_SECONDS = 4.0
+ANSWER_SECONDS = 4.0
 
-_ADDRESS = re.compile(r"[^/@\s]+:\d+")
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^][/@:\s]+)):(?P<port>[0-9]{1,5})")
+MAX_PORT = 65535
 
 
 def check_address(address: str) -> None:
@@ -22,20 +26,68 @@ def check_address(address: str) -> None:
         address: HOST:PORT of the head node, or "auto" for the cluster that this machine belongs to. Not ray://…: Ray Client
             sends the searcher to the cluster without the cells that it suggests.
     """
-    if address != "auto" and not _ADDRESS.fullmatch(address):
+    place = address
+    if address == "auto":
+        place = _head_of_this_machine()
+        if parse_address(place) is None:
+            raise InputError(
+                f"RAY_ADDRESS: must be HOST:PORT of the head node, as --address auto reads it, got {place!r}"
+            )
+    host_port = parse_address(place)
+    if host_port is None:
         raise InputError(
-            "--address: must be HOST:PORT of the head node (port 6379 by default), or auto on one of the cluster's nodes, "
-            f"got {address}"
+            "--address: must be HOST:PORT of the head node (port 6379 by default; an IPv6 address in brackets), or auto on "
+            f"one of the cluster's nodes, got {address!r}{_hint(address)}"
         )
-    place = _head_of_this_machine() if address == "auto" else address
-    host, _, port = place.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    fault = _connection_fault(*host_port)
+    if fault is not None:
         raise InputError(
-            f"--address {address}: no Ray cluster answers at {place} ({error}); start one there, or correct the address"
-        ) from error
+            f"--address {address}: no Ray cluster answers at {place} ({fault}); start one there, or correct the address"
+        )
     _check_head(address, place)
+
+
+def parse_address(text: str) -> tuple[str, int] | None:
+    """Host and port of HOST:PORT or [IPv6]:PORT; None for any other text.
+
+    >>> [parse_address(text) for text in ("head:6379", "[::1]:6379", "::1:6379", "http://head:8265", "head:0")]
+    [('head', 6379), ('::1', 6379), None, None, None]
+    """
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
+        return None
+    if match["ipv6"] is None:
+        return match["host"], int(match["port"])
+    try:
+        ipaddress.IPv6Address(match["ipv6"])
+    except ValueError:
+        return None
+    return match["ipv6"], int(match["port"])
+
+
+def _hint(address: str) -> str:
+    if address.startswith("ray://"):
+        return "; Ray Client (ray://) cannot run sweeps: give the command on a node of the cluster, or with `ray job submit`"
+    if address.startswith(("http://", "https://")):
+        return "; that is the address of the dashboard, for `ray job submit --address`"
+    return ""
+
+
+def _connection_fault(host: str, port: int) -> str | None:
+    """Why no TCP connection can be made, None if one can. In a thread, because a look-up of a name has no time limit."""
+    faults: list[str | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+            faults.append(None)
+        except (OSError, UnicodeError) as error:  # the second for a name that IDNA cannot encode
+            faults.append(str(error))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS + 0.5)
+    return faults[0] if faults else f"no connection within {CONNECT_SECONDS:.0f} s"
 
 
 def _head_of_this_machine() -> str:
@@ -43,7 +95,7 @@ def _head_of_this_machine() -> str:
 
     try:
         place: str | None = canonicalize_bootstrap_address("auto")
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"--address auto: this machine belongs to no Ray cluster: {error}") from error
     if place is None:
         raise InputError("--address auto: this machine belongs to no Ray cluster: RAY_ADDRESS is 'local'")

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -317,10 +318,90 @@ def test_a_driver_without_a_usable_card_is_a_reason(monkeypatch: pytest.MonkeyPa
 # -- the address, and the node types of an autoscaler -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001", "nonsense", "local", "head:port"])
+MALFORMED_ADDRESSES = [
+    *(
+        "http://127.0.0.1:8265",
+        "https://head:8265",
+        "ray://head:10001",
+        "nonsense",
+        "local",
+        "",
+        ":6379",
+        "head:",
+        "head:port",
+    ),
+    *(
+        "head:0",
+        "head:65536",
+        "head:700000",
+        "head:-1",
+        "head:6379/",
+        "head:6379:1",
+        "user@head:6379",
+        "two words:6379",
+    ),
+    *(
+        "head:٦٣٧٩",
+        "::1:6379",
+        "[::1]",
+        "[::g]:6379",
+        "[head]:6379",
+        "fe80::1:6379",
+        " head:6379",
+        "head:6379 ",
+        "Auto",
+    ),
+]
+
+
+@pytest.mark.parametrize("address", MALFORMED_ADDRESSES)
 def test_an_address_of_another_form_is_bad_input(address: str) -> None:
-    with pytest.raises(InputError, match="must be HOST:PORT of the head node"):
+    with pytest.raises(InputError, match="must be HOST:PORT of the head node") as caught:
         check_address(address)
+    assert f"got {address!r}" in str(caught.value)
+    assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "parsed"),
+    [
+        ("head:6379", ("head", 6379)),
+        ("10.0.0.7:65535", ("10.0.0.7", 65535)),
+        ("[::1]:6379", ("::1", 6379)),
+        ("[2001:db8::7]:1", ("2001:db8::7", 1)),
+        ("node_1.cluster.local:06379", ("node_1.cluster.local", 6379)),
+    ],
+)
+def test_an_address_has_a_host_and_a_port(address: str, parsed: tuple[str, int]) -> None:
+    assert cluster_address.parse_address(address) == parsed
+
+
+@pytest.mark.parametrize("value", ["http://head:8265", "head", "local", "head:70000"])
+def test_a_malformed_ray_address_in_the_environment_is_bad_input(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", value)
+    with pytest.raises(InputError, match=r"RAY_ADDRESS|belongs to no Ray cluster") as caught:
+        check_address("auto")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("address", ["[::1]:1", "label..empty:6379", "no-such-host.invalid:6379"])
+def test_a_host_that_cannot_be_reached_is_named(address: str) -> None:
+    with pytest.raises(InputError, match="no Ray cluster answers at"):
+        check_address(address)
+
+
+def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object, **__: object) -> socket.socket:
+        never.wait()
+        raise OSError
+
+    never = threading.Event()
+    monkeypatch.setattr(cluster_address, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "create_connection", wait)
+    with pytest.raises(InputError, match=r"no Ray cluster answers at head:6379 .no connection within 0 s"):
+        check_address("head:6379")
+    never.set()
+    assert 0 < cluster_address.ANSWER_SECONDS <= 5
 
 
 def test_an_address_where_nothing_listens_is_an_error_at_once() -> None:
