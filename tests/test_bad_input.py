@@ -124,7 +124,7 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "recipe": (with_value(GOOD, "train.recipe", "lage"), ("unknown recipe 'lage'", "did you mean 'large'?")),
     "rate read as text": (
         with_value(GOOD, "methods.finetune.lr", "1e-4"),
-        ("methods.finetune: lr: ", "'1e-4'", "write 1.0e-4"),
+        ("methods.finetune.lr: must be written 0.0001 (a number) or '1e-4' (text), got 1e-4",),
     ),
     "epochs below zero": (
         with_value(GOOD, "methods.finetune.epochs", -1),
@@ -170,7 +170,10 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         with_value(GOOD, "repeats", 10**30),
         ("repeats: must be an integer of at most",),
     ),
-    "epochs in exponents as text": (with_value(GOOD, "methods.finetune.epochs", "1e1"), ("got '1e1'", "; write 10")),
+    "epochs in exponents as text": (
+        with_value(GOOD, "methods.finetune.epochs", "1e1"),
+        ("methods.finetune.epochs: must be written 10 (a number)", "got 1e1"),
+    ),
     "width that PyTorch cannot count": (
         with_value(GOOD, "grid.architecture.filters", 1.0e30),
         ("grid.architecture: filters: must be a number greater than 0 and of at most 100, got 1e+30",),
@@ -229,10 +232,16 @@ def test_a_fault_is_reported_in_one_line(case: str, run_command: RunCommand) -> 
         ("grid: {seed: &s [1]}\nmore: *s\n", "aliases are not allowed"),
         ("", "a sweep file must be a mapping of keys, got NoneType"),
         ("- name\n", "a sweep file must be a mapping of keys, got list"),
-        ("about: 2026-02-30\n", "not YAML: day is out of range"),
+        (
+            "about: 2026-02-30\n",
+            "about: must be written '2026-02-30' (text), got 2026-02-30, which YAML 1.1 reads as a date",
+        ),
         (f"repeats: {'9' * 5000}\n", "not YAML: Exceeds the limit"),
         (f"about: {'[' * 3000}\n", "not YAML: nested too deeply"),
-        ("name: 2020-01-01\n", "name: must be text, a number, a list or a mapping"),
+        (
+            "name: 2020-01-01\n",
+            "name: must be written '2020-01-01' (text), got 2020-01-01, which YAML 1.1 reads as a date",
+        ),
         ("name: x\n5: y\n", "a key must be a word, got 5"),
     ],
 )
@@ -269,7 +278,7 @@ def test_all_faults_of_a_file_are_reported_together_and_expect_only_without_them
     code, lines = run_command(document)
     assert code == 2
     needed = ["'metods'", "'float16'", "'digitz'", "'alexnet'", "class must be", "'random'", "got 0", "1 is given more"]
-    needed += ["train: epochs", "write 1.0e-4", "got -1", "'speed'", "'nonsense'", "'error'", "resources.train: gpu"]
+    needed += ["train: epochs", "written 0.0001", "got -1", "'speed'", "'nonsense'", "'error'", "resources.train: gpu"]
     for word in needed:
         assert sum(word in line for line in lines) >= 1, (word, lines)
     assert len(lines) == len(set(lines)) == len(needed)

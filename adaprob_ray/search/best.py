@@ -15,7 +15,7 @@ from adaprob_ray.search.search_file import DEFAULT_SUFFIX, SearchFile, Target
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.method_choices import REFERENCES
-from adaprob_ray.sweep.schema import load_document
+from adaprob_ray.sweep.yaml_document import load_document
 
 # Packages whose versions may move a result, besides this one.
 VERSIONS = ("optuna", "torch", "numpy")
@@ -58,7 +58,7 @@ def frozen_sweep(search: SearchFile, studies: Sequence[tuple[Study, Sequence[Tri
         InputError: If a study has no such trial, or several best ones.
     """
     trials = {id(study): _chosen_trial(study, list(all_trials), chosen) for study, all_trials in studies}
-    document = load_document(search.text)
+    document = load_document(search.text).values
     for name in ("search", "expect"):
         document.pop(name, None)
     document["name"] = f"{search.name}_frozen"

@@ -18,7 +18,8 @@ from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.expand import expand
 from adaprob_ray.sweep.method_choices import REFERENCES, is_label, settings_at
 from adaprob_ray.sweep.registry import Registry
-from adaprob_ray.sweep.schema import Section, SweepFile, load_document, parse_document, section_faults
+from adaprob_ray.sweep.schema import Section, SweepFile, parse_document, section_faults
+from adaprob_ray.sweep.yaml_document import load_document, read_document_text
 
 MAX_TRIALS = 10_000
 # Of the label under which `search --freeze` writes a label's settings as the file has them.
@@ -107,10 +108,7 @@ class SearchFile:
             >>> [target.label for target in search.targets]
             ['adaprob', 'scrub', 'neggrad_plus', 'finetune']
         """
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+        text = read_document_text(path)
         try:
             return cls.parse(text, registry)
         except InputError as error:
@@ -120,9 +118,9 @@ class SearchFile:
     def parse(cls, text: str, registry: Registry) -> SearchFile:
         """As `load`, from the text of a search file."""
         document = load_document(text)
-        if "search" not in document:
+        if "search" not in document.values:
             raise InputError("search: is missing; a search file is a sweep file plus search: {trials, seeds, rule, …}")
-        values = document.pop("search")
+        values = document.values.pop("search")
         if not isinstance(values, dict):
             raise InputError(f"search: must be a mapping {{name: value}}, got {values!r}")
         parsed = parse_document(document, registry.metric_stages)
@@ -146,8 +144,8 @@ class SearchFile:
 def is_search_file(path: str | Path) -> bool:
     """Whether a file has the section `search`; a file that cannot be read has none."""
     try:
-        return "search" in load_document(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, InputError):
+        return "search" in load_document(read_document_text(path)).values
+    except InputError:
         return False
 
 

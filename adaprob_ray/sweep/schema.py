@@ -1,19 +1,17 @@
-"""The keys of a sweep file and their types, and how one is read: YAML without surprises, one line for each fault."""
+"""The keys of a sweep file and their types, one line for each fault."""
 
 from __future__ import annotations
 
 import copy
-import math
 import typing
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pydantic
-import yaml
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.sweep.yaml_document import YamlDocument, load_document
 
 
 class Section(pydantic.BaseModel):
@@ -96,31 +94,16 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
         InputError: where nothing can be checked: not YAML, not a mapping, or a required key is missing.
     """
     document = load_document(text)
-    if "search" in document:
+    if "search" in document.values:
         raise InputError("search: is a key of search files; for one of these use `adaprob-ray search`")
     return parse_document(document, sections)
 
 
-def load_document(text: str) -> dict[str, Any]:
-    """The YAML text of a sweep file or a search file as a mapping. Raises InputError where it is none."""
-    try:
-        document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML leaves the errors of dates and of long integers as they are
-        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError:
-        raise InputError("not YAML: nested too deeply") from None
-    if not isinstance(document, dict):
-        raise InputError(f"a sweep file must be a mapping of keys, got {type(document).__name__}")
-    not_json = list(_values_outside_json(document))
-    if not_json:
-        raise InputError(*not_json)
-    return document
-
-
-def parse_document(document: dict[str, Any], sections: Iterable[str] = ()) -> ParsedFile:
+def parse_document(document: YamlDocument, sections: Iterable[str] = ()) -> ParsedFile:
     """As `parse_file`, from the mapping."""
-    deprecations = deprecated_key(document, "reading", "primary_label")
-    file, faults = _validate(document, sweep_file_model(sections))
+    deprecations = deprecated_key(document.values, "reading", "primary_label")
+    file, faults = _validate(document.values, sweep_file_model(sections))
+    faults = [*document.faults, *faults]
     if file is None:
         raise InputError(*faults)
     return ParsedFile(file=file, faults=tuple(faults), deprecations=tuple(deprecations))
@@ -134,44 +117,6 @@ def label_settings(settings: Any) -> list[Mapping[str, Any]]:
         else [settings]
     )
     return [entry for entry in entries if isinstance(entry, dict)]
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader that refuses aliases and repeated keys, of which plain YAML would silently take the last."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(
-                None, None, "aliases are not allowed: write the value in each place", mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        structured = [name for name in names if not isinstance(name, (str, int, float, bool))]
-        if structured:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a key must be a word, got {structured[0]!r}", node.start_mark
-            )
-        repeated = [str(name) for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {sorted(repeated)}", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _values_outside_json(value: Any, where: str = "") -> Iterator[str]:
-    """A line for each value that JSON, and so a key, cannot hold: dates, sets, NaN, infinity, keys that are not text."""
-    if isinstance(value, (dict, list)):
-        for name, item in value.items() if isinstance(value, dict) else enumerate(value, 1):
-            path = f"{where}.{name}" if where else str(name)
-            if isinstance(value, dict) and not isinstance(name, str):
-                yield f"{path}: a key must be a word, got {name!r}; put it in quotes"
-            yield from _values_outside_json(item, path)
-    elif not isinstance(value, (str, int, float, type(None))):
-        yield f"{where}: must be text, a number, a list or a mapping, got {value!r}"
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{where}: must be a finite number, got {value!r}"
 
 
 def _validate(document: dict[str, Any], model: type[SweepFile]) -> tuple[SweepFile | None, list[str]]:

@@ -12,6 +12,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.expand import Skipped, expand
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import SweepFile, parse_file
+from adaprob_ray.sweep.yaml_document import read_document_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +49,7 @@ class Sweep:
             >>> len(Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells)
             93
         """
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
+        text = read_document_text(path)
         try:
             sweep = cls.parse(text, registry)
         except InputError as error:

@@ -58,7 +58,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "lag of zero": (with_search("lag", 0), "search.lag: must be an integer of at least 1, got 0"),
     "seed of zero": (with_search("seed", 0), "search.seed: must be an integer of at least 1, got 0"),
     "margin below zero": (with_search("margin", -1), "search.margin: must be a number of at least 0.0, got -1"),
-    "margin as text": (with_search("margin", "1e-3"), "search.margin: must be a number, got '1e-3'"),
+    "margin as text": (
+        with_search("margin", "1e-3"),
+        "search.margin: must be written 0.001 (a number) or '1e-3' (text), got 1e-3",
+    ),
     "unknown rule": (with_search("rule", "best"), "search.rule: must be 'oracle' or 'validation', got 'best'"),
     "unknown sampler": (with_search("sampler", "grid"), "search.sampler: must be 'tpe' or 'random', got 'grid'"),
     # seeds
@@ -167,7 +170,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "bounds as text": (
         with_space("finetune", lr={"log": ["1e-3", 0.1]}),
-        "must be two numbers [low, high], got ['1e-3', 0.1]; YAML reads 1e-3 as text: write 1.0e-3",
+        "search.space.finetune.lr.log.1: must be written 0.001 (a number) or '1e-3' (text), got 1e-3",
     ),
     "bound that is a truth": (with_space("finetune", lr={"log": [True, 2]}), LR + "log: must be two numbers"),
     "one bound": (with_space("finetune", lr={"log": [0.1]}), LR + "log: must be two numbers [low, high], got [0.1]"),

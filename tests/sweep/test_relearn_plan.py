@@ -156,7 +156,7 @@ def test_where_nothing_is_unlearned_no_weights_are_asked_for() -> None:
         ({**WITH_RELEARN, "relearn": {"rate": 0.1}}, "relearn: unknown key 'rate'"),
         (
             {**WITH_RELEARN, "relearn": {"lr": "1e-3"}},
-            "relearn: lr: must be a number greater than 0, got '1e-3', which YAML reads as text",
+            "relearn.lr: must be written 0.001 (a number) or '1e-3' (text), got 1e-3, which YAML 1.1 reads as text",
         ),
         ({**WITH_RELEARN, "relearn": {"epochs": 0}}, "relearn: epochs: must be an integer of at least 1, got 0"),
         ({**WITH_RELEARN, "train": {"recipe": "pretrain"}}, "relearn: lr: must be written for recipe 'pretrain'"),
