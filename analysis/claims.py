@@ -122,7 +122,7 @@ def _below_half(low: float | None, high: float | None) -> str:
 @functools.cache
 def _printed(line: int) -> str:
     """The paper's words, such as `> 20 %`."""
-    with (FOLDER / "claims.csv").open(newline="") as file:
+    with (FOLDER / "claims.csv").open(newline="", encoding="utf-8") as file:
         value = list(csv.DictReader(file))[line]["value"]
     return f"{value[0]} {value[1:]} %"
 

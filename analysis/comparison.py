@@ -100,7 +100,7 @@ def simulated_attacks(rows: int, draws: int = DRAWS) -> NDArray[np.float64]:
 @functools.cache
 def no_signal_percent(rows: int) -> float | None:
     """What the attack says in the mean where there is nothing to find: as simulated before, or now for another size."""
-    with NO_SIGNAL.open(newline="") as file:
+    with NO_SIGNAL.open(newline="", encoding="utf-8") as file:
         known = {int(line["rows"]): float(line["mean_percent"]) for line in csv.DictReader(file)}
     if rows not in known:
         scores = simulated_attacks(rows)

@@ -68,7 +68,7 @@ class Published:
 def published(table: str) -> tuple[Published, ...]:
     """All numbers of a table: `1` to `5`, `sec5.6`."""
     name = "sec56_cifar100" if table == "sec5.6" else f"table{table}"
-    with (FOLDER / f"{name}.csv").open(newline="") as file:
+    with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return tuple(_entry(line) for line in csv.DictReader(file))
 
 

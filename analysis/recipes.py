@@ -59,9 +59,9 @@ def _values(text: str) -> set[str]:
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:
     """The lines of Table `6` or `7`."""
     cells = [cell for sweep in sweeps for cell in sweep.cells.values()]
-    with (FOLDER / "notebook_settings.csv").open(newline="") as file:
+    with (FOLDER / "notebook_settings.csv").open(newline="", encoding="utf-8") as file:
         notebooks = list(csv.DictReader(file))
-    with (FOLDER / f"table{table}.csv").open(newline="") as file:
+    with (FOLDER / f"table{table}.csv").open(newline="", encoding="utf-8") as file:
         printed = list(csv.DictReader(file))
     make = _pretraining if table == "6" else _training
     return [make(line, notebooks, cells) for line in printed]

@@ -41,7 +41,7 @@ class Trace:
 def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
     """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
     found: dict[tuple[str, str], tuple[Points, str]] = {}
-    with (FOLDER / "scrub_traces.csv").open(newline="") as file:
+    with (FOLDER / "scrub_traces.csv").open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
             points, _ = found.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))

@@ -80,6 +80,7 @@ def measure(retain_memory: bool, options: argparse.Namespace) -> dict[str, float
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     result: dict[str, float | str] = json.loads(process.stdout)
     return result

@@ -42,7 +42,11 @@ def on_quarters(cells: Mapping[str, Cell]) -> dict[str, Cell]:
 
 
 def main() -> None:
-    lines = [line for path in sorted((ROOT / "results").glob("*.jsonl")) for line in path.read_text().splitlines()]
+    lines = [
+        line
+        for path in sorted((ROOT / "results").glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     measured = Measured([json.loads(line) for line in lines], {})
     for name, sweeps in GRIDS.items():
         cells = {

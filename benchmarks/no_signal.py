@@ -24,7 +24,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     options = parser.parse_args()
     lines = (
-        {int(line["rows"]): list(line.values()) for line in csv.DictReader(NO_SIGNAL.open())}
+        {
+            int(line["rows"]): list(line.values())
+            for line in csv.DictReader(NO_SIGNAL.open(newline="", encoding="utf-8"))
+        }
         if NO_SIGNAL.is_file()
         else {}
     )
@@ -32,7 +35,7 @@ def main() -> None:
         scores = simulated_attacks(rows, options.draws)
         line = lines[rows] = [str(rows), str(options.draws), f"{scores.mean():.2f}", f"{scores.std(ddof=1):.2f}"]
         print(f"{rows:>6} members: mean {line[2]} %, standard deviation {line[3]} points, {line[1]} draws", flush=True)
-    with NO_SIGNAL.open("w", newline="") as file:
+    with NO_SIGNAL.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rows", "draws", "mean_percent", "deviation_percent"])
         writer.writerows(lines[rows] for rows in sorted(lines))

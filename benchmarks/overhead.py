@@ -66,7 +66,7 @@ def run_tune(cells: Mapping[str, Cell], folder: Path, seconds: float) -> None:
 
     def trainable(config: dict[str, Any]) -> None:
         time.sleep(seconds)
-        (folder / config["key"]).write_text(config["key"])
+        (folder / config["key"]).write_text(config["key"], encoding="utf-8")
         tune.report({"answer": 1.0})
 
     for stage in dict.fromkeys(cell.stage for cell in cells.values()):

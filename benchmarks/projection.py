@@ -203,7 +203,7 @@ def main() -> None:
         print(f"{'holds' if holds else 'FAILS'}  {what} ({measured})")
     if options.out:
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        with options.out.open("w", newline="") as file:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)

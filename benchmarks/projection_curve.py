@@ -119,7 +119,7 @@ def draw(curve_of: dict[str, Curve], path: Path) -> None:
 
 
 def write(curve_of: dict[str, Curve], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["solver", "seconds", "passes", "residual"])
         for name, curve in curve_of.items():

@@ -90,7 +90,7 @@ def compare(name: str, root: Path, rows: int, epochs: int) -> None:
 
 def has_bfloat16_units() -> bool:
     flags = Path("/proc/cpuinfo")
-    return flags.exists() and any(flag in flags.read_text() for flag in ("amx_bf16", "avx512_bf16"))
+    return flags.exists() and any(flag in flags.read_text(encoding="utf-8") for flag in ("amx_bf16", "avx512_bf16"))
 
 
 def main() -> None:

@@ -218,5 +218,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(page())
+    PATH.write_text(page(), encoding="utf-8")
     sys.stdout.write(f"{PATH}\n")

@@ -115,6 +115,6 @@ def indices(name: str, seed: int, forget_class: int, count: int | None, test_poo
         click.echo(text)
         return
     try:
-        out.write_text(text + "\n")
+        out.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out: cannot be written: {error}") from error

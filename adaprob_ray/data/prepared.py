@@ -45,7 +45,7 @@ def write(root: Path, name: str, images: RawImages, files_F: Sequence[str], **fa
     (folder / f"{name}.json").unlink(missing_ok=True)
     os.replace(temporary, folder / f"{name}.npz")
     temporary = temporary.with_suffix(".json")
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, folder / f"{name}.json")
 
 
@@ -53,7 +53,7 @@ def read_manifest(root: Path, name: str) -> dict[str, Any] | None:
     """The manifest, or None if the data set was never prepared. Raises InputError if the file is not a manifest."""
     path = root / FOLDER / f"{name}.json"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         manifest["pool_per_class"], manifest["test_count"], manifest["sha256"]
     except FileNotFoundError:
         return None

@@ -121,7 +121,7 @@ def _config_of_kuberay() -> dict[str, Any] | None:
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
     from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
-    resource = KubernetesHttpApiClient(NAMESPACE_FILE.read_text().strip()).get(f"rayclusters/{cluster}")
+    resource = KubernetesHttpApiClient(NAMESPACE_FILE.read_text(encoding="utf-8").strip()).get(f"rayclusters/{cluster}")
     if not resource["spec"].get("enableInTreeAutoscaling"):
         return None
     config: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(resource)

@@ -78,7 +78,7 @@ def cpu_columns() -> dict[str, str | None]:
 def cpuinfo() -> Mapping[str, str]:
     """The fields of /proc/cpuinfo; none where the system has no such file."""
     file = Path("/proc/cpuinfo")
-    return parse_cpuinfo(file.read_text()) if file.exists() else {}
+    return parse_cpuinfo(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def parse_cpuinfo(text: str) -> dict[str, str]:

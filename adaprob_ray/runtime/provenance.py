@@ -115,7 +115,12 @@ def _git(*arguments: str) -> str:
     root = Path(adaprob_ray.__file__).parents[1]
     try:
         process = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            encoding="utf-8",
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -78,7 +78,7 @@ def process_started(pid: int) -> float | None:
     """
     if Path("/proc/self/stat").exists():
         try:
-            status = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            status = Path(f"/proc/{pid}/stat").read_text(errors="replace", encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             return None
         return None if status[0] in "ZX" else float(status[19])
@@ -93,6 +93,6 @@ def _boot() -> str:
     """Boot id and pid namespace; empty where the system does not tell, and then no holder is judged by its pid."""
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{namespace}"
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='utf-8').strip()}:{namespace}"
     except OSError:
         return "" if Path("/proc/self").exists() else f"{psutil.boot_time():.0f}"

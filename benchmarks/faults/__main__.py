@@ -40,7 +40,7 @@ def main() -> int:
     undisturbed = options.out.absolute() / f"undisturbed-{commit}.json"
     if not undisturbed.exists():
         with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-            undisturbed.write_text(json.dumps(undisturbed_records(Path(scratch), seeds=SEEDS)))
+            undisturbed.write_text(json.dumps(undisturbed_records(Path(scratch), seeds=SEEDS)), encoding="utf-8")
     skipped = {name: reason for name in names if (reason := FAULTS[name].missing())}
     results = _read(log, commit)
     known = {(result.fault, result.repetition) for result in results}
@@ -64,7 +64,7 @@ def main() -> int:
                 continue
             print(f"{result.seconds:.0f} s{'' if result.clean else f'; NOT CLEAN, see {folder}'}", flush=True)
             results.append(result)
-            with log.open("a") as file:
+            with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"commit": commit, **asdict(result)}) + "\n")
             if result.clean:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -78,7 +78,7 @@ def main() -> int:
 
 def _read(log: Path, commit: str) -> list[Result]:
     """What was measured on this commit so far."""
-    lines = log.read_text().splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     documents = [json.loads(line) for line in lines]
     return [Result(**document) for document in documents if document.pop("commit") == commit]
 

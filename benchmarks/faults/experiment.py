@@ -84,8 +84,8 @@ class Experiment:
         self.folder, self.executor, self.s3, self._failing = folder, executor, s3, tuple(failing)
         self.start_time = time.monotonic()
         self.sweep = folder / "sweep.yaml"
-        self.sweep.write_text(sweep_text(seeds=seeds, nan=nan))
-        self.cells = sweep_cells(self.sweep.read_text())
+        self.sweep.write_text(sweep_text(seeds=seeds, nan=nan), encoding="utf-8")
+        self.cells = sweep_cells(self.sweep.read_text(encoding="utf-8"))
         self.location = str(folder / "store")
         if s3 is not None:
             self.location = f"s3://{BUCKET}/store"
@@ -116,7 +116,7 @@ class Experiment:
         environment = {**with_checkout(os.environ), "FAULTS_FOLDER": str(self.folder), "RAY_AUTH_MODE": "disabled"}
         if self.s3 is not None:
             environment |= aws_variables(self.s3.endpoint)
-        with self._log(len(self.processes)).open("w") as log:
+        with self._log(len(self.processes)).open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -125,6 +125,7 @@ class Experiment:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,
+                encoding="utf-8",
             )
         self.processes.append(process)
         self._started.append(time.monotonic())
@@ -138,7 +139,7 @@ class Experiment:
         """Wait until a cell is held, and say which: key, name, pid."""
         path = self.folder / f"held-{number}"
         self.wait_for(path.exists, f"no cell came to hold {number}")
-        cell: dict[str, Any] = json.loads(path.read_text())
+        cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if number == 1:
             self.hit_cell = cell["key"]
         return cell
@@ -216,7 +217,7 @@ class Experiment:
 
     def logs(self) -> str:
         """The last lines of every command."""
-        texts = [path.read_text()[-3000:] for path in sorted(self.folder.glob("command-*.log"))]
+        texts = [path.read_text(encoding="utf-8")[-3000:] for path in sorted(self.folder.glob("command-*.log"))]
         return "\n---\n".join(texts)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class Experiment:
 
     def _executions(self) -> list[dict[str, Any]]:
         path = self.folder / "executions.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _was_finished(self, note: Mapping[str, Any]) -> bool:
         """Whether a cell had a commit when this execution of it started, other than one that the fault has damaged."""
@@ -305,4 +306,4 @@ def aws_variables(endpoint: str) -> dict[str, str]:
 
 def write_result(result: Result, path: Path) -> None:
     """Write a result as one JSON document."""
-    path.write_text(json.dumps(asdict(result)))
+    path.write_text(json.dumps(asdict(result)), encoding="utf-8")

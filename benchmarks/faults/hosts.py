@@ -45,7 +45,7 @@ class Host:
         else:
             ray += [f"--address=127.0.0.1:{PORT}"]
         log = folder / f"{name}.log"
-        with log.open("w") as out:
+        with log.open("w", encoding="utf-8") as out:
             self._process = subprocess.Popen(
                 [*NAMESPACE, "--uts", "bash", "-c", f'hostname {name} && exec "$@"', "bash", *ray],
                 env={**os.environ, **variables},
@@ -54,9 +54,9 @@ class Host:
                 stderr=subprocess.STDOUT,
             )
         end = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in log.read_text():
+        while "Ray runtime started" not in log.read_text(encoding="utf-8"):
             if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"ray start failed on {name}: {log.read_text()[-2000:]}")
+                raise RuntimeError(f"ray start failed on {name}: {log.read_text(encoding='utf-8')[-2000:]}")
             time.sleep(0.1)
 
     def raylet(self) -> psutil.Process:

@@ -165,7 +165,10 @@ def _start_second(experiment: Experiment, **variables: str) -> None:
     second = experiment.start(executor="local", **variables)
     executions, output = experiment.folder / "executions.jsonl", experiment.log(second)
     experiment.wait_for(
-        lambda: f'"pid": {second.pid},' in executions.read_text() or " cells: " in output.read_text(),
+        lambda: (
+            f'"pid": {second.pid},' in executions.read_text(encoding="utf-8")
+            or " cells: " in output.read_text(encoding="utf-8")
+        ),
         "the second run did not plan",
     )
 
@@ -257,7 +260,9 @@ def start_two_drivers(experiment: Experiment, repetition: int) -> None:
 def poison_cell(experiment: Experiment, repetition: int) -> None:
     experiment.start(FAULTS_ABORT="unlearn-adaprob-s1")
     log = experiment.folder / "executions.jsonl"
-    experiment.wait_for(lambda: log.exists() and "unlearn-adaprob-s1" in log.read_text(), "the cell was not started")
+    experiment.wait_for(
+        lambda: log.exists() and "unlearn-adaprob-s1" in log.read_text(encoding="utf-8"), "the cell was not started"
+    )
     experiment.fault()
     experiment.note_status()
     experiment.finish()
@@ -266,7 +271,9 @@ def poison_cell(experiment: Experiment, repetition: int) -> None:
 def diverge(experiment: Experiment, repetition: int) -> None:
     experiment.start()
     log = experiment.folder / "executions.jsonl"
-    experiment.wait_for(lambda: log.exists() and "unlearn-scrub-s1" in log.read_text(), "the cell was not started")
+    experiment.wait_for(
+        lambda: log.exists() and "unlearn-scrub-s1" in log.read_text(encoding="utf-8"), "the cell was not started"
+    )
     experiment.fault()
     experiment.note_status()
     experiment.finish()

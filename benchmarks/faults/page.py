@@ -76,7 +76,7 @@ def write_page(results: Sequence[Result], skipped: Mapping[str, str], commit: st
         ),
         interrupts=f"; {interrupts} runs that did nothing more were interrupted by hand first" if interrupts else "",
     )
-    PAGE.write_text(text)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def table(results: Sequence[Result], skipped: Mapping[str, str]) -> str:
@@ -125,9 +125,15 @@ def provenance(commit: str, results: Sequence[Result]) -> str:
 def commit_hash() -> str:
     """The commit of this checkout; with "-dirty" if files differ from it."""
     git = ["git", "-C", str(ROOT)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout.strip()
     changed = subprocess.run(
-        [*git, "status", "--porcelain", "--", ".", ":!docs/faults.md"], capture_output=True, text=True, check=True
+        [*git, "status", "--porcelain", "--", ".", ":!docs/faults.md"],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     return head[:12] + ("-dirty" if changed.stdout.strip() else "")
 

@@ -49,7 +49,7 @@ def run_in_namespaces(
     command += ["--seeds", str(seeds), "--executor", executor]
     prefix = [*NAMESPACE, "--net"] if has_namespaces() else []
     log = folder / "scenario.log"
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(
             [*prefix, *command],
             env=with_checkout(os.environ),
@@ -66,8 +66,8 @@ def run_in_namespaces(
             process.kill()
             process.wait()
     if code:
-        raise RuntimeError(f"{name}: exit code {code}; see {folder}\n{log.read_text()[-3000:]}")
-    return Result(**json.loads((folder / "result.json").read_text()))
+        raise RuntimeError(f"{name}: exit code {code}; see {folder}\n{log.read_text(encoding='utf-8')[-3000:]}")
+    return Result(**json.loads((folder / "result.json").read_text(encoding="utf-8")))
 
 
 def run_here(
@@ -79,7 +79,7 @@ def run_here(
     experiment = Experiment(folder, seeds=seeds, executor=executor, nan=fault.nan, s3=s3, failing=fault.failing)
     try:
         fault.inject(experiment, repetition)
-        return experiment.result(name, repetition, json.loads(undisturbed.read_text()))
+        return experiment.result(name, repetition, json.loads(undisturbed.read_text(encoding="utf-8")))
     finally:
         for process in experiment.processes:
             process.kill()

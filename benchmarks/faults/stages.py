@@ -71,7 +71,7 @@ def _note_execution(cell: Cell, context: Any) -> None:
         "commits": sorted(log.commits),
         "revoked": sorted(log.revoked),
     }
-    with (_folder() / "executions.jsonl").open("a") as file:
+    with (_folder() / "executions.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(note) + "\n")
 
 
@@ -79,7 +79,7 @@ def _hold(cell: Cell) -> None:
     """Wait for `go-N`. Only another execution of the cell that was held first is held as number 2."""
     for number in range(1, int(os.environ.get("FAULTS_HOLDS", "1")) + 1):
         first = _folder() / "held-1"
-        if number > 1 and json.loads(first.read_text())["key"] != cell.key:
+        if number > 1 and json.loads(first.read_text(encoding="utf-8"))["key"] != cell.key:
             return
         if not _leave(_folder() / f"held-{number}", {"key": cell.key, "name": cell_name(cell), "pid": os.getpid()}):
             continue
@@ -99,7 +99,7 @@ def _wait_for(path: Path) -> None:
 def _leave(path: Path, document: dict[str, Any]) -> bool:
     """Create a file with its content at once; False if it exists."""
     draft = path.with_name(f"{path.name}-{os.getpid()}-{os.urandom(4).hex()}")
-    draft.write_text(json.dumps(document))
+    draft.write_text(json.dumps(document), encoding="utf-8")
     try:
         os.link(draft, path)
     except FileExistsError:
