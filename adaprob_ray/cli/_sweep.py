@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from adaprob_ray.errors import RETRIES_BY_FAILURE_CLASS, InputError
 
 if TYPE_CHECKING:
+    from adaprob_ray.runtime.machine_resources import Limits
     from adaprob_ray.sweep.plan import Plan
     from adaprob_ray.sweep.sweep import Sweep
 
@@ -48,7 +49,7 @@ def sweep_parameters(function: Function) -> Function:
 
 
 def executor_options(function: Function) -> Function:
-    """Add --executor and --address to a command."""
+    """Add --executor, --address, --cpus and --gpus to a command."""
     executor = click.option(
         "--executor",
         type=click.Choice(["ray", "local"]),
@@ -59,7 +60,32 @@ def executor_options(function: Function) -> Function:
     address = click.option(
         "--address", metavar="ADDRESS", help="Ray cluster to use. Without it, a private local Ray is started."
     )
-    return executor(address(function))
+    cpus = click.option(
+        "--cpus",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Use at most N CPUs of this machine (default: all allotted).",
+    )
+    gpus = click.option(
+        "--gpus",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Use at most N GPUs of this machine (default: all visible).",
+    )
+    return executor(address(cpus(gpus(function))))
+
+
+def parse_limits(executor: str, address: str | None, cpus: int | None, gpus: int | None) -> Limits:
+    """What the run may use of this machine. Raises InputError if limits are given for a cluster."""
+    from adaprob_ray.runtime.machine_resources import Limits
+
+    if executor == "ray" and address is not None:
+        given = [name for name, value in (("--cpus", cpus), ("--gpus", gpus)) if value is not None]
+        if given:
+            raise InputError(
+                f"{', '.join(given)}: must be given without --address: `ray start` says what a node of a cluster has"
+            )
+    return Limits(cpus, gpus)
 
 
 def tensorboard_options(function: Function) -> Function:

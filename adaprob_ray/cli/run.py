@@ -15,6 +15,7 @@ from adaprob_ray.cli._sweep import (
     echo_failed_before,
     echo_skipped,
     executor_options,
+    parse_limits,
     skip_failed_option,
     sweep_parameters,
     tensorboard_options,
@@ -35,6 +36,8 @@ def run(
     only: str | None,
     executor: str,
     address: str | None,
+    cpus: int | None,
+    gpus: int | None,
     skip_failed: frozenset[str],
     tensorboard: bool,
     epoch_metrics: bool,
@@ -49,11 +52,13 @@ def run(
 
     # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    limits = parse_limits(executor, address, cpus, gpus)
     if executor == "ray" and address is not None:
         ray_environment.prepare(address)
         check_address(address)  # first, because it takes a second and leaves nothing behind
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime import launch
+    from adaprob_ray.runtime.machine_resources import check_limits
     from adaprob_ray.runtime.planning import check_data
     from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
     from adaprob_ray.runtime.tensorboard_layout import tensorboard_command
@@ -62,6 +67,7 @@ def run(
     sweep, plan, _ = load_plan(path, location, only, skip_failed=skip_failed)
     # The data are checked before the store is created, so that bad input leaves nothing behind.
     check_data(plan, data_root(), REGISTRY)
+    check_limits(plan, limits, address if executor == "ray" else None)
     store = Store.open(location)
     digest = hashlib.sha256(sweep.text.encode()).hexdigest()[:8]
     store.put_text(f"sweeps/{sweep.name}-{digest}.yaml", sweep.text)
@@ -72,6 +78,7 @@ def run(
         data_root=data_root(),
         executor=executor,
         address=address,
+        limits=limits,
         warn=lambda line: click.echo(f"warning: {line}", err=True),
         skip_failed=skip_failed,
         sweep_cells=sweep.cells,

@@ -12,9 +12,17 @@ import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
 from adaprob_ray.cli._load import data_root, load_datasets
-from adaprob_ray.cli._sweep import complete_sweep_file, executor_options, json_option, store_option, tensorboard_options
+from adaprob_ray.cli._sweep import (
+    complete_sweep_file,
+    executor_options,
+    json_option,
+    parse_limits,
+    store_option,
+    tensorboard_options,
+)
 
 if TYPE_CHECKING:
+    from adaprob_ray.runtime.machine_resources import Limits
     from adaprob_ray.runtime.search import SearchResult
     from adaprob_ray.runtime.search_source import SearchSource, StudyProgress
     from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
@@ -40,6 +48,8 @@ def search(
     location: str,
     executor: str,
     address: str | None,
+    cpus: int | None,
+    gpus: int | None,
     show: bool,
     verify: bool,
     freeze: str | None,
@@ -69,7 +79,7 @@ def search(
     if show or verify or freeze is not None or export is not None:
         return _read(file, path, location, verify=verify, freeze=freeze, trial=trial, export=export, as_json=as_json)
     options = TensorBoardOptions(enabled=tensorboard, epoch_metrics=epoch_metrics, tsne=tsne)
-    result = _run(file, location, executor, address, options)
+    result = _run(file, location, executor, address, parse_limits(executor, address, cpus, gpus), options)
     _report(file, result.source, as_json=as_json)
     if not as_json:
         folder = result.tensorboard_dir
@@ -78,7 +88,12 @@ def search(
 
 
 def _run(
-    file: SearchFile, location: str, executor: str, address: str | None, tensorboard: TensorBoardOptions
+    file: SearchFile,
+    location: str,
+    executor: str,
+    address: str | None,
+    limits: Limits,
+    tensorboard: TensorBoardOptions,
 ) -> SearchResult:
     """Run the search, with the same checks as `run`."""
     from adaprob_ray.runtime import ray_environment
@@ -92,7 +107,7 @@ def _run(
     from adaprob_ray.runtime.search import check_search, run_search
     from adaprob_ray.store import Store
 
-    check_search(file, data_root(), REGISTRY)
+    check_search(file, data_root(), REGISTRY, limits, address if executor == "ray" else None)
     store = Store.open(location)
     result = run_search(
         file,
@@ -100,6 +115,7 @@ def _run(
         data_root=data_root(),
         executor=executor,
         address=address,
+        limits=limits,
         warn=lambda line: click.echo(f"warning: {line}", err=True),
         tensorboard=tensorboard,
     )

@@ -14,6 +14,7 @@ from adaprob_ray.errors import InputError, StoreError
 from adaprob_ray.runtime import node_probe
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.doctor_checks import MACHINE_CHECKS, run_checks
+from adaprob_ray.runtime.machine_resources import allotted_cpus
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.survey import Finding, Machine, Survey
 from adaprob_ray.store.names import is_uri
@@ -61,14 +62,12 @@ class Needs:
 
 def check_machine(location: str, data_root: Path, needs: Needs) -> list[Finding]:
     """Check this machine alone, in this process, for a run on a private local Ray; see `check_cluster`."""
-    import ray
-
     with _marker(location) as (marker, fault):
         arguments = _probe_arguments(data_root, needs, marker, None if fault else location)
         facts = node_probe.probe(**arguments, has_gpus=False)
     cards = 0 if isinstance(facts["gpus"], str) else len(facts["gpus"])
     resources = {
-        "CPU": float(ray._private.utils.get_num_cpus()),
+        "CPU": float(allotted_cpus()),
         "object_store_memory": float(OBJECT_STORE_BYTES),
         **({"GPU": float(cards)} if cards else {}),
     }

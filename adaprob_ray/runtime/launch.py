@@ -10,6 +10,7 @@ from adaprob_ray.runtime import local, ray_environment
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
 from adaprob_ray.runtime.expected_seconds import expected_seconds, read_measured
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits, check_limits
 from adaprob_ray.runtime.packing import GpuPacker
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete, plan_against
 from adaprob_ray.runtime.progress import ProgressReporter
@@ -36,6 +37,7 @@ def run(
     data_root: Path,
     executor: str = "ray",
     address: str | None = None,
+    limits: Limits = NO_LIMITS,
     registry: str = CATALOGUE,
     warn: Callable[[str], None] = lambda line: None,
     skip_failed: Collection[str] = (),
@@ -51,6 +53,7 @@ def run(
         data_root: folder of the data sets.
         executor: "ray", or "local" for this process, one cell at a time.
         address: of a Ray cluster; None starts a private local Ray.
+        limits: what a private Ray or this process may use of this machine.
         registry: where workers import the registry from, as module:name.
         warn: gets one line for each warning about the cluster, before any cell starts.
         skip_failed: failure classes; cells whose last failure is of one of them are left alone.
@@ -77,7 +80,7 @@ def run(
     )
     plan = plan_against(cells, store, leases, skip_failed=skip_failed, weights=seconds)
     check_data(plan, data_root, loaded)
-    execute_plan(plan, config, store, leases, driver, executor=executor, address=address, warn=warn)
+    execute_plan(plan, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn)
     return RunResult(plan, driver.folder, recomputed)
 
 
@@ -90,6 +93,7 @@ def execute_plan(
     *,
     executor: str,
     address: str | None,
+    limits: Limits,
     warn: Callable[[str], None],
 ) -> None:
     """Execute the cells of a plan until it is exhausted; arguments as of `run`."""
@@ -97,12 +101,15 @@ def execute_plan(
         if plan.exhausted():
             return
         if executor == "local":
+            check_limits(plan, limits, None)
             with ProgressReporter(plan) as progress:
-                local.run(plan, config, store, leases, progress, tensorboard)
+                local.run(plan, config, store, leases, progress, tensorboard, limits=limits)
             return
         ray_environment.prepare(address)
         from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
 
         packer = GpuPacker()
         packer.observe_store(plan.cells.values(), store)
-        ray_executor.run(plan, config, leases, packer=packer, address=address, warn=warn, tensorboard=tensorboard)
+        ray_executor.run(
+            plan, config, leases, packer=packer, address=address, limits=limits, warn=warn, tensorboard=tensorboard
+        )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-import torch
-
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.store import Store
@@ -24,8 +23,11 @@ def run(
     leases: Leases,
     progress: ProgressReporter,
     tensorboard: TensorBoardDriver | None = None,
+    *,
+    limits: Limits = NO_LIMITS,
 ) -> None:
     """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one."""
+    has_gpus = limits.count_gpus() > 0
     while not source.exhausted():
         leases.refresh_leases(source)
         ready = source.ready()
@@ -36,7 +38,7 @@ def run(
         cell = ready[0]
         source.started(cell)
         progress.update()
-        gpu = 1.0 if cell.resources.gpu and torch.cuda.is_available() else 0.0
+        gpu = 1.0 if cell.resources.gpu and has_gpus else 0.0
         expired_attempt = leases.expired_attempts.get(cell.key)
         outcome = execute(
             cell,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 # Of a private local Ray, which accepts little less; nothing large passes through its object store.
 OBJECT_STORE_BYTES = 100_000_000
+# Not a folder that others could write to, as /tmp, where they could leave configuration files. Debian uses this name.
+NO_HOME = "/nonexistent"
 VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial's own folder would break relative paths
@@ -28,6 +31,10 @@ def prepare(address: str | None) -> None:
 
     A private local Ray gets an authentication token of its own, which is never written to a file.
     """
+    try:
+        Path.home()
+    except RuntimeError:  # neither HOME nor an entry in passwd; Ray only asks for a token there, which we give it
+        os.environ["HOME"] = NO_HOME
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     if address is None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,10 @@ from adaprob_ray.runtime.cluster_address import check_address
 from adaprob_ray.runtime.cluster_capacity import NodeType, node_types
 from adaprob_ray.runtime.doctor import check_before_run
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits, check_resources
 from adaprob_ray.runtime.packing import Capacity, GpuPacker
+from adaprob_ray.runtime.private_folder import private_folder
+from adaprob_ray.runtime.process_limits import check_process_limits
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.searcher import CellSearcher
@@ -37,27 +39,47 @@ MAX_NODES_OF_TYPE = 256
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, limits: Limits = NO_LIMITS) -> Iterator[None]:
     """Connect to the cluster at `address`, or start a private local Ray that ends with the block.
 
-    Raises InputError if no cluster answers there.
+    Raises InputError if no cluster answers there, or a private Ray cannot start here.
     """
-    if address is not None:
-        check_address(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    folder = tempfile.mkdtemp(prefix="adaprob-ray-") if address is None else None
-    if address is None:
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
-    try:
+    with ExitStack() as stack:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is not None:
+            check_address(address)
+        else:
+            check_process_limits()
+            options |= {
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "num_cpus": limits.count_cpus(),
+                "_temp_dir": str(stack.enter_context(private_folder())),
+            }
+            if limits.gpus is not None:
+                options["num_gpus"] = limits.count_gpus()
+        stack.callback(ray.shutdown)
         try:
             ray.init(address=address or "local", **options)
         except ConnectionError as error:
+            if address is None:
+                raise InputError(START_FAILED.format(one_line(error))) from error
             raise InputError(f"--address {address}: no Ray cluster answers there: {error}") from error
+        except Exception as error:  # whatever a process of Ray that does not start leads to
+            if address is not None:
+                raise
+            raise InputError(START_FAILED.format(one_line(error))) from error
         yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+START_FAILED = (
+    "Ray cannot start on this machine: {}; raise its limits (ulimit -n, ulimit -u, /dev/shm) or use --executor local"
+)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line of at most 300 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def capacity_reader(types: Sequence[NodeType] = ()) -> Callable[[], Capacity]:
@@ -72,23 +94,6 @@ def capacity_reader(types: Sequence[NodeType] = ()) -> Callable[[], Capacity]:
     return lambda: Capacity([node["Resources"] for node in ray.nodes() if node["Alive"]], startable)
 
 
-def check_resources(source: CellSource, capacity: Capacity) -> None:
-    """Raise InputError for an unfinished cell that fits on no node: Ray would wait for ever."""
-    nodes = (*capacity.nodes, *capacity.startable)
-    faults = []
-    for key, cell in source.cells.items():
-        request = capacity.request(cell)
-        if source.state(key) != "done" and not capacity.fits(request):
-            largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in request}
-            amounts = ", ".join(
-                f"{name.lower()} {amount:g} (the largest node has {largest[name]:g})"
-                for name, amount in request.items()
-            )
-            faults.append(f"resources: {cell.stage}: must fit on one node, got {amounts}")
-    if faults:
-        raise InputError(*dict.fromkeys(faults))
-
-
 def run(
     source: CellSource,
     run_config: RunConfig,
@@ -96,6 +101,7 @@ def run(
     *,
     packer: GpuPacker,
     address: str | None,
+    limits: Limits = NO_LIMITS,
     warn: Callable[[str], None] = lambda line: None,
     tensorboard: TensorBoardDriver | None = None,
 ) -> None:
@@ -107,6 +113,7 @@ def run(
         leases: Which cells other runs hold. Those of this run are released when it ends.
         packer: Decides how much of a GPU a cell gets.
         address: The cluster to join; None starts a private one.
+        limits: What a private one may use of this machine.
         warn: Gets one line for each warning about the cluster, before any cell starts.
         tensorboard: Knows the runs that a cell writes to; None for one of its own.
 
@@ -115,7 +122,7 @@ def run(
         KeyboardInterrupt: If the run was interrupted.
     """
     try:
-        with cluster(address):
+        with cluster(address, limits):
             types = node_types() if address is not None else []  # a private one has no autoscaler
             if address is not None:
                 check_before_run(source, run_config, types, warn)

@@ -9,6 +9,7 @@ from pathlib import Path
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
 from adaprob_ray.runtime.launch import execute_plan
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits, check_limits
 from adaprob_ray.runtime.planning import check_data, invalidate_incomplete
 from adaprob_ray.runtime.search_layout import SearchLayout
 from adaprob_ray.runtime.search_source import SearchSource
@@ -39,10 +40,14 @@ def read_search(search: SearchFile, store: Store, registry: Registry) -> SearchS
     return SearchSource(studies_of(search, registry), store, Leases(store), trials=search.section.trials, ask=False)
 
 
-def check_search(search: SearchFile, data_root: Path, registry: Registry) -> None:
-    """Before a store is created: check the data that trials will read. Raises InputError."""
+def check_search(
+    search: SearchFile, data_root: Path, registry: Registry, limits: Limits = NO_LIMITS, address: str | None = None
+) -> None:
+    """Before a store is created: check the data that trials will read, and the resources. Raises InputError."""
     for study in studies_of(search, registry):
-        check_data(Plan(study.base.cells), data_root, registry)
+        plan = Plan(study.base.cells)
+        check_data(plan, data_root, registry)
+        check_limits(plan, limits, address)
 
 
 def run_search(
@@ -52,6 +57,7 @@ def run_search(
     data_root: Path,
     executor: str = "ray",
     address: str | None = None,
+    limits: Limits = NO_LIMITS,
     registry: str = CATALOGUE,
     warn: Callable[[str], None] = lambda line: None,
     tensorboard: TensorBoardOptions = DEFAULT_OPTIONS,
@@ -64,6 +70,7 @@ def run_search(
         data_root: Folder of the data sets.
         executor: "ray", or "local" for this process, one cell at a time.
         address: Of a Ray cluster; None starts a private local Ray.
+        limits: What a private Ray or this process may use of this machine.
         registry: Where workers import the registry from, as module:name.
         warn: Gets one line for each warning about the cluster, before any cell starts.
         tensorboard: What is written for TensorBoard.
@@ -85,5 +92,5 @@ def run_search(
     check_data(source, data_root, loaded)
     driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
     config = replace(config, **driver.run_config())
-    execute_plan(source, config, store, leases, driver, executor=executor, address=address, warn=warn)
+    execute_plan(source, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn)
     return SearchResult(source, driver.folder, recomputed)
