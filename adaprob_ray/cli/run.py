@@ -49,9 +49,11 @@ def run(
     """
     from adaprob_ray.runtime import ray_environment
     from adaprob_ray.runtime.cluster_address import check_address
+    from adaprob_ray.runtime.installation import check_installation
 
     # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_installation()
     limits = parse_limits(executor, address, cpus, gpus)
     if executor == "ray" and address is not None:
         ray_environment.prepare(address)

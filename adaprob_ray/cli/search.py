@@ -98,7 +98,9 @@ def _run(
     """Run the search, with the same checks as `run`."""
     from adaprob_ray.runtime import ray_environment
     from adaprob_ray.runtime.cluster_address import check_address
+    from adaprob_ray.runtime.installation import check_installation
 
+    check_installation()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if executor == "ray" and address is not None:
         ray_environment.prepare(address)

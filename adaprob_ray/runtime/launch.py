@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.runtime import local, ray_environment
 from adaprob_ray.runtime.cell_runner import CATALOGUE, RunConfig
 from adaprob_ray.runtime.expected_seconds import expected_seconds, read_measured
@@ -106,7 +107,14 @@ def execute_plan(
                 local.run(plan, config, store, leases, progress, tensorboard, limits=limits)
             return
         ray_environment.prepare(address)
-        from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
+        try:
+            from adaprob_ray.runtime import ray_executor  # Ray reads the environment when it is imported
+        except (ImportError, AttributeError, ValueError) as error:  # of packages whose binaries do not fit together
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(
+                f"installation: Ray Tune cannot be imported ({message}); numpy, pyarrow and pandas must fit together: "
+                "reinstall adaprob-ray into a new environment, or use --executor local"
+            ) from error
 
         packer = GpuPacker()
         packer.observe_store(plan.cells.values(), store)

@@ -29,6 +29,7 @@ class ProgressReporter:
         self._source, self.slots = source, slots
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
+        self._is_broken = False
         self._start = self._last_line = time.monotonic()
         self._shown_failures: set[str] = set()
 
@@ -46,7 +47,12 @@ class ProgressReporter:
         self._print(self.line())
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        if self._is_broken:
+            return
+        try:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        except OSError:  # who read the pipe is gone, or the disk of a log is full: no reason to end a run
+            self._is_broken = True
 
     def update(self, cell: Cell | None = None) -> None:
         """Refresh what is shown; `cell` has just ended."""

@@ -36,6 +36,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/expected_seconds.py",
     "runtime/explain.py",
     "runtime/forecast.py",
+    "runtime/installation.py",
     "runtime/launch.py",
     "runtime/leases.py",
     "runtime/local.py",
