@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from adaprob_ray import cli
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime import private_folder as folders
 from adaprob_ray.runtime.installation import check_installation
@@ -235,3 +236,15 @@ def test_a_package_of_another_version_is_named(
     with pytest.raises(InputError, match=r"installation: .* must be .*, got .*; install it: pip install") as caught:
         check_installation()
     assert version in caught.value.faults[0]
+
+
+@pytest.mark.parametrize("options", [["--cpus", "2"], ["--gpus", "0"], ["--cpus", "1", "--gpus", "1"]])
+@pytest.mark.parametrize("command", ["run", "search"])
+def test_limits_of_this_machine_are_refused_for_a_cluster(
+    command: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).parents[2] / "sweeps" / ("search_digits.yaml" if command == "search" else "quickstart.yaml")
+    assert cli.main([command, str(path), "--store", str(tmp_path / "store"), "--address", "127.0.0.1:1", *options]) == 2
+    names = ", ".join(option for option in options if option.startswith("--"))
+    assert capsys.readouterr().err.startswith(f"error: {names}: must be given without --address: ")
+    assert not (tmp_path / "store").exists()
