@@ -22,6 +22,9 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors into exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # letters that the locale's encoding lacks
     options = _parser().parse_args(arguments)
     artefact = ARTEFACTS[options.artefact]
     try:

@@ -133,6 +133,7 @@ def test_one_cpu_is_allotted(tmp_path: Path) -> None:
 def test_two_hundred_open_files(tmp_path: Path) -> None:
     process = run(tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)))
     works_or_says_what_to_do(process)
+    assert "error: ulimit -n: must be at least 1024 open files for Ray, got 200; " in process.stderr
 
 
 @pytest.mark.slow
