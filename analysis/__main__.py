@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaprob_ray.errors import AdaprobError, InputError
+from adaprob_ray.streams import make_streams_lasting
 from analysis.artefacts import ARTEFACTS
 from analysis.figure_artefacts import SOLVERS_SCALAR
 from analysis.request import Artefact, Request
@@ -22,9 +23,7 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn errors into exit codes."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # letters that the locale's encoding lacks
+    make_streams_lasting()
     options = _parser().parse_args(arguments)
     artefact = ARTEFACTS[options.artefact]
     try:
@@ -33,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of a pipe went away
     except (AdaprobError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

@@ -17,8 +17,8 @@ from click.shell_completion import shell_complete
 from adaprob_ray import __version__
 from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.cli._streams import discard_output, prepare_streams
 from adaprob_ray.errors import AdaprobError, InputError
+from adaprob_ray.streams import make_streams_lasting
 
 __all__ = ["commands", "main"]
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: the command line itself is wrong; click has printed the usage and the error.
     """
-    prepare_streams()
+    make_streams_lasting()
     command_line = list(sys.argv[1:] if arguments is None else arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
@@ -96,7 +96,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = shlex.join([PROGRAM, *command_line])
         click.echo(f"\nInterrupted. Completed cells are saved. Resume with:\n  {command}", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        discard_output()  # the reader of the pipe, as in `| head`, is gone
-        return DONE
     return DONE if code is None else code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 
@@ -17,6 +18,8 @@ from adaprob_ray.sweep.cell import Cell
 REFRESH_SECONDS = 0.25
 # Between lines where the output is not a terminal.
 LINE_SECONDS = 10.0
+# A console that is gone, closed or cannot encode a title: what is shown must never cost a cell.
+DISPLAY_ERRORS = (OSError, ValueError)
 
 
 class ProgressReporter:
@@ -29,30 +32,27 @@ class ProgressReporter:
         self._source, self.slots = source, slots
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
-        self._is_broken = False
         self._start = self._last_line = time.monotonic()
         self._shown_failures: set[str] = set()
 
     def __enter__(self) -> ProgressReporter:
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
+            with contextlib.suppress(*DISPLAY_ERRORS):
+                self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            with contextlib.suppress(*DISPLAY_ERRORS):
+                self._live.stop()
         self._print(self.line())
 
     def _print(self, line: str) -> None:
-        if self._is_broken:
-            return
-        try:
+        with contextlib.suppress(*DISPLAY_ERRORS):
             self._console.print(line, highlight=False, soft_wrap=True)
-        except OSError:  # who read the pipe is gone, or the disk of a log is full: no reason to end a run
-            self._is_broken = True
 
     def update(self, cell: Cell | None = None) -> None:
         """Refresh what is shown; `cell` has just ended."""
@@ -65,7 +65,8 @@ class ProgressReporter:
                 return
             self._last_line = now
             titles = [f"  {cell.title}" for cell in self._source.running()[: self.slots]]
-            self._live.update(Text("\n".join([self.line(), *titles])))
+            with contextlib.suppress(*DISPLAY_ERRORS):
+                self._live.update(Text("\n".join([self.line(), *titles])))
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self._print(self.line())

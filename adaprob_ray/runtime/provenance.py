@@ -69,6 +69,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/trainable.py",
     "search/",
     "store/",
+    "streams.py",
     "sweep/plan.py",
     "sweep/ready_cells.py",
     "sweep/select.py",

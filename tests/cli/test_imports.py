@@ -35,7 +35,7 @@ def test_help_loads_click_and_little_else() -> None:
     heavy = {"torch", "ray", "rich", "numpy", "pandas", "pydantic", "yaml", "obstore", "sklearn", "PIL"}
     assert modules & heavy == set()
     ours = {name for name in modules if name.startswith("adaprob_ray.") and not name.startswith("adaprob_ray.cli")}
-    assert ours == {"adaprob_ray._version", "adaprob_ray.errors"}
+    assert ours == {"adaprob_ray._version", "adaprob_ray.errors", "adaprob_ray.streams"}
 
 
 def test_completion_of_commands_and_sweep_files_loads_no_catalogue() -> None:
