@@ -2,6 +2,7 @@
 # make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
 # make test-isa     the tests that train, under every instruction set of this machine
 # make test-cluster a cluster brought up with `ray up`, on hosts made of namespaces (needs root)
+# make test-lowest  the fast tests with the lowest versions that setup.cfg allows
 # make wheel        the package in dist/, for the nodes of a cluster: cluster/README.md
 # make test-gpu     the tests that need a CUDA card
 # Each makes .venv itself and installs what it needs.
@@ -14,7 +15,7 @@ STORE ?= $(or $(ADAPROB_STORE),./store)
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-fast test-isa test-cluster test-gpu check docs bench wheel clean
+.PHONY: quickstart test test-fast test-isa test-cluster test-gpu test-lowest check docs bench wheel clean
 quickstart: .venv/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
@@ -56,6 +57,18 @@ test-cluster: .venv/installed-dev
 # In one process, because the tests share the card.
 test-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu
+
+# With Python 3.11: later ones have no wheels of the lowest versions. uv finds that Python or downloads it.
+UV ?= $(BIN)/uv
+LOWEST := .venv-lowest
+test-lowest: $(UV)
+	$(UV) venv --quiet --clear --python 3.11 $(LOWEST)
+	$(UV) pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[dev]"
+	$(LOWEST)/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
+		-m "not slow and not ray and not data and not cluster"
+
+$(BIN)/uv: .venv/bin/python
+	$(PIP) uv
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -111,4 +124,4 @@ test-faults: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info out
+	rm -rf .venv $(LOWEST) build dist *.egg-info out
