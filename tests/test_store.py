@@ -690,7 +690,7 @@ def test_open_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     one_fault(tmp_path / "file", "is a file")
     one_fault(tmp_path / "file" / "store", f"{tmp_path / 'file'} is a file")
     one_fault("ftp://host/store", "got scheme 'ftp'", "s3://, gs://, az://")
-    one_fault("s3://", "URL")
+    one_fault("s3://", "a bucket after its colon")
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "store.json").write_text('{"format": 99}')
     one_fault(tmp_path / "newer", "format must be 1, got 99")
