@@ -13,9 +13,10 @@ import pytest
 from obstore.exceptions import AlreadyExistsError
 from store_contract import KEY, begin, finish, paths, set_aws, try_begin
 
-from adaprob_ray.errors import StoreError
+from adaprob_ray.errors import InputError, StoreError
 from adaprob_ray.store import Store
 from adaprob_ray.store import objects as objects_module
+from adaprob_ray.store.objects import Objects
 from adaprob_ray.store.trials import StoredTrials
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
 
@@ -124,3 +125,31 @@ def test_a_commit_that_seemed_to_fail_is_not_replaced_by_one_with_other_files(
     s3_store.objects.create(f"cells/{KEY}/commit/1", {"files": {}, "facts": {}, "at": "before"})
     with pytest.raises(StoreError, match="with other files"):
         attempt.commit({})
+
+
+@pytest.mark.parametrize("has_store", [False, True], ids=["new", "old"])
+def test_a_service_that_ignores_the_condition_is_refused(monkeypatch: pytest.MonkeyPatch, has_store: bool) -> None:
+    server = FaultyS3(conditional=False)
+    try:
+        location = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+        if has_store:
+            set_aws(monkeypatch, server.direct)
+            finish(Store.open(location), weights=b"w")
+        set_aws(monkeypatch, server.endpoint)
+        with pytest.raises(InputError, match="If-None-Match") as caught:
+            Store.open(location)
+        assert "\n" not in str(caught.value)
+        set_aws(monkeypatch, server.direct)
+        left = [entry["path"] for entry in Objects.open(location, create=False).list("")]
+        assert [path for path in left if "writable" in path] == []
+        assert bool(left) == has_store
+        if has_store:
+            assert Store.open(location, create=False).read(KEY, "weights") == b"w"
+    finally:
+        server.close()
+
+
+def test_an_answer_to_the_probe_does_not_refuse_a_service_that_is_sound(faulty_s3: FaultyS3, s3_store: Store) -> None:
+    for answer in ANSWERS.values():
+        faulty_s3.tell(lambda command, path, count, answer=answer: answer if command == "PUT" and not count else None)
+        assert paths(Store.open(s3_store.location)) == ["store.json"]

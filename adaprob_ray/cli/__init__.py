@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 from click.shell_completion import shell_complete
@@ -17,7 +20,7 @@ from click.shell_completion import shell_complete
 from adaprob_ray import __version__
 from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.errors import AdaprobError, InputError
+from adaprob_ray.errors import AdaprobError, InputError, StoreWarning
 
 __all__ = ["commands", "main"]
 
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:
-        with commands.make_context(PROGRAM, list(command_line)) as context:
+        with _echoed_warnings(), commands.make_context(PROGRAM, list(command_line)) as context:
             code: int | None = commands.invoke(context)
     except click.exceptions.Exit as stop:  # of --help and --version
         return stop.exit_code
@@ -99,3 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return DONE if code is None else code
+
+
+@contextmanager
+def _echoed_warnings() -> Iterator[None]:
+    """Print what is said about a store as one line, once; other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)
+        show, lines = warnings.showwarning, set[str]()
+
+        def echo(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, StoreWarning):
+                show(message, category, *place, **options)
+            elif str(message) not in lines:
+                lines.add(str(message))
+                click.echo(f"warning: {message}", err=True)
+
+        warnings.showwarning = echo
+        yield

@@ -52,7 +52,7 @@ def parse_location(location: str | os.PathLike[str]) -> str | Path:
     """
     place = os.fsdecode(location)
     if not place.strip():
-        raise _refusal(place, "must be a folder or a URI")
+        raise InputError(f"store: must be a folder or a URI, got {place!r}")
     match = _SCHEME.match(place)
     if match is None or not (match[2] or match[1].lower() in (*SCHEMES, *FOREIGN_SCHEMES)):
         if _WITHOUT_COLON.match(place):
@@ -63,7 +63,11 @@ def parse_location(location: str | os.PathLike[str]) -> str | Path:
         return _file_folder(place)
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        hint = "" if scheme in FOREIGN_SCHEMES else f"; for a folder begin with ./, as in ./{place.strip()}"
+        hint = (
+            ""
+            if slashes == "//" or scheme in FOREIGN_SCHEMES
+            else f"; for a folder begin with ./, as in ./{place.strip()}"
+        )
         raise InputError(f"store {place}: must be a folder or a URI, got scheme {match[1]!r} (known: {known}){hint}")
     if slashes != "//" or not rest:
         example = f"{scheme}://{rest}" if rest else f"{scheme}://BUCKET/NAME"
@@ -81,7 +85,8 @@ def _uri(place: str, scheme: str, rest: str) -> str:
     bucket, *parts = rest.rstrip("/").split("/")
     if "@" in bucket or ":" in bucket:
         reason = "a bucket has no user and no port: endpoint and credentials come from the environment"
-        raise _refusal(place, reason, "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and the like")
+        shown = f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in bucket else place  # it may hold a password
+        raise _refusal(shown, reason, "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and the like")
     if any(part in ("", ".", "..") for part in parts):
         raise _refusal(place, "a URI has no empty part, and neither . nor ..")
     return f"{scheme}://{'/'.join((bucket, *parts))}"
@@ -112,4 +117,4 @@ def _folder(place: str, path: str) -> Path:
 
 
 def _refusal(place: str, reason: str, hint: str = "") -> InputError:
-    return InputError(f"store {place}: {reason}, got {place!r}" + (f" ({hint})" if hint else ""))
+    return InputError(f"store {place}: {reason}" + (f" ({hint})" if hint else ""))

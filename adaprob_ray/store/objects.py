@@ -5,23 +5,26 @@ The part of obstore that the store needs, with every storage error as one line t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
 from obstore.store import LocalStore, from_url
 
-from adaprob_ray.errors import InputError, NoStore, StoreError
+from adaprob_ray.errors import InputError, NoStore, NotPermitted, StoreError
 from adaprob_ray.store.locations import parse_location
+from adaprob_ray.store.permissions import group_umask, unreadable_warning
 
 # obstore retries for three minutes by default: too long for a mistyped endpoint, and longer than a lease lasts.
 RETRY_CONFIG: Any = {"max_retries": 10, "retry_timeout": timedelta(seconds=30)}
@@ -38,11 +41,18 @@ class NotJson(StoreError):
 
 
 class Objects:
-    """All objects at one location. `backend`: its obstore; `location`: absolute path or URI, for messages."""
+    """All objects at one location.
+
+    `backend`: its obstore; `location`: absolute path or URI, for messages; `folder`: the path, None for a URI.
+    `is_shared`: whether the group of the folder may read and write what is written.
+    """
 
     def __init__(self, backend: Any, location: str) -> None:
         self.backend = backend
         self.location = location
+        self.folder = Path(location) if isinstance(backend, LocalStore) else None
+        self.is_shared = False
+        self._reported: set[str] = set()
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool) -> Objects:
@@ -76,7 +86,8 @@ class Objects:
         """Whether the object is `data` in the end; False only if `mode` is "create" and another object is there."""
         for pause in (*RETRY_PAUSES, None):
             try:
-                obstore.put(self.backend, path, data, mode=mode)
+                with group_umask() if self.is_shared else nullcontext():
+                    obstore.put(self.backend, path, data, mode=mode)
             except (BaseError, OSError) as error:
                 stored = self._read_back(path, error)
                 if stored == data:
@@ -141,10 +152,42 @@ class Objects:
                 return None
 
     def list(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old."""
+        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old.
+
+        Folders that this user may not read are left out, and named once in a StoreWarning.
+        """
         with self._storage():
-            for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
-                yield from chunk
+            try:
+                if self.folder is None:
+                    for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
+                        yield from chunk
+                    return
+                entries = [entry for chunk in obstore.list(self.backend, prefix, chunk_size=1000) for entry in chunk]
+            except (BaseError, OSError) as error:
+                if self.folder is None or not _is_refused(error):
+                    raise
+                entries = self._readable(prefix)
+            yield from entries
+
+    def _readable(self, prefix: str) -> list[Mapping[str, Any]]:
+        """As `list`, folder by folder, without those that cannot be read."""
+        entries: list[Mapping[str, Any]] = []
+        folders, unreadable = [prefix], set()
+        while folders:
+            folder = folders.pop()
+            try:
+                result = obstore.list_with_delimiter(self.backend, folder)
+            except (BaseError, OSError) as error:
+                if not _is_refused(error):
+                    raise
+                unreadable.add(folder)
+                continue
+            entries += result["objects"]
+            folders += result["common_prefixes"]
+        if new := unreadable - self._reported:
+            self._reported |= new
+            warnings.warn(unreadable_warning(self.location, new), stacklevel=3)
+        return entries
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; one that does not exist is not an error."""
@@ -161,7 +204,8 @@ class Objects:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> StoreError:
-        return StoreError(f"store {self.location}: {_one_line(error)}")
+        error_class = NotPermitted if self.folder is not None and _is_refused(error) else StoreError
+        return error_class(f"store {self.location}: {_one_line(error)}")
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
@@ -204,6 +248,11 @@ def _local_backend(folder: Path, create: bool) -> LocalStore:
     if not create and existing != folder:
         raise NoStore(f"store {folder}: there is no such folder")
     return LocalStore(folder, mkdir=create)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether this user lacks the right; of a walk through folders obstore gives only the text of the error."""
+    return isinstance(error, (PermissionDeniedError, PermissionError)) or f"(os error {errno.EACCES})" in str(error)
 
 
 def _one_line(error: Exception) -> str:
