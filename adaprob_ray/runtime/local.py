@@ -10,6 +10,7 @@ from adaprob_ray.runtime.cell_runner import RunConfig, execute
 from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.storage_guard import StorageGuard
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.store import Store
 
@@ -25,7 +26,11 @@ def run(
     progress: ProgressReporter,
     tensorboard: TensorBoardDriver | None = None,
 ) -> None:
-    """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one."""
+    """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one.
+
+    Raises StoreError after the third storage failure in a row.
+    """
+    guard = StorageGuard()
     while not source.exhausted():
         leases.refresh_leases(source)
         ready = source.ready()
@@ -51,3 +56,5 @@ def run(
             tensorboard.observe(outcome)
         source.finished(cell, outcome)
         progress.update(cell)
+        guard.observe(outcome)
+        guard.check(store.location)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from adaprob_ray.errors import InputError, StoreError
 from adaprob_ray.store.description import (
@@ -57,7 +58,7 @@ def init_store(location: str, *, group: bool = False) -> InitResult:
         create_description(objects)
         repaired = repair_description(objects)
         description = read_description(objects)
-        left = ()
+        left: tuple[Path, ...] = ()
         if group and objects.folder is not None:
             left = tuple(share_with_group(objects.folder))
             if not description.get("group"):

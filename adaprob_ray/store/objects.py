@@ -12,7 +12,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,24 +151,6 @@ class Objects:
             except FileNotFoundError:
                 return None
 
-    def list(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old.
-
-        Folders that this user may not read are left out, and named once in a StoreWarning.
-        """
-        with self._storage():
-            try:
-                if self.folder is None:
-                    for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
-                        yield from chunk
-                    return
-                entries = [entry for chunk in obstore.list(self.backend, prefix, chunk_size=1000) for entry in chunk]
-            except (BaseError, OSError) as error:
-                if self.folder is None or not _is_refused(error):
-                    raise
-                entries = self._readable(prefix)
-            yield from entries
-
     def _readable(self, prefix: str) -> list[Mapping[str, Any]]:
         """As `list`, folder by folder, without those that cannot be read."""
         entries: list[Mapping[str, Any]] = []
@@ -188,6 +170,26 @@ class Objects:
             self._reported |= new
             warnings.warn(unreadable_warning(self.location, new), stacklevel=3)
         return entries
+
+    def list(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old.
+
+        Folders that this user may not read are left out, and named once in a StoreWarning.
+        """
+        with self._storage():
+            try:
+                if self.folder is None:
+                    for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
+                        yield from chunk
+                    return
+                entries: Sequence[Mapping[str, Any]] = [
+                    entry for chunk in obstore.list(self.backend, prefix, chunk_size=1000) for entry in chunk
+                ]
+            except (BaseError, OSError) as error:
+                if self.folder is None or not _is_refused(error):
+                    raise
+                entries = self._readable(prefix)
+            yield from entries
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; one that does not exist is not an error."""
