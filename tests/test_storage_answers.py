@@ -19,13 +19,8 @@ from adaprob_ray.store import objects as objects_module
 from adaprob_ray.store.objects import Objects
 from adaprob_ray.store.trials import StoredTrials
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
-
-ANSWERS = {
-    **{f"{status}": Answer(status) for status in (409, 412, 429, 500, 503)},
-    **{f"{status} though written": Answer(status, forward=True) for status in (409, 412, 500, 503, 504)},
-    "no answer": Answer(),
-    "no answer though written": Answer(forward=True),
-}
+from benchmarks.faults.sweep import undisturbed_records
+from benchmarks.storage_answers import ANSWERS, run_with_answer
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +148,14 @@ def test_an_answer_to_the_probe_does_not_refuse_a_service_that_is_sound(faulty_s
     for answer in ANSWERS.values():
         faulty_s3.tell(lambda command, path, count, answer=answer: answer if command == "PUT" and not count else None)
         assert paths(Store.open(s3_store.location)) == ["store.json"]
+
+
+@pytest.mark.parametrize("name", ["409", "412 though written", "no answer though written"])
+def test_a_sweep_loses_nothing_and_does_nothing_twice(
+    faulty_s3: FaultyS3, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = undisturbed_records(tmp_path / "undisturbed", seeds=1)
+    set_aws(monkeypatch, faulty_s3.endpoint)
+    result = run_with_answer(faulty_s3, ANSWERS[name], expected, seeds=1, executor="local")
+    assert result.answered >= 3 * result.cells  # cell.json, lease and commit of each
+    assert (result.lost, result.twice, result.wrong) == (0, 0, 0)

@@ -52,7 +52,7 @@ def commands() -> None:
     \b
     Exit codes:
       0    all done
-      1    some cells failed or are blocked
+      1    some cells failed or are blocked, or the storage failed three times in a row
       2    bad input, or a check of the doctor failed
       3    cells run or could run (status --exit-code)
       130  interrupted
