@@ -5,6 +5,7 @@
     │   └── NoStore                      there is no store at the given location
     ├── StoreError                       the store could not be read or written
     │   ├── CorruptArtefact              a file differs from its commit; the attempt has been revoked
+    │   ├── NotPermitted                 this user may not read or write an object of the store's folder
     │   ├── NotDone                      a cell that is read has no committed attempt, or no longer has one
     │   └── LeaseLost                    another attempt of the same cell took over
     ├── Diverged                         a loss or a weight is no longer finite
@@ -36,6 +37,7 @@ RETRIES_BY_FAILURE_CLASS: Mapping[str, int] = {
     "diverged": 0,
     "timeout": 0,
     "storage": 2,
+    "permission": 0,
     "preempted": 3,
     "out_of_memory": 1,
 }
@@ -115,6 +117,16 @@ class StoreError(AdaprobError):
     """The store could not be read or written."""
 
     failure_class = "storage"
+
+
+class NotPermitted(StoreError):
+    """This user may not read or write an object in the store's folder, such as one of a colleague with umask 077."""
+
+    failure_class = "permission"
+
+
+class StoreWarning(UserWarning):
+    """What of a store cannot be used, in one line; the work goes on without it."""
 
 
 class CorruptArtefact(StoreError):

@@ -44,6 +44,7 @@ from adaprob_ray.store import HEARTBEAT_SECONDS, STALE_SECONDS, Attempt, CellLog
 from adaprob_ray.store import attempt as attempt_module
 from adaprob_ray.store.heartbeat import HeartbeatThread
 from adaprob_ray.store.holder import is_dead, this_process
+from adaprob_ray.store.locations import parse_location
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -690,13 +691,60 @@ def test_open_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     one_fault(tmp_path / "file", "is a file")
     one_fault(tmp_path / "file" / "store", f"{tmp_path / 'file'} is a file")
     one_fault("ftp://host/store", "got scheme 'ftp'", "s3://, gs://, az://")
-    one_fault("s3://", "URL")
+    one_fault("s3://", "a bucket after its colon")
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "store.json").write_text('{"format": 99}')
     one_fault(tmp_path / "newer", "format must be 1, got 99")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "store.json").write_text("")
-    one_fault(tmp_path / "torn", "store.json is not JSON")
+    one_fault(tmp_path / "torn", "store.json is damaged (0 bytes", "adaprob-ray store init --store")
+
+
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        ("s3:/bucket/x", "did you mean s3://bucket/x?"),
+        ("gs:/bucket", "did you mean gs://bucket?"),
+        ("az:container/x", "did you mean az://container/x?"),
+        ("S3:///x", "two slashes and a bucket"),
+        ("s3//bucket/x", "did you mean s3://bucket/x?"),
+        (Path("s3://bucket/y"), "did you mean s3://bucket/y?"),
+        (Path("gs://bucket/y").absolute(), "what pathlib.Path leaves of a URI"),
+        ("./s3:/bucket", "what pathlib.Path leaves of a URI"),
+        ("s3://bucket/x?versionId=3", "no query"),
+        ("gs://bucket/x#2", "no fragment"),
+        ("s3://bucket:9000/x", "no port"),
+        ("s3://bucket/../x", "neither . nor .."),
+        ("s3://bucket//x", "no empty part"),
+        (" s3://bucket/x", "no blanks"),
+        ("https://host/bucket", "got scheme 'https' (known: s3://, gs://, az://)"),
+        ("s3a://bucket/x", "got scheme 's3a'"),
+        ("runs:/x", "begin with ./, as in ./runs:/x"),
+        ("file://host/x", "absolute path of this machine"),
+        ("file:x", "got scheme 'file'"),
+        ("~no-such-user/store", "no home folder"),
+        ("a\0b", "NUL"),
+    ],
+)
+def test_a_slip_in_a_location_is_refused_and_makes_no_folder(
+    tmp_path: Path, slip: str | Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_fault(slip, words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_in_a_location_is_not_repeated() -> None:
+    with pytest.raises(InputError, match="no user") as caught:
+        Store.open("s3://key:secret@bucket/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_other_spellings_of_a_location_are_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store.open(f"file://{tmp_path}/my%20store").location == str(tmp_path / "my store")
+    assert Store.open("runs:2").location == str(tmp_path / "runs:2")
+    assert parse_location("S3://bucket/x/") == parse_location("s3://bucket/x")
 
 
 def test_a_bucket_that_is_not_there(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

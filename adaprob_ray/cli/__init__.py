@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 from click.shell_completion import shell_complete
@@ -17,7 +20,7 @@ from click.shell_completion import shell_complete
 from adaprob_ray import __version__
 from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.errors import AdaprobError, InputError
+from adaprob_ray.errors import AdaprobError, InputError, StoreWarning
 from adaprob_ray.streams import make_streams_lasting
 
 __all__ = ["commands", "main"]
@@ -50,7 +53,7 @@ def commands() -> None:
     \b
     Exit codes:
       0    all done
-      1    some cells failed or are blocked
+      1    some cells failed or are blocked, or the storage failed three times in a row
       2    bad input, or a check of the doctor failed
       3    cells run or could run (status --exit-code)
       130  interrupted
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:
-        with commands.make_context(PROGRAM, list(command_line)) as context:
+        with _echoed_warnings(), commands.make_context(PROGRAM, list(command_line)) as context:
             code: int | None = commands.invoke(context)
     except click.exceptions.Exit as stop:  # of --help and --version
         return stop.exit_code
@@ -97,3 +100,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"\nInterrupted. Completed cells are saved. Resume with:\n  {command}", err=True)
         return INTERRUPTED
     return DONE if code is None else code
+
+
+@contextmanager
+def _echoed_warnings() -> Iterator[None]:
+    """Print what is said about a store as one line, once; other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)
+        show, lines = warnings.showwarning, set[str]()
+
+        def echo(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, StoreWarning):
+                show(message, category, *place, **options)
+            elif str(message) not in lines:
+                lines.add(str(message))
+                click.echo(f"warning: {message}", err=True)
+
+        warnings.showwarning = echo
+        yield

@@ -1,4 +1,4 @@
-"""Commands on a whole store: store gc, copy, verify."""
+"""Commands on a whole store: store init, gc, copy, verify."""
 
 from __future__ import annotations
 
@@ -21,7 +21,31 @@ if TYPE_CHECKING:
 
 @click.group(cls=CommandGroup)
 def store() -> None:
-    """Clean up, copy and verify a store."""
+    """Create, clean up, copy and verify a store."""
+
+
+@store.command()
+@store_option
+@click.option(
+    "--group",
+    is_flag=True,
+    help="Let the group of the folder read and write the store, whatever its users' umasks are.",
+)
+def init(location: str, group: bool) -> int:
+    """Create a store, or mend the store.json of one.
+
+    A store that exists keeps what it has. With --group, what is in the folder already is given to the group too, as far as
+    it belongs to you; what belongs to others is named.
+    """
+    from adaprob_ray.store.init import init_store
+
+    result = init_store(location, group=group)
+    if result.repaired:
+        click.echo(f"store.json was damaged and is written again: {result.location}")
+    click.echo(f"store: {result.location}{' (its group may read and write it)' if result.is_shared else ''}")
+    for line in result.not_shared:
+        click.echo(f"not shared: {line}", err=True)
+    return FAILED if result.not_shared else DONE
 
 
 @store.command()

@@ -41,8 +41,9 @@ class Leases:
     def release_run(self, source: CellSource, run: str) -> None:
         """Release what the workers of this run held when they were stopped, so that nobody waits for them."""
         for cell in source.running():
-            for attempt in self._attempts_of(cell, run):
-                attempt.release()
+            with suppress(StoreError):  # the lease expires instead
+                for attempt in self._attempts_of(cell, run):
+                    attempt.release()
 
     def fail_attempts(self, cell: Cell, run: str, failure: Failure) -> None:
         """Store the failure of what a dead worker of this run held: the cell is free at once, wherever the worker ran.

@@ -9,6 +9,7 @@ from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.storage_guard import StorageGuard
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.store import Store
 
@@ -26,7 +27,11 @@ def run(
     *,
     limits: Limits = NO_LIMITS,
 ) -> None:
-    """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one."""
+    """Execute cells until the source is exhausted. A cell that asks for a share of a GPU gets the whole one.
+
+    Raises StoreError after the third storage failure in a row.
+    """
+    guard = StorageGuard()
     has_gpus = limits.count_gpus() > 0
     while not source.exhausted():
         leases.refresh_leases(source)
@@ -53,3 +58,5 @@ def run(
             tensorboard.observe(outcome)
         source.finished(cell, outcome)
         progress.update(cell)
+        guard.observe(outcome)
+        guard.check(store.location)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.runtime.scratch import scratch_folder
 
 PREFIX = "adaprob-ray-"
 # The path of a Unix socket has at most 107 bytes (103 on macOS). Ray's are up to 61 longer than its folder (session_, a time,
@@ -29,26 +28,24 @@ def private_folder() -> Iterator[Path]:
         InputError: no folder can be used; the line names each one that was tried.
     """
     faults = []
-    for parent in dict.fromkeys((os.environ.get("TMPDIR") or FALLBACKS[0], *FALLBACKS)):
-        fault = folder_fault(Path(parent))
-        if fault is None:
-            try:
-                outer = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            except OSError as error:
-                fault = error.strerror or str(error)
-            else:
-                break
-        faults.append(f"{parent} {fault}")
-    else:
-        raise InputError(
-            f"TMPDIR: must be a short folder that only you can write to, for Ray's sockets, got: {'; '.join(faults)}; "
-            "set TMPDIR to another one or use --executor local"
-        )
-    try:
+    with ExitStack() as stack:
+        for parent in dict.fromkeys((os.environ.get("TMPDIR") or FALLBACKS[0], *FALLBACKS)):
+            fault = folder_fault(Path(parent))
+            if fault is None:
+                try:
+                    outer = stack.enter_context(scratch_folder(PREFIX, parent))
+                except OSError as error:
+                    fault = error.strerror or str(error)
+                else:
+                    break
+            faults.append(f"{parent} {fault}")
+        else:
+            raise InputError(
+                f"TMPDIR: must be a short folder that only you can write to, for Ray's sockets, got: {'; '.join(faults)}; "
+                "set TMPDIR to another one or use --executor local"
+            )
         (outer / "r").mkdir()
         yield outer / "r"
-    finally:
-        shutil.rmtree(outer, ignore_errors=True)
 
 
 def folder_fault(folder: Path) -> str | None:

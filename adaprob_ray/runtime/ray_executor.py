@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,7 +26,9 @@ from adaprob_ray.runtime.private_folder import private_folder
 from adaprob_ray.runtime.process_limits import check_process_limits
 from adaprob_ray.runtime.progress import ProgressReporter
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
+from adaprob_ray.runtime.scratch import scratch_folder
 from adaprob_ray.runtime.searcher import CellSearcher
+from adaprob_ray.runtime.storage_guard import StorageGuard
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.runtime.trainable import CellTrainable
 
@@ -119,6 +120,7 @@ def run(
 
     Raises:
         InputError: If no cluster answers at the address, a check of its nodes fails, or a cell fits on none of them.
+        StoreError: After the third storage failure in a row.
         KeyboardInterrupt: If the run was interrupted.
     """
     try:
@@ -146,17 +148,39 @@ def run_plan(
     tensorboard: TensorBoardDriver | None = None,
 ) -> None:
     """One Tuner over the cells. Tune's own state goes to a temporary folder: results are in the store."""
+    guard = StorageGuard()
     with (
-        tempfile.TemporaryDirectory(prefix="adaprob-tune-") as scratch,
+        scratch_folder("adaprob-tune-") as scratch,
         ProgressReporter(source, console=console) as progress,
     ):
         searcher = CellSearcher(
-            source, run_config, leases, progress, capacity=read_capacity, packer=packer, tensorboard=tensorboard
+            source,
+            run_config,
+            leases,
+            progress,
+            capacity=read_capacity,
+            packer=packer,
+            tensorboard=tensorboard,
+            guard=guard,
         )
-        _tuner(searcher, Path(scratch)).fit()
+        _tuner(searcher, scratch, guard).fit()
+    guard.check(run_config.store)
 
 
-def _tuner(searcher: CellSearcher, scratch: Path) -> tune.Tuner:
+class _StorageStopper(tune.Stopper):
+    """Ends the trials that still run once the guard is tripped: what they compute could not be stored."""
+
+    def __init__(self, guard: StorageGuard) -> None:
+        self._guard = guard
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._guard.is_tripped
+
+
+def _tuner(searcher: CellSearcher, scratch: Path, guard: StorageGuard) -> tune.Tuner:
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([config["resources"]])
 
@@ -169,6 +193,7 @@ def _tuner(searcher: CellSearcher, scratch: Path) -> tune.Tuner:
             name="cells",
             storage_path=str(scratch),
             verbose=0,
+            stop=_StorageStopper(guard),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -14,6 +14,7 @@ from adaprob_ray.runtime.cell_source import CellSource
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.packing import MAX_TRIALS, TRIALS_PER_SLOT, Capacity, GpuPacker, cell_kinds
 from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.storage_guard import StorageGuard
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
@@ -34,6 +35,7 @@ class CellSearcher(Searcher):
         capacity: What the cluster has now: called every second, because nodes join and leave.
         packer: Decides how much of a GPU a cell gets.
         tensorboard: Knows the runs that a cell writes to; None for one of its own.
+        guard: Ends the run when the storage fails again and again.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class CellSearcher(Searcher):
         capacity: Callable[[], Capacity],
         packer: GpuPacker,
         tensorboard: TensorBoardDriver | None = None,
+        guard: StorageGuard | None = None,
     ) -> None:
         super().__init__()
+        self._guard = guard or StorageGuard()
         self._source, self._run_config, self._leases, self._progress = source, run_config, leases, progress
         self._read_capacity, self._packer, self._tensorboard = capacity, packer, tensorboard
         self._running: dict[str, Cell] = {}
@@ -67,7 +71,7 @@ class CellSearcher(Searcher):
         if time.monotonic() - self._last_refresh >= REFRESH_SECONDS:
             self._refresh()
         self._progress.update()
-        if self._source.exhausted():
+        if self._guard.is_tripped or self._source.exhausted():
             return str(Searcher.FINISHED)
         ready = self._source.ready() if len(self._running) < self._max_trials else ()
         if not ready or not self._may_start(ready[0]):
@@ -126,4 +130,5 @@ class CellSearcher(Searcher):
         self._packer.release(cell)
         del self._running[trial_id]
         self._source.finished(cell, outcome)
+        self._guard.observe(outcome)
         self._progress.update(cell)

@@ -123,9 +123,14 @@ class Attempt:
 
     def _end(self, kind: str, document: Mapping[str, Any]) -> None:
         self._require_open()
-        # Only the owner creates these: one that exists already is its own, from a request whose answer was lost.
+        path = f"{cell_folder(self.key)}/{kind}/{self.number}"
         ended = {**document, "at": document.get("at") or timestamp()}
-        self._store.objects.create(f"{cell_folder(self.key)}/{kind}/{self.number}", ended)
+        # Only the owner creates these: one that is there already is its own, from an earlier call that seemed to fail, and
+        # may have another time. A commit must name the same files, or what was written since then would be lost.
+        if not self._store.objects.create(path, ended) and kind == "commit":
+            stored = self._store.objects.intact_document(path) or {}
+            if stored.get("files") != document["files"]:
+                raise StoreError(f"attempt {self.number} of cell {self.key} was committed before, with other files")
         self._end_kind = kind
         if self._heartbeat is not None:
             self._heartbeat.unwatch(self)

@@ -5,25 +5,33 @@ The part of obstore that the store needs, with every storage error as one line t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
 from obstore.store import LocalStore, from_url
 
-from adaprob_ray.errors import InputError, NoStore, StoreError
+from adaprob_ray.errors import InputError, NoStore, NotPermitted, StoreError
+from adaprob_ray.store.locations import parse_location
+from adaprob_ray.store.permissions import group_umask, unreadable_warning
 
-SCHEMES = ("s3", "gs", "az")
 # obstore retries for three minutes by default: too long for a mistyped endpoint, and longer than a lease lasts.
 RETRY_CONFIG: Any = {"max_retries": 10, "retry_timeout": timedelta(seconds=30)}
+
+# Before each further try of a write that was refused and left nothing: S3 answers 409 while another request for the same
+# object is under way. Errors of a service (429, 5xx, a lost answer) are retried by obstore, see above.
+RETRY_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 _SERVICE_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 
@@ -33,43 +41,72 @@ class NotJson(StoreError):
 
 
 class Objects:
-    """All objects at one location. `backend`: its obstore; `location`: absolute path or URI, for messages."""
+    """All objects at one location.
+
+    `backend`: its obstore; `location`: absolute path or URI, for messages; `folder`: the path, None for a URI.
+    `is_shared`: whether the group of the folder may read and write what is written.
+    """
 
     def __init__(self, backend: Any, location: str) -> None:
         self.backend = backend
         self.location = location
+        self.folder = Path(location) if isinstance(backend, LocalStore) else None
+        self.is_shared = False
+        self._reported: set[str] = set()
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool) -> Objects:
         """The objects in a folder, which is created if `create` says so, or at a URI. Raises InputError or NoStore."""
-        place = os.fspath(location)
-        scheme, separator, _ = place.partition("://")
+        place = parse_location(location)
         try:
-            if not separator:
-                folder = Path(place).expanduser().absolute()
-                return cls(_local_backend(folder, create), str(folder))
-            if scheme in SCHEMES:
-                return cls(from_url(place, retry_config=RETRY_CONFIG), place)
-        except (BaseError, OSError) as error:
+            if isinstance(place, Path):
+                return cls(_local_backend(place, create), str(place))
+            return cls(from_url(place, retry_config=RETRY_CONFIG), place)
+        except (BaseError, OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"store {place}: {_one_line(error)}") from error
-        schemes = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InputError(f"store {place}: must be a folder or a URI, got scheme {scheme!r} (known: {schemes})")
 
     def put(self, path: str, data: bytes) -> None:
         """Put or replace an object."""
-        with self._storage():
-            obstore.put(self.backend, path, data)
+        self._write(path, data, "overwrite")
 
     def create(self, path: str, document: Mapping[str, Any]) -> bool:
-        """Create an object only if it is absent; whether this call created it."""
-        data = json_bytes(document)
-        with self._storage():
+        """Create an object only if it is absent.
+
+        Whatever the storage answers, what it holds decides: a request whose answer was lost may have succeeded, and a
+        refusal may mean a conflict of two requests that both failed.
+
+        Returns:
+            Whether the object is the one that this call wrote. Documents of two callers must therefore differ.
+        """
+        return self._write(path, json_bytes(document), "create")
+
+    def _write(self, path: str, data: bytes, mode: Literal["create", "overwrite"]) -> bool:
+        """Whether the object is `data` in the end; False only if `mode` is "create" and another object is there."""
+        for pause in (*RETRY_PAUSES, None):
             try:
-                obstore.put(self.backend, path, data, mode="create")
-            except AlreadyExistsError:
-                # A repeated request (S3, NFS) may meet the object of its own first try, whose answer was lost.
-                return self.get(path) == data
-        return True
+                with group_umask() if self.is_shared else nullcontext():
+                    obstore.put(self.backend, path, data, mode=mode)
+            except (BaseError, OSError) as error:
+                stored = self._read_back(path, error)
+                if stored == data:
+                    return True
+                if stored is not None and mode == "create":
+                    return False
+                if not isinstance(error, (AlreadyExistsError, PreconditionError)) or pause is None:
+                    raise self._error(error) from error
+                time.sleep(pause)
+            else:
+                return True
+        raise AssertionError("the last pause is None")
+
+    def _read_back(self, path: str, error: Exception) -> bytes | None:
+        """What is at `path` after a write failed with `error`, which is raised if that cannot be read either."""
+        try:
+            return self.get(path)
+        except StoreError:
+            raise self._error(error) from error
 
     def get(self, path: str) -> bytes | None:
         """The bytes; None for no object."""
@@ -114,11 +151,45 @@ class Objects:
             except FileNotFoundError:
                 return None
 
+    def _readable(self, prefix: str) -> list[Mapping[str, Any]]:
+        """As `list`, folder by folder, without those that cannot be read."""
+        entries: list[Mapping[str, Any]] = []
+        folders, unreadable = [prefix], set()
+        while folders:
+            folder = folders.pop()
+            try:
+                result = obstore.list_with_delimiter(self.backend, folder)
+            except (BaseError, OSError) as error:
+                if not _is_refused(error):
+                    raise
+                unreadable.add(folder)
+                continue
+            entries += result["objects"]
+            folders += result["common_prefixes"]
+        if new := unreadable - self._reported:
+            self._reported |= new
+            warnings.warn(unreadable_warning(self.location, new), stacklevel=3)
+        return entries
+
     def list(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old."""
+        """Path and `head` of each object in folder `prefix` and below it. On NFS a listing may be old.
+
+        Folders that this user may not read are left out, and named once in a StoreWarning.
+        """
         with self._storage():
-            for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
-                yield from chunk
+            try:
+                if self.folder is None:
+                    for chunk in obstore.list(self.backend, prefix, chunk_size=1000):
+                        yield from chunk
+                    return
+                entries: Sequence[Mapping[str, Any]] = [
+                    entry for chunk in obstore.list(self.backend, prefix, chunk_size=1000) for entry in chunk
+                ]
+            except (BaseError, OSError) as error:
+                if self.folder is None or not _is_refused(error):
+                    raise
+                entries = self._readable(prefix)
+            yield from entries
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; one that does not exist is not an error."""
@@ -132,7 +203,11 @@ class Objects:
         try:
             yield
         except (BaseError, OSError) as error:
-            raise StoreError(f"store {self.location}: {_one_line(error)}") from error
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> StoreError:
+        error_class = NotPermitted if self.folder is not None and _is_refused(error) else StoreError
+        return error_class(f"store {self.location}: {_one_line(error)}")
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
@@ -175,6 +250,11 @@ def _local_backend(folder: Path, create: bool) -> LocalStore:
     if not create and existing != folder:
         raise NoStore(f"store {folder}: there is no such folder")
     return LocalStore(folder, mkdir=create)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether this user lacks the right; of a walk through folders obstore gives only the text of the error."""
+    return isinstance(error, (PermissionDeniedError, PermissionError)) or f"(os error {errno.EACCES})" in str(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -27,15 +27,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NoStore, NotDone, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NotDone, StoreError
 from adaprob_ray.store.attempt import Attempt
+from adaprob_ray.store.description import create_description, read_description, require_conditional_writes
 from adaprob_ray.store.holder import Holder, this_process
 from adaprob_ray.store.lease_watcher import LeaseWatcher
 from adaprob_ray.store.log import CellLog, Commit, etag, logs_from_listing
 from adaprob_ray.store.names import cell_folder, checkpoint_folder, reject_reserved
 from adaprob_ray.store.objects import NotJson, Objects, json_bytes, parse_json, timestamp, unseal
 
-FORMAT = 1
 CHECK_THREADS = 16  # requests at once, because on S3 each one waits for the network
 
 
@@ -81,17 +81,11 @@ class Store:
         objects = Objects.open(location, create=create)
         try:
             if create:
-                probe = f"writable-{uuid.uuid4().hex}"
-                objects.put(probe, b"may be deleted")
-                objects.delete([probe])
-                objects.create("store.json", {"format": FORMAT})
-            document = objects.document("store.json")
+                require_conditional_writes(objects)
+                create_description(objects)
+            objects.is_shared = read_description(objects).get("group") is True and objects.folder is not None
         except StoreError as error:
             raise InputError(str(error)) from error
-        if document is None:
-            raise NoStore(f"store {objects.location}: there is no store here")
-        if document.get("format") != FORMAT:
-            raise InputError(f"store {objects.location}: format must be {FORMAT}, got {document.get('format')!r}")
         return cls(objects)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,7 +131,10 @@ class Store:
         """How attempt `number` failed, by default the last one that did; None if none failed."""
         if number is None:
             number = max(self.log(key).failed, default=None)
-        document = None if number is None else self.objects.document(f"{cell_folder(key)}/failed/{number}")
+        try:
+            document = None if number is None else self.objects.document(f"{cell_folder(key)}/failed/{number}")
+        except NotJson as error:
+            return Failure(failure_class="storage", message=f"{error}: why attempt {number} failed is not known")
         return None if document is None else Failure.from_document(document)
 
     def holder(self, key: str, number: int) -> Holder | None:

@@ -302,6 +302,6 @@ def test_an_unknown_failure_class_is_bad_input_before_anything_starts(
     command: str, sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([command, sweep_file, "--skip-failed", "diverged,nan"]) == 2
-    known = "known: code, diverged, timeout, storage, preempted, out_of_memory"
+    known = "known: code, diverged, timeout, storage, permission, preempted, out_of_memory"
     assert capsys.readouterr().err == f"error: --skip-failed: must be failure classes, got 'nan' ({known})\n"
     assert not Path(store).exists()

@@ -1,0 +1,71 @@
+"""Act on a store as one of several users: python as_user.py UID GID UMASK ACTION LOCATION [KEY…], started by root.
+
+A process of its own, because obstore's threads do not survive a fork, and all is imported before root's rights are
+given up: the interpreter may be in a folder that other users cannot read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import warnings
+
+from adaprob_ray.errors import NotPermitted, StoreWarning
+from adaprob_ray.store import Store
+from adaprob_ray.store.init import init_store
+
+
+def do(location: str, *keys: str) -> None:
+    store = Store.open(location)
+    for key in keys:
+        attempt = store.begin(key, {"stage": "train"}, owner=str(os.getuid()), run="run")
+        assert attempt is not None, key
+        attempt.write("weights", key.encode())
+        attempt.save_checkpoint(b"one epoch")
+        attempt.commit({})
+        store.drop_checkpoints(key)
+
+
+def be_killed(location: str, key: str) -> None:
+    attempt = Store.open(location).begin(key, {"stage": "train"}, owner=str(os.getuid()), run="run")
+    assert attempt is not None
+    attempt.write("weights", b"half")
+    attempt.save_checkpoint(b"one epoch")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def share(location: str) -> None:
+    init_store(location, group=True)
+
+
+def read(location: str, *keys: str) -> None:
+    store = Store.open(location)
+    for key in keys:
+        assert store.read(key, "weights") == key.encode()
+
+
+def look(location: str, key: str) -> None:
+    """Print what is visible, what is said about the rest, and why `key` cannot be begun."""
+    store = Store.open(location)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", StoreWarning)
+        visible = sorted(store.survey())
+        store.survey()
+        lines = [str(warning.message) for warning in caught]
+        refusal = ""
+        try:
+            store.begin(key, {"stage": "train"}, owner="me", run="run")
+        except NotPermitted as error:
+            refusal = str(error)
+    sys.stdout.write(json.dumps({"visible": visible, "lines": lines, "refusal": refusal}))
+
+
+if __name__ == "__main__":
+    uid, gid, umask, action, *arguments = sys.argv[1:]
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
+    os.umask(int(umask))
+    {"do": do, "be-killed": be_killed, "share": share, "read": read, "look": look}[action](*arguments)

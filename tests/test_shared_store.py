@@ -1,0 +1,122 @@
+"""A folder that several users of one machine share: what a umask hides is said, and a store of a group hides nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_contract import finish
+
+from adaprob_ray import cli
+from adaprob_ray.store import Store
+from adaprob_ray.store.init import init_store
+
+AS_USER = Path(__file__).with_name("as_user.py")
+GROUP = 43_000
+USERS = {42_001: 0o002, 42_022: 0o022, 42_077: 0o077}  # uid: umask
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of the group, outside the folders of pytest, which other users may not enter."""
+    with tempfile.TemporaryDirectory(prefix="shared-", dir="/tmp") as name:
+        os.chown(name, -1, GROUP)
+        Path(name).chmod(0o2775)
+        yield Path(name)
+
+
+def as_user(uid: int, action: str, location: Path, *keys: str, exit_code: int = 0) -> str:
+    """What an action of as_user.py prints, by that user of the group."""
+    command = [sys.executable, str(AS_USER), str(uid), str(GROUP), str(USERS[uid]), action, str(location), *keys]
+    result = subprocess.run(command, cwd="/", capture_output=True, text=True)
+    assert result.returncode == exit_code, result.stderr
+    return result.stdout
+
+
+@needs_root
+@pytest.mark.parametrize("killed", USERS)
+def test_three_users_of_a_group_finish_and_take_over_from_one_another(folder: Path, killed: int) -> None:
+    location = folder / "store"
+    as_user(killed, "share", location)
+    as_user(killed, "be-killed", location, "aaaa", exit_code=-signal.SIGKILL)
+    as_user(min(USERS.keys() - {killed}), "do", location, "aaaa")
+    for uid in USERS:
+        as_user(uid, "do", location, f"b{uid}", f"c{uid}")
+    for uid in USERS:
+        as_user(uid, "read", location, "aaaa", *(f"{letter}{user}" for letter in "bc" for user in USERS))
+    store = Store.open(location)
+    assert store.log("aaaa").commits == {2}
+    assert {key: log.done for key, log in store.survey().items() if log.done != 1} == {"aaaa": 2}
+    for path in location.rglob("*"):
+        assert path.stat().st_mode & 0o060 == 0o060, path
+        assert path.stat().st_gid == GROUP
+
+
+@needs_root
+@pytest.mark.parametrize("uid", USERS)
+def test_without_group_the_umask_holds(folder: Path, uid: int) -> None:
+    as_user(uid, "do", folder / "store", "aaaa")
+    for path in (folder / "store").rglob("*"):
+        full = 0o777 if path.is_dir() else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) & 0o777 == full & ~USERS[uid], path
+
+
+@needs_root
+def test_what_a_umask_hides_is_named_and_skipped(folder: Path) -> None:
+    location = folder / "store"
+    as_user(42_001, "share", location)
+    (location / "store.json").write_text('{"format":1}')  # a shared folder whose users write with their own umasks
+    as_user(42_001, "do", location, "aaaa", "bbbb")
+    as_user(42_077, "do", location, "cccc")
+    seen = json.loads(as_user(42_022, "look", location, "cccc"))
+    assert seen["visible"] == ["aaaa", "bbbb"]
+    (line,) = [line for line in seen["lines"] if "1 folder skipped" in line and "cells/cccc (uid 42077)" in line]
+    assert "store init --group" in line
+    assert "cells/cccc" in seen["refusal"]
+
+
+@needs_root
+def test_sharing_later_gives_the_group_what_was_there(folder: Path) -> None:
+    location = folder / "store"
+    as_user(42_077, "do", location, "aaaa")
+    as_user(42_077, "share", location)
+    as_user(42_022, "read", location, "aaaa")
+    as_user(42_022, "do", location, "bbbb")
+
+
+def test_init_creates_a_store_and_mends_its_description(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = str(tmp_path / "store")
+    assert cli.main(["store", "init", "--store", location]) == 0
+    finish(Store.open(location), weights=b"w")
+    for damaged in (b"", b'{"form', b"\x00" * 12, b"[1]"):
+        (tmp_path / "store" / "store.json").write_bytes(damaged)
+        capsys.readouterr()
+        assert cli.main(["store", "verify", "--store", location]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"store.json is damaged ({len(damaged)} bytes" in line
+        assert f"adaprob-ray store init --store {location}" in line
+        assert cli.main(["store", "init", "--store", location]) == 0
+        assert cli.main(["store", "verify", "--store", location]) == 0
+    assert [path.name for path in (tmp_path / "store").glob(".*")] == []
+
+
+def test_the_umask_is_as_before_after_a_shared_store_is_written(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        init_store(str(tmp_path / "store"), group=True)
+        finish(Store.open(tmp_path / "store"), weights=b"w")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) & 0o777 for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    assert modes == {0o660}
