@@ -6,14 +6,13 @@ the only one of a forget set of one image. Its variance is 0, so that PyTorch re
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d`, which normalizes a single value per channel by the running statistics and leaves these as they are.
+    """`torch.nn.BatchNorm2d`, which normalizes a single value per channel by the running statistics, and does not update them.
 
-    Difference 1 from PyTorch: such a batch does not raise ValueError. All other batches are normalized as there, to the same bits.
+    Difference 1 from PyTorch: such a batch does not raise ValueError. All others are normalized as there, to the same bits.
 
     Example:
         >>> layer = BatchNorm2d(2).train()
