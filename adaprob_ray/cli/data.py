@@ -48,22 +48,37 @@ def prepare(names: tuple[str, ...], size: int) -> None:
     """Download data sets, or convert image folders into data sets.
 
     Downloads go to the folder ADAPROB_DATA. An image folder there is ADAPROB_DATA/DATASET/CLASS/* or
-    ADAPROB_DATA/DATASET/train|test/CLASS/*.
+    ADAPROB_DATA/DATASET/train|test/CLASS/*, sub-folders of a class included.
+
+    Files that are not images are passed over and named. Images of a folder are known by their pixels: copies are counted,
+    named, and forgotten together. In the built-in data sets copies are counted only.
     """
     from adaprob_ray.catalogue import BUILT_IN
+    from adaprob_ray.cli._prepare_table import folder_summary, report_lines, table_lines
+    from adaprob_ray.data.copies import count_copies
     from adaprob_ray.data.folder import prepare_folder
 
     root = data_root()
     try:
-        for name in names:
-            if name not in BUILT_IN and (root / name).is_dir():
-                prepare_folder(name, root, size=size)
+        reports = {
+            name: prepare_folder(name, root, size=size)
+            for name in dict.fromkeys(names)
+            if name not in BUILT_IN and (root / name).is_dir()
+        }
+        summaries = []
         for dataset in select_datasets(names):
             if dataset.verify(root) is not None and dataset.prepare is not None:
                 dataset.prepare(root)
             if (fault := dataset.verify(root)) is not None:
                 raise InputError(fault)
             click.echo(f"{dataset.name}: ready")
+            report = reports.get(dataset.name)
+            summaries.append(count_copies(dataset, root) if report is None else folder_summary(dataset.name, report))
+        for name, report in reports.items():
+            for line in report_lines(name, report, root):
+                click.echo(line)
+        for line in table_lines(summaries):
+            click.echo(line)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{', '.join(names)}: cannot be prepared in {root}: {error}") from error
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adaprob_ray.data.dataset import Dataset, Integers
-from adaprob_ray.data.split import forget_positions, split_images
+from adaprob_ray.data.split import copy_groups, forget_positions, split_images
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
@@ -109,15 +109,19 @@ class Subset:
 
 @dataclass(frozen=True, kw_only=True)
 class Subsets:
-    """The training, validation and test subsets of one data set and seed, on one device."""
+    """The training, validation and test subsets of one data set and seed, on one device.
+
+    `groups` numbers the training rows that are forgotten together, see `split.copy_groups`.
+    """
 
     train: Subset
     validation: Subset
     test: Subset
+    groups: Integers | None = None
 
     def forget_positions(self, forget: ForgetRequest, seed: int) -> Integers:
         """Positions in the training set of the samples to forget, see `split.forget_positions`."""
-        return forget_positions(self.train.labels.cpu().numpy(), forget, seed)
+        return forget_positions(self.train.labels.cpu().numpy(), forget, seed, self.groups)
 
 
 # One process executes many cells of few data sets, and each data set is read once while four of them fit.
@@ -162,4 +166,5 @@ def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, dev
         train=subset(images.train_NHWC, images.train_labels, rows.train),
         validation=subset(images.train_NHWC, images.train_labels, rows.validation),
         test=subset(images.test_NHWC, images.test_labels, rows.test),
+        groups=copy_groups(images, rows.train),
     )

@@ -26,7 +26,8 @@ class RawImages:
     """The images of one data set in the order of their source.
 
     `train_source` and `test_source` number each image in its source file. `test_is_from_train` is True if the test images
-    were drawn from the same source file as the training images, as the paper's CIFAR-5 does.
+    were drawn from the same source file as the training images, as the paper's CIFAR-5 does. `forget_copies` is True if
+    training images with the same source number are forgotten together.
     """
 
     train_NHWC: NDArray[np.uint8]
@@ -36,6 +37,7 @@ class RawImages:
     test_labels: Integers
     test_source: Integers
     test_is_from_train: bool = False
+    forget_copies: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,19 @@ from numpy.typing import NDArray
 
 from adaprob_ray.data import prepared
 from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, RawImages
+from adaprob_ray.data.folder_files import (
+    MAX_FAULTS,
+    ClassFiles,
+    PreparationReport,
+    check_memory,
+    first_of_same_pixels,
+    list_class_files,
+    printable,
+    read_files,
+)
 from adaprob_ray.errors import InputError
 
+# Suffixes in the folders of the built-in data sets.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 # The default height and width in pixels, as in all of the paper's data sets.
@@ -32,20 +44,16 @@ MIN_POOL_PER_CLASS = int(1 / VALIDATION_FRACTION)
 # The fraction of each class that tests if there is no test folder; it equals the validation fraction.
 TEST_FRACTION = 0.2
 
-# A message lists at most this many faults.
-MAX_FAULTS = 20
-
-ClassFiles = dict[str, list[Path]]  # the files of each class, both in the order of their names
-
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 class FolderImages(NamedTuple):
-    """The images of a folder, the names of its classes, and the names of its source files."""
+    """The images of a folder, the names of its classes and of its source files, and what became of the files."""
 
     images: RawImages
     classes: list[str]
     files: list[str]
+    report: PreparationReport
 
 
 def list_classes(folder: Path) -> ClassFiles:
@@ -119,19 +127,24 @@ def assemble(train: Iterable[Sequence[Path]], test: Iterable[Sequence[Path]], si
     return images, files.tolist()
 
 
-def split_folder(folder: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
-    """(training files, test files): from folders of these names, else a fifth of each class tests, drawn with `seed`."""
-    if (folder / "train").is_dir():
-        train, test = list_classes(folder / "train"), list_classes(folder / "test")
-        if train.keys() != test.keys():
-            unpaired = ", ".join(sorted(train.keys() ^ test.keys())[:MAX_FAULTS])
-            raise InputError(
-                f"{folder}: train and test must have the same classes, got only one folder for: {unpaired}"
-            )
-        return train, test
+def list_folder(folder: Path, report: PreparationReport) -> tuple[ClassFiles, ClassFiles | None]:
+    """(training files, test files); without folders of these names, (all files, None)."""
+    if not (folder / "train").is_dir():
+        return list_class_files(folder, report), None
+    others = [path for path in sorted(folder.iterdir()) if path.name not in ("train", "test")]
+    report.passed_over += [(path, "beside the folders train and test") for path in others]
+    train, test = list_class_files(folder / "train", report), list_class_files(folder / "test", report)
+    if train.keys() != test.keys():
+        unpaired = ", ".join(printable(name) for name in sorted(train.keys() ^ test.keys())[:MAX_FAULTS])
+        raise InputError(f"{folder}: train and test must have the same classes, got only one folder for: {unpaired}")
+    return train, test
+
+
+def draw_test_files(files: ClassFiles, seed: int) -> tuple[ClassFiles, ClassFiles]:
+    """(training files, test files): a fifth of each class tests, drawn with `seed`."""
     generator = np.random.RandomState(seed)
     train, test = ClassFiles(), ClassFiles()
-    for name, paths in list_classes(folder).items():
+    for name, paths in files.items():
         test_count = max(1, int(TEST_FRACTION * len(paths)))
         test_rows = set(generator.choice(len(paths), test_count, replace=False).tolist())
         train[name] = [path for row, path in enumerate(paths) if row not in test_rows]
@@ -142,23 +155,55 @@ def split_folder(folder: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
 def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImages:
     """Read a folder of class folders.
 
-    Raises InputError if there are none, fewer than two classes, or too few images of a class to train on.
+    An image is known by its pixels, as the network gets them: all images with the same pixels have the source number of the
+    first, so that they are forgotten together, and `test_pool: clean` drops those that test.
+
+    Raises InputError if there are none, fewer than two classes, too few images of a class to train on, or too many for memory.
     """
-    train, test = split_folder(folder, seed)
+    report = PreparationReport()
+    train, test = list_folder(folder, report)
+    if test is None:
+        train, test = draw_test_files(train, seed)
     if len(train) < 2:
-        raise InputError(f"{folder}: must have at least two classes, got {len(train)}: {', '.join(train)}")
+        raise InputError(
+            f"{folder}: must have at least two classes, got {len(train)}: {', '.join(map(printable, train))}"
+        )
     faults = [
-        f"{folder}: class {name}: must have at least {MIN_POOL_PER_CLASS} images to train on, got {len(paths)}"
+        f"{folder}: class {printable(name)}: must have at least {MIN_POOL_PER_CLASS} images to train on, got {len(paths)}"
         for name, paths in train.items()
         if len(paths) < MIN_POOL_PER_CLASS
     ]
     if faults:
         raise InputError(*faults[:MAX_FAULTS])
-    images, files = assemble(train.values(), test.values(), size)
-    return FolderImages(images, list(train), files)
+    train_paths, test_paths = ([path for paths in subset.values() for path in paths] for subset in (train, test))
+    paths = train_paths + test_paths
+    check_memory(folder, len(paths), size)
+    files = sorted(map(str, paths))
+    pixels_FHWC = read_files([Path(name) for name in files], size, report)
+    position = {name: row for row, name in enumerate(files)}
+    rows = np.array([position[str(path)] for path in paths])
+    first = np.array(first_of_same_pixels(pixels_FHWC[row] for row in rows))
+    for at in np.flatnonzero(first != np.arange(len(first))):
+        report.add_copy(paths[at], paths[first[at]], is_test=bool(at >= len(train_paths)))
+    train_rows, test_rows = np.split(rows, [len(train_paths)])
+    train_source, test_source = np.split(rows[first], [len(train_paths)])
+    train_labels, test_labels = (
+        np.repeat(np.arange(len(subset)), [len(paths) for paths in subset.values()]) for subset in (train, test)
+    )
+    images = RawImages(
+        train_NHWC=pixels_FHWC[train_rows],
+        train_labels=train_labels,
+        train_source=train_source,
+        test_NHWC=pixels_FHWC[test_rows],
+        test_labels=test_labels,
+        test_source=test_source,
+        test_is_from_train=True,
+        forget_copies=True,
+    )
+    return FolderImages(images, list(train), files, report)
 
 
-def prepare_folder(name: str, root: Path, *, size: int = SIZE, seed: int = 1) -> None:
+def prepare_folder(name: str, root: Path, *, size: int = SIZE, seed: int = 1) -> PreparationReport:
     """Write the data set `name` from the folder `root`/`name`. Mean and std are those of its training images."""
     if not _NAME_PATTERN.fullmatch(name) or name == prepared.FOLDER:
         raise InputError(
@@ -166,15 +211,20 @@ def prepare_folder(name: str, root: Path, *, size: int = SIZE, seed: int = 1) ->
         )
     if size < 1:
         raise InputError(f"size: must be at least 1 pixel, got {size}")
-    images, classes, files = load_folder(root / name, size=size, seed=seed)
+    images, classes, files, report = load_folder(root / name, size=size, seed=seed)
     mean, std = channel_statistics(images.train_NHWC)
     prepared.write(root, name, images, files, kind="folder", classes=classes, mean=mean, std=std, seed=seed)
+    return report
 
 
 def channel_statistics(images_NHWC: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel of pixels scaled to [0, 1]; a constant channel has standard deviation 1."""
     level_L = np.arange(256) / 255
-    counts_CL = np.stack([np.bincount(images_NHWC[..., c].ravel(), minlength=256) for c in range(images_NHWC.shape[3])])
+    # Image by image: bincount converts pixels to int64, which of all images at once would be eight times as large.
+    channels = range(images_NHWC.shape[3])
+    counts_CL = np.zeros((len(channels), 256), np.int64)
+    for image_HWC in images_NHWC:
+        counts_CL += np.stack([np.bincount(image_HWC[..., c].ravel(), minlength=256) for c in channels])
     share_CL = counts_CL / counts_CL.sum(1, keepdims=True)
     mean = share_CL @ level_L
     variance = (share_CL * (level_L - mean[:, None]) ** 2).sum(1)
@@ -210,4 +260,4 @@ def _dataset(name: str, manifest: Mapping[str, Any]) -> Dataset:
 
 
 def _load(name: str, root: Path, seed: int) -> RawImages:
-    return prepared.read(root, name)
+    return replace(prepared.read(root, name), forget_copies=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, Integers, RawImages
+from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
@@ -32,11 +33,31 @@ def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
     return train, validation
 
 
-def forget_positions(train_labels: Integers, forget: ForgetRequest, seed: int) -> Integers:
-    """Positions of the rows to forget, in the order of the draw (§1.6), which the protocol uses for a whole class as well."""
+def copy_groups(images: RawImages, train_rows: Integers) -> Integers | None:
+    """The source number of each training row, if rows with the same one are forgotten together and there are such rows."""
+    source = images.train_source[train_rows]
+    has_copies = images.forget_copies and len(np.unique(source)) < len(source)
+    return source if has_copies else None
+
+
+def forget_positions(
+    train_labels: Integers, forget: ForgetRequest, seed: int, groups: Integers | None = None
+) -> Integers:
+    """Positions of the rows to forget, in the order of the draw (§1.6), which the protocol uses for a whole class as well.
+
+    With `groups`, the group of each training row (see `copy_groups`), all other rows of a drawn row's group follow, ascending.
+
+    Raises InputError if no row is left to retain.
+    """
     class_rows = np.flatnonzero(train_labels == forget.class_index)
     count = len(class_rows) if forget.count is None else forget.count
-    return np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
+    drawn = np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
+    if groups is None:
+        return drawn
+    copies = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[drawn])), drawn)
+    if len(drawn) + len(copies) == len(train_labels):
+        raise InputError("forget: all training images are copies of the forgotten ones, so that none is left to retain")
+    return np.concatenate([drawn, copies])
 
 
 def retain_positions(train_count: int, forget: Integers) -> Integers:
@@ -80,7 +101,7 @@ def index_table(dataset: Dataset, root: Path, seed: int, forget: ForgetRequest, 
     """Every index of a split and forget set as lists, the output of `adaprob-ray data indices`."""
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)
-    forget_rows = forget_positions(images.train_labels[rows.train], forget, seed)
+    forget_rows = forget_positions(images.train_labels[rows.train], forget, seed, copy_groups(images, rows.train))
     train_count = len(rows.train)
     table = {
         "train_source": images.train_source[rows.train],

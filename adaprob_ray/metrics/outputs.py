@@ -22,10 +22,14 @@ SUBSET_NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """float32 logits [N, K] and int64 labels [N] of one model over train, validation and test, in data-set order."""
+    """float32 logits [N, K] and int64 labels [N] of one model over train, validation and test, in data-set order.
+
+    `groups` numbers the training rows that are forgotten together, see `split.copy_groups`.
+    """
 
     logits: Mapping[str, NDArray[np.float32]]
     labels: Mapping[str, Integers]
+    groups: Integers | None = None
 
     def to_bytes(self) -> bytes:
         """A safetensors file with tensors `train.logits`, `train.labels` and so on."""
@@ -34,6 +38,8 @@ class Outputs:
             # safetensors writes the memory of an array without regard to its strides, so that views must be copied.
             tensors[f"{name}.logits"] = np.ascontiguousarray(self.logits[name])
             tensors[f"{name}.labels"] = np.ascontiguousarray(self.labels[name])
+        if self.groups is not None:
+            tensors["train.groups"] = np.ascontiguousarray(self.groups)
         return save(tensors)
 
     @classmethod
@@ -42,6 +48,7 @@ class Outputs:
         return cls(
             logits={name: tensors[f"{name}.logits"] for name in SUBSET_NAMES},
             labels={name: tensors[f"{name}.labels"] for name in SUBSET_NAMES},
+            groups=tensors.get("train.groups"),
         )
 
 
@@ -66,7 +73,7 @@ class Evaluation:
 def make_evaluation(models: Mapping[str, Outputs], forget: ForgetRequest, seed: int) -> Evaluation:
     """Build an Evaluation from Outputs by role: model, original, retrain, retrain_independent."""
     labels = models["model"].labels["train"]
-    rows = forget_positions(labels, forget, seed)
+    rows = forget_positions(labels, forget, seed, models["model"].groups)
     return Evaluation(
         model=models["model"],
         original=models["original"],

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from adaprob_ray.models.batch_norm import BatchNorm2d
+
 # Channels of the first two and of the other six convolutions, before scaling (protocol §2.2).
 BASE_WIDTHS = (96, 192)
 # Kernel and stride of each convolution.
@@ -34,7 +36,7 @@ def convolution(width_in: int, width_out: int, *, kernel: int = 3, stride: int =
     """Convolution without bias, batch norm, ReLU; a 3×3 kernel is padded by 1, a 1×1 kernel by 0."""
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(width_out),
+        BatchNorm2d(width_out),
         nn.ReLU(inplace=True),
     )
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from adaprob_ray.models.batch_norm import BatchNorm2d
+
 # Channels, strides and depth of the published network before scaling (protocol §2.1).
 STEM_WIDTH = 64
 STAGE_WIDTHS = (64, 128, 256, 512)
@@ -54,9 +56,9 @@ class PreActivationBlock(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, stride: int) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(width_in)
+        self.bn1 = BatchNorm2d(width_in)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1)
-        self.bn2 = nn.BatchNorm2d(width_out)
+        self.bn2 = BatchNorm2d(width_out)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         self.projection: nn.Conv2d | None = None
         # With too few channels the input is subsampled before the projection instead, which gives the same outputs.
@@ -81,7 +83,7 @@ class ResNet18(nn.Module):
     def __init__(self, *, classes: int, channels: int = 3, filters: float = 1.0) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, STEM_WIDTH, 3, padding=1)
-        self.stem_bn = nn.BatchNorm2d(STEM_WIDTH)
+        self.stem_bn = BatchNorm2d(STEM_WIDTH)
         blocks = [PreActivationBlock(*sizes) for sizes in block_sizes(filters)]
         starts = range(0, len(blocks), BLOCKS_PER_STAGE)
         self.stages = nn.Sequential(*(nn.Sequential(*blocks[at : at + BLOCKS_PER_STAGE]) for at in starts))

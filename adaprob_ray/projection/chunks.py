@@ -153,6 +153,7 @@ class WeightedRows:
         if stop != self.rows:
             raise InputError(
                 f"log_reference: must yield the same rows in every iteration, got {self.rows} rows at first and {stop} later"
+                + ("; an iterator can be read only once" if stop == 0 else "")
             )
 
     def evaluate(self, alpha_C: Vector) -> Iterator[tuple[Tensor, Iterator[ChunkResult]]]:

@@ -6,7 +6,7 @@ Axes: N rows, B rows of a block, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.projection.block_checksum import block_checksum
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MATRIX = "a torch tensor of log-probabilities, float16, bfloat16, float32 or float64, of shape [rows, classes]"
@@ -51,12 +52,16 @@ class RowBlocks:
 
 @dataclass(frozen=True, eq=False)
 class RowSource:
-    """A reference, and what all its blocks have in common."""
+    """A reference, and what all its blocks have in common.
+
+    `checksums` holds the row range and the checksum of each block, which the first iteration fills in.
+    """
 
     reference: Tensor | Iterable[Any]
     classes: int
     dtype: torch.dtype
     device: torch.device
+    checksums: list[tuple[range, int]] = field(init=False, default_factory=list)
 
     @property
     def in_memory(self) -> bool:
@@ -64,10 +69,14 @@ class RowSource:
         return isinstance(self.reference, Tensor)
 
     def blocks(self) -> Iterator[Tensor]:
-        """The blocks in order, validated. Raises InputError for a block that differs from the first in more than its rows."""
+        """The blocks in order, validated.
+
+        Raises InputError for a block that differs from the first in more than its rows, or from itself in the first iteration.
+        """
         if isinstance(self.reference, Tensor):
             yield self.reference
             return
+        stop, change = 0, ""
         for number, block in enumerate(self.reference):
             tensor = _to_tensor(block)
             where = f"block {number} of log_reference"
@@ -77,7 +86,34 @@ class RowSource:
                     f"{where}: must have {self.classes} classes, {self.dtype} and {self.device} like block 0, "
                     f"got {tensor.shape[1]}, {tensor.dtype} and {tensor.device}"
                 )
+            # RowBlocks reads one array by position, so that its rows cannot move.
+            if isinstance(self.reference, RowBlocks):
+                yield tensor
+                continue
+            rows = range(stop, stop + len(tensor))
+            stop, change = rows.stop, change or self._compare(number, rows, block_checksum(tensor))
+            # Blocks of another length may come of another number of rows, which the caller reports with both numbers.
+            if change and any(known == rows for known, _ in self.checksums[number : number + 1]):
+                raise InputError(change)
             yield tensor
+        if change and stop == self.checksums[-1][0].stop:
+            raise InputError(change)
+
+    def _compare(self, number: int, rows: range, checksum: int) -> str:
+        """Note the checksum of a block in the first iteration; in a later one return how the block differs, or ""."""
+        if number == len(self.checksums):
+            self.checksums.append((rows, checksum))
+        known_rows, known_checksum = self.checksums[number]
+        if rows != known_rows:
+            got = f"{len(known_rows)} rows in block {number} at first and {len(rows)} later"
+        elif checksum != known_checksum:
+            got = f"other values or another order in block {number}, rows {rows.start} to {rows.stop - 1}"
+        else:
+            return ""
+        return (
+            f"log_reference: must yield the same rows in the same order in every iteration, got {got}; turn shuffling "
+            "(shuffle=True of a DataLoader), dropout and random augmentation off, or pass the rows as a tensor or RowBlocks"
+        )
 
 
 def open_source(log_reference: Any) -> RowSource:

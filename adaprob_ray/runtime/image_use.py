@@ -1,8 +1,8 @@
 """What the cells of a store use one training image for: which models were trained on it, and which unlearned it.
 
 An image is known by its source number, which `adaprob-ray data indices` writes as `train_source`. Data sets that are drawn from
-one another share their source numbers: an image of CIFAR-10 may also be one of CIFAR-5's. A byte-identical copy under another
-number is another image.
+one another share their source numbers: an image of CIFAR-10 may also be one of CIFAR-5's. In data sets prepared from
+folders all images with the same pixels have one number; elsewhere a copy under another number is another image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, cast
 import numpy as np
 
 from adaprob_ray.data.dataset import Dataset, Integers
-from adaprob_ray.data.split import forget_positions, split_images
+from adaprob_ray.data.split import copy_groups, forget_positions, split_images
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Trained
 from adaprob_ray.sweep.cell import Cell
@@ -41,6 +41,7 @@ class _SeedSplit:
     train_labels: Integers
     positions: Integers
     is_validation: bool
+    groups: Integers | None
 
 
 class ImageUse:
@@ -116,7 +117,7 @@ class ImageUse:
     def _forget_positions(self, settings: ModelSettings, forget: ForgetRequest, split: _SeedSplit) -> Integers:
         request = settings.dataset.name, settings.seed, forget
         if request not in self._forget:
-            self._forget[request] = forget_positions(split.train_labels, forget, settings.seed)
+            self._forget[request] = forget_positions(split.train_labels, forget, settings.seed, split.groups)
         return self._forget[request]
 
     def _split(self, name: str, seed: int) -> _SeedSplit:
@@ -127,6 +128,7 @@ class ImageUse:
                 train_labels=images.train_labels[rows.train],
                 positions=np.flatnonzero(images.train_source[rows.train] == self._row),
                 is_validation=bool((images.train_source[rows.validation] == self._row).any()),
+                groups=copy_groups(images, rows.train),
             )
         return self._splits[name, seed]
 

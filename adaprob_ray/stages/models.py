@@ -75,7 +75,11 @@ def compute_outputs(model: nn.Module, subsets: Subsets) -> Outputs:
     for name, values in logits.items():
         if not np.isfinite(values).all():
             raise Diverged(f"the outputs on {name} are not finite; a smaller learning rate may help")
-    return Outputs(logits=logits, labels={name: subset.labels.cpu().numpy() for name, subset in by_name.items()})
+    return Outputs(
+        logits=logits,
+        labels={name: subset.labels.cpu().numpy() for name, subset in by_name.items()},
+        groups=subsets.groups,
+    )
 
 
 def weights_bytes(cell: Cell, registry: Registry) -> int:

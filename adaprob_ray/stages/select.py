@@ -33,7 +33,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         Outputs.from_bytes(context.store.read(cell.parents[role], OUTPUTS)) for role in ("model", "original")
     )
     train, labels = model.logits["train"], model.labels["train"]
-    forget = forget_positions(labels, settings.forget, settings.seed)
+    forget = forget_positions(labels, settings.forget, settings.seed, model.groups)
     retain = retain_positions(len(labels), forget)
     columns = {
         "forget_error_percent": error_percent(train[forget], labels[forget]),

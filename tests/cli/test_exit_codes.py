@@ -197,6 +197,7 @@ def test_run_says_where_the_results_are_and_which_cells_were_recomputed(
     restored_sigterm: None,
 ) -> None:
     call = run_with(monkeypatch, "", "train-original-x: a file is missing")
+    Path(store, "tensorboard", "small").mkdir(parents=True)  # a folder that could not be written is not printed
     assert cli.main(["run", sweep_file, "--executor", "local", "--address", "head:6379"]) == 0
     assert (call["sweep"], call["executor"], call["address"]) == ("small", "local", "head:6379")
     output = capsys.readouterr()

@@ -50,7 +50,7 @@ def _clean_catalogue(tmp_path: Path) -> Any:
 
 
 def test_train_and_test_folders_are_read_as_they_are(split_tree: Path) -> None:
-    images, classes, files = load_folder(split_tree)
+    images, classes, files, _ = load_folder(split_tree)
     assert classes == ["c0", "c1", "c2"]
     assert np.bincount(images.train_labels).tolist() == list(COUNTS)
     assert np.bincount(images.test_labels).tolist() == [3, 1, 2]
@@ -79,7 +79,7 @@ def test_a_folder_without_a_test_folder_is_split_by_the_seed_alone(class_tree: P
 def test_images_of_any_size_and_mode_become_rgb_of_one_size(split_tree: Path) -> None:
     odd = split_tree / "train" / "c0" / "999.png"
     write_image(odd, size=(50, 20), mode="L")
-    images, _, files = load_folder(split_tree)
+    images, _, files, _ = load_folder(split_tree)
     (row,) = np.flatnonzero(images.train_source == files.index(str(odd)))
     expected = np.asarray(Image.open(odd).convert("RGB").resize((32, 32)))
     assert np.array_equal(images.train_NHWC[row], expected)
@@ -217,7 +217,9 @@ def test_prepare_list_verify_and_plan_know_a_users_folder(
     assert "unknown data set 'pets'" in capsys.readouterr().err
     assert cli.main(["data", "prepare", "pets", "--size", "16"]) == 0
     assert cli.main(["data", "verify", "pets"]) == 0
-    assert capsys.readouterr().out == "pets: ready\nverified: pets\n"
+    ready, _, row, verified = capsys.readouterr().out.splitlines()
+    assert (ready, verified) == ("pets: ready", "verified: pets")
+    assert row.split() == ["pets", "46", "46", "0", "0", "0"]
     assert cli.main(["data", "list"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[0] == "pets")
     assert line.split()[1:8] == ["33", "train", "7", "validation", "6", "test", "available"]
