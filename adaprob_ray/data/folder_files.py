@@ -108,7 +108,7 @@ def available_memory() -> int:
     available = int(psutil.virtual_memory().available)
     for limit_file, usage_file in CGROUP_FILES:
         try:
-            limit, usage = (int(Path(name).read_text()) for name in (limit_file, usage_file))
+            limit, usage = (int(Path(name).read_text(encoding="utf-8")) for name in (limit_file, usage_file))
         except (OSError, ValueError):  # no such group, or the limit "max"
             continue
         available = min(available, max(0, limit - usage))

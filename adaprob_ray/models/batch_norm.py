@@ -15,6 +15,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     Difference 1 from PyTorch: such a batch does not raise ValueError. All others are normalized as there, to the same bits.
 
     Example:
+        >>> import torch
         >>> layer = BatchNorm2d(2).train()
         >>> layer(torch.ones(1, 2, 1, 1)).shape, int(layer.num_batches_tracked)
         (torch.Size([1, 2, 1, 1]), 0)

@@ -35,7 +35,17 @@ def test_commands() -> None:
 
 def test_options() -> None:
     assert values("run", "--") == [
-        *("--store", "--only", "--executor", "--address", "--skip-failed", "--tensorboard", "--no-tensorboard"),
+        *(
+            "--store",
+            "--only",
+            "--executor",
+            "--address",
+            "--cpus",
+            "--gpus",
+            "--skip-failed",
+            "--tensorboard",
+            "--no-tensorboard",
+        ),
         *("--epoch-metrics", "--no-epoch-metrics", "--tsne", "--help"),
     ]
     assert values("data", "indices", "digits", "--c") == ["--class", "--count"]
