@@ -191,7 +191,7 @@ def test_the_trials_are_the_same_on_ray_at_concurrency_1_2_and_4(
     from adaprob_ray.runtime import ray_executor
 
     connect = ray_executor.ray.init
-    monkeypatch.setattr(ray_executor.ray, "init", lambda **options: connect(**options, num_cpus=4))
+    monkeypatch.setattr(ray_executor.ray, "init", lambda **options: connect(**{**options, "num_cpus": 4}))
     one_seed = with_value(changed(seeds=[11]), "methods", {"retrain": {}, "finetune": {}})
     del one_seed["search"]["space"]["scrub"]
     local = Store.open(tmp_path / "local")
