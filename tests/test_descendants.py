@@ -132,6 +132,29 @@ def test_every_use_equals_the_index_tables_on_an_image_folder(tmp_path: Path) ->
         ImageUse("mine", test_row, registry, tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_every_use_equals_the_index_tables_where_files_are_copies(tmp_path: Path, suffix: str) -> None:
+    generator = np.random.RandomState(1)
+    for label in ("a", "b"):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(10):
+            pixels = generator.randint(0, 256, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / label / f"{number:02d}.png")
+    for number in range(6):
+        original = tmp_path / "mine" / "a" / f"{number:02d}.png"
+        Image.open(original).save(tmp_path / "mine" / "b" / f"copy{number}{suffix}")
+    prepare_folder("mine", tmp_path)
+    dataset = prepared_folders(tmp_path)["mine"]
+    registry = registry_with(mine=dataset)
+    models = models_of(WIDE.format(dataset="mine", count=3), registry)
+    rows = sorted(set(dataset.load(tmp_path, 1).train_source.tolist()))
+    seen = compare(models, registry, "mine", rows, tmp_path)
+    assert {"retain", "forget"} <= seen
+    assert "retain and forget" not in seen, "copies are forgotten together"
+    with pytest.raises(InputError, match="images with the same pixels have the number of the first"):
+        ImageUse("mine", 25, registry, tmp_path)
+
+
 def drawn_twice(root: Path, seed: int) -> RawImages:
     """Images that may be drawn several times, as in Lacuna by the authors' script."""
     source = np.random.RandomState(7).choice(12, 40)

@@ -63,11 +63,14 @@ class ImageUse:
         self._registry, self._root, self._row = registry, data_root, row
         self._verified: set[str] = set()
         self._source = self._source_of(dataset)
-        known = np.unique(self._entry(self._source).load(data_root, 1).train_source)
+        images = self._entry(self._source).load(data_root, 1)
+        known = np.unique(images.train_source)
         if row not in known:
             numbers = f"{known[0]} to {known[-1]}"
             if len(known) <= known[-1] - known[0]:
                 numbers += f", of which {len(known)} are training images"
+            if images.forget_copies:
+                numbers += "; images with the same pixels have the number of the first"
             raise InputError(
                 f"--descendants: row of {dataset}: must be that of a training image, got {row} (known: {numbers})"
             )

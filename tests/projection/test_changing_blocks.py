@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection import project
-from adaprob_ray.projection.block_checksum import block_checksum
+from adaprob_ray.projection.block_checksum import COLUMNS, block_checksum
 
 ROWS, CLASSES, BLOCK = 60, 4, 20
 TOTALS = [24.0, 18.0, 12.0, 6.0]
@@ -116,7 +116,20 @@ def test_another_dtype_in_a_later_pass_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (7, 3), (130, 5), (2000, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1),
+        (3, 1),
+        (7, 3),
+        (130, 5),
+        (2000, 3),
+        (2 * COLUMNS - 1, 1),
+        (4 * COLUMNS - 1, 1),
+        (COLUMNS, 1),
+        (COLUMNS, 7),
+    ],
+)
 def test_the_checksum_is_that_of_the_bits_wherever_they_lie(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     block = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     expected = block_checksum(block)
@@ -129,3 +142,16 @@ def test_the_checksum_is_that_of_the_bits_wherever_they_lie(dtype: torch.dtype, 
         assert block_checksum(changed) != expected
     if shape[0] > 1:
         assert block_checksum(block.roll(1, 0)) != expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("values", [(0.0, -torch.inf), (-1.0, -2.0), (0.0, -0.0)])
+def test_orders_of_values_that_differ_in_few_bits_have_different_checksums(
+    dtype: torch.dtype, values: tuple[float, float]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 10
+    ordered = torch.tensor(values, dtype=dtype)[1 - torch.nn.functional.one_hot(labels)]
+    blocks = [ordered[torch.randperm(40, generator=generator)] for _ in range(2000)]
+    different = {block.view(torch.uint8).numpy().tobytes() for block in blocks}
+    assert len({block_checksum(block) for block in blocks}) == len(different)
