@@ -38,6 +38,7 @@ from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import InputError, StoreError
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.runtime.machine_resources import Limits
 from adaprob_ray.runtime.search import run_search
 from adaprob_ray.runtime.search_results import load_trials, verify_trials
 from adaprob_ray.runtime.search_source import SearchSource
@@ -210,7 +211,7 @@ def test_the_trials_are_the_same_on_ray_at_concurrency_1_2_and_4(
 class _connected:
     """In place of a cluster: Ray runs already, and is left running."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, limits: Limits) -> None:
         pass
 
     def __enter__(self) -> None:
