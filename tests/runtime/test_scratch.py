@@ -17,7 +17,8 @@ from adaprob_ray.runtime.scratch import OWNER, remove_abandoned, scratch_folder
 from adaprob_ray.store.holder import this_process
 
 HOLD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has tests and their processes ignore
 from adaprob_ray.runtime.scratch import scratch_folder
 with scratch_folder("adaprob-ray-") as outer, scratch_folder("adaprob-tune-") as inner:
     (inner / "file").write_text("")
@@ -40,7 +41,7 @@ def test_the_next_run_removes_what_a_killed_process_left(temporary: Path, number
     assert process.stdout.readline() == "ready\n"
     assert remove_abandoned() == []
     os.kill(process.pid, number)
-    process.communicate()
+    process.communicate(timeout=60)
     assert len(list(temporary.iterdir())) == 2
     with scratch_folder("adaprob-ray-") as folder:
         assert list(temporary.iterdir()) == [folder]
