@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaprob_ray.errors import AdaprobError, InputError
+from adaprob_ray.reporting.request import Artefact, Request
 from adaprob_ray.streams import make_streams_lasting
-from analysis.artefacts import ARTEFACTS
 from analysis.figure_artefacts import SOLVERS_SCALAR
-from analysis.request import Artefact, Request
+from analysis.registry import ARTEFACTS
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 

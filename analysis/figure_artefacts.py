@@ -11,22 +11,38 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.reporting.figures.curves import solver_trajectory, trajectory
+from adaprob_ray.reporting.figures.data import WARM_UP, ablation, ranks, time_bars, trade_off
+from adaprob_ray.reporting.figures.drawing import (
+    draw_ablation,
+    draw_embedding,
+    draw_ranks,
+    draw_time_bars,
+    draw_trade_off,
+    draw_trajectory,
+)
+from adaprob_ray.reporting.figures.embedding import embedding
+from adaprob_ray.reporting.figures.style import save
+from adaprob_ray.reporting.records.lines import facts, groups
+from adaprob_ray.reporting.records.load import FILES, Gathered, all_records
+from adaprob_ray.reporting.records.provenance import provenance
+from adaprob_ray.reporting.report import write_report
+from adaprob_ray.reporting.request import (
+    Artefact,
+    Request,
+    holes_page,
+    reading_of,
+    records_of,
+    show,
+    shown_seed,
+    sweeps_of,
+)
+from adaprob_ray.reporting.rescore import Source, evaluation_in, source_of
+from adaprob_ray.reporting.search.studies import load_searches
 from adaprob_ray.search.search_file import is_search_file
 from adaprob_ray.store import Store
 from adaprob_ray.store.studies import stored_studies
-from analysis.drawing import draw_ablation, draw_embedding, draw_ranks, draw_time_bars, draw_trade_off, draw_trajectory
-from analysis.embedding import embedding
-from analysis.figures import WARM_UP, ablation, ranks, time_bars, trade_off
-from analysis.lines import facts, groups
-from analysis.load import FILES, Gathered, all_records
-from analysis.provenance import provenance
-from analysis.published import published
-from analysis.report import write_report
-from analysis.request import Artefact, Request, holes_page, reading_of, records_of, show, shown_seed, sweeps_of
-from analysis.rescore import Source, evaluation_in, source_of
-from analysis.search.studies import load_searches
-from analysis.style import save
-from analysis.trajectory import solver_trajectory, trajectory
+from analysis.paper.values import published
 
 CURVE = Path(__file__).resolve().parents[1] / "results" / "projection_curve.csv"
 SOLVERS_SCALAR = "projection_residual"

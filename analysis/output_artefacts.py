@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaprob_ray.errors import InputError
-from analysis.load import ARCHIVE, LINES, all_records
-from analysis.render import write_whole
-from analysis.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of
-from analysis.rescore import load_metric, record_lines, rescore, source_of, write_archive
-from analysis.verify import verify
+from adaprob_ray.reporting.records.load import ARCHIVE, LINES, all_records
+from adaprob_ray.reporting.request import Artefact, Request, console_of, holes_page, records_of, show, sweeps_of
+from adaprob_ray.reporting.rescore import load_metric, record_lines, rescore, source_of, write_archive
+from adaprob_ray.reporting.tables.render import write_whole
+from analysis.verify.pages import verify
 
 
 def archive(request: Request, artefact: Artefact) -> list[Path]:

@@ -8,16 +8,9 @@ from pathlib import Path
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.costs import Speeds
 from adaprob_ray.errors import InputError, NoStore, unknown_name
-from analysis.claims import claim_numbers, claim_tables, claims, claims_page
-from analysis.columns import Column, column, metric_columns
-from analysis.costs import cost_numbers, costs_page, estimates
-from analysis.fidelity import concerns, judgements
-from analysis.load import LINES, all_records, group_of, read_lines
-from analysis.paper_tables import judged_numbers, paper_page
-from analysis.published import published, with_alternatives
-from analysis.recipes import recipe_lines, recipe_numbers, recipe_page
-from analysis.render import MARKDOWN_WIDTH, comma_separated, write
-from analysis.request import (
+from adaprob_ray.reporting.records.load import LINES, all_records, group_of, read_lines
+from adaprob_ray.reporting.records.metric_format import Column, column, metric_columns
+from adaprob_ray.reporting.request import (
     RESULTS,
     Artefact,
     Request,
@@ -29,8 +22,15 @@ from analysis.request import (
     sweeps_of,
     tables_in,
 )
-from analysis.traces import groups_printed, trace_numbers, trace_page, traces
-from analysis.words import page
+from adaprob_ray.reporting.tables.costs import cost_numbers, costs_page, estimates
+from adaprob_ray.reporting.tables.format import page
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, comma_separated, write
+from analysis.paper.claims import claim_numbers, claim_tables, claims, claims_page
+from analysis.paper.scrub_traces import groups_printed, trace_numbers, trace_page, traces
+from analysis.paper.tables import judged_numbers, paper_page
+from analysis.paper.training_recipes import recipe_lines, recipe_numbers, recipe_page
+from analysis.paper.values import published, with_alternatives
+from analysis.paper.verdicts import concerns, judgements
 
 
 def compare(request: Request, artefact: Artefact) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import family
+from adaprob_ray.reporting.stats.significance import family
 
 SEEDS, METHODS = 5, 8
 MOVED = 5.0  # standard deviations of the paired differences

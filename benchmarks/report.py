@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.report import write_report
+from adaprob_ray.reporting.report import write_report
 from benchmarks.chromium import opened
 
 LABELS = ("original", "retrain", "retrain_independent", "finetune", "neggrad_plus", "scrub", "bad_teacher", "cf_k", "eu_k",

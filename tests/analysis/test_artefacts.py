@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from synthetic_records import of_cells
 
+from adaprob_ray.reporting import request as shared
+from adaprob_ray.reporting.records.load import load_sweep
+from adaprob_ray.reporting.rescore import record_lines
 from adaprob_ray.sweep.sweep import Sweep
-from analysis import request as shared
 from analysis.__main__ import BAD_INPUT, DONE, main
-from analysis.artefacts import ARTEFACTS
-from analysis.fidelity import VERDICTS
-from analysis.load import load_sweep
-from analysis.published import published
-from analysis.rescore import record_lines
+from analysis.paper.values import published
+from analysis.paper.verdicts import VERDICTS
+from analysis.registry import ARTEFACTS
 
 pytestmark = pytest.mark.slow  # plans every sweep of the paper
 

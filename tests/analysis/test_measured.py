@@ -10,9 +10,9 @@ import pytest
 from synthetic_records import frame, seeds
 
 from adaprob_ray.errors import InputError
-from analysis.columns import column
-from analysis.measured import SAYS, coverage_table, projection_table, sentence_faults
-from analysis.tables import Table, tables
+from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.verify.sentences import SAYS, coverage_table, projection_table, sentence_faults
 
 
 def measurement(**columns: float) -> dict[str, object]:

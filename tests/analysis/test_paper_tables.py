@@ -9,14 +9,14 @@ import pytest
 from scipy.stats import t
 from synthetic_records import frame, seeds
 
-from analysis import fidelity
-from analysis.artefacts import ARTEFACTS
-from analysis.columns import column
-from analysis.fidelity import Judgement, judge, judgements
-from analysis.fidelity_page import fidelity_text
-from analysis.paper_tables import FIELDS, judged_numbers, paper_page
-from analysis.published import METHODS, Published, published, with_alternatives
-from analysis.tables import Table, tables
+from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.paper import verdicts as fidelity
+from analysis.paper.tables import FIELDS, judged_numbers, paper_page
+from analysis.paper.values import METHODS, Published, published, with_alternatives
+from analysis.paper.verdicts import Judgement, judge, judgements
+from analysis.registry import ARTEFACTS
+from analysis.verify.fidelity_page import fidelity_text
 
 TABLES = ("1", "2", "3", "4", "5", "sec5.6")
 GROUP = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}

@@ -7,10 +7,10 @@ from collections import defaultdict
 
 import pytest
 
-from analysis import recipes
-from analysis.load import load_sweep
-from analysis.recipes import NOTEBOOKS, Line, recipe_lines, recipe_numbers, recipe_page
-from analysis.request import SWEEPS
+from adaprob_ray.reporting.records.load import load_sweep
+from adaprob_ray.reporting.request import SWEEPS
+from analysis.paper import training_recipes as recipes
+from analysis.paper.training_recipes import NOTEBOOKS, Line, recipe_lines, recipe_numbers, recipe_page
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from synthetic_records import frame, seeds
 
 from adaprob_ray.errors import InputError
-from analysis.traces import NOTEBOOKS, trace_numbers, trace_page, traces
+from analysis.paper.scrub_traces import NOTEBOOKS, trace_numbers, trace_page, traces
 
 GROUP = {"dataset": "cifar5", "architecture": "allcnn", "filters": 1.0, "forget": "25of0"}
 RETAIN, FORGET = "retain_error_percent", "forget_error_percent"

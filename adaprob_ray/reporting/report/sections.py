@@ -1,0 +1,188 @@
+"""What a report shows, as data: Records apart where a table would refuse to average them, and all of them as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.catalogue import METRICS
+from adaprob_ray.reporting.records.grouping import GROUP
+from adaprob_ray.reporting.records.metric_format import metric_columns
+from adaprob_ray.reporting.records.provenance import several
+from adaprob_ray.reporting.stats.intervals import Estimate
+from adaprob_ray.reporting.tables.format import heading
+from adaprob_ray.reporting.tables.model import Table, tables
+
+KEY_DIGITS = 8
+METRIC_COLUMNS = metric_columns(list(METRICS))
+_APART = ("precision", "recipe.", "pretrain.", "relearn.")  # beginnings of columns that never share a row
+_IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table, what sets it apart from others of its group, its Records, and what a reader must know of it.
+
+    `positions`: row name -> the rows of the whole DataFrame that it averages.
+    """
+
+    table: Table
+    apart: str
+    positions: dict[str, list[int]]
+    notes: list[str]
+
+    @property
+    def heading(self) -> str:
+        return heading(self.table) + (f" · {self.apart}" if self.apart else "")
+
+    def row_words(self, name: str) -> str:
+        """What a row is called in the whole report; the search box takes it between double quotes."""
+        return f"{self.heading} · {name}".replace('"', "'")
+
+
+# -- Records apart ---------------------------------------------------------------------------------------------------------
+
+
+def parts(records: pd.DataFrame, reading: str | None = None) -> list[Part]:
+    """The Records of each data set, architecture and forget request, apart until only seeds and repeats are averaged."""
+    found: list[Part] = []
+    if records.empty:
+        return found
+    records = records.reset_index(drop=True)
+    for _, group in records.groupby(list(GROUP), sort=False):
+        named = group.assign(label=_row_names(group))
+        found += [_part(part, apart, reading) for apart, part in _split(named)]
+    return found
+
+
+def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
+    """A label, with its method and the `method.…` settings where they vary within it."""
+    names: dict[Any, str] = {}
+    for label, part in group.groupby("label", sort=False):
+        varying = [name for name in _beginning(part, ("method",)) if len(several(part[name])) > 1]
+        for at, row in part.iterrows():
+            settings = [f"{name.removeprefix('method.')}={word(row[name])}" for name in varying]
+            names[at] = " ".join([str(label), *settings]).strip()
+    return pd.Series(names, dtype=object)
+
+
+def _split(named: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The Records apart by every column that varies within a row and may not, each with the words that say so."""
+    candidates = [name for name in _beginning(named, _APART) if len(several(named[name])) > 1]
+    rows = [part for _, part in named.groupby("label", sort=False)]
+    varying = [name for name in candidates if any(len(several(part[name])) > 1 for part in rows)]
+    words = [", ".join(f"{name}={word(row[name])}" for name in varying) for _, row in named.iterrows()]
+    for apart in dict.fromkeys(words):
+        yield apart, named[[each == apart for each in words]]
+
+
+def _part(records: pd.DataFrame, apart: str, reading: str | None) -> Part:
+    """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
+    twice = records.duplicated(["label", "seed", "repeat"], keep=False)
+    unclear = list(dict.fromkeys(records.loc[twice, "label"]))
+    digits = KEY_DIGITS if records.loc[records["label"].isin(unclear), "key"].str[:KEY_DIGITS].is_unique else None
+    names = [
+        f"{label} key {key[:digits]}" if label in unclear else str(label)
+        for label, key in zip(records["label"], records["key"], strict=True)
+    ]
+    records = records.assign(label=names)
+    (table,) = tables(records, METRIC_COLUMNS, dict.fromkeys(names), reading)
+    positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
+    return Part(table, apart, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
+
+
+def _unclear_notes(unclear: list[str]) -> list[str]:
+    return [
+        f"{name}: several Records of one seed and repeat that no setting tells apart: each is a row of its own, by its key"
+        for name in unclear
+    ]
+
+
+def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
+    """Rows of fewer seeds than their table, and what is not there without retrain."""
+    notes = []
+    for name, part in records.groupby("label", sort=False):
+        missing = [str(seed) for seed in table.seeds if seed not in set(part["seed"])]
+        if missing:
+            notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    if "retrain" not in set(records["label"]):
+        notes.append("no Records under the label retrain alone: there is nothing to take differences to")
+    return notes
+
+
+def _beginning(records: pd.DataFrame, beginnings: tuple[str, ...]) -> list[str]:
+    return [name for name in map(str, records) if name.startswith(beginnings)]
+
+
+def word(value: Any) -> str:
+    """A setting in words, short where that loses nothing."""
+    value = plain(value)
+    if value is None:
+        return "none"
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) and float(short) != value else short
+
+
+def exact(estimate: Estimate, unit: str) -> str:
+    """All digits that matter, where a table rounds."""
+    half = f" ± {estimate.half_width:.6g}" if estimate.half_width is not None else ""
+    seeds = f", n = {estimate.n}" if estimate.n else ""
+    count = f"; {estimate.count.events:g} of {estimate.count.rows} rows" if estimate.count else ""
+    return f"{estimate.mean:.10g}{half} {unit}".rstrip() + seeds + count
+
+
+# -- cells -----------------------------------------------------------------------------------------------------------------
+
+
+def embedded(records: pd.DataFrame, found: list[Part]) -> dict[str, Any]:
+    """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
+    rows = [""] * len(records)
+    for part in found:
+        for name, positions in part.positions.items():
+            for position in positions:
+                rows[position] = part.row_words(name)
+    sections = _sections([str(name) for name in records])
+    columns = {str(name): [plain(value) for value in records[name]] for name in records}
+    return {"sections": sections, "columns": columns, "rows": rows}
+
+
+def _sections(columns: list[str]) -> list[dict[str, Any]]:
+    """Every column in the first section that takes it; identity and metrics in their own order."""
+    metrics = [column.name for column in METRIC_COLUMNS]
+    takers: list[tuple[str, Callable[[str], bool]]] = [
+        ("Cell", lambda name: name in _IDENTITY),
+        ("Method", lambda name: name.startswith("method.")),
+        ("Recipe", lambda name: name.startswith("recipe.")),
+        ("Pretraining", lambda name: name.startswith("pretrain.")),
+        ("Relearning", lambda name: name.startswith("relearn.")),
+        ("Metrics", lambda name: name in metrics),
+        ("Provenance", _is_provenance),
+        ("Other facts", lambda name: True),
+    ]
+    found: dict[str, list[str]] = {title: [] for title, _ in takers}
+    for name in columns:
+        found[next(title for title, takes in takers if takes(name))].append(name)
+    found["Cell"].sort(key=_IDENTITY.index)
+    found["Metrics"].sort(key=metrics.index)
+    return [{"title": title, "columns": names} for title, names in found.items() if names]
+
+
+def _is_provenance(name: str) -> bool:
+    known = ("commit", "host", "device", "threads", "exclusive", "started_at")
+    processor = ("onednn_instruction_set", "blas", "mkl_instructions", "mkl_cbwr")
+    return name in (*known, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; an empty entry is None, what JSON does not know is text."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    known = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if known else str(value)

@@ -1,0 +1,290 @@
+"""Tables in words: entries, heads, captions and the pieces that fit a width. No drawing."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from dataclasses import dataclass
+
+from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.stats.intervals import ALIKE, LEVEL, Count, Estimate
+from adaprob_ray.reporting.stats.significance import FEWEST_SEEDS, Family
+from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
+
+NOTHING, MINUS, FOUND = "–", "−", " *"
+GAP = 2  # blanks between columns
+WIDEST_NAME = 36  # a longer row name is folded
+NARROWEST = 11  # characters of a column: heads of two or three words are then broken over few lines
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some columns of a table, as text: a title, the head and the lines, row names first; `widths` in characters."""
+
+    title: str
+    head: list[str]
+    widths: list[int]
+    lines: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A heading, the pieces of a table under it, and the lines below: what every way of drawing is given."""
+
+    heading: str
+    pieces: list[Piece]
+    caption: list[str]
+
+
+def page(table: Table, width: int) -> Page:
+    """A table in words, cut to `width` characters."""
+    return Page(heading(table), pieces(table, width), caption(table))
+
+
+def entry(
+    estimate: Estimate | None, column: Column, decimals: int, *, signed: bool = False, n: int | None = None
+) -> str:
+    """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
+    if estimate is None:
+        return NOTHING
+    if estimate.n == 0:
+        return _number(estimate.mean, decimals)
+    less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
+    if estimate.count is not None:
+        return _count(estimate.count) + less
+    half = estimate.half_width
+    if half is None:
+        decimals = max(decimals, column.most) if estimate.n == 1 else decimals
+        return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
+    decimals = max(decimals, _first_digit(half))  # never "± 0.00"
+    return f"{_number(estimate.mean, decimals, signed)} ± {_number(half, decimals)}{less}"
+
+
+def _count(count: Count) -> str:
+    """One decimal of a percent, more where the bound on the far side of the share is nearer than 1 % to 0 or 100."""
+    near = min(count.high_percent, 100 - count.low_percent)
+    decimals = 1 if near >= 1 else _first_digit(near) + 1
+    low, high = f"{count.low_percent:.{decimals}f}", f"{count.high_percent:.{decimals}f}"
+    bound = f"≤ {high}" if count.events == 0 else f"≥ {low}" if count.events == count.rows else f"{low}–{high}"
+    return f"{count.events:g}/{count.rows} ({bound})"
+
+
+def _decimals(estimates: list[Estimate], column: Column) -> int:
+    """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
+    halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
+    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.most
+    return min(max(wanted, column.fewest), column.most)
+
+
+def _first_digit(value: float) -> int:
+    """The decimals that show the first significant digit."""
+    return -math.floor(math.log10(value))
+
+
+def _exact(value: float, decimals: int, signed: bool) -> str:
+    """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
+    if abs(value) > ALIKE and abs(value) < 0.5 * 10**-decimals:
+        return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS)
+    return _number(value, decimals, signed)
+
+
+def _number(value: float, decimals: int, signed: bool = False) -> str:
+    """Fixed decimals with a true minus; zero has no sign."""
+    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", MINUS)
+
+
+def pieces(table: Table, width: int) -> list[Piece]:
+    """Values, then differences to Retrain, each whole if `width` characters hold it, else errors, then the rest."""
+    return [*_pieces(table, "", width), *difference_pieces(table, width)]
+
+
+def difference_pieces(table: Table, width: int) -> list[Piece]:
+    """Differences to Retrain alone, seed by seed, with what is significant marked, and their floor."""
+    return _pieces(table, "difference to retrain, same seed", width)
+
+
+def _pieces(table: Table, title: str, width: int) -> list[Piece]:
+    n = len(table.seeds)
+    found = {row.name: row.differences if title else row.values for row in table.rows}
+    names = list(found)
+    columns = [column for column in table.columns if any(column.name in entries for entries in found.values())]
+    heads = {column.name: column.header(difference=bool(title)) for column in columns}
+    families = table.families if title else {}
+    texts = {
+        column.name: _texts(column, found, families.get(column.name), signed=bool(title), n=n) for column in columns
+    }
+    widths = {name: max(NARROWEST, *map(len, [*heads[name].split(" "), *texts[name]])) for name in texts}
+    first = min(max(map(len, names)), WIDEST_NAME)
+    found_pieces = []
+    for part in _parts(columns, widths, width - first):
+        lines = [[name, *(texts[column.name][at] for column in part)] for at, name in enumerate(names)]
+        # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
+        lines = [line for line in lines if set(line[1:]) != {NOTHING}]
+        head = ["", *(heads[column.name] for column in part)]
+        found_pieces.append(Piece(title, head, [first, *(widths[column.name] for column in part)], lines))
+    return found_pieces
+
+
+def row_names(table: Table) -> list[str]:
+    """The first column of a table."""
+    return [row.name for row in table.rows]
+
+
+def texts_of(table: Table, column: Column) -> list[str]:
+    """The values of one column in words, row by row."""
+    return _texts(column, {row.name: row.values for row in table.rows}, None, signed=False, n=len(table.seeds))
+
+
+def _texts(
+    column: Column, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+) -> list[str]:
+    """The entries of one column, row by row. A floor is a distance and has no sign."""
+    decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
+    return [
+        entry(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
+        + (FOUND if tests is not None and tests.found(name) else "")
+        for name, entries in found.items()
+    ]
+
+
+def _parts(columns: list[Column], widths: dict[str, int], room: int) -> list[list[Column]]:
+    """All columns if they fit, else errors and the rest apart, each cut where the room ends."""
+    if sum(widths[column.name] + GAP for column in columns) <= room:
+        return [columns] if columns else []
+    errors = [column for column in columns if column.is_error]
+    return [*_cut(errors, widths, room), *_cut([column for column in columns if column not in errors], widths, room)]
+
+
+def _cut(columns: list[Column], widths: dict[str, int], room: int) -> list[list[Column]]:
+    parts: list[list[Column]] = []
+    left = 0
+    for column in columns:
+        if not parts or left < widths[column.name] + GAP:
+            parts.append([])
+            left = room
+        parts[-1].append(column)
+        left -= widths[column.name] + GAP
+    return parts
+
+
+# -- heading and caption -----------------------------------------------------------------------------------------------
+
+
+def heading(table: Table) -> str:
+    """Data set, architecture and forget request."""
+    group = table.group
+    pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
+    architecture = f"{group['architecture']}, filters {group['filters']:g}"
+    return f"{group['dataset']}{pool} · {architecture} · forget {_forget(group['forget'])}"
+
+
+def _forget(words: str) -> str:
+    """`class5` and `25of3`, as Records have them, for people."""
+    match = re.fullmatch(r"(\d+)of(\d+)", words)
+    return f"{match[1]} rows of class {match[2]}" if match else re.sub(r"^class(\d+)$", r"all of class \1", words)
+
+
+def caption(table: Table) -> list[str]:
+    """What the numbers are, what the floor is, and where they come from, a line each."""
+    return [
+        _spread(table),
+        *_counts(table.rows),
+        *_divergence(table.columns),
+        *_relearning(table.columns),
+        *_floor(table.rows),
+        *_without_signal(table.rows),
+        *_significance(table),
+        *table.provenance.lines(),
+    ]
+
+
+def _spread(table: Table) -> str:
+    seeds, n = ", ".join(map(str, table.seeds)), len(table.seeds)
+    within = f", after averaging {table.repeats} repeats within each seed" if table.repeats > 1 else ""
+    if n == 1:
+        return f"n = 1 seed ({seeds}): single values{within}, no interval can be given"
+    return f"mean ± half-width of the {LEVEL:.0%} Student-t interval over n = {n} seeds ({seeds}){within}".replace(
+        "%", " %"
+    )
+
+
+def _counts(rows: list[Row]) -> list[str]:
+    estimates = [estimate for row in rows for estimate in (*row.values.values(), *row.differences.values())]
+    lines = []
+    if any(estimate.count for estimate in estimates):
+        lines.append(
+            "k/N (bound): k wrong of N rows of all seeds, with its 95 % Clopper-Pearson bound in %, where a t "
+            "interval would not hold: fewer than 10 wrong or right, or all seeds agree"
+        )
+    if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
+        lines.append("(all equal): every seed gave this value, so there is no spread to show")
+    return lines
+
+
+def _divergence(columns: list[Column]) -> list[str]:
+    if not any(column.is_divergence for column in columns):
+        return []
+    return [
+        "KL: of the model's outputs from those of retrain_independent, mean over rows; same seed: from those of retrain, "
+        "which shares the model's start and order"
+    ]
+
+
+def _relearning(columns: list[Column]) -> list[str]:
+    if not any(column.name == "relearn_steps" for column in columns):
+        return []
+    return [
+        "relearn time: epochs of 500 training rows until the forget rows' loss is the original's, plus one; the largest number "
+        "(100), which stands for never as well, is averaged as it is. Unless the sweep sets others under relearn"
+    ]
+
+
+def _floor(rows: list[Row]) -> list[str]:
+    if not any(row.values or row.differences for row in rows if row.label == FLOOR):
+        return []
+    return [
+        "floor: how far apart two honest retrainings are: mean |retrain_independent − retrain| of a seed; for KL, the "
+        "divergence of retrain from retrain_independent. What is below it cannot be told from retraining"
+    ]
+
+
+def _without_signal(rows: list[Row]) -> list[str]:
+    if all(row.label != NO_SIGNAL for row in rows):
+        return []
+    return [
+        "no signal: what an attack says in the mean where there is nothing to find, simulated at its number of rows "
+        "(python -m benchmarks.no_signal); an area under the curve is then 50 %"
+    ]
+
+
+def _significance(table: Table) -> list[str]:
+    """What a mark means, and how large a difference had to be for one to be expected."""
+    tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
+    known = [(column, tests) for column, tests in tested if tests.detectable is not None]
+    if not known:
+        return []
+    seeds, sizes = min(tests.seeds for _, tests in known), {tests.size for _, tests in known}
+    size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
+    found = "; ".join(
+        f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
+        + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
+        for column, tests in known
+    )
+    claim = (
+        f"n = {seeds} seeds are too few to call any difference to retrain significant ({FEWEST_SEEDS} are needed)"
+        if seeds < FEWEST_SEEDS
+        else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
+        "procedure within a metric; an interval has 95 % by itself"
+    )
+    return [
+        claim,
+        "smallest difference to retrain that would be found with 80 % power in a row of median spread (two-sided, Holm's first "
+        f"step of {size}): {found}",
+    ]
+
+
+def _rounded(value: float) -> str:
+    """Two significant digits, without an exponent."""
+    return f"{value:.{max(0, _first_digit(value) + 1)}f}" if value else "0"

@@ -1,0 +1,179 @@
+"""The table as data: Records grouped to labels and metrics, with intervals, differences to Retrain and the floor.
+
+One table for each data set, architecture and forget request; one row for each label and each `method.*` setting that varies
+within it (DESIGN §6). Only seeds and repeats are averaged: repeats within a seed first, then the spread is over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.reporting.records.grouping import GROUP, refuse_to_average, seed_means, split_by_settings
+from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.provenance import Provenance, provenance, several
+from adaprob_ray.reporting.stats.intervals import (
+    Estimate,
+    mean_interval,
+    paired_difference,
+    paired_distance,
+    share_interval,
+)
+from adaprob_ray.reporting.stats.significance import Family, family, no_signal_percent
+from adaprob_ray.sweep.method_choices import REFERENCES
+
+FLOOR, NO_SIGNAL = "floor", "no signal"
+ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
+
+Seeds = dict[int, float]  # seed → value, repeats averaged
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column.
+
+    `seeds` are the values behind them: column → seed → mean over repeats. `chosen` holds the `method.*` settings, by name.
+    """
+
+    label: str
+    settings: str
+    values: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    method: str = ""
+    seeds: dict[str, Seeds] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.settings}".strip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each."""
+
+    group: dict[str, Any]
+    columns: list[Column]
+    rows: list[Row]
+    families: dict[str, Family]
+    seeds: list[int]
+    repeats: int
+    provenance: Provenance
+
+
+def tables(
+    records: pd.DataFrame, columns: Sequence[Column], labels: Iterable[str], reading: str | None = None
+) -> list[Table]:
+    """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
+
+    `reading`: of the labels that share its method the only one that is tested against Retrain. Raises InputError where a row
+    would average over anything but seed and repeat.
+    """
+    order = list(dict.fromkeys([*REFERENCES, *labels]))
+    return [
+        _table(dict(zip(GROUP, group, strict=True)), part, columns, order, reading)
+        for group, part in records.groupby(list(GROUP), sort=False)
+    ]
+
+
+def _table(
+    group: dict[str, Any], records: pd.DataFrame, columns: Sequence[Column], order: list[str], reading: str | None
+) -> Table:
+    columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
+    parts = [
+        (label, settings, part)
+        for label in order
+        for settings, part in split_by_settings(records[records["label"] == label])
+    ]
+    for label, settings, part in parts:
+        refuse_to_average(f"{group['dataset']}, {group['forget']}: {label} {settings}".strip(), part)
+    retrain = _seeds(records[records["label"] == "retrain"], columns)
+    rows = [_row(label, settings, part, columns, retrain) for label, settings, part in parts]
+    rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
+    rows += _no_signal(records, columns)
+    seeds = sorted({int(seed) for seed in records["seed"]})
+    tested = [
+        row for row in rows if row.label not in {*REFERENCES, FLOOR, NO_SIGNAL, *_other_readings(records, reading)}
+    ]
+    families = _families(tested, columns, retrain)
+    return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
+
+
+def _other_readings(records: pd.DataFrame, reading: str | None) -> set[str]:
+    """Labels of the same method as the one that is compared."""
+    methods = set(records.loc[records["label"] == reading, "method"])
+    return set(records.loc[records["method"].isin(methods), "label"]) - {reading}
+
+
+def _families(rows: Sequence[Row], columns: Sequence[Column], retrain: dict[str, Seeds]) -> dict[str, Family]:
+    """For each column the tests of these rows against Retrain."""
+    found = {}
+    for column in columns:
+        reference = retrain[column.name]
+        pairs = {row.name: (row.seeds[column.name], sorted(row.seeds[column.name].keys() & reference)) for row in rows}
+        differences = {
+            name: [own[seed] - reference[seed] for seed in both] for name, (own, both) in pairs.items() if both
+        }
+        if differences:
+            found[column.name] = family(differences)
+    return found
+
+
+def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
+    """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
+    names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
+    values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
+    if ATTACK in names and set(sizes) <= set(records):
+        forget, test, others = (records[size].min() for size in sizes)
+        expected = no_signal_percent(int(min(forget, test - others)))
+        values |= {ATTACK: Estimate(expected, None, 0)} if expected is not None else {}
+    return [Row(NO_SIGNAL, "", values, {})] if values else []
+
+
+def _seeds(records: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Seeds]:
+    """Column → seed → mean over repeats; seeds without a value are left out."""
+    return {column.name: seed_means(records, column.name) for column in columns}
+
+
+def _row(label: str, settings: str, records: pd.DataFrame, columns: Sequence[Column], retrain: dict[str, Seeds]) -> Row:
+    seeds = _seeds(records, columns)
+    values, differences = {}, {}
+    for column in columns:
+        own = seeds[column.name]
+        if own:
+            values[column.name] = _estimate(own, column, records)
+        difference = paired_difference(own, retrain[column.name]) if label != "retrain" else None
+        if difference:
+            differences[column.name] = difference
+    return Row(label, settings, values, differences, str(records.iloc[0]["method"]), seeds, _chosen(records))
+
+
+def _chosen(records: pd.DataFrame) -> dict[str, Any]:
+    """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
+    first = records.iloc[0]
+    names = [name for name in map(str, records) if name.startswith("method.") and several(records[name]) != ["none"]]
+    return {name.removeprefix("method."): first[name] for name in names}
+
+
+def _estimate(own: Seeds, column: Column, records: pd.DataFrame) -> Estimate:
+    """Shares of a known number of rows may be counted; all else has a t interval."""
+    if column.rows not in records or records[column.rows].isna().any():
+        return mean_interval(list(own.values()))
+    rows = {int(seed): int(count) for seed, count in zip(records["seed"], records[column.rows], strict=True)}
+    return share_interval(own, rows)
+
+
+def _floor(independent: dict[str, Seeds], columns: Sequence[Column], retrain: dict[str, Seeds]) -> Row:
+    """How far apart two honest retrainings are: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
+    values, differences = {}, {}
+    for column in columns:
+        own = retrain[column.name]
+        distance = paired_distance(independent[column.name], own) if column.is_share else None
+        if distance:
+            differences[column.name] = distance
+        if column.is_divergence and own:
+            values[column.name] = mean_interval(list(own.values()))
+    return Row(FLOOR, "", values, differences)
