@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.reporting.figures.curves import Series
+from adaprob_ray.reporting.records.archive import Series
 from adaprob_ray.reporting.records.load import group_of
 from adaprob_ray.sweep.sweep import Sweep
 

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.figures.data import WARM_UP, mixed_hardware, timed_alone
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.records.provenance import mixed_hardware, timed_alone
+from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval
-from adaprob_ray.reporting.tables.format import MINUS, Page, Piece, heading
+from adaprob_ray.reporting.tables.compare import selected_tables
+from adaprob_ray.reporting.tables.format import MINUS_SIGN
+from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.reporting.tables.render import to_csv, write
 from analysis.paper.values import FOLDER
 from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
 FORGET, SECONDS = "forget_error_percent", "unlearn_seconds"
 NEARER, FASTER = "forget error nearer to retrain's than SCRUB's", "time of SCRUB's"
 NOT_DEFINED = "not defined"
+WARM_UP = 1  # the seed of the sweeps of figure 4 that only warms the machine up
 HALF = 50.0  # percent of SCRUB's time
 
 
@@ -48,7 +55,18 @@ class Claim:
     def text(self) -> str:
         """`31.2 (29.0 to 33.6) %`."""
         ends = "" if self.low is None or self.high is None else f" ({self.low:.1f} to {self.high:.1f})"
-        return f"{self.mean:.1f}{ends} {self.unit}".replace("-", MINUS)
+        return f"{self.mean:.1f}{ends} {self.unit}".replace("-", MINUS_SIGN)
+
+
+def build_claims(selection: Selection, out: Path) -> Output:
+    """Write claims.md, .tex and .csv to `out`."""
+    gathered = selection.gather()
+    found = claim_tables(
+        gathered.records, lambda records, name: selected_tables(records, selection, [metric_format(name)])
+    )
+    numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
+    documents = [*(claims_page(table, claims(table)) for table in found), *missing_document(gathered.missing)]
+    return Output(documents, write(documents, numbers, "claims", out))
 
 
 def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list[Table]]) -> list[Table]:
@@ -131,11 +149,10 @@ def _values(row: Row, name: str) -> Mapping[int, float]:
     return row.seeds.get(name, {})
 
 
-def claims_page(table: Table, found: Sequence[Claim]) -> Page:
+def claims_page(table: Table, found: Sequence[Claim]) -> Document:
     head = ["", "reading", "against", "paper", "ours", "verdict"]
     lines = [[claim.words, claim.reading, claim.rival, claim.paper, claim.text, claim.verdict] for claim in found]
-    widths = [max([len(row[at]) for row in [head, *lines]]) for at in range(len(head))]
-    return Page(heading(table), [Piece("", head, widths, lines)], [*_NOTES, *table.provenance.lines()])
+    return Document(table.heading, [Block("", head, lines)], [*_NOTES, *table.provenance.lines()])
 
 
 _NOTES = (
@@ -147,12 +164,15 @@ _NOTES = (
 
 def claim_numbers(found: Sequence[tuple[Table, Claim]]) -> str:
     """The same as CSV."""
-    text = io.StringIO()
-    fields = ["dataset", "architecture", "filters", "forget", "claim", "paper", "reading", "against"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*fields, "mean", "low", "high", "n", "unit", "verdict"])
-    for table, claim in found:
-        group = [table.group[name] for name in fields[:4]]
-        own = [claim.mean, claim.low, claim.high, claim.n, claim.unit, claim.verdict]
-        writer.writerow([*group, claim.words, claim.paper, claim.reading, claim.rival, *own])
-    return text.getvalue()
+    group = ("dataset", "architecture", "filters", "forget")
+    renamed = {"claim": "words", "paper": "paper", "reading": "reading", "against": "rival"}
+    columns = ("mean", "low", "high", "n", "unit", "verdict")
+    rows = [
+        {
+            **{name: table.group[name] for name in group},
+            **{name: getattr(claim, field) for name, field in renamed.items()},
+            **{name: getattr(claim, name) for name in columns},
+        }
+        for table, claim in found
+    ]
+    return to_csv(rows, (*group, *renamed, *columns))

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.records.provenance import provenance
-from adaprob_ray.reporting.tables.format import NOTHING, Page, Piece
+from adaprob_ray.reporting.records.selection import Selection, shown_seed
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.reporting.tables.render import to_csv, write
 from analysis.paper.values import ARCHITECTURES, FOLDER, STAND_INS
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
@@ -47,6 +51,16 @@ def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
             points, _ = found.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
             points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
     return found
+
+
+def build_traces(selection: Selection, out: Path) -> Output:
+    """Write traces.md, .tex and .csv to `out`."""
+    gathered = selection.gather_some("traces")
+    found = traces(gathered.records, shown_seed(gathered.records))
+    if not found:
+        raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
+    documents = [*map(trace_page, found), *missing_document(gathered.missing)]
+    return Output(documents, write(documents, trace_numbers(found), "traces", out))
 
 
 def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
@@ -86,30 +100,36 @@ def groups_printed() -> list[str]:
     return [" · ".join(group) for group in _printed()]
 
 
-def trace_page(trace: Trace) -> Page:
+def trace_page(trace: Trace) -> Document:
     """Retain and forget errors, the notebooks' first, a line for each epoch."""
     epochs = sorted({epoch for points in trace.points.values() for epoch in points})
-    pieces = []
+    blocks = []
     for at, words in enumerate(("retain error (%)", "forget error (%)")):
         head = ["before epoch", *trace.points]
         lines = [[str(epoch), *(_word(points, epoch, at) for points in trace.points.values())] for epoch in epochs]
-        pieces.append(Piece(words, head, [12, *map(len, trace.points)], lines))
+        blocks.append(Block(words, head, lines))
     stand_in = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
     own = [line for line in stand_in if line.startswith(trace.title.partition(" ")[0])]
     notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
-    return Page(f"{trace.title} · seed {trace.seed}", pieces, [*notes, *own, *provenance(trace.records).lines()])
+    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *own, *provenance(trace.records).lines()])
 
 
 def _word(points: Points, epoch: int, at: int) -> str:
-    return f"{points[epoch][at]:.1f}" if epoch in points else NOTHING
+    return f"{points[epoch][at]:.1f}" if epoch in points else EMPTY_CELL
 
 
 def trace_numbers(found: Sequence[Trace]) -> str:
     """A line for each trace, label and epoch, as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "seed", "label", "before_epoch", *ERRORS])
-    for trace in found:
-        for label, points in trace.points.items():
-            writer.writerows([trace.title, trace.seed, label, epoch, *errors] for epoch, errors in points.items())
-    return text.getvalue()
+    rows = [
+        {
+            "group": trace.title,
+            "seed": trace.seed,
+            "label": label,
+            "before_epoch": epoch,
+            **dict(zip(ERRORS, errors, strict=True)),
+        }
+        for trace in found
+        for label, points in trace.points.items()
+        for epoch, errors in points.items()
+    ]
+    return to_csv(rows, ("group", "seed", "label", "before_epoch", *ERRORS))

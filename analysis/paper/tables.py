@@ -1,26 +1,20 @@
-"""The paper's tables as pages: for every metric three columns, the paper's number, ours with its interval, and the verdict."""
+"""The paper's tables: for every metric three columns, the paper's number, ours with its interval, and the verdict."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from pathlib import Path
 
-from adaprob_ray.reporting.records.metric_format import Column
-from adaprob_ray.reporting.tables.format import (
-    GAP,
-    NARROWEST,
-    NOTHING,
-    Page,
-    Piece,
-    caption,
-    difference_pieces,
-    heading,
-    row_names,
-    texts_of,
-)
+from adaprob_ray.reporting.records.load import group_of
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.compare import selected_tables
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, notes, texts_of
+from adaprob_ray.reporting.tables.layout import GAP, WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import Row, Table
-from analysis.paper.values import Published
+from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write
+from analysis.paper.values import Published, published, with_alternatives
 from analysis.paper.verdicts import (
     MARGIN_ATTACK,
     MARGIN_DIVERGENCE,
@@ -38,43 +32,45 @@ FIELDS = (
 )  # fmt: skip
 
 
-def paper_page(table: Table, entries: Sequence[Published], width: int) -> Page:
+def build_paper_table(selection: Selection, out: Path, *, table: str, columns: Sequence[str], name: str) -> Output:
+    """Write NAME.md, .tex and .csv of a table of the paper to `out`: its numbers, ours, and the verdict."""
+    entries = published(table)
+    gathered = selection.gather(lambda cell: any(concerns(entry, group_of(cell)) for entry in entries))
+    found = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
+    everything = list(with_alternatives(entries))
+    judged = [(own, judgement) for own in found for judgement in judgements(everything, own)]
+    missing = missing_document(gathered.missing)
+    documents = [*(paper_page(own, entries, MARKDOWN_WIDTH) for own in found), *missing]
+    paths = write(documents, judged_numbers(judged), name, out)
+    width = terminal_width()
+    return Output([*(paper_page(own, entries, width) for own in found), *missing], paths)
+
+
+def paper_page(table: Table, entries: Sequence[Published], width: int) -> Document:
     """One group of Records beside the numbers of the paper that are, or may be, about it."""
     found = list(judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in found}
-    pieces = [*_pieces(table, judged, width), *difference_pieces(table, width)]
-    return Page(heading(table), pieces, [*_legend(found), *_unmatched(entries, table, found), *caption(table)])
+    blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
+    return Document(table.heading, blocks, [*_legend(found), *_unmatched(entries, table, found), *notes(table)])
 
 
-def _pieces(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Piece]:
+def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
     """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
-    names = row_names(table)
-    first = max(map(len, names), default=0)
-    blocks = [_block(table, column, judged) for column in table.columns]
-    blocks.sort(key=lambda block: -len(block[0]))  # stable: triples first
-    pieces: list[Piece] = []
-    left = 0
-    for heads, lines in blocks:
-        widths = [max(NARROWEST, *(len(line[at]) for line in lines)) for at in range(len(heads))]
-        needed = sum(widths) + GAP * len(widths)
-        if not pieces or left < needed:
-            pieces.append(Piece("", [""], [first], [[name] for name in names]))
-            left = width - first
-        piece = pieces[-1]
-        piece.head.extend(heads)
-        piece.widths.extend(widths)
-        for line, entries in zip(piece.lines, lines, strict=True):
-            line.extend(entries)
-        left -= needed
-    return [_without_empty_lines(piece) for piece in pieces]
+    names = [row.name for row in table.rows]
+    parts = [_block(table, column, judged) for column in table.columns]
+    parts.sort(key=lambda part: -len(part[0]))  # stable: triples first
+    widths = [sum(map(column_width, part[0], zip(*part[1], strict=True))) + GAP * (len(part[0]) - 1) for part in parts]
+    blocks = []
+    for places in pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
+        headers = [header for at in places for header in parts[at][0]]
+        body = [[name, *(entry for at in places for entry in parts[at][1][row])] for row, name in enumerate(names)]
+        blocks.append(Block("", ["", *headers], [row for row in body if set(row[1:]) != {EMPTY_CELL}]))
+    return blocks
 
 
-def _without_empty_lines(piece: Piece) -> Piece:
-    lines = [line for line in piece.lines if set(line[1:]) != {NOTHING}]
-    return Piece(piece.title, piece.head, piece.widths, lines)
-
-
-def _block(table: Table, column: Column, judged: dict[tuple[str, str], Judgement]) -> tuple[list[str], list[list[str]]]:
+def _block(
+    table: Table, column: MetricFormat, judged: dict[tuple[str, str], Judgement]
+) -> tuple[list[str], list[list[str]]]:
     """Heads and lines of one metric: three columns where the paper has a number for some row, else ours alone."""
     ours = texts_of(table, column)
     found = [judged.get((row.name, column.name)) for row in table.rows]
@@ -82,7 +78,7 @@ def _block(table: Table, column: Column, judged: dict[tuple[str, str], Judgement
         return [column.header()], [[text] for text in ours]
     heads = [f"{column.header()}, paper", "ours", "verdict"]
     lines = [
-        [judgement.published.text, text, judgement.verdict] if judgement else [NOTHING, text, NOTHING]
+        [judgement.published.text, text, judgement.verdict] if judgement else [EMPTY_CELL, text, EMPTY_CELL]
         for judgement, text in zip(found, ours, strict=True)
     ]
     return heads, lines
@@ -122,12 +118,7 @@ def _unmatched(entries: Sequence[Published], table: Table, found: Sequence[Judge
 
 def judged_numbers(found: Sequence[tuple[Table, Judgement]]) -> str:
     """A line for each number of the paper and row of ours, as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for table, judgement in found:
-        writer.writerow({**table.group, **_numbers(judgement)})
-    return text.getvalue()
+    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in found], FIELDS)
 
 
 def _numbers(judgement: Judgement) -> dict[str, object]:

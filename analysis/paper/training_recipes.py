@@ -6,19 +6,22 @@ Nothing here is measured: ours are the settings that the planner resolves from t
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from adaprob_ray.reporting.tables.format import NOTHING, Page, Piece
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.reporting.tables.render import to_csv, write
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.values import ARCHITECTURES, FOLDER
 
-NOTEBOOKS = ("notebook_small", "notebook_large")  # the sweep files with all networks of Tables 6 and 7
 PAPERS, THEIRS, NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
 WORDS = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
     "filter": ("filters", "filters"),
@@ -53,7 +56,14 @@ class Line:
 
 
 def _values(text: str) -> set[str]:
-    return {_plain(value.partition(" (")[0]) for value in text.split(", ")} - {NOTHING}
+    return {_plain(value.partition(" (")[0]) for value in text.split(", ")} - {EMPTY_CELL}
+
+
+def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> Output:
+    """Write NAME.md, .tex and .csv of Table 6 or 7 to `out`, from sweep files alone."""
+    lines = recipe_lines(table, selection.sweeps.values())
+    documents = [recipe_page(table, lines)]
+    return Output(documents, write(documents, recipe_numbers(table, lines), name, out))
 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:
@@ -124,7 +134,7 @@ def _setting(cell: Cell, setting: str) -> str:
 
 def _several(values: Iterable[str]) -> str:
     """All different values, the first come first; numbers are compared as numbers: 1.0 is 1."""
-    return ", ".join(dict.fromkeys(map(_plain, values))) or NOTHING
+    return ", ".join(dict.fromkeys(map(_plain, values))) or EMPTY_CELL
 
 
 def _plain(text: str) -> str:
@@ -135,7 +145,7 @@ def _plain(text: str) -> str:
         return text
 
 
-def recipe_page(table: str, lines: Sequence[Line]) -> Page:
+def recipe_page(table: str, lines: Sequence[Line]) -> Document:
     """Three lines for each network: the paper's settings, the notebooks' and ours."""
     settings = list(dict.fromkeys(line.setting for line in lines))
     head = ["", "of", *(setting.replace("_", " ") for setting in settings)]
@@ -145,9 +155,8 @@ def recipe_page(table: str, lines: Sequence[Line]) -> Page:
         for source in ("paper", "notebooks", "ours"):
             entries = [getattr(own[setting], source) for setting in settings]
             texts.append([name if source == "paper" else "", source, *entries])
-    widths = [max(len(row[at]) for row in [head, *texts]) for at in range(len(head))]
     about = {"6": "Table 6: pretraining", "7": "Table 7: training of original and Retrain"}[table]
-    return Page(about, [Piece("", head, widths, texts)], _CAPTIONS[table])
+    return Document(about, [Block("", head, texts)], _CAPTIONS[table])
 
 
 _CAPTIONS = {
@@ -165,8 +174,5 @@ _CAPTIONS = {
 
 def recipe_numbers(table: str, lines: Sequence[Line]) -> str:
     """The same as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["table", "name", "setting", "paper", "notebooks", "ours"])
-    writer.writerows([table, line.name, line.setting, line.paper, line.notebooks, line.ours] for line in lines)
-    return text.getvalue()
+    columns = ("table", "name", "setting", "paper", "notebooks", "ours")
+    return to_csv([{"table": table, **vars(line)} for line in lines], columns)

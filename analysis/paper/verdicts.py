@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import fisher_exact
 
-from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import LEVEL, Count, Estimate, prediction_interval
 from adaprob_ray.reporting.tables.model import Row, Table
 from analysis.paper.values import STAND_INS, Published
@@ -45,7 +45,7 @@ class Judgement:
     why: str
 
 
-def judge(entry: Published, row: Row, column: Column, dataset: str) -> Judgement | None:
+def judge(entry: Published, row: Row, column: MetricFormat, dataset: str) -> Judgement | None:
     """The verdict on one number from one row of a data set; None where the row has no value in the column."""
     ours = row.values.get(column.name)
     if ours is None:
@@ -60,7 +60,7 @@ def judge(entry: Published, row: Row, column: Column, dataset: str) -> Judgement
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
 
-def margin_of(entry: Published, column: Column) -> float:
+def margin_of(entry: Published, column: MetricFormat) -> float:
     """How wide a prediction may be and still confirm a number, in the column's unit."""
     if column.unit == "nats":
         return MARGIN_DIVERGENCE * abs(entry.value)

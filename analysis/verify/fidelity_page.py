@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adaprob_ray.reporting.records.metric_format import column
-from adaprob_ray.reporting.tables.format import NOTHING, Piece, entry, heading
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, entry
+from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import grid
 from analysis.paper.claims import Claim, printed_claims
@@ -45,7 +46,6 @@ NOTES = {  # protocol §9, 24, 25 and 32; §6.4
     ),
     "4": ("ALL-CNN's columns are compared as printed and interchanged",),
 }
-CLAIMED = ("table2", "figure4_class", "figure4_selective")  # the sweep files that the abstract's claims are judged by
 HEAD = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]
 
 
@@ -99,9 +99,9 @@ def _summary(judged: Mapping[str, Sequence[Measured]]) -> str:
     lines = []
     for name, title in TITLES.items():
         counts = Counter(verdict for entry in published(name) for verdict in _verdicts(entry, judged[name]))
-        lines.append([title, str(len(published(name))), *(str(counts[verdict] or NOTHING) for verdict in VERDICTS)])
+        lines.append([title, str(len(published(name))), *(str(counts[verdict] or EMPTY_CELL) for verdict in VERDICTS)])
     head = ["", "numbers", *VERDICTS]
-    return grid(Piece("", head, [0] * len(head), lines)) + "\n\n" + _SEVERAL
+    return grid(Block("", head, lines)) + "\n\n" + _SEVERAL
 
 
 def _verdicts(entry: Published, judged: Sequence[Measured]) -> set[str]:
@@ -113,12 +113,12 @@ def _section(name: str, judged: Sequence[Measured]) -> str:
     for number in published(name):
         own = [item for item in judged if item.judgement.published is number]
         lines += [_line(item) for item in own] or [
-            [*_of(number), NOTHING, NOTHING, NOTHING, NOTHING, _unmeasured(number)]
+            [*_of(number), EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, _unmeasured(number)]
         ]
         lines += [_line(item) for other in number.alternatives for item in judged if item.judgement.published is other]
     reasons = dict.fromkeys(number.contradiction for number in published(name) if number.contradiction)
     notes = [f"- contradicts itself: {reason}" for reason in reasons] + [f"- {note}" for note in NOTES.get(name, ())]
-    return "\n\n".join(filter(None, [grid(Piece("", HEAD, [0] * len(HEAD), lines)), "\n".join(notes)]))
+    return "\n\n".join(filter(None, [grid(Block("", HEAD, lines)), "\n".join(notes)]))
 
 
 def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
@@ -128,16 +128,13 @@ def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
         own = [(table, claim) for table, claim in claims if claim.words == words]
         lines += [
             [words, printed, claim.text, str(claim.n), _rows_of(table, claim), claim.verdict] for table, claim in own
-        ] or [[words, printed, NOTHING, NOTHING, NOTHING, NOT_MEASURED]]
+        ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED]]
     head = ["", "paper", "ours", "n", "rows", "verdict"]
-    return (
-        grid(Piece("", head, [0] * len(head), lines))
-        + "\n\n- no table of the paper defines the first (protocol §9, 37)"
-    )
+    return grid(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
 
 
 def _rows_of(table: Table, claim: Claim) -> str:
-    return f"{claim.reading} against {claim.rival}, {heading(table)}"
+    return f"{claim.reading} against {claim.rival}, {table.heading}"
 
 
 def _recipes(lines: Sequence[Line]) -> str:
@@ -146,7 +143,7 @@ def _recipes(lines: Sequence[Line]) -> str:
     texts = [
         [line.name, line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose] for line in lines
     ]
-    return grid(Piece("", head, [0] * len(head), texts))
+    return grid(Block("", head, texts))
 
 
 def _of(number: Published) -> list[str]:
@@ -154,7 +151,7 @@ def _of(number: Published) -> list[str]:
     lam = "" if number.lam is None else f", λ = {number.lam:g}"
     reading = f"; read as {number.reading}" if number.reading else ""
     where = f"{number.paper_dataset}, {number.architecture}, {forget}: {number.method}{lam}{reading}"
-    return [where, column(number.column).header(), number.text]
+    return [where, metric_format(number.column).header(), number.text]
 
 
 def _unmeasured(number: Published) -> str:
@@ -163,7 +160,7 @@ def _unmeasured(number: Published) -> str:
 
 def _line(item: Measured) -> list[str]:
     judgement = item.judgement
-    shown = column(judgement.column)
+    shown = metric_format(judgement.column)
     words = "" if judgement.column == judgement.published.column else ", targets"
     return [
         *_of(judgement.published),

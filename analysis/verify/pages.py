@@ -11,31 +11,29 @@ What other marks there are, for benchmarks and for sentences: measured.py.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.catalogue import METRICS
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.metrics.outputs import Evaluation
 from adaprob_ray.reporting.records.load import in_order_of_groups, load_sweep, read_lines
-from adaprob_ray.reporting.records.metric_format import Column, column, metric_columns
-from adaprob_ray.reporting.request import shown_seed
-from adaprob_ray.reporting.rescore import Archive, evaluations, record_lines
-from adaprob_ray.reporting.tables.format import page, pieces
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
+from adaprob_ray.reporting.records.selection import shown_seed
+from adaprob_ray.reporting.tables.format import blocks, document
 from adaprob_ray.reporting.tables.latex import latex
 from adaprob_ray.reporting.tables.model import Table, tables
-from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, comma_separated, grid, markdown, write_whole
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, grid, markdown, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.claims import Claim, claim_tables, claims
 from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
-from analysis.paper.training_recipes import NOTEBOOKS, recipe_lines
-from analysis.verify.fidelity_page import CLAIMED, fidelity_text, scored_columns
+from analysis.paper.training_recipes import recipe_lines
+from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
+from analysis.verify.archives import check_archive
+from analysis.verify.fidelity_page import fidelity_text, scored_columns
+from analysis.verify.marks import Checked
 from analysis.verify.sentences import (
     BENCHMARKS,
     COUNTS,
@@ -48,7 +46,6 @@ from analysis.verify.sentences import (
     sentence_faults,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 _BODY = r"(?P<body>(?:(?!<!-- ).)*?)(<!-- end -->)"  # no other mark stands between a table's two
 BLOCK = re.compile(rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n){_BODY}", re.S)
 MEASURED = re.compile(rf"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n){_BODY}", re.S)
@@ -60,17 +57,7 @@ _FORMS = {
     "<!-- says results/NAME.csv[, COLUMN VALUE]: CLAIM; CLAIM -->, a paragraph",
 }
 FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
-WIDE = 10_000  # characters: a page's table is one piece
-
-
-@dataclass(frozen=True)
-class Checked:
-    """How much was compared, each thing that differs, and what could not be compared, in words."""
-
-    tables: int
-    numbers: int
-    faults: list[str]
-    notes: list[str] = field(default_factory=list)
+WIDE = 10_000  # characters: a page's table is one block
 
 
 class Results:
@@ -89,7 +76,7 @@ class Results:
     def records(self, path: Path) -> pd.DataFrame:
         return self._read(path)[1]
 
-    def tables(self, path: Path, columns: Sequence[Column]) -> list[Table]:
+    def tables(self, path: Path, columns: Sequence[MetricFormat]) -> list[Table]:
         """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
         sweep, records = self._read(path)
         return tables(records, columns, sweep.file.methods, sweep.file.primary_label)
@@ -99,6 +86,15 @@ class Results:
             sweep = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml")
             self._known[path] = sweep, in_order_of_groups(read_lines(path), sweep)
         return self._known[path]
+
+
+def build_verification(*, rewrite: bool = False) -> Output:
+    """Compare README, docs and results/ with the Records and Outputs in results/. Raises InputError where they differ."""
+    checked = verify(rewrite=rewrite)
+    if checked.faults:
+        raise InputError(*checked.faults)
+    words = f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
 
 
 def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
@@ -112,7 +108,7 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     checked += [_benchmarks(path, results, rewrite) for path in pages]
     checked += [_sentences(path, results) for path in pages]
     checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
-    checked += [_archive(path) for path in results.files("zip")]
+    checked += [check_archive(path) for path in results.files("zip")]
     return Checked(
         sum(part.tables for part in checked),
         sum(part.numbers for part in checked),
@@ -138,8 +134,8 @@ def _files(path: Path, results: Results, rewrite: bool) -> Checked:
     """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
     name = f"compare-{path.stem}"
     found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
-    pages = [page(table, MARKDOWN_WIDTH) for table in found]
-    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": comma_separated(found, path.stem)}
+    pages = [document(table, MARKDOWN_WIDTH) for table in found]
+    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(found, path.stem)}
     files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
     faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
     return Checked(len(files), texts["csv"].count("\n") - 1, faults)
@@ -194,13 +190,13 @@ def _unmarked(text: str) -> Iterator[str]:
 
 
 def _block(match: re.Match[str], results: Results) -> str:
-    columns = [column(name.strip()) for name in match["columns"].split(",")]
+    columns = [metric_format(name.strip()) for name in match["columns"].split(",")]
     known = results.tables(results.root / match["file"], columns)
     chosen = meant(known, match["where"])
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in TOLD_BY) for table in known)
         raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant, one must be; there are: {groups}")
-    return grid(pieces(chosen[0], WIDE)[0]) + "\n"
+    return grid(blocks(chosen[0], WIDE)[0]) + "\n"
 
 
 def _benchmarks(path: Path, results: Results, rewrite: bool) -> Checked:
@@ -225,7 +221,7 @@ def _sentences(path: Path, results: Results) -> Checked:
     found, counted = list(SAYS.finditer(text)), list(COUNTS.finditer(text))
 
     def make(file: Path, names: Sequence[str]) -> list[Table]:
-        return results.tables(file, list(map(column, dict.fromkeys(names))))
+        return results.tables(file, list(map(metric_format, dict.fromkeys(names))))
 
     faults = [
         f"{path.name}: {fault}"
@@ -253,7 +249,7 @@ def _traces(results: Results, rewrite: bool) -> Checked:
 
 def _fidelity(results: Results, rewrite: bool) -> Checked:
     """docs/fidelity.md as the Records say it."""
-    columns = list(map(column, scored_columns()))
+    columns = list(map(metric_format, scored_columns()))
     whole = [path for path in results.files("jsonl") if path.stem not in TRACES]  # a SCRUB cut short is nobody's SCRUB
     found = {path.stem: results.tables(path, columns) for path in whole}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
@@ -265,48 +261,6 @@ def _fidelity(results: Results, rewrite: bool) -> Checked:
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
     sweep, records = results.sweep(path), results.records(path)
     found = claim_tables(
-        records, lambda own, name: tables(own, [column(name)], sweep.file.methods, sweep.file.primary_label)
+        records, lambda own, name: tables(own, [metric_format(name)], sweep.file.methods, sweep.file.primary_label)
     )
     return [(table, claim) for table in found for claim in claims(table)]
-
-
-# -- Records from Outputs --------------------------------------------------------------------------------------------------
-
-
-def _archive(path: Path) -> Checked:
-    """Every metric of every Record, computed again from the Outputs in the archive."""
-    archive = Archive(path)
-    numbers, faults = 0, _other_lines(path, archive)
-    for record, evaluation in evaluations(archive.records, archive):
-        for name, value in _computed(record, evaluation).items():
-            numbers += 1
-            if not _same(value, record.get(name)):
-                where = f"{record['label']} of seed {record['seed']}"
-                faults.append(
-                    f"{path.name}: {where}: {name} is {record.get(name)} in its Record, {value} from its Outputs"
-                )
-    return Checked(0, numbers, faults)
-
-
-def _other_lines(path: Path, archive: Archive) -> list[str]:
-    """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
-    beside = path.with_suffix(".jsonl")
-    if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
-        return [f"{path.name}: its Records are not those of {beside.name}"]
-    return []
-
-
-def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
-    """The columns that the Record has, of every metric that reads Outputs alone."""
-    found: dict[str, float | None] = {}
-    for metric in METRICS.values():
-        if set(metric.columns) & set(record):
-            found.update(metric.compute(evaluation))
-    return {name: value for name, value in found.items() if name in record}
-
-
-def _same(value: float | None, stored: Any) -> bool:
-    """Records are canonical JSON: ten decimals."""
-    if value is None or pd.isna(stored):
-        return value is None and bool(pd.isna(stored))
-    return math.isclose(value, stored, rel_tol=1e-9, abs_tol=1e-9)

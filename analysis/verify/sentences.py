@@ -27,8 +27,9 @@ from pathlib import Path
 import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.reporting.records.metric_format import column
-from adaprob_ray.reporting.tables.format import NOTHING, Piece, entry
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, entry
+from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import grid
 
@@ -68,9 +69,9 @@ def projection_table(measured: pd.DataFrame) -> str:
         for at, (tolerance, part) in enumerate(own.groupby("tolerance", sort=False)):
             name = f"{len(part)} of {rows:,} x {classes:,}" if at == 0 else ""
             passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
-            ratios = [_ratio(part[solver]) if _told(solver, rows, classes) else NOTHING for solver in _RATIOS]
+            ratios = [_ratio(part[solver]) if _told(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
             lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
-    return grid(Piece("", head, [0] * len(head), lines)) + "\n"
+    return grid(Block("", head, lines)) + "\n"
 
 
 _SIZES = ((500, 5), (50_000, 10), (20_000, 100), (50_000, 1_000))
@@ -96,7 +97,7 @@ def _range(values: pd.Series) -> str:
 def _ratio(values: pd.Series) -> str:
     known = values.dropna()
     if not len(known):
-        return NOTHING
+        return EMPTY_CELL
     middle, low, high = (_short(float(value)) for value in (known.median(), known.min(), known.max()))
     return f"{middle} ({low}-{high})"
 
@@ -112,7 +113,7 @@ def coverage_table(measured: pd.DataFrame) -> str:
         [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
         for _, row in measured.iterrows()
     ]
-    return grid(Piece("", head, [0] * len(head), lines)) + "\n"
+    return grid(Block("", head, lines)) + "\n"
 
 
 def frozen_table(measured: pd.DataFrame) -> str:
@@ -123,7 +124,7 @@ def frozen_table(measured: pd.DataFrame) -> str:
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in measured.to_dict("records")
     ]
-    return grid(frozen_page("", rows).pieces[0]) + "\n"
+    return grid(frozen_page("", rows).blocks[0]) + "\n"
 
 
 BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
@@ -261,7 +262,7 @@ def _parsed(text: str) -> re.Match[str]:
 def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
     """The table's entry, or a seed's value with as many decimals as the words have."""
     rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
-    shown = column(claim["column"])
+    shown = metric_format(claim["column"])
     if not rows:
         raise InputError(
             f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"

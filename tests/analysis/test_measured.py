@@ -10,7 +10,7 @@ import pytest
 from synthetic_records import frame, seeds
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.model import Table, tables
 from analysis.verify.sentences import SAYS, coverage_table, projection_table, sentence_faults
 
@@ -47,7 +47,7 @@ def made(file: Path, names: Sequence[str]) -> list[Table]:
         *seeds("scrub", "retain_error_percent", 1.26, 1.44, 49.5),
         *seeds("other", "retain_error_percent", 2.0, 4.0, 6.0),
     )
-    return tables(records, list(map(column, dict.fromkeys(names))), ["scrub", "other"])
+    return tables(records, list(map(metric_format, dict.fromkeys(names))), ["scrub", "other"])
 
 
 def times(file: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 from synthetic_records import frame, seeds
 
-from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.model import Table, tables
 from analysis.paper import verdicts as fidelity
 from analysis.paper.tables import FIELDS, judged_numbers, paper_page
@@ -29,7 +29,7 @@ def entry(value: float = 20.0, column: str = "test_error_percent", **changes: ob
 
 def table_of(*values: float, name: str = "test_error_percent", **columns: object) -> Table:
     records = frame(*seeds("scrub_notebook", name, *values, **{**GROUP, "method": "scrub", **columns}))
-    return tables(records, [column(name)], ["scrub_notebook"])[0]
+    return tables(records, [metric_format(name)], ["scrub_notebook"])[0]
 
 
 def judged(
@@ -40,7 +40,7 @@ def judged(
     **changes: object,
 ) -> Judgement:
     table = table_of(*values, name=name)
-    found = judge(entry(published_value, name, **changes), table.rows[0], column(name), dataset)
+    found = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), dataset)
     assert found is not None
     return found
 
@@ -106,7 +106,7 @@ def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
 ) -> None:
     name = "forget_error_percent"
     table = table_of(*[0.0] * 5, name=name, forget_rows=rows)
-    found = judge(entry(paper, name, runs=runs), table.rows[0], column(name), "cifar10")
+    found = judge(entry(paper, name, runs=runs), table.rows[0], metric_format(name), "cifar10")
     assert found is not None
     assert found.verdict == verdict, found.why
 
@@ -207,7 +207,7 @@ def test_lambda_selects_its_own_number_and_both_scores_are_set_beside_it() -> No
         for record in seeds("adaprob", "forget_error_percent", 70.0 + lam, 74.0 + lam, **where, **{"method.lam": lam})
     ]
     names = ("forget_error_percent", "target_forget_error_percent")
-    (table,) = tables(frame(*rows), [column(name) for name in names], ["adaprob"])
+    (table,) = tables(frame(*rows), [metric_format(name) for name in names], ["adaprob"])
     found = {(j.published.lam, j.column): j for j in judgements(published("5"), table)}
     assert set(found) == {(lam, name) for lam in (1.0, 2.0) for name in names}
     assert [found[lam, names[0]].published.value for lam in (1.0, 2.0)] == [80.0, 56.0]
@@ -218,10 +218,10 @@ def test_lambda_selects_its_own_number_and_both_scores_are_set_beside_it() -> No
 def test_the_page_has_three_columns_for_a_number_and_says_what_is_not_measured() -> None:
     table = table_of(17.0, 17.2, 16.8)
     page = paper_page(table, published("2"), 300)
-    (piece,) = page.pieces
-    assert piece.head[1:] == [column("test_error_percent").header() + ", paper", "ours", "verdict"]
-    assert piece.lines == [["scrub_notebook", "17.01", "17.00 ± 0.50", fidelity.REPRODUCED]]
-    text = "\n".join(page.caption)
+    (block,) = page.blocks
+    assert block.header[1:] == [metric_format("test_error_percent").header() + ", paper", "ours", "verdict"]
+    assert block.body == [["scrub_notebook", "17.01", "17.00 ± 0.50", fidelity.REPRODUCED]]
+    text = "\n".join(page.notes)
     assert "not measured: retrain test_error_percent 16.71" in text
     assert "scrub retain_error_percent 0.00" in text
 
@@ -231,10 +231,10 @@ def test_a_narrow_page_is_cut_between_metrics() -> None:
     rows = [
         r | dict.fromkeys(names[1:], 1.0) for r in seeds("scrub_notebook", names[0], 1.0, 2.0, **GROUP, method="scrub")
     ]
-    (table,) = tables(frame(*rows), [column(name) for name in names], ["scrub_notebook"])
-    pieces = paper_page(table, published("2"), 80).pieces
-    assert [len(piece.head) for piece in pieces] == [4, 4, 4]
-    assert all(sum(piece.widths) + 2 * (len(piece.widths) - 1) <= 80 for piece in pieces)
+    (table,) = tables(frame(*rows), [metric_format(name) for name in names], ["scrub_notebook"])
+    blocks = paper_page(table, published("2"), 80).blocks
+    assert [len(block.header) for block in blocks] == [4, 4, 4]
+    assert all(sum(block.widths) + 2 * (len(block.widths) - 1) <= 80 for block in blocks)
 
 
 def test_numbers_go_to_csv_with_their_verdict() -> None:
@@ -246,7 +246,7 @@ def test_numbers_go_to_csv_with_their_verdict() -> None:
     assert (line["dataset"], line["forget"], line["label"]) == ("cifar10", "100of5", "scrub_notebook")
 
 
-@pytest.mark.parametrize("name", [name for name, artefact in ARTEFACTS.items() if artefact.published in TABLES])
+@pytest.mark.parametrize("name", [name for name, artefact in ARTEFACTS.items() if artefact.table in TABLES])
 def test_an_artefact_has_a_column_for_every_number(name: str) -> None:
     artefact = ARTEFACTS[name]
-    assert {e.column for e in published(artefact.published)} <= set(artefact.columns)
+    assert {e.column for e in published(artefact.table)} <= set(artefact.columns)

@@ -15,10 +15,11 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.divergence import kl_to_retrain
 from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.reporting.records.archive import record_lines, rows_of, write_archive
 from adaprob_ray.reporting.records.load import load_sweep
-from adaprob_ray.reporting.rescore import record_lines, rescore, rows_of, write_archive
-from analysis.paper.training_recipes import NOTEBOOKS
-from analysis.verify.pages import ROOT, verify
+from adaprob_ray.reporting.rescore import rescore
+from analysis.registry import NOTEBOOKS, ROOT
+from analysis.verify.pages import verify
 
 pytestmark = pytest.mark.slow  # whole checkouts, ours among them
 

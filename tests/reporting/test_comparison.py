@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_rel
 from synthetic_records import frame, seeds
 
-from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.stats.significance import (
     FEWEST_SEEDS,
     detectable_difference,
@@ -16,7 +16,7 @@ from adaprob_ray.reporting.stats.significance import (
     no_signal_percent,
     simulated_attacks,
 )
-from adaprob_ray.reporting.tables.format import FOUND, caption, pieces
+from adaprob_ray.reporting.tables.format import SIGNIFICANCE_MARK, blocks, notes
 from adaprob_ray.reporting.tables.model import NO_SIGNAL, Table, tables
 from benchmarks.comparison import NAMES, detected, flagged, simulated_differences
 
@@ -58,7 +58,7 @@ def simulated_table(generator: np.random.Generator, n: int, shift: float = 0.0) 
     rows = _of("retrain", retrain)
     for name, differences in simulated_differences(generator, n, shift).items():
         rows += _of(name, retrain + differences)
-    return tables(frame(*rows), [column(ERROR)], NAMES)[0]
+    return tables(frame(*rows), [metric_format(ERROR)], NAMES)[0]
 
 
 def _of(name: str, values: np.ndarray) -> list[dict]:
@@ -81,18 +81,20 @@ def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:
     for n in (3, 4):
         table = simulated_table(np.random.default_rng(5), n, 40.0)
         assert not table.families[ERROR].found("m7")
-        assert any(f"{n} seeds are too few" in line for line in caption(table))
-        assert not any(FOUND in text for piece in pieces(table, 200) for line in piece.lines for text in line)
+        assert any(f"{n} seeds are too few" in line for line in notes(table))
+        assert not any(
+            SIGNIFICANCE_MARK in text for block in blocks(table, 200) for line in block.body for text in line
+        )
     assert FEWEST_SEEDS == 5
 
 
 def test_what_is_found_is_marked_among_the_differences_alone() -> None:
     table = simulated_table(np.random.default_rng(5), 5, 20.0)
-    values, differences = pieces(table, 200)
-    marked = {line[0] for line in differences.lines if line[1].endswith(FOUND)}
+    values, differences = blocks(table, 200)
+    marked = {line[0] for line in differences.body if line[1].endswith(SIGNIFICANCE_MARK)}
     assert marked == {"m7"}
-    assert not any(text.endswith(FOUND) for line in values.lines for text in line)
-    assert any("80 % power" in line and "Holm's first step of 8)" in line for line in caption(table))
+    assert not any(text.endswith(SIGNIFICANCE_MARK) for line in values.body for text in line)
+    assert any("80 % power" in line and "Holm's first step of 8)" in line for line in notes(table))
 
 
 def test_of_adaprobs_readings_only_the_compared_one_is_in_the_family() -> None:
@@ -100,9 +102,9 @@ def test_of_adaprobs_readings_only_the_compared_one_is_in_the_family() -> None:
     rows = [row for name in ("retrain", "scrub") for row in _of(name, generator.normal(size=5))]
     readings = ("eq1", "script", "restore")
     rows += [row for name in readings for row in seeds(name, ERROR, *generator.normal(size=5), method="adaprob")]
-    (table,) = tables(frame(*rows), [column(ERROR)], ["scrub", *readings], "script")
+    (table,) = tables(frame(*rows), [metric_format(ERROR)], ["scrub", *readings], "script")
     assert set(table.families[ERROR].p) == {"scrub", "script"}
-    (table,) = tables(frame(*rows), [column(ERROR)], ["scrub", *readings])
+    (table,) = tables(frame(*rows), [metric_format(ERROR)], ["scrub", *readings])
     assert set(table.families[ERROR].p) == {"scrub", *readings}
 
 
@@ -113,10 +115,10 @@ def test_the_line_without_signal_is_simulated_at_the_tables_size() -> None:
         for label in ("original", "retrain")
         for record in seeds(label, name, 60.0, 62.0, test_other_classes_rows=900, forget_rows=25)
     ]
-    (table,) = tables(frame(*rows), [column(name)], [])
+    (table,) = tables(frame(*rows), [metric_format(name)], [])
     (row,) = [row for row in table.rows if row.label == NO_SIGNAL]
     assert row.values[name].mean == no_signal_percent(25)
-    assert any(line.startswith("no signal:") for line in caption(table))
+    assert any(line.startswith("no signal:") for line in notes(table))
 
 
 @pytest.mark.slow

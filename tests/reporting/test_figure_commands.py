@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from synthetic_records import tiny_sweep
 
 from adaprob_ray import cli
-from adaprob_ray.reporting.figures.curves import Trajectory
-from adaprob_ray.reporting.figures.drawing import draw_trajectory
+from adaprob_ray.reporting.figures import curves
+from adaprob_ray.reporting.figures.curves import Curves, draw_curves
 from adaprob_ray.reporting.records.load import read_lines
-from analysis import figure_artefacts
 from analysis.__main__ import BAD_INPUT, DONE, main
 
 pytestmark = pytest.mark.slow  # a sweep of 24 cells, and figures by Matplotlib and scikit-learn
@@ -64,13 +63,13 @@ def test_every_label_that_has_the_series_is_drawn_and_the_others_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two labels of equal settings share one model."""
-    drawn: list[Trajectory] = []
+    drawn: list[Curves] = []
 
-    def draw(curve: Trajectory) -> Figure:
+    def draw(curve: Curves) -> Figure:
         drawn.append(curve)
-        return draw_trajectory(curve)
+        return draw_curves(curve)
 
-    monkeypatch.setattr(figure_artefacts, "draw_trajectory", draw)
+    monkeypatch.setattr(curves, "draw_curves", draw)
     sweep = ["--sweep", str(folder / "tiny.yaml")]
     assert command(folder, "trajectories", *sweep, "--scalar", "forget_error_percent") == DONE
     assert command(folder, "trajectories", *sweep, "--scalar", "projection_residual") == DONE

@@ -22,18 +22,14 @@ from threadpoolctl import threadpool_limits
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
-from adaprob_ray.reporting.figures.curves import solver_trajectory, trajectory
-from adaprob_ray.reporting.figures.data import ablation, ranks, time_bars, trade_off
-from adaprob_ray.reporting.figures.drawing import (
-    draw_ablation,
-    draw_embedding,
-    draw_ranks,
-    draw_time_bars,
-    draw_trade_off,
-    draw_trajectory,
-)
-from adaprob_ray.reporting.figures.embedding import Embedding, embedding
-from adaprob_ray.reporting.figures.style import looks, save
+from adaprob_ray.reporting.figures.ablation import compute_ablation, draw_ablation
+from adaprob_ray.reporting.figures.curves import compute_curves, compute_solver_curves, draw_curves
+from adaprob_ray.reporting.figures.embedding import Embedding, compute_embedding, draw_embedding
+from adaprob_ray.reporting.figures.ranks import compute_ranks, draw_ranks
+from adaprob_ray.reporting.figures.style import METHOD_STYLES, plot_styles, save
+from adaprob_ray.reporting.figures.time_bars import compute_time_bars, draw_time_bars
+from adaprob_ray.reporting.figures.trade_off import compute_trade_off, draw_trade_off
+from adaprob_ray.reporting.records.grouping import METHOD_ORDER
 from adaprob_ray.reporting.stats.intervals import mean_interval
 
 pytestmark = pytest.mark.slow  # Matplotlib and t-SNE: 20 s of one core
@@ -81,14 +77,14 @@ def protocol_6_5(stacked: np.ndarray) -> np.ndarray:
 def test_embedding_is_protocol_6_5() -> None:
     rows = np.array([7, 3, 30, 31, 2, 11, 12, 20])
     stacked = np.concatenate([softmax(o.logits["train"][rows].astype(float), axis=1) for o in GROUPS.values()])
-    found = embedding(GROUPS, "forget", rows)
+    found = compute_embedding(GROUPS, "forget", rows)
     assert list(found.points) == ["AdaProb", "SCRUB", "Retrain"]
     assert found.perplexity == 6
     np.testing.assert_array_equal(np.concatenate(list(found.points.values())), protocol_6_5(stacked))
 
 
 def test_embedding_is_the_same_twice_and_keeps_models_apart_that_differ() -> None:
-    first, second = embedding(GROUPS, "test"), embedding(GROUPS, "test")
+    first, second = compute_embedding(GROUPS, "test"), compute_embedding(GROUPS, "test")
     for name, points in first.points.items():
         assert points.shape == (40, 2)
         np.testing.assert_array_equal(points, second.points[name])
@@ -97,13 +93,13 @@ def test_embedding_is_the_same_twice_and_keeps_models_apart_that_differ() -> Non
 
 def test_embedding_refuses_what_cannot_be_mapped() -> None:
     with pytest.raises(InputError, match="a 40 × 5, b 30 × 5"):
-        embedding({"a": outputs(1), "b": outputs(1, rows=30)}, "test")
+        compute_embedding({"a": outputs(1), "b": outputs(1, rows=30)}, "test")
     with pytest.raises(InputError, match="t-SNE of 3 rows: more than 5 are needed"):
-        embedding(GROUPS, "forget", [1])
+        compute_embedding(GROUPS, "forget", [1])
     with pytest.raises(InputError, match="positions from 0 to 39"):
-        embedding(GROUPS, "forget", [40])
+        compute_embedding(GROUPS, "forget", [40])
     with pytest.raises(InputError, match="at least one"):
-        embedding(GROUPS, "forget")
+        compute_embedding(GROUPS, "forget")
 
 
 # -- figure 4 ----------------------------------------------------------------------------------------------------------
@@ -117,20 +113,20 @@ def timed(**others: object) -> pd.DataFrame:
 
 
 def test_time_bars_have_the_standard_error_of_seeds_after_the_warm_up() -> None:
-    (bars,) = time_bars(timed(), warm_up=1).panels.values()
+    (bars,) = compute_time_bars(timed(), warm_up=1).panels.values()
     for bar, values in zip(bars, ([10.0, 12.0, 17.0], [1.0, 1.0, 4.0]), strict=True):
         assert bar.n == 3
         assert bar.mean_seconds == pytest.approx(np.mean(values))
         assert bar.standard_error == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
     assert [bar.name for bar in bars] == ["retrain", "a"]
-    assert time_bars(timed()).panels[TITLE][0].n == 4
+    assert compute_time_bars(timed()).panels[TITLE][0].n == 4
     with pytest.raises(InputError, match="warm_up: 2 is not the first"):
-        time_bars(timed(), warm_up=2)
+        compute_time_bars(timed(), warm_up=2)
 
 
 def test_a_repeat_is_no_further_run_and_one_seed_has_no_error() -> None:
     records = frame(*(record("a", 1, repeat=i, method="scrub", unlearn_seconds=s) for i, s in enumerate((1.0, 3.0))))
-    (bar,) = time_bars(records).panels[TITLE]
+    (bar,) = compute_time_bars(records).panels[TITLE]
     assert (bar.mean_seconds, bar.standard_error, bar.n) == (2.0, None, 1)
 
 
@@ -142,18 +138,18 @@ def test_time_bars_refuse_mixed_hardware(column: str, values: list[object]) -> N
     records = timed()
     records[column] = [values[label == "a"] for label in records["label"]]
     with pytest.raises(InputError, match=re.escape(f"found {column}: {values[0]}, {values[1]}")):
-        time_bars(records)
+        compute_time_bars(records)
 
 
 def test_only_models_made_alone_are_timed() -> None:
     records = timed()
     records.loc[(records["label"] == "a") & (records["seed"] == 4), "exclusive"] = False
-    found = time_bars(records, warm_up=1)
+    found = compute_time_bars(records, warm_up=1)
     assert [bar.n for bar in found.panels[TITLE]] == [3, 2]
     assert "1 models were made beside other cells" in found.caption[0]
     records.loc[records["label"] == "a", "exclusive"] = False
     with pytest.raises(InputError, match="a has no exclusive time"):
-        time_bars(records)
+        compute_time_bars(records)
 
 
 # -- ablations ---------------------------------------------------------------------------------------------------------
@@ -171,14 +167,14 @@ def ablated() -> pd.DataFrame:
 
 
 def test_ablation_is_the_interval_over_seeds_of_means_over_repeats() -> None:
-    found = ablation(ablated(), "method.lam")
+    found = compute_ablation(ablated(), "method.lam")
     (curves,) = found.panels.values()
     assert [curve.name for curve in curves] == ["eq1", "script"]
     for curve in curves:
         assert curve.values["retain_error_percent"][4.0] == mean_interval([5.0, 6.0, 7.0])
         assert curve.values["forget_error_percent"][1.0] == mean_interval([10.5, 20.5, 30.5])
         assert {lam: e.mean for lam, e in curve.values["target_shift"].items()} == pytest.approx({1.0: 0.1, 4.0: 0.4})
-    (retrain,) = found.levels[TITLE]
+    (retrain,) = found.references[TITLE]
     assert {name: e.mean for name, e in retrain.values.items()} == dict(zip(ERRORS, (1.0, 2.0), strict=True))
 
 
@@ -186,24 +182,24 @@ def test_a_line_of_the_same_method_without_the_setting_stands_beside_the_curves(
     records = ablated()
     records.loc[records["label"] == "script", "method.lam"] = None
     records = records.drop_duplicates(["label", "seed", "repeat", "method.lam"])
-    found = ablation(records, "method.lam", ["target_shift"])
+    found = compute_ablation(records, "method.lam", ["target_shift"])
     assert [curve.name for curve in found.panels[TITLE]] == ["eq1"]
-    assert [level.name for level in found.levels[TITLE]] == ["retrain", "script"]
-    assert found.levels[TITLE][1].values["target_shift"].mean == pytest.approx(0.1)
+    assert [line.name for line in found.references[TITLE]] == ["retrain", "script"]
+    assert found.references[TITLE][1].values["target_shift"].mean == pytest.approx(0.1)
     assert "script" in texts(draw_ablation(found))
 
 
 def test_another_setting_that_varies_parts_curves_and_another_recipe_is_refused() -> None:
     more = ablated().assign(**{"method.lr": 0.2})
     both = pd.concat([ablated(), more[more["label"] == "eq1"]])
-    (curves,) = ablation(both, "method.lam").panels.values()
+    (curves,) = compute_ablation(both, "method.lam").panels.values()
     assert [curve.name for curve in curves] == ["eq1 lr=0.1", "eq1 lr=0.2", "script"]
     with pytest.raises(InputError, match=r"would average over recipe\.lr"):
-        ablation(ablated().assign(**{"recipe.lr": [0.1] * 10 + [0.2] * 17}), "method.lam")
+        compute_ablation(ablated().assign(**{"recipe.lr": [0.1] * 10 + [0.2] * 17}), "method.lam")
     with pytest.raises(InputError, match=r"method\.lr: no label has two values"):
-        ablation(ablated(), "method.lr")
+        compute_ablation(ablated(), "method.lr")
     with pytest.raises(InputError, match=r"did you mean 'method\.lam'"):
-        ablation(ablated(), "method.lamb")
+        compute_ablation(ablated(), "method.lamb")
 
 
 # -- trade-off and ranks -----------------------------------------------------------------------------------------------
@@ -225,7 +221,7 @@ def compared() -> pd.DataFrame:
 
 
 def test_trade_off_has_every_label_with_its_intervals() -> None:
-    (points,) = trade_off(compared()).panels.values()
+    (points,) = compute_trade_off(compared()).panels.values()
     assert [point.name for point in points] == ["original", "retrain", "retrain_independent", "a", "b", "c"]
     retrain = points[1]
     assert retrain.retain == mean_interval([10.0, 20.0])
@@ -234,7 +230,7 @@ def test_trade_off_has_every_label_with_its_intervals() -> None:
 
 
 def test_ranks_by_hand() -> None:
-    found = ranks(compared(), ["retain_error_percent"])
+    found = compute_ranks(compared(), ["retain_error_percent"])
     # Seed 1: b 0, independent 1, a = c = 3. Seed 2: independent = a = b = 1, c 5.
     expected = {"b": (1 + 2) / 2, "retrain_independent": (2 + 2) / 2, "a": (3.5 + 2) / 2, "c": (3.5 + 4) / 2}
     assert found.by_column["retain_error_percent"] == pytest.approx(expected)
@@ -245,14 +241,14 @@ def test_ranks_by_hand() -> None:
 def test_ranks_need_every_cell_and_skip_a_metric_that_does_not_apply() -> None:
     records = compared()
     records.loc[records["label"] == "retrain_independent", "test_error_percent"] = None
-    found = ranks(records, ["retain_error_percent", "test_error_percent"])
+    found = compute_ranks(records, ["retain_error_percent", "test_error_percent"])
     assert "retrain_independent" not in found.by_column["test_error_percent"]
     assert found.overall["retrain_independent"] == found.by_column["retain_error_percent"]["retrain_independent"]
     records.loc[(records["label"] == "a") & (records["seed"] == 2), "test_error_percent"] = None
     with pytest.raises(InputError, match="test_error_percent: a has no value in 1 of 2 cells"):
-        ranks(records, ["test_error_percent"])
+        compute_ranks(records, ["test_error_percent"])
     with pytest.raises(InputError, match="did you mean 'test_error_percent'"):
-        ranks(records, ["test_eror_percent"])
+        compute_ranks(records, ["test_eror_percent"])
 
 
 # -- trajectories ------------------------------------------------------------------------------------------------------
@@ -260,39 +256,49 @@ def test_ranks_need_every_cell_and_skip_a_metric_that_does_not_apply() -> None:
 CURVE = pd.DataFrame({"solver": ["newton", "newton", "scaling"], "passes": [1, 3, 1], "residual": [0.1, 1e-9, 0.1]})
 
 
-def test_a_trajectory_is_what_was_stored() -> None:
+def test_a_curve_is_what_was_stored() -> None:
     stored = {"one": {"loss": [[1, 0.5], [2, None]]}, "two": {"loss": [[1, 0.25]]}}
-    found = trajectory(stored, "loss", {"one": "scrub", "two": "adaprob"})
+    found = compute_curves(stored, "loss", {"one": "scrub", "two": "adaprob"})
     assert found.paths["two"] == [(1.0, 0.25)]
     assert math.isnan(found.paths["one"][1][1])
     with pytest.raises(InputError, match=r"one: unknown series 'projection_residual' \(known: loss\)"):
-        trajectory(stored, "projection_residual", {})
-    assert solver_trajectory(CURVE).paths == {"newton": [(1.0, 0.1), (3.0, 1e-9)], "scaling": [(1.0, 0.1)]}
+        compute_curves(stored, "projection_residual", {})
+    assert compute_solver_curves(CURVE).paths == {"newton": [(1.0, 0.1), (3.0, 1e-9)], "scaling": [(1.0, 0.1)]}
 
 
-# -- looks and files ---------------------------------------------------------------------------------------------------
+# -- styles and files ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_method_of_the_catalogue_has_a_style_and_a_place() -> None:
+    """By name: a method that is added or moved changes the style of no other."""
+    assert METHOD_STYLES.keys() == METHODS.keys()
+    assert tuple(METHODS) == METHOD_ORDER
+    alone = plot_styles({"scrub": "scrub"})["scrub"]
+    assert plot_styles({name: name for name in METHODS})["scrub"] == alone
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own() -> None:
-    found = looks({name: name for name in METHODS}).values()
-    assert len({look.colour for look in found}) == len({look.marker for look in found}) == len(METHODS)
-    assert len({look.hatch for look in found}) == len(METHODS)
+    found = plot_styles({name: name for name in METHODS}).values()
+    assert len({style.colour for style in found}) == len({style.marker for style in found}) == len(METHODS)
+    assert len({style.hatch for style in found}) == len(METHODS)
 
 
 def test_labels_of_one_method_are_told_apart_in_grey_whatever_their_order() -> None:
     names = {f"label{i:02d}": "adaprob" for i in range(12)} | {"other": "scrub"}
-    found = looks(names)
-    assert len({(look.marker, look.fill) for look in found.values()}) == len(names)
-    assert looks(dict(reversed(names.items()))) == found
-    assert found["label00"].colour == looks({"adaprob": "adaprob"})["adaprob"].colour
+    found = plot_styles(names)
+    assert len({(style.marker, style.fill) for style in found.values()}) == len(names)
+    assert plot_styles(dict(reversed(names.items()))) == found
+    assert found["label00"].colour == plot_styles({"adaprob": "adaprob"})["adaprob"].colour
     with pytest.raises(InputError, match="did you mean 'scrub'"):
-        looks({"x": "scrubb"})
+        plot_styles({"x": "scrubb"})
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_the_same_figure_is_the_same_bytes(ending: str, tmp_path: Path) -> None:
     def saved(name: str) -> bytes:
-        (path,) = save(draw_ranks(ranks(compared(), ["retain_error_percent"])), tmp_path / "new" / name, [ending])
+        (path,) = save(
+            draw_ranks(compute_ranks(compared(), ["retain_error_percent"])), tmp_path / "new" / name, [ending]
+        )
         return path.read_bytes()
 
     assert saved("one") == saved("two")
@@ -300,7 +306,7 @@ def test_the_same_figure_is_the_same_bytes(ending: str, tmp_path: Path) -> None:
 
 
 def test_no_other_format_and_300_dots_an_inch(tmp_path: Path) -> None:
-    figure = draw_trajectory(solver_trajectory(CURVE))
+    figure = draw_curves(compute_solver_curves(CURVE))
     with pytest.raises(InputError, match="unknown figure format 'pgn'; did you mean 'png'"):
         save(figure, tmp_path / "x", ["pgn"])
     (path,) = save(figure, tmp_path / "x", ["png"])
@@ -312,13 +318,15 @@ def test_no_other_format_and_300_dots_an_inch(tmp_path: Path) -> None:
 
 def test_every_drawing_names_all_that_it_shows() -> None:
     drawings = {
-        ("retrain", "a", "(n = 4)", "unlearning time (s)", "± 1.9"): draw_time_bars(time_bars(timed())),
+        ("retrain", "a", "(n = 4)", "unlearning time (s)", "± 1.9"): draw_time_bars(compute_time_bars(timed())),
         ("eq1", "script", "retrain", "Table 5", "λ", "retain error", "target shift"): draw_ablation(
-            ablation(ablated(), "method.lam"), {"retain_error_percent": {1: 0.21, 4: 0.0}}
+            compute_ablation(ablated(), "method.lam"), {"retain_error_percent": {1: 0.21, 4: 0.0}}
         ),
-        ("original", "retrain", "a", "b", "c", "forget error (%)"): draw_trade_off(trade_off(compared())),
-        ("retrain_independent", "a", "b", "c", "retain error"): draw_ranks(ranks(compared(), ["retain_error_percent"])),
-        ("newton", "scaling", "tolerance 1e-09", "passes"): draw_trajectory(solver_trajectory(CURVE)),
+        ("original", "retrain", "a", "b", "c", "forget error (%)"): draw_trade_off(compute_trade_off(compared())),
+        ("retrain_independent", "a", "b", "c", "retain error"): draw_ranks(
+            compute_ranks(compared(), ["retain_error_percent"])
+        ),
+        ("newton", "scaling", "tolerance 1e-09", "passes"): draw_curves(compute_solver_curves(CURVE)),
     }
     for words, figure in drawings.items():
         found = texts(figure)

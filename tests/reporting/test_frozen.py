@@ -79,7 +79,7 @@ def test_a_missing_column_is_named() -> None:
 
 def test_the_page_has_a_line_for_each_rule_with_signs() -> None:
     page = frozen_page("tuned", frozen_rows(records()))
-    lines = page.pieces[0].lines
+    lines = page.blocks[0].body
     assert [line[0] for line in lines] == ["oracle", "validation"]
     assert lines[0][2:] == ["3.50 ± 6.35", "1.00 (all equal)", "−2.50 ± 6.35", "–", "–"]
     assert lines[1][5:] == ["+0.00, +0.00", "+0.00, +0.00"]

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from adaprob_ray.reporting.tables.format import Page, Piece
 from adaprob_ray.reporting.tables.latex import escaped, latex
+from adaprob_ray.reporting.tables.layout import Block, Document
 
-NASTY = Page(
+NASTY = Document(
     "CIFAR-5 · a_b{c} 100 % & more",
     [
-        Piece(
+        Block(
             "first",
             ["", "test error (%)", "λ ‖ η"],
-            [4, 4, 4],
             [["scrub_x", "1.0 ± 0.2 *", "≤ 3.9"], ["~^\\$#", "−1", "–"]],
         ),
-        Piece("", ["", "b"], [1, 1], [["x", '"q" <tag> [1] | ∞ × √ …']]),
+        Block("", ["", "b"], [["x", '"q" <tag> [1] | ∞ × √ …']]),
     ],
     ["100 % of rows; 1e-3_x → é", "雪 has no sign here"],
 )

@@ -17,7 +17,7 @@ from adaprob_ray.reporting.report import build, write_report
 from adaprob_ray.reporting.report.build import page
 from adaprob_ray.reporting.report.html_tables import PAGE
 from adaprob_ray.reporting.report.sections import METRIC_COLUMNS, parts
-from adaprob_ray.reporting.tables.format import caption, pieces
+from adaprob_ray.reporting.tables.format import blocks, notes
 from adaprob_ray.reporting.tables.model import tables
 
 pytestmark = pytest.mark.slow  # builds dozens of reports: 20 s of one core
@@ -99,10 +99,10 @@ def test_values_are_those_of_the_words() -> None:
     records = plain_records()
     (table,) = tables(records, METRIC_COLUMNS, list(dict.fromkeys(records["label"])))
     found = Page(report(records))
-    expected = [line for piece in pieces(table, PAGE) for line in piece.lines]
+    expected = [line for block in blocks(table, PAGE) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain
     assert all(line in found.lines for line in expected)
-    assert set(caption(table)) <= set(found.all("li"))
+    assert set(notes(table)) <= set(found.all("li"))
 
 
 def test_rows_name_the_records_that_they_average() -> None:

@@ -11,8 +11,9 @@ from synthetic_records import Memory
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.outputs import Evaluation, Outputs
+from adaprob_ray.reporting.records.archive import Archive, record_lines, write_archive
 from adaprob_ray.reporting.records.load import read_lines
-from adaprob_ray.reporting.rescore import Archive, load_metric, record_lines, rescore, write_archive
+from adaprob_ray.reporting.rescore import load_metric, rescore
 from adaprob_ray.reporting.stats.intervals import bootstrap_interval
 
 LABELS = ("original", "retrain", "retrain_independent", "scrub")

@@ -171,14 +171,14 @@ def test_the_best_table_says_default_best_difference_cost_and_rule() -> None:
     assert adaprob["params.lam"] == found.studies["adaprob"][0].trials[5].params["lam"]
     assert (finetune["best_trial"], finetune["difference.oracle"]) == (0, 0)
     page = best_page(found)
-    assert page.pieces[0].lines[0] == ["adaprob", "oracle", "9", "5", "−4", "#5", "6 (1 diverged)", "600"]
-    assert any(line.startswith("rule oracle: mean gap to Retrain") for line in page.caption)
-    assert "UNEQUAL budgets of 2 to 6 trials for each method" in " ".join(page.caption)
+    assert page.blocks[0].body[0] == ["adaprob", "oracle", "9", "5", "−4", "#5", "6 (1 diverged)", "600"]
+    assert any(line.startswith("rule oracle: mean gap to Retrain") for line in page.notes)
+    assert "UNEQUAL budgets of 2 to 6 trials for each method" in " ".join(page.notes)
 
 
 def test_a_study_without_a_complete_trial_has_a_line_without_a_best() -> None:
     found = group([None, None], [1.0])
-    assert best_page(found).pieces[0].lines[0] == [
+    assert best_page(found).blocks[0].body[0] == [
         "adaprob",
         "oracle",
         "diverged",
@@ -202,8 +202,8 @@ def test_every_trial_is_in_the_table_with_the_values_of_its_seeds() -> None:
     assert pruned.isna()[["seed12.oracle", "params.lr"]].all()
     assert set(frame["rule"]) == {"oracle"}
     first, second = trial_pages(found)
-    assert [line[1] for line in first.pieces[0].lines[:3]] == ["complete", "pruned", "diverged"]
-    assert first.pieces[0].head == [
+    assert [line[1] for line in first.blocks[0].body[:3]] == ["complete", "pruned", "diverged"]
+    assert first.blocks[0].header == [
         "trial",
         "state",
         "mean gap to Retrain (pp)",
@@ -213,8 +213,8 @@ def test_every_trial_is_in_the_table_with_the_values_of_its_seeds() -> None:
         "reading",
         "lam",
     ]
-    assert first.pieces[0].lines[5][0] == "5 *"
-    assert all(line.startswith("rule oracle") for page in (first, second) for line in page.caption[:1])
+    assert first.blocks[0].body[5][0] == "5 *"
+    assert all(line.startswith("rule oracle") for page in (first, second) for line in page.notes[:1])
     beyond = trial_lines(group([105.0, 3.0], [1.0], rule="validation").studies["adaprob"][0])[1]
     assert [line[2] for line in beyond] == ["beyond margin", "3"]
 

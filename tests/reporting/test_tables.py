@@ -9,14 +9,15 @@ import pytest
 from synthetic_records import frame, record, seeds
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.records.metric_format import column, metric_columns
-from adaprob_ray.reporting.tables.format import Piece, caption, entry, heading, page, pieces
+from adaprob_ray.reporting.records.metric_format import metric_columns, metric_format
+from adaprob_ray.reporting.tables.format import blocks, document, entry, notes
 from adaprob_ray.reporting.tables.latex import latex
+from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table, tables
-from adaprob_ray.reporting.tables.render import comma_separated, markdown, write
+from adaprob_ray.reporting.tables.render import markdown, table_csv, write
 
 ERROR, FORGET, KL, SAME, TIME = (
-    column(name)
+    metric_format(name)
     for name in (
         "test_error_percent",
         "forget_error_percent",
@@ -42,13 +43,13 @@ def golden() -> Table:
     return table
 
 
-def by_name(piece: Piece) -> dict[str, list[str]]:
-    return {line[0]: line[1:] for line in piece.lines}
+def by_name(block: Block) -> dict[str, list[str]]:
+    return {line[0]: line[1:] for line in block.body}
 
 
 def test_golden_values_and_differences() -> None:
-    values, differences = pieces(golden(), 200)
-    assert [head.replace("\N{NO-BREAK SPACE}", " ") for head in values.head] == [
+    values, differences = blocks(golden(), 200)
+    assert [head.replace("\N{NO-BREAK SPACE}", " ") for head in values.header] == [
         "", "test error (%)", "forget error (%)", "KL forget (nats)", "unlearning time (s)",
     ]  # fmt: skip
     # t(0.975, 2) = 4.303: values 1 apart have half-width 4.303/√3 = 2.48.
@@ -59,7 +60,7 @@ def test_golden_values_and_differences() -> None:
         "scrub": ["9.0 ± 2.5", "30/75 (28.9–52.0)", "0.20 (all equal)", "0.50 (all equal)"],
         "floor": ["–", "–", "0.20 ± 0.25", "–"],
     }
-    assert differences.head[1].replace("\N{NO-BREAK SPACE}", " ") == "test error (% points)"
+    assert differences.header[1].replace("\N{NO-BREAK SPACE}", " ") == "test error (% points)"
     assert by_name(differences) == {
         "original": ["−6.0 ± 2.5", "−4.00 (all equal)", "+0.30 ± 0.25", "–"],
         "retrain_independent": ["+1.0 ± 5.0", "+4.00 (all equal)", "–", "–"],
@@ -71,18 +72,18 @@ def test_golden_values_and_differences() -> None:
 def test_relearn_time_is_shown_as_steps_and_explained() -> None:
     labels = ("original", "retrain", "retrain_independent")
     records = [row for label in labels for row in seeds(label, "relearn_steps", 1, 3, 100)]
-    (table,) = tables(frame(*records), [column("relearn_steps")], list(labels))
-    values = pieces(table, 200)[0]
-    assert values.head[1].replace("\N{NO-BREAK SPACE}", " ") == "relearn time (steps)"
+    (table,) = tables(frame(*records), [metric_format("relearn_steps")], list(labels))
+    values = blocks(table, 200)[0]
+    assert values.header[1].replace("\N{NO-BREAK SPACE}", " ") == "relearn time (steps)"
     assert by_name(values)["original"] == ["35 ± 141"]
-    assert sum("stands for never" in line for line in caption(table)) == 1
-    assert not any("relearn" in line for line in caption(golden()))
+    assert sum("stands for never" in line for line in notes(table)) == 1
+    assert not any("relearn" in line for line in notes(golden()))
 
 
 def test_caption_says_what_is_shown() -> None:
     table = golden()
-    assert heading(table) == "digits · allcnn, filters 0.12 · forget 25 rows of class 3"
-    text = "\n".join(caption(table))
+    assert table.heading == "digits · allcnn, filters 0.12 · forget 25 rows of class 3"
+    text = "\n".join(notes(table))
     assert "95 % Student-t interval over n = 3 seeds (1, 2, 3)" in text
     assert "Clopper-Pearson" in text
     assert "floor: " in text
@@ -97,7 +98,7 @@ def test_mixed_provenance_is_called_mixed() -> None:
             "scrub", 1, test_error_percent=1.0, precision="bfloat16", device="H200", run_dirty=True, exclusive=False
         ),
     )
-    text = "\n".join(caption(tables(records, [ERROR], ["scrub"])[0]))
+    text = "\n".join(notes(tables(records, [ERROR], ["scrub"])[0]))
     assert "MIXED precisions: float32, bfloat16; MIXED devices: cpu (a), H200" in text
     assert "MIXED commits: e2d2479, e2d2479+dirty" in text
     assert "times are NOT comparable: 1 of 2 models" in text
@@ -109,10 +110,10 @@ def test_one_seed_is_a_bare_value() -> None:
         record("retrain_independent", 4, test_error_percent=13.0, forget_error_percent=0.0),
     )
     (table,) = tables(records, [ERROR, FORGET], [])
-    values, differences = pieces(table, 100)
+    values, differences = blocks(table, 100)
     assert by_name(values)["retrain"] == ["12.25", "0/25 (≤ 11.3)"]
     assert by_name(differences) == {"retrain_independent": ["+0.75", "0.00"], "floor": ["0.75", "0.00"]}
-    assert caption(table)[0] == "n = 1 seed (4): single values, no interval can be given"
+    assert notes(table)[0] == "n = 1 seed (4): single values, no interval can be given"
 
 
 def test_repeats_are_averaged_within_a_seed_and_rows_count_once() -> None:
@@ -128,7 +129,7 @@ def test_repeats_are_averaged_within_a_seed_and_rows_count_once() -> None:
     assert noisy["test_error_percent"].mean == 17.0
     assert noisy["test_error_percent"].half_width == pytest.approx(12.7062 * 5, rel=1e-5)  # of 12 and 22, not of four
     assert entry(noisy["forget_error_percent"], FORGET, 1).startswith("0.5/50 (")
-    assert "after averaging 2 repeats within each seed" in caption(table)[0]
+    assert "after averaging 2 repeats within each seed" in notes(table)[0]
 
 
 def test_settings_that_vary_split_rows_in_the_order_of_the_file() -> None:
@@ -166,10 +167,10 @@ def test_one_table_for_each_request_and_empty_columns_are_dropped() -> None:
 
 def test_entries_never_show_a_half_width_of_zero() -> None:
     table = tables(frame(*seeds("retrain", "unlearn_seconds", 1.0, 1.0001)), [TIME], [])[0]
-    assert pieces(table, 80)[0].lines[0][1] == "1.0000 ± 0.0006"
+    assert blocks(table, 80)[0].body[0][1] == "1.0000 ± 0.0006"
     unknown = frame(*seeds("retrain", "validation_error_percent", 0.0, 0.0))  # how many rows is not recorded
-    (piece, *_) = pieces(tables(unknown, [column("validation_error_percent")], [])[0], 80)
-    assert piece.lines[0][1] == "0.00 (all equal)"
+    (block, *_) = blocks(tables(unknown, [metric_format("validation_error_percent")], [])[0], 80)
+    assert block.body[0][1] == "0.00 (all equal)"
 
 
 @pytest.mark.parametrize(
@@ -182,24 +183,24 @@ def test_entries_never_show_a_half_width_of_zero() -> None:
 )
 def test_bounds_near_0_and_100_keep_their_digits(percents: tuple[float, ...], rows: int, text: str) -> None:
     records = frame(*seeds("retrain", "forget_error_percent", *percents, forget_rows=rows))
-    assert pieces(tables(records, [FORGET], [])[0], 80)[0].lines[0][1] == text
+    assert blocks(tables(records, [FORGET], [])[0], 80)[0].body[0][1] == text
 
 
 def test_a_seed_without_a_value_is_not_hidden() -> None:
     records = frame(*seeds("retrain", "test_error_percent", 20.0, 22.0), record("retrain", 3))
-    assert pieces(tables(records, [ERROR], [])[0], 80)[0].lines[0][1] == "21.0 ± 12.7 [n=2]"
+    assert blocks(tables(records, [ERROR], [])[0], 80)[0].body[0][1] == "21.0 ± 12.7 [n=2]"
 
 
 def test_a_table_too_wide_is_cut_to_errors_and_the_rest() -> None:
-    cut = [piece for piece in pieces(golden(), 70) if not piece.title]
-    assert [len(piece.head) - 1 for piece in cut] == [2, 2]
-    assert all(sum(piece.widths) + 2 * (len(piece.widths) - 1) <= 70 for piece in cut)
-    assert all(len(line) == len(piece.head) for piece in cut for line in piece.lines)
+    cut = [block for block in blocks(golden(), 70) if not block.title]
+    assert [len(block.header) - 1 for block in cut] == [2, 2]
+    assert all(sum(block.widths) + 2 * (len(block.widths) - 1) <= 70 for block in cut)
+    assert all(len(line) == len(block.header) for block in cut for line in block.body)
 
 
 def test_no_differences_no_table_of_them() -> None:
     records = frame(*seeds("retrain", "test_error_percent", 20.0, 22.0))
-    assert [piece.title for piece in pieces(tables(records, [ERROR], [])[0], 80)] == [""]
+    assert [block.title for block in blocks(tables(records, [ERROR], [])[0], 80)] == [""]
 
 
 def test_head_words_and_units() -> None:
@@ -209,23 +210,23 @@ def test_head_words_and_units() -> None:
     assert heads[:2] == ["test error (%)", "retain error (%)"]
     assert "KL forget, same seed (nats)" in heads
     assert heads[-1] == "backward passes (examples)"
-    assert column("parameter_distance").header() == "distance to original"
+    assert metric_format("parameter_distance").header() == "distance to original"
     assert not SAME.is_divergence
 
 
 def test_files_are_written(tmp_path: Path) -> None:
-    pages = [page(golden(), 120)]
-    paths = write(pages, comma_separated([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
+    pages = [document(golden(), 120)]
+    paths = write(pages, table_csv([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
     assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.tex", "compare-tiny.csv"]
     assert [path.name for path in sorted(paths[0].parent.iterdir())] == sorted(path.name for path in paths)
     assert paths[0].read_text() == markdown(pages, "tiny")
     assert "| original | 150/3000 (4.2–5.8) | 0/75 (≤ 3.9) |" in paths[0].read_text()
     assert paths[1].read_text() == latex(pages, "tiny")
-    assert paths[2].read_text() == comma_separated([golden()], "tiny")
+    assert paths[2].read_text() == table_csv([golden()], "tiny")
 
 
 def test_csv_has_a_line_for_each_entry() -> None:
-    lines = list(csv.DictReader(comma_separated([golden()], "tiny").splitlines()))
+    lines = list(csv.DictReader(table_csv([golden()], "tiny").splitlines()))
     (scrub,) = [line for line in lines if (line["label"], line["metric"]) == ("scrub", "test_error_percent")]
     assert float(scrub["mean"]) == 9.0
     assert float(scrub["half_width"]) == pytest.approx(2.4841, abs=1e-4)

@@ -1,6 +1,6 @@
-"""The one look of all figures: colours, markers, hatches, sizes, and how a figure is saved. No data and no pyplot.
+"""The one style of all figures: colours, markers, hatches, sizes, and how a figure is saved. No data and no pyplot.
 
-A method has one colour, marker, line and hatch, by its place in the catalogue, in every figure. Labels of one method differ in
+A method has one colour, marker and hatch, by its name, in every figure and in the report. Labels of one method differ in
 shade, in how the marker is filled, in the line and in the hatch. Colours are Okabe and Ito's (Color Universal Design, 2008) and
 Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure tells two things apart by colour alone, so that grey is enough.
 """
@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,28 +21,43 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.sweep.cell import Cell
 
 TEXT, SMALL, TINY = 9.0, 8.0, 6.5  # points: titles and axes, ticks and legends, captions
 DPI = 300
 LEGEND_LINE = 0.19  # inches
 CAPTION_CHARACTERS_PER_INCH = 20
+INTERVAL_NOTE = "intervals: 95 % Student t over seeds"
 GREY = "0.45"  # of what is beside the point: grids, captions, the paper's values
 
-# In the catalogue's order: original, retrain, retrain_independent, finetune, … The first three are greys: they are references.
-_COLOURS = (
-    "#7F7F7F", "#000000", "#4D4D4D", "#E69F00", "#56B4E9", "#CC79A7", "#882255", "#999933", "#44AA99", "#332288", "#0072B2",
-    "#009E73", "#D55E00", "#DDCC77", "#AA4499",
+METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
+    "original": ("#7F7F7F", "X", "++"),
+    "retrain": ("#000000", "*", ""),
+    "retrain_independent": ("#4D4D4D", "P", "oo"),
+    "finetune": ("#E69F00", "s", "--"),
+    "neggrad_plus": ("#56B4E9", "v", "||"),
+    "fisher": ("#CC79A7", "<", "OO"),
+    "ntk": ("#882255", ">", "-o"),
+    "cf_k": ("#999933", "p", "**"),
+    "eu_k": ("#44AA99", "h", "/-"),
+    "bad_teacher": ("#332288", "d", "\\|"),
+    "scrub": ("#0072B2", "^", "//"),
+    "scrub_rewind": ("#009E73", "D", "\\\\"),
+    "adaprob": ("#D55E00", "o", "xx"),
+}
+# For things that are no methods, such as metrics and solvers.
+PLAIN_STYLES = (
+    ("#E69F00", "s"), ("#56B4E9", "v"), ("#CC79A7", "<"), ("#882255", ">"), ("#999933", "p"), ("#44AA99", "h"),
+    ("#332288", "d"), ("#0072B2", "^"), ("#009E73", "D"), ("#D55E00", "o"), ("#DDCC77", "8"), ("#AA4499", "H"),
 )  # fmt: skip
-_MARKERS = ("X", "*", "P", "s", "v", "<", ">", "p", "h", "d", "^", "D", "o", "8", "H")
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
-_HATCHES = ("++", "", "oo", "--", "||", "OO", "-o", "**", "/-", "\\|", "//", "\\\\", "xx", "|o", "/o")
 _SHADES = (0.0, -0.5, 0.45)  # of a method's colour: as it is, half way to black, some way to white
 
 # Purple, blue-green and yellow as in the paper's figures 2 and 3 (viridis, its yellow darkened to be seen on white); two more.
-EMBEDDED = (("#440154", "o"), ("#21918C", "^"), ("#E5B800", "s"), ("#D55E00", "v"), ("#56B4E9", "D"))
+EMBEDDING_STYLES = (("#440154", "o"), ("#21918C", "^"), ("#E5B800", "s"), ("#D55E00", "v"), ("#56B4E9", "D"))
 
 _METADATA: dict[str, dict[str, Any]] = {  # neither dates nor versions: the same figure is the same bytes
     "png": {"Software": None},
@@ -52,7 +67,7 @@ _METADATA: dict[str, dict[str, Any]] = {  # neither dates nor versions: the same
 
 
 @dataclass(frozen=True)
-class Look:
+class PlotStyle:
     """How one line, point or bar is drawn."""
 
     colour: tuple[float, float, float]
@@ -61,7 +76,7 @@ class Look:
     line: Any
     hatch: str
 
-    def marks(self, size: float = 6) -> dict[str, Any]:
+    def markers(self, size: float = 6) -> dict[str, Any]:
         """Keywords of Axes.plot for the markers; `size` in points."""
         return {
             "color": self.colour,
@@ -73,40 +88,61 @@ class Look:
         }
 
 
-def looks(methods: Mapping[str, str]) -> dict[str, Look]:
-    """A look for each name, the same whatever their order: `methods` says which method each stands for.
+def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
+    """A style for each name, the same whatever their order.
 
-    Beyond six names of one method a marker is the name's number. Raises InputError for a method that is not in the catalogue.
+    Args:
+        methods: Name → method. Beyond six names of one method a marker is the name's number.
+
+    Raises:
+        InputError: A method has no entry in METHOD_STYLES.
     """
-    faults = [unknown_name("method", method, METHODS) for method in methods.values() if method not in METHODS]
+    faults = [
+        unknown_name("method", method, METHOD_STYLES) for method in methods.values() if method not in METHOD_STYLES
+    ]
     if faults:
         raise InputError(*faults)
-    found: dict[str, Look] = {}
-    for at, method in enumerate(METHODS):
-        names = sorted(name for name, wanted in methods.items() if wanted == method)
-        found.update({name: _look(at, variant) for variant, name in enumerate(names)})
-    return {name: found[name] for name in methods}
+    styles: dict[str, PlotStyle] = {}
+    for method in dict.fromkeys(methods.values()):
+        names = sorted(name for name, own in methods.items() if own == method)
+        styles.update({name: _variant(*METHOD_STYLES[method], variant) for variant, name in enumerate(names)})
+    return {name: styles[name] for name in methods}
 
 
-def plain_looks(names: Iterable[str]) -> dict[str, Look]:
-    """Looks for things that are no methods, by their order: colours and markers differ, filled and empty ones in turn."""
-    first = 3  # the greys are the references'
-    return {
-        name: replace(_look(first + at, 0), fill=_FILLS[at % 2], line=_LINES[at % len(_LINES)])
-        for at, name in enumerate(names)
-    }
+def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
+    """Styles for things that are no methods, by their order: colours and markers differ, filled and hollow ones in turn."""
+    styles = {}
+    for at, name in enumerate(names):
+        colour, marker = PLAIN_STYLES[at % len(PLAIN_STYLES)]
+        style = _variant(colour, marker, "", 0)
+        styles[name] = replace(style, fill=_FILLS[at % 2], line=_LINES[at % len(_LINES)])
+    return styles
 
 
-def _look(at: int, variant: int) -> Look:
-    """That of the method at place `at` of the catalogue, for its `variant`-th name."""
+def _variant(colour: str, marker: str, hatch: str, variant: int) -> PlotStyle:
+    """The style of the `variant`-th label of a method."""
     numbered = variant >= len(_FILLS)
-    return Look(
-        colour=shade(_COLOURS[at % len(_COLOURS)], _SHADES[variant % len(_SHADES)]),
-        marker=f"${variant + 1}$" if numbered else _MARKERS[at % len(_MARKERS)],
+    return PlotStyle(
+        colour=shade(colour, _SHADES[variant % len(_SHADES)]),
+        marker=f"${variant + 1}$" if numbered else marker,
         fill=_FILLS[0] if numbered else _FILLS[variant],
         line=_LINES[variant % len(_LINES)],
-        hatch=_HATCHES[at % len(_HATCHES)] + "." * min(variant, 3),  # more dots would fill the bar
+        hatch=hatch + "." * min(variant, 3),  # more dots would fill the bar
     )
+
+
+class Named(Protocol):
+    """What a figure shows under a name: a bar, a curve, a point."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+
+
+def methods_by_name(panels: Mapping[str, Iterable[Named]]) -> dict[str, str]:
+    """Name → method over all panels, in order."""
+    return {item.name: item.method for items in panels.values() for item in items}
 
 
 def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float, float, float]:
@@ -116,7 +152,7 @@ def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float
     return red, green, blue
 
 
-def sheet(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that makes room for all that is put on it."""
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -140,7 +176,7 @@ def panel_grid(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
     return [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
-def tidy(axes: Axes, *, grid: str = "both") -> None:
+def style_axes(axes: Axes, *, grid: str = "both") -> None:
     """Small ticks, a faint grid behind the data along `grid` (x, y, both), no frame at the top and on the right."""
     axes.tick_params(labelsize=SMALL)
     axes.grid(axis=grid, color="0.9", linewidth=0.6)  # type: ignore[arg-type]
@@ -169,3 +205,11 @@ def _written(figure: Figure, path: Path, ending: str) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def save_output(figure: Figure, path: Path, missing: Sequence[Cell], *, is_noted: bool = True) -> Output:
+    """Save a figure, which says itself that Records are missing if `is_noted`."""
+    if missing and is_noted:
+        note = f"partial: {len(missing)} Records are missing"
+        figure.suptitle(note, x=0.99, ha="right", size="small", style="italic")
+    return Output(missing_document(missing), save(figure, path))

@@ -31,7 +31,7 @@ class Gathered:
     """Records in the order of their sweep files, and the evaluate cells that have none."""
 
     records: pd.DataFrame
-    holes: list[Cell]
+    missing: list[Cell]
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -54,7 +54,7 @@ def gather(
     corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
     """
     frames, lines = [], []
-    holes: dict[str, Cell] = {}
+    without: dict[str, Cell] = {}
     for path, sweep in sweeps.items():
         cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
@@ -62,13 +62,13 @@ def gather(
         found = set(records["key"]) if len(records) else set()
         missing = [cell for key, cell in chosen.items() if key not in found]
         frames.append(records)
-        holes.update({cell.key: cell for cell in missing})
+        without.update({cell.key: cell for cell in missing})
         lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
     if lines and not partial:
         raise InputError(*_no_store(location), *lines)
     frames = [frame for frame in frames if len(frame)]
     records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return Gathered(records.drop_duplicates("key") if frames else records, list(holes.values()))
+    return Gathered(records.drop_duplicates("key") if frames else records, list(without.values()))
 
 
 def _no_store(location: str) -> list[str]:

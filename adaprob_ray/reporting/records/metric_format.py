@@ -44,7 +44,7 @@ _WORDS = {  # where the column's name without its unit does not read well
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricFormat:
     """A metric's column: its name in Records, words, units, and how many decimals are shown."""
 
     name: str
@@ -80,13 +80,13 @@ class Column:
         return f"{self.words} ({unit})" if unit else self.words
 
 
-def column(name: str) -> Column:
+def metric_format(name: str) -> MetricFormat:
     """The words and units of a column, from its name where nothing better is known."""
     suffix, unit, difference_unit, fewest, most = next((u for u in _UNITS if name.endswith(u[0])), _NO_UNIT)
     words = _WORDS.get(name, name.removesuffix(suffix).replace("_", " "))
-    return Column(name, words, unit, difference_unit, fewest, most)
+    return MetricFormat(name, words, unit, difference_unit, fewest, most)
 
 
-def metric_columns(metrics: Sequence[str]) -> list[Column]:
+def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
     """The columns of the metrics that a sweep lists, in its order."""
-    return [column(name) for metric in metrics for name in METRICS[metric].columns]
+    return [metric_format(name) for metric in metrics for name in METRICS[metric].columns]

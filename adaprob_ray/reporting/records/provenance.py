@@ -45,7 +45,7 @@ def provenance(records: pd.DataFrame) -> Provenance:
     """Gather it; a column that the Records do not hold is unknown."""
 
     def values(name: str) -> list[str]:
-        return several(records[name]) if name in records else []
+        return unique_strings(records[name]) if name in records else []
 
     exclusive = int((records["exclusive"] == True).sum()) if "exclusive" in records else 0  # noqa: E712  (may hold None)
     commits = [commit_words(row) for _, row in records.iterrows()] if "commit" in records else []
@@ -59,13 +59,20 @@ def provenance(records: pd.DataFrame) -> Provenance:
     )
 
 
+def figure_notes(records: pd.DataFrame) -> list[str]:
+    """What is printed below a figure: the seeds, then precision, device, threads and commit, mixed ones called mixed."""
+    seeds = sorted({int(seed) for seed in records["seed"]})
+    noun = "seed" if len(seeds) == 1 else "seeds"
+    return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records).lines()[0]]
+
+
 def commit_words(record: pd.Series[Any]) -> str:
     """A short commit; `+dirty` where the checkout held changes."""
     short = str(record.get("commit", "unknown"))[:COMMIT_DIGITS]
     return f"{short}+dirty" if record.get("run_dirty") is True else short
 
 
-def several(column: pd.Series[Any]) -> list[str]:
+def unique_strings(column: pd.Series[Any]) -> list[str]:
     """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
     return list(dict.fromkeys("none" if is_empty(value) else str(value) for value in column))
 
@@ -73,3 +80,21 @@ def several(column: pd.Series[Any]) -> list[str]:
 def is_empty(value: Any) -> bool:
     """Whether a column does not apply to a Record: None, or what pandas makes of it."""
     return value is None or (isinstance(value, float) and value != value)
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+
+def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
+    """Records with a time that no other cell disturbed, without the warm-up seed."""
+    is_timed = records["unlearn_seconds"].notna() & (records["seed"] != warm_up) & records["exclusive"].eq(True)
+    return records[is_timed]
+
+
+def mixed_hardware(records: pd.DataFrame) -> list[str]:
+    """A fault for each of device, threads and precision that is not the same everywhere."""
+    return [
+        f"times are compared on one kind of hardware only; found {name}: {', '.join(values)}"
+        for name in ("device", "threads", "precision")
+        if len(values := unique_strings(records[name])) > 1
+    ]

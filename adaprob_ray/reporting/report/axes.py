@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import Estimate
 
 DECADES = 2.5  # positive values that span more are shown on a logarithmic axis
@@ -69,7 +69,7 @@ def bounds(estimate: Estimate) -> tuple[float, float]:
     return estimate.mean - half, estimate.mean + half
 
 
-def axis(estimates: Sequence[Estimate], column: Column, start: float, length: float) -> Axis:
+def axis(estimates: Sequence[Estimate], column: MetricFormat, start: float, length: float) -> Axis:
     """An axis that holds all means. Intervals wider than the means and the median interval together are cut."""
     means = [estimate.mean for estimate in estimates]
     low, high = min(means), max(means)
@@ -82,7 +82,7 @@ def axis(estimates: Sequence[Estimate], column: Column, start: float, length: fl
     return _widened(bottom, top, low, column, start, length)
 
 
-def _widened(bottom: float, top: float, lowest: float, column: Column, start: float, length: float) -> Axis:
+def _widened(bottom: float, top: float, lowest: float, column: MetricFormat, start: float, length: float) -> Axis:
     """A margin on both sides, but not past 0 where nothing is negative, nor past 100 % with shares."""
     margin = MARGIN * (top - bottom) or abs(top) * 0.1 or 1.0
     low, high = bottom - margin, top + margin

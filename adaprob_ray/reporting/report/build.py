@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -18,14 +19,23 @@ from adaprob_ray.reporting.report.markers import Mark, marks
 from adaprob_ray.reporting.report.sections import Part, embedded, parts
 from adaprob_ray.reporting.report.summary import facts, warnings
 from adaprob_ray.reporting.report.trade_off import trade_off
-from adaprob_ray.reporting.search.report_section import search_heading, search_section
-from adaprob_ray.reporting.search.studies import StudyGroup
-from adaprob_ray.reporting.tables.format import caption
+from adaprob_ray.reporting.tables.format import notes as table_notes
 from adaprob_ray.reporting.tables.render import write_whole
 
 FILE = "report.html"
 LONG = 50  # characters, from which a fact takes two columns
 FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ExtraSection:
+    """A section of other things than Records. `labels`: those that `render` needs markers of; `counts`: what it holds."""
+
+    anchor: str
+    heading: str
+    labels: Sequence[str]
+    counts: str
+    render: Callable[[Mapping[str, Mark]], Html]
 
 
 def write_report(
@@ -35,18 +45,18 @@ def write_report(
     title: str,
     folder: Path,
     reading: str | None = None,
-    searches: Sequence[StudyGroup] = (),
+    extra: Sequence[ExtraSection] = (),
     notes: Sequence[str] = (),
 ) -> Path:
     """`report.html` in `folder`, which is made if absent; the file appears whole or not at all. Raises OSError.
 
     `records`: one row for each Record, as `load_records` gives them, possibly none. `holes`: titles of cells without one.
     `reading`: of the labels that share its method the only one that is tested against Retrain.
-    `searches`: studies that get a section each. `notes`: what else the reader should know.
+    `extra`: sections before the tables. `notes`: what else the reader should know.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return write_whole(
-        folder / FILE, page(records, holes=holes, title=title, reading=reading, searches=searches, notes=notes)
+        folder / FILE, page(records, holes=holes, title=title, reading=reading, extra=extra, notes=notes)
     )
 
 
@@ -56,28 +66,28 @@ def page(
     holes: Sequence[str],
     title: str,
     reading: str | None = None,
-    searches: Sequence[StudyGroup] = (),
+    extra: Sequence[ExtraSection] = (),
     notes: Sequence[str] = (),
 ) -> str:
     """The report as text: the same Records give the same text."""
     records = records.reset_index(drop=True)
     found = parts(records, reading)
     labels = [str(label) for label in records["label"]] if "label" in records else []
-    known = marks([*labels, *(label for group in searches for label in group.studies)])
+    known = marks([*labels, *(label for section in extra for label in section.labels)])
     style, script = ((FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     return Template((FOLDER / "templates" / "report.html.j2").read_text(encoding="utf-8")).substitute(
         title=join(title),
         policy=join(f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"),
         style=style,
         script=script,
-        head=_head(records, found, searches, notes),
+        head=_head(records, found, extra, notes),
         holes=_holes(holes, len(records)),
-        contents=_contents(found, searches),
+        contents=_contents(found, extra),
         parts=join(
-            *(search_section(number, group, known) for number, group in enumerate(searches, 1)),
+            *(section.render(known) for section in extra),
             *(_section(number, part, records, known) for number, part in enumerate(found, 1)),
         ),
-        cells=_cells(records, known) if len(records) or not searches else "",
+        cells=_cells(records, known) if len(records) or not extra else "",
         data=_json(embedded(records, found)),
     )
 
@@ -92,13 +102,11 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _head(records: pd.DataFrame, found: Sequence[Part], searches: Sequence[StudyGroup], notes: Sequence[str]) -> Html:
+def _head(records: pd.DataFrame, found: Sequence[Part], extra: Sequence[ExtraSection], notes: Sequence[str]) -> Html:
     lines = [_fact(words, ", ".join(values)) for words, values in facts(records)]
     counts = f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"
-    studies = [run for group in searches for runs in group.studies.values() for run in runs]
-    if studies:
-        counts = f"{counts}; " if len(records) else ""
-        counts += f"{_many(sum(len(run.trials) for run in studies), 'trial')} of {len(studies)} studies"
+    if extra:
+        counts = "; ".join([counts] * bool(len(records)) + [section.counts for section in extra])
     return join(
         element("p", {"class": "counts"}, counts),
         element("dl", {"class": "facts"}, *lines) if lines else "",
@@ -129,16 +137,13 @@ def _holes(holes: Sequence[str], records: int) -> Html:
     )
 
 
-def _contents(found: Sequence[Part], searches: Sequence[StudyGroup]) -> Html:
-    items = [
-        element("li", {}, element("a", {"href": f"#search-{number}"}, search_heading(group)))
-        for number, group in enumerate(searches, 1)
-    ]
+def _contents(found: Sequence[Part], extra: Sequence[ExtraSection]) -> Html:
+    items = [element("li", {}, element("a", {"href": f"#{section.anchor}"}, section.heading)) for section in extra]
     items += [
         element("li", {}, element("a", {"href": f"#part-{number}"}, part.heading))
         for number, part in enumerate(found, 1)
     ]
-    if found or not searches:
+    if found or not extra:
         items.append(element("li", {}, element("a", {"href": "#cells"}, "All cells")))
     return element("ol", {}, *items)
 
@@ -153,7 +158,7 @@ def _section(number: int, part: Part, records: pd.DataFrame, known: Mapping[str,
         element("h2", {}, part.heading),
         bullets("notes", part.notes),
         *part_tables(part, rows),
-        bullets("caption", caption(part.table)),
+        bullets("caption", table_notes(part.table)),
         element("div", {"class": "figures"}, *filter(None, figures)),
     )
 

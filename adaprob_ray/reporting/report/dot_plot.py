@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.drawing import (
     LONGEST_NAME,
@@ -30,7 +30,7 @@ ROW, BELOW, GAP = 21, 22, 12  # pixels: of a line, of the axis' numbers, between
 CHARACTER = 7.2  # pixels of one in a name, in a wide font
 
 
-def dots(table: Table, column: Column, marks: Mapping[str, Mark]) -> Html | None:
+def dots(table: Table, column: MetricFormat, marks: Mapping[str, Mark]) -> Html | None:
     """The figure of one metric, what retraining gives shaded; None where no marked row has a value."""
     found = lines(table, column, marks)
     if not found:
@@ -46,7 +46,7 @@ def dots(table: Table, column: Column, marks: Mapping[str, Mark]) -> Html | None
     return figure("dots", column.header(), "; ".join(notes), height + BELOW, *drawn)
 
 
-def _line(line: Line, column: Column, along: Axis, y: float) -> Html:
+def _line(line: Line, column: MetricFormat, along: Axis, y: float) -> Html:
     name = {"class": "name", "x": f"{along.start - GAP + 2:g}", "y": f"{y + 4:g}"}
     return element(
         "g",
@@ -59,7 +59,7 @@ def _line(line: Line, column: Column, along: Axis, y: float) -> Html:
     )
 
 
-def _without_seeds(table: Table, column: Column) -> list[Estimate]:
+def _without_seeds(table: Table, column: MetricFormat) -> list[Estimate]:
     """What is known without any seed: the value of an attack that finds nothing."""
     return [
         row.values[column.name] for row in table.rows if column.name in row.values and not row.values[column.name].n

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.report.axes import Axis, bounds
 from adaprob_ray.reporting.report.html import Html, element, join
 from adaprob_ray.reporting.report.markers import Mark
@@ -26,7 +26,7 @@ class Line:
     estimate: Estimate
 
 
-def lines(table: Table, column: Column, marks: Mapping[str, Mark]) -> list[Line]:
+def lines(table: Table, column: MetricFormat, marks: Mapping[str, Mark]) -> list[Line]:
     """The rows that have a mark and a value, in the order of the table."""
     return [
         Line(row.name, marks[row.name], row.values[column.name])

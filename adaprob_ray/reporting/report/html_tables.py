@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.metric_format import Column, column
-from adaprob_ray.reporting.records.provenance import commit_words, several
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.provenance import commit_words, unique_strings
 from adaprob_ray.reporting.report.html import Html, element, join
 from adaprob_ray.reporting.report.markers import Mark
 from adaprob_ray.reporting.report.sections import KEY_DIGITS, Part, exact, plain
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.format import NOTHING, Piece, entry, pieces
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, blocks, entry
+from adaprob_ray.reporting.tables.layout import Block
 
 PAGE = 175  # characters of a table: about what a desktop window and a landscape page hold
 
@@ -26,30 +27,30 @@ _SETTINGS = ("dataset", "test_pool", "architecture", "filters", "forget", "preci
 
 
 def part_tables(part: Part, marks: Mapping[str, Mark]) -> list[Html]:
-    """The pieces of a table, values first. `marks`: by row name."""
-    found = pieces(part.table, PAGE)
-    titles = [piece.title for piece in found]
-    return [_piece(part, piece, piece.title in titles[:at], marks) for at, piece in enumerate(found)]
+    """The blocks of a table, values first. `marks`: by row name."""
+    found = blocks(part.table, PAGE)
+    titles = [block.title for block in found]
+    return [_piece(part, block, block.title in titles[:at], marks) for at, block in enumerate(found)]
 
 
-def _piece(part: Part, piece: Piece, is_continued: bool, marks: Mapping[str, Mark]) -> Html:
+def _piece(part: Part, block: Block, is_continued: bool, marks: Mapping[str, Mark]) -> Html:
     """Rows that average Records can be sorted; what stands beside them as a measure is the table's foot."""
-    is_difference = bool(piece.title)
+    is_difference = bool(block.title)
     columns = {column.header(difference=is_difference): column for column in part.table.columns}
     found = {row.name: row.differences if is_difference else row.values for row in part.table.rows}
     body, foot = [], []
-    for name, *texts in piece.lines:
+    for name, *texts in block.body:
         cells = [
             _entry(text, columns[head], found[name].get(columns[head].name), is_difference)
-            for head, text in zip(piece.head[1:], texts, strict=True)
+            for head, text in zip(block.header[1:], texts, strict=True)
         ]
         if name in part.positions:
             where = {"data-name": name, "data-cells": " ".join(map(str, part.positions[name]))}
             body.append(element("tr", where, _row_head(part, name, marks), *cells))
         else:
             foot.append(element("tr", {}, element("th", {"scope": "row"}, name), *cells))
-    heads = [column_head("label", is_text=True), *map(column_head, piece.head[1:])]
-    title = (piece.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
+    heads = [column_head("label", is_text=True), *map(column_head, block.header[1:])]
+    title = (block.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
     return scrolling(f"{title}: {part.heading}", grid("values", title, heads, body, foot))
 
 
@@ -59,7 +60,7 @@ def _row_head(part: Part, name: str, marks: Mapping[str, Mark]) -> Html:
     return element("th", {"scope": "row"}, marks[name].alone(), element("button", find, name))
 
 
-def _entry(text: str, column: Column, estimate: Estimate | None, is_difference: bool) -> Html:
+def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_difference: bool) -> Html:
     if estimate is None:
         return element("td", {"class": "nothing"}, text)
     title = exact(estimate, column.difference_unit if is_difference else column.unit)
@@ -95,8 +96,8 @@ def scrolling(name: str, table: Html) -> Html:
 
 def cell_list(records: pd.DataFrame, marks: Mapping[str, Mark]) -> Html:
     """A line for each Record, which the script opens to all that it holds. `marks`: by label. Settings only if they vary."""
-    metrics = [column(name) for name in _SHOWN if name in records and records[name].notna().any()]
-    settings = [name for name in _SETTINGS if name in records and len(several(records[name])) > 1]
+    metrics = [metric_format(name) for name in _SHOWN if name in records and records[name].notna().any()]
+    settings = [name for name in _SETTINGS if name in records and len(unique_strings(records[name])) > 1]
     facts = ["seed", *settings]
     heads = [column_head("label", is_text=True), *(column_head(name, _is_text(records[name])) for name in facts)]
     heads += [
@@ -116,7 +117,7 @@ def _is_text(values: pd.Series[Any]) -> bool:
     return any(isinstance(value, str) for value in values)
 
 
-def _cell(at: int, record: pd.Series[Any], facts: list[str], metrics: list[Column], mark: Mark) -> Html:
+def _cell(at: int, record: pd.Series[Any], facts: list[str], metrics: list[MetricFormat], mark: Mark) -> Html:
     opens = element("button", {"type": "button", "class": "open", "aria-expanded": "false"}, str(record["label"]))
     return element(
         "tr",
@@ -132,12 +133,12 @@ def _cell(at: int, record: pd.Series[Any], facts: list[str], metrics: list[Colum
 def _fact(value: Any) -> Html:
     if isinstance(value, int | float):
         return element("td", {"data-value": repr(value)}, f"{value:g}")
-    return element("td", {"class": "text"}, NOTHING if value is None else str(value))
+    return element("td", {"class": "text"}, EMPTY_CELL if value is None else str(value))
 
 
-def _metric(value: float | None, metric: Column) -> Html:
+def _metric(value: float | None, metric: MetricFormat) -> Html:
     if value is None:
-        return element("td", {"class": "nothing"}, NOTHING)
+        return element("td", {"class": "nothing"}, EMPTY_CELL)
     text = entry(Estimate(float(value), None, 1), metric, metric.most)
     return element("td", {"data-value": repr(float(value)), "title": f"{value!r} {metric.unit}".strip()}, text)
 

@@ -24,7 +24,7 @@ _SHAPES = (
     "M-5.4 0-2.7-4.7H2.7L5.4 0 2.7 4.7H-2.7z",  # hexagon
     "M-4.8-2.4-2.4-4.8 0-2.4 2.4-4.8 4.8-2.4 2.4 0 4.8 2.4 2.4 4.8 0 2.4-2.4 4.8-4.8 2.4-2.4 0z",  # cross
 )
-_COLOURS = 6  # classes colour-0 … of the style sheet
+_COLOURS = 6  # classes colour-0 … of the style new_figure
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from adaprob_ray.catalogue import METRICS
-from adaprob_ray.reporting.records.grouping import GROUP
+from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
 from adaprob_ray.reporting.records.metric_format import metric_columns
-from adaprob_ray.reporting.records.provenance import several
+from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.format import heading
 from adaprob_ray.reporting.tables.model import Table, tables
 
 KEY_DIGITS = 8
 METRIC_COLUMNS = metric_columns(list(METRICS))
-_APART = ("precision", "recipe.", "pretrain.", "relearn.")  # beginnings of columns that never share a row
+_FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
 
@@ -37,7 +36,7 @@ class Part:
 
     @property
     def heading(self) -> str:
-        return heading(self.table) + (f" · {self.apart}" if self.apart else "")
+        return self.table.heading + (f" · {self.apart}" if self.apart else "")
 
     def row_words(self, name: str) -> str:
         """What a row is called in the whole report; the search box takes it between double quotes."""
@@ -49,35 +48,34 @@ class Part:
 
 def parts(records: pd.DataFrame, reading: str | None = None) -> list[Part]:
     """The Records of each data set, architecture and forget request, apart until only seeds and repeats are averaged."""
-    found: list[Part] = []
     if records.empty:
-        return found
-    records = records.reset_index(drop=True)
-    for _, group in records.groupby(list(GROUP), sort=False):
-        named = group.assign(label=_row_names(group))
-        found += [_part(part, apart, reading) for apart, part in _split(named)]
-    return found
+        return []
+    return [
+        _part(part, settings, reading)
+        for _, group in split_groups(records.reset_index(drop=True))
+        for settings, part in _split(group.assign(label=_row_names(group)))
+    ]
 
 
 def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     """A label, with its method and the `method.…` settings where they vary within it."""
     names: dict[Any, str] = {}
     for label, part in group.groupby("label", sort=False):
-        varying = [name for name in _beginning(part, ("method",)) if len(several(part[name])) > 1]
-        for at, row in part.iterrows():
-            settings = [f"{name.removeprefix('method.')}={word(row[name])}" for name in varying]
-            names[at] = " ".join([str(label), *settings]).strip()
+        texts = setting_texts(part, _with_prefix(part, ("method",)))
+        names |= {at: f"{label} {text}".strip() for at, text in zip(part.index, texts, strict=True)}
     return pd.Series(names, dtype=object)
 
 
-def _split(named: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The Records apart by every column that varies within a row and may not, each with the words that say so."""
-    candidates = [name for name in _beginning(named, _APART) if len(several(named[name])) > 1]
+def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The Records apart by every column that varies within a row and may not, each with its values as text."""
     rows = [part for _, part in named.groupby("label", sort=False)]
-    varying = [name for name in candidates if any(len(several(part[name])) > 1 for part in rows)]
-    words = [", ".join(f"{name}={word(row[name])}" for name in varying) for _, row in named.iterrows()]
-    for apart in dict.fromkeys(words):
-        yield apart, named[[each == apart for each in words]]
+    varying = [
+        name
+        for name in _with_prefix(named, _FIXED_PREFIXES)
+        if any(len(unique_strings(part[name])) > 1 for part in rows)
+    ]
+    texts = setting_texts(named, varying, separator=", ")
+    return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
 
 
 def _part(records: pd.DataFrame, apart: str, reading: str | None) -> Part:
@@ -114,17 +112,8 @@ def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
     return notes
 
 
-def _beginning(records: pd.DataFrame, beginnings: tuple[str, ...]) -> list[str]:
-    return [name for name in map(str, records) if name.startswith(beginnings)]
-
-
-def word(value: Any) -> str:
-    """A setting in words, short where that loses nothing."""
-    value = plain(value)
-    if value is None:
-        return "none"
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return repr(value) if isinstance(value, float) and float(short) != value else short
+def _with_prefix(records: pd.DataFrame, prefixes: tuple[str, ...]) -> list[str]:
+    return [name for name in map(str, records) if name.startswith(prefixes)]
 
 
 def exact(estimate: Estimate, unit: str) -> str:

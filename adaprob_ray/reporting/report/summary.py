@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.provenance import Provenance, provenance, several
+from adaprob_ray.reporting.records.provenance import Provenance, provenance, unique_strings
 
 
 def facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
@@ -20,7 +20,7 @@ def facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
         "PyTorch": "torch_version",
         "Python": "python_version",
     }
-    known = [(words, several(records[name])) for words, name in names.items() if name in records]
+    known = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
     seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
     commits = provenance(records).commits
     return [(words, values) for words, values in [*known, ("seeds", seeds), ("commits", commits)] if values]
@@ -47,6 +47,6 @@ def _mixed(known: Provenance, records: pd.DataFrame) -> list[str]:
         "hardware": known.devices,
         "threads per cell": known.threads,
         "commits": known.commits,
-        **{name.replace("_", " "): several(records[name]) for name in versions},
+        **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
     }
     return [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.drawing import (
     RIGHT,
@@ -25,7 +25,7 @@ from adaprob_ray.reporting.report.markers import SIZE, Mark
 from adaprob_ray.reporting.report.sections import exact
 from adaprob_ray.reporting.tables.model import Table
 
-RETAIN, FORGET = column("retain_error_percent"), column("forget_error_percent")
+RETAIN, FORGET = metric_format("retain_error_percent"), metric_format("forget_error_percent")
 LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
 FEW = 9  # rows up to which this figure stands beside two others, one above the other
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name

@@ -1,4 +1,4 @@
-"""`python -m analysis search`: all figures and tables of one search."""
+"""All figures and tables of one search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.figures.style import save
-from adaprob_ray.reporting.request import Artefact, Request, show
 from adaprob_ray.reporting.search.figures.best_so_far import draw_best_so_far
 from adaprob_ray.reporting.search.figures.history import draw_history
 from adaprob_ray.reporting.search.figures.importance import draw_importance
@@ -20,22 +19,22 @@ from adaprob_ray.reporting.search.figures.slices import draw_slices
 from adaprob_ray.reporting.search.studies import StudyGroup, load_searches
 from adaprob_ray.reporting.search.tables.best_table import best_page, best_rows
 from adaprob_ray.reporting.search.tables.trials_table import trial_pages, trial_rows
+from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import write
 
 
-def searched(request: Request, artefact: Artefact) -> list[Path]:
-    """Figures and tables of a search file, or of several that differ in their search seed."""
-    if not request.sweeps:
+def build_search(location: str, paths: Sequence[str], out: Path) -> Output:
+    """Write the tables and figures of a search file, or of several that differ in their search seed, to `out`."""
+    if not paths:
         raise InputError("--sweep: must name a search file")
-    groups = load_searches(request.store, request.sweeps)
+    groups = load_searches(location, paths)
     name = groups[0].first.search.name
-    pages = [best_page(group) for group in groups]
-    paths = write(pages, _text(best_rows(groups)), f"{name}-best", request.out)
-    paths += write(trial_pages(groups), trial_rows(groups).to_csv(index=False), f"{name}-trials", request.out)
+    documents = [best_page(group) for group in groups]
+    written = write(documents, pd.DataFrame(best_rows(groups)).to_csv(index=False), f"{name}-best", out)
+    written += write(trial_pages(groups), trial_rows(groups).to_csv(index=False), f"{name}-trials", out)
     for kind, figure in figures_of(groups).items():
-        paths += save(figure, request.out / f"{name}-{kind}")
-    show(pages, paths)
-    return paths
+        written += save(figure, out / f"{name}-{kind}")
+    return Output(documents, written)
 
 
 def figures_of(groups: Sequence[StudyGroup]) -> dict[str, Figure]:
@@ -55,7 +54,3 @@ def figures_of(groups: Sequence[StudyGroup]) -> dict[str, Figure]:
         own = [group for group in groups if label in group.studies]
         figures[f"slices-{label}"] = draw_slices(label, own)
     return figures
-
-
-def _text(rows: list[dict[str, object]]) -> str:
-    return pd.DataFrame(rows).to_csv(index=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
+from adaprob_ray.reporting.report.build import ExtraSection
 from adaprob_ray.reporting.report.html import Html, element
 from adaprob_ray.reporting.report.html_tables import bullets, column_head, grid, scrolling
 from adaprob_ray.reporting.report.markers import Mark
@@ -22,25 +24,45 @@ from adaprob_ray.reporting.search.report_charts import (
 from adaprob_ray.reporting.search.studies import STRIP_WORDS, StudyGroup, StudyResults, caption_of, objective_words
 from adaprob_ray.reporting.search.tables.best_table import best_page, heading
 from adaprob_ray.reporting.search.tables.trials_table import trial_lines
-from adaprob_ray.reporting.tables.format import MINUS, NOTHING, Piece
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN
+from adaprob_ray.reporting.tables.layout import Block
 
 
 def search_heading(group: StudyGroup) -> str:
-    """As in the contents of the report."""
     return f"Search: {group.first.search.name} · {heading(group)}"
 
 
-def search_section(number: int, group: StudyGroup, marks: Mapping[str, Mark]) -> Html:
+def search_sections(groups: Sequence[StudyGroup]) -> list[ExtraSection]:
+    """A section of a report for each group of studies."""
+    return [
+        ExtraSection(
+            anchor=f"search-{number}",
+            heading=search_heading(group),
+            labels=list(group.studies),
+            counts=_counts(group),
+            render=partial(_section, number, group),
+        )
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def _counts(group: StudyGroup) -> str:
+    runs = [run for own in group.studies.values() for run in own]
+    trials = sum(len(run.trials) for run in runs)
+    return f"{trials:,} trial{'s' * (trials != 1)} of {len(runs)} stud{'y' if len(runs) == 1 else 'ies'}"
+
+
+def _section(number: int, group: StudyGroup, marks: Mapping[str, Mark]) -> Html:
     """Best trials, curves, then each method with its parameters and all its trials."""
     page = best_page(group)
-    tables = [_table(piece, piece.title or "Best trials") for piece in page.pieces]
+    tables = [_table(block, block.title or "Best trials") for block in page.blocks]
     charts, notes = _method_charts(group, marks)
     return element(
         "section",
         {"id": f"search-{number}", "class": "study"},
         element("h2", {}, search_heading(group)),
         *tables,
-        bullets("caption", [*page.caption, *notes]),
+        bullets("caption", [*page.notes, *notes]),
         _legend(group.methods, marks),
         element("div", {"class": "figures"}, *charts),
         *(part for label in group.studies for part in _label_parts(group, label, marks[label])),
@@ -57,7 +79,7 @@ def _method_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> tuple[list[H
     if ranks is not None:
         charts += rank_charts(ranks, marks)
         notes += method_ranks_caption(ranks, [group])
-    known = set(best_page(group).caption)
+    known = set(best_page(group).notes)
     return charts, [line for line in dict.fromkeys(notes) if line not in known]
 
 
@@ -85,7 +107,7 @@ def _trials(results: StudyResults) -> Html:
     """All trials of one study, folded up."""
     head, lines = trial_lines(results)
     words = f"All {len(results.trials)} trials of {results.label}, search seed {results.search_seed}"
-    table = _table(Piece("", head, [0] * len(head), lines), f"rule {results.study.target.rule.name}; *: chosen")
+    table = _table(Block("", head, lines), f"rule {results.study.target.rule.name}; *: chosen")
     return element("details", {}, element("summary", {}, words), table)
 
 
@@ -93,13 +115,14 @@ def _legend(labels: Sequence[str] | Mapping[str, str], marks: Mapping[str, Mark]
     return element("ul", {"class": "legend"}, *(element("li", {}, marks[label].alone(), label) for label in labels))
 
 
-def _table(piece: Piece, caption: str) -> Html:
+def _table(block: Block, caption: str) -> Html:
     is_text = [
-        any(_number(line[at]) is None and line[at] != NOTHING for line in piece.lines) for at in range(len(piece.head))
+        any(_number(line[at]) is None and line[at] != EMPTY_CELL for line in block.body)
+        for at in range(len(block.header))
     ]
     heads = [
         column_head(head, is_text=text or not at)
-        for at, (head, text) in enumerate(zip(piece.head, is_text, strict=True))
+        for at, (head, text) in enumerate(zip(block.header, is_text, strict=True))
     ]
     body = [
         element(
@@ -108,19 +131,19 @@ def _table(piece: Piece, caption: str) -> Html:
             element("th", {"scope": "row"}, name),
             *(_cell(text, is_text=text_column) for text, text_column in zip(entries, is_text[1:], strict=True)),
         )
-        for name, *entries in piece.lines
+        for name, *entries in block.body
     ]
     return scrolling(caption, grid("values", caption, heads, body, []))
 
 
 def _cell(text: str, *, is_text: bool) -> Html:
     """An entry that sorts by its number, if its column has numbers alone."""
-    if text == NOTHING:
+    if text == EMPTY_CELL:
         return element("td", {"class": "nothing text" if is_text else "nothing"}, text)
     return element("td", {"class": "text"} if is_text else {"data-value": repr(_number(text))}, text)
 
 
 def _number(text: str) -> float | None:
     with suppress(ValueError):
-        return float(text.replace(",", "").replace(MINUS, "-"))
+        return float(text.replace(",", "").replace(MINUS_SIGN, "-"))
     return None

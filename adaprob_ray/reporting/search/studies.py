@@ -9,9 +9,9 @@ from typing import Any
 
 import adaprob_ray
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.records.lines import group_title
+from adaprob_ray.reporting.records.grouping import group_title
 from adaprob_ray.reporting.records.load import FILES
-from adaprob_ray.reporting.records.metric_format import column
+from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.search.best import best_trials
 from adaprob_ray.search.study import Study, Trial
 
@@ -187,7 +187,7 @@ def _count_infeasible(results: StudyResults) -> int:
 def objective_words(study: Study) -> list[str]:
     """What each value of a trial is, for an axis or the head of a column."""
     if study.search.section.objective:
-        return [column(name).header() for name in study.objectives]
+        return [metric_format(name).header() for name in study.objectives]
     return [_RULES[study.target.rule.name][0]]
 
 

@@ -42,12 +42,20 @@ class Estimate:
     n: int
     count: Count | None = None
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end, in the unit of the metric; the mean twice where there is no spread."""
+        if self.count is not None:
+            return self.count.low_percent, self.count.high_percent
+        half_width = self.half_width or 0.0
+        return self.mean - half_width, self.mean + half_width
+
 
 def mean_interval(values: Sequence[float]) -> Estimate:
     """Mean ± t(0.975, n − 1) · s / √n, s the sample standard deviation (n − 1 in its denominator)."""
     n = len(values)
     mean = math.fsum(values) / n
-    if alike(values):
+    if all_equal(values):
         return Estimate(mean, None, n)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
@@ -74,13 +82,13 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
     """
     if len(values) < FEWEST_RESAMPLED:
         raise ValueError(f"a bootstrap over {len(values)} values: at least {FEWEST_RESAMPLED} are needed")
-    if alike(values):
+    if all_equal(values):
         return float(values[0]), float(values[0])
     drawn = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
-def alike(values: Sequence[float]) -> bool:
+def all_equal(values: Sequence[float]) -> bool:
     """Whether all values are equal but for rounding; one value is alike to itself."""
     return max(values) - min(values) <= ALIKE * max(1.0, max(map(abs, values)))
 

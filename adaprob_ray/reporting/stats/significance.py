@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.stats import f, ncf, ttest_1samp
 
 from adaprob_ray.metrics.membership import attack_accuracy_percent
-from adaprob_ray.reporting.stats.intervals import LEVEL, alike
+from adaprob_ray.reporting.stats.intervals import LEVEL, all_equal
 
 FEWEST_SEEDS = 5
 POWER = 0.8
@@ -53,7 +53,7 @@ def family(differences: Mapping[str, Sequence[float]]) -> Family:
     The fewest seeds of a row are the family's. A row whose differences are all equal has no spread to test against: it counts
     in the family and is never found.
     """
-    tested = {row: values for row, values in differences.items() if len(values) > 1 and not alike(values)}
+    tested = {row: values for row, values in differences.items() if len(values) > 1 and not all_equal(values)}
     p = {row: float(ttest_1samp(values, 0.0).pvalue) for row, values in tested.items()}
     deviations = [float(np.std(values, ddof=1)) for values in tested.values()]
     seeds = min(map(len, differences.values()))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.costs import DEVICE, METHOD, NEARNESS, NETWORK, Device, Speeds, Work, work_of
-from adaprob_ray.reporting.tables.format import NOTHING, Page, Piece
+from adaprob_ray.errors import NoStore
+from adaprob_ray.reporting.records.load import all_records, read_lines
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.reporting.tables.render import to_csv, write
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
 
-AT_ONCE, WIDTH = 3, 13  # devices in one piece of the table, and characters of a column
+DEVICES_PER_BLOCK = 3
 TOTAL = "all, each cell once"
 FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds", "device", "precision", "threads", "hours",
           "measured_on")  # fmt: skip
@@ -27,6 +33,23 @@ class Estimate:
     works: Sequence[Work]
     hours: Mapping[Device, float]
     nearest: Mapping[Device, str]
+
+
+def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = ()) -> Output:
+    """Write costs.md, .tex and .csv of the selected sweeps to `out`.
+
+    Args:
+        measured: Files of Records whose times are used in addition to those of the store, if there is one.
+    """
+    frames = [read_lines(path) for path in measured]
+    with contextlib.suppress(NoStore):
+        frames.append(all_records(selection.location))
+    # A key may be of several machines: no Record is dropped.
+    rows = [{str(name): value for name, value in row.items()} for frame in frames for row in frame.to_dict("records")]
+    speeds = Speeds(rows, REGISTRY)
+    found = estimates(selection.sweeps.values(), speeds)
+    documents = [costs_page(found, speeds.devices())]
+    return Output(documents, write(documents, cost_numbers(found), "costs", out))
 
 
 def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
@@ -49,21 +72,20 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
     return Estimate(name, works, hours, nearest)
 
 
-def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Page:
-    """The work, and below it the hours, of a few devices at a time: each piece fits the narrowest terminal."""
+def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Document:
+    """The work, and below it the hours, of a few devices at a time: each block fits the narrowest terminal."""
     work = ["networks to make", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
-    pieces = [_piece(found, work, [_work(item) for item in found])]
-    for at in range(0, len(devices), AT_ONCE):
-        some = devices[at : at + AT_ONCE]
+    blocks = [_block(found, work, [_work(item) for item in found])]
+    for at in range(0, len(devices), DEVICES_PER_BLOCK):
+        some = devices[at : at + DEVICES_PER_BLOCK]
         hours = [[_hours(item, device) for device in some] for item in found]
-        pieces.append(_piece(found, [f"hours, {device.words()}" for device in some], hours))
-    return Page("cost, one cell after another", pieces, _CAPTION)
+        blocks.append(_block(found, [f"hours, {device.words()}" for device in some], hours))
+    return Document("cost, one cell after another", blocks, _CAPTION)
 
 
-def _piece(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Piece:
-    first = max(len(item.name) for item in found)
+def _block(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Block:
     named = [[item.name, *line] for item, line in zip(found, lines, strict=True)]
-    return Piece("", ["", *head], [first, *[WIDTH] * len(head)], named)
+    return Block("", ["", *head], named)
 
 
 def _work(item: Estimate) -> list[str]:
@@ -74,7 +96,7 @@ def _work(item: Estimate) -> list[str]:
 
 def _hours(item: Estimate, device: Device) -> str:
     if device not in item.hours:
-        return NOTHING
+        return EMPTY_CELL
     hours, mark = item.hours[device], {METHOD: "", NETWORK: " †", DEVICE: " ‡"}[item.nearest[device]]
     return (f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}") + mark
 
@@ -88,19 +110,18 @@ _CAPTION = [
 
 def cost_numbers(found: Sequence[Estimate]) -> str:
     """A line for each sweep and device, as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     for item in found:
-        facts = {
+        totals: dict[str, object] = {
             "sweep": item.name,
             "cells": len(item.works),
             "forward_passes": sum(work.forward for work in item.works),
             "backward_passes": sum(work.backward for work in item.works),
             "multiply_adds": sum(work.multiply_adds for work in item.works),
         }
-        for device, hours in item.hours.items():
-            writer.writerow({**facts, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]})
-        if not item.hours:
-            writer.writerow(facts)
-    return text.getvalue()
+        hours = [
+            {**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]}
+            for device, hours in item.hours.items()
+        ]
+        rows += hours or [totals]
+    return to_csv(rows, FIELDS)

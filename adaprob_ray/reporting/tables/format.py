@@ -1,53 +1,30 @@
-"""Tables in words: entries, heads, captions and the pieces that fit a width. No drawing."""
+"""Tables as text: entries, headings and notes, and the blocks that fit a width."""
 
 from __future__ import annotations
 
 import math
-import re
 import statistics
-from dataclasses import dataclass
 
-from adaprob_ray.reporting.records.metric_format import Column
+from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import ALIKE, LEVEL, Count, Estimate
 from adaprob_ray.reporting.stats.significance import FEWEST_SEEDS, Family
+from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
 
-NOTHING, MINUS, FOUND = "–", "−", " *"
-GAP = 2  # blanks between columns
-WIDEST_NAME = 36  # a longer row name is folded
-NARROWEST = 11  # characters of a column: heads of two or three words are then broken over few lines
+EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK = "–", "−", " *"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some columns of a table, as text: a title, the head and the lines, row names first; `widths` in characters."""
-
-    title: str
-    head: list[str]
-    widths: list[int]
-    lines: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A heading, the pieces of a table under it, and the lines below: what every way of drawing is given."""
-
-    heading: str
-    pieces: list[Piece]
-    caption: list[str]
-
-
-def page(table: Table, width: int) -> Page:
-    """A table in words, cut to `width` characters."""
-    return Page(heading(table), pieces(table, width), caption(table))
+def document(table: Table, width: int) -> Document:
+    """A table as text, cut to `width` characters."""
+    return Document(table.heading, blocks(table, width), notes(table))
 
 
 def entry(
-    estimate: Estimate | None, column: Column, decimals: int, *, signed: bool = False, n: int | None = None
+    estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
 ) -> str:
     """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
     if estimate is None:
-        return NOTHING
+        return EMPTY_CELL
     if estimate.n == 0:
         return _number(estimate.mean, decimals)
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
@@ -70,7 +47,7 @@ def _count(count: Count) -> str:
     return f"{count.events:g}/{count.rows} ({bound})"
 
 
-def _decimals(estimates: list[Estimate], column: Column) -> int:
+def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
     """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
     halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
     wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.most
@@ -85,46 +62,52 @@ def _first_digit(value: float) -> int:
 def _exact(value: float, decimals: int, signed: bool) -> str:
     """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
     if abs(value) > ALIKE and abs(value) < 0.5 * 10**-decimals:
-        return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS)
+        return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
     return _number(value, decimals, signed)
 
 
 def _number(value: float, decimals: int, signed: bool = False) -> str:
     """Fixed decimals with a true minus; zero has no sign."""
     text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
-    return (text if float(text) else text.lstrip("+-")).replace("-", MINUS)
+    return (text if float(text) else text.lstrip("+-")).replace("-", MINUS_SIGN)
 
 
-def pieces(table: Table, width: int) -> list[Piece]:
+def blocks(table: Table, width: int) -> list[Block]:
     """Values, then differences to Retrain, each whole if `width` characters hold it, else errors, then the rest."""
-    return [*_pieces(table, "", width), *difference_pieces(table, width)]
+    return [*_blocks(table, "", width), *difference_blocks(table, width)]
 
 
-def difference_pieces(table: Table, width: int) -> list[Piece]:
+def difference_blocks(table: Table, width: int) -> list[Block]:
     """Differences to Retrain alone, seed by seed, with what is significant marked, and their floor."""
-    return _pieces(table, "difference to retrain, same seed", width)
+    return _blocks(table, "difference to retrain, same seed", width)
 
 
-def _pieces(table: Table, title: str, width: int) -> list[Piece]:
-    n = len(table.seeds)
-    found = {row.name: row.differences if title else row.values for row in table.rows}
-    names = list(found)
-    columns = [column for column in table.columns if any(column.name in entries for entries in found.values())]
-    heads = {column.name: column.header(difference=bool(title)) for column in columns}
-    families = table.families if title else {}
+def _blocks(table: Table, title: str, width: int) -> list[Block]:
+    is_difference = bool(title)
+    estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
+    columns = [column for column in table.columns if any(column.name in own for own in estimates.values())]
+    # Errors first, and the others in blocks of their own where not all fit.
+    parts = [columns]
+    families = table.families if is_difference else {}
+    headers = {column.name: column.header(difference=is_difference) for column in columns}
     texts = {
-        column.name: _texts(column, found, families.get(column.name), signed=bool(title), n=n) for column in columns
+        column.name: _texts(column, estimates, families.get(column.name), signed=is_difference, n=len(table.seeds))
+        for column in columns
     }
-    widths = {name: max(NARROWEST, *map(len, [*heads[name].split(" "), *texts[name]])) for name in texts}
-    first = min(max(map(len, names)), WIDEST_NAME)
-    found_pieces = []
-    for part in _parts(columns, widths, width - first):
-        lines = [[name, *(texts[column.name][at] for column in part)] for at, name in enumerate(names)]
-        # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
-        lines = [line for line in lines if set(line[1:]) != {NOTHING}]
-        head = ["", *(heads[column.name] for column in part)]
-        found_pieces.append(Piece(title, head, [first, *(widths[column.name] for column in part)], lines))
-    return found_pieces
+    widths = {name: column_width(headers[name], texts[name]) for name in headers}
+    room = width - min(max(map(len, estimates)), WIDEST_NAME)
+    if len(pack(list(widths.values()), room)) > 1:
+        errors = [column for column in columns if column.is_error]
+        parts = [errors, [column for column in columns if not column.is_error]]
+    found = []
+    for part in parts:
+        for places in pack([widths[column.name] for column in part], room):
+            chosen = [part[at].name for at in places]
+            body = [[name, *(texts[column][at] for column in chosen)] for at, name in enumerate(estimates)]
+            # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
+            body = [row for row in body if set(row[1:]) != {EMPTY_CELL}]
+            found.append(Block(title, ["", *(headers[column] for column in chosen)], body))
+    return found
 
 
 def row_names(table: Table) -> list[str]:
@@ -132,61 +115,27 @@ def row_names(table: Table) -> list[str]:
     return [row.name for row in table.rows]
 
 
-def texts_of(table: Table, column: Column) -> list[str]:
+def texts_of(table: Table, column: MetricFormat) -> list[str]:
     """The values of one column in words, row by row."""
     return _texts(column, {row.name: row.values for row in table.rows}, None, signed=False, n=len(table.seeds))
 
 
 def _texts(
-    column: Column, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+    column: MetricFormat, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
 ) -> list[str]:
     """The entries of one column, row by row. A floor is a distance and has no sign."""
     decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
     return [
         entry(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
-        + (FOUND if tests is not None and tests.found(name) else "")
+        + (SIGNIFICANCE_MARK if tests is not None and tests.found(name) else "")
         for name, entries in found.items()
     ]
 
 
-def _parts(columns: list[Column], widths: dict[str, int], room: int) -> list[list[Column]]:
-    """All columns if they fit, else errors and the rest apart, each cut where the room ends."""
-    if sum(widths[column.name] + GAP for column in columns) <= room:
-        return [columns] if columns else []
-    errors = [column for column in columns if column.is_error]
-    return [*_cut(errors, widths, room), *_cut([column for column in columns if column not in errors], widths, room)]
+# -- notes -----------------------------------------------------------------------------------------------------------
 
 
-def _cut(columns: list[Column], widths: dict[str, int], room: int) -> list[list[Column]]:
-    parts: list[list[Column]] = []
-    left = 0
-    for column in columns:
-        if not parts or left < widths[column.name] + GAP:
-            parts.append([])
-            left = room
-        parts[-1].append(column)
-        left -= widths[column.name] + GAP
-    return parts
-
-
-# -- heading and caption -----------------------------------------------------------------------------------------------
-
-
-def heading(table: Table) -> str:
-    """Data set, architecture and forget request."""
-    group = table.group
-    pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
-    architecture = f"{group['architecture']}, filters {group['filters']:g}"
-    return f"{group['dataset']}{pool} · {architecture} · forget {_forget(group['forget'])}"
-
-
-def _forget(words: str) -> str:
-    """`class5` and `25of3`, as Records have them, for people."""
-    match = re.fullmatch(r"(\d+)of(\d+)", words)
-    return f"{match[1]} rows of class {match[2]}" if match else re.sub(r"^class(\d+)$", r"all of class \1", words)
-
-
-def caption(table: Table) -> list[str]:
+def notes(table: Table) -> list[str]:
     """What the numbers are, what the floor is, and where they come from, a line each."""
     return [
         _spread(table),
@@ -223,7 +172,7 @@ def _counts(rows: list[Row]) -> list[str]:
     return lines
 
 
-def _divergence(columns: list[Column]) -> list[str]:
+def _divergence(columns: list[MetricFormat]) -> list[str]:
     if not any(column.is_divergence for column in columns):
         return []
     return [
@@ -232,7 +181,7 @@ def _divergence(columns: list[Column]) -> list[str]:
     ]
 
 
-def _relearning(columns: list[Column]) -> list[str]:
+def _relearning(columns: list[MetricFormat]) -> list[str]:
     if not any(column.name == "relearn_steps" for column in columns):
         return []
     return [

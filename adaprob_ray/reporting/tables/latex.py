@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adaprob_ray.reporting.tables.format import Page, Piece
+from adaprob_ray.reporting.tables.layout import Block, Document
 
 _PREAMBLE = r"""% Needs booktabs and graphicx. Each table is shrunk to the width of the line where it is wider.
 \documentclass{article}
@@ -25,28 +25,28 @@ _SIGNS = {
 LATIN = {*range(0x20, 0x7F), *range(0xA1, 0x100)}  # what the encodings of the preamble print
 
 
-def latex(pages: Sequence[Page], title: str) -> str:
-    """A whole document: for each piece a table with its caption, heads over columns, numbers to the right."""
+def latex(pages: Sequence[Document], title: str) -> str:
+    """A whole document: for each block a table with its caption, heads over columns, numbers to the right."""
     parts = [_PREAMBLE, rf"\section*{{{escaped(title)}}}"]
     for page in pages:
         parts.append(rf"\subsection*{{{escaped(page.heading)}}}")
-        parts += [_table(piece, page.heading) for piece in page.pieces]
-        notes = [rf"\item {escaped(line)}" for line in page.caption]
+        parts += [_table(block, page.heading) for block in page.blocks]
+        notes = [rf"\item {escaped(line)}" for line in page.notes]
         parts += [r"\begin{itemize}", *notes, r"\end{itemize}"] if notes else []
     return "\n".join([*parts, r"\end{document}", ""])
 
 
-def _table(piece: Piece, heading: str) -> str:
-    caption = ", ".join(filter(None, (heading, piece.title)))
-    columns = "l" + "r" * (len(piece.head) - 1)
+def _table(block: Block, heading: str) -> str:
+    caption = ", ".join(filter(None, (heading, block.title)))
+    columns = "l" + "r" * (len(block.header) - 1)
     lines = [
         r"\begin{table}[htbp]",
         rf"\caption{{{escaped(caption)}}}",
         rf"\sbox{{\fitted}}{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line(piece.head),
+        _line(block.header),
         r"\midrule",
-        *map(_line, piece.lines),
+        *map(_line, block.body),
         r"\bottomrule",
         r"\end{tabular}}",
         r"\centering\ifdim\wd\fitted>\linewidth\resizebox{\linewidth}{!}{\usebox{\fitted}}\else\usebox{\fitted}\fi",

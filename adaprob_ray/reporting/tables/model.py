@@ -12,9 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import GROUP, refuse_to_average, seed_means, split_by_settings
-from adaprob_ray.reporting.records.metric_format import Column
-from adaprob_ray.reporting.records.provenance import Provenance, provenance, several
+from adaprob_ray.reporting.records.grouping import (
+    RowGroup,
+    group_heading,
+    refuse_to_average,
+    row_groups,
+    seed_means,
+    split_groups,
+)
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.provenance import Provenance, provenance, unique_strings
 from adaprob_ray.reporting.stats.intervals import (
     Estimate,
     mean_interval,
@@ -26,6 +33,7 @@ from adaprob_ray.reporting.stats.significance import Family, family, no_signal_p
 from adaprob_ray.sweep.method_choices import REFERENCES
 
 FLOOR, NO_SIGNAL = "floor", "no signal"
+RETAIN_ERROR, FORGET_ERROR = "retain_error_percent", "forget_error_percent"
 ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
 
 Seeds = dict[int, float]  # seed → value, repeats averaged
@@ -56,16 +64,20 @@ class Table:
     """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each."""
 
     group: dict[str, Any]
-    columns: list[Column]
+    columns: list[MetricFormat]
     rows: list[Row]
     families: dict[str, Family]
     seeds: list[int]
     repeats: int
     provenance: Provenance
 
+    @property
+    def heading(self) -> str:
+        return group_heading(self.group)
+
 
 def tables(
-    records: pd.DataFrame, columns: Sequence[Column], labels: Iterable[str], reading: str | None = None
+    records: pd.DataFrame, columns: Sequence[MetricFormat], labels: Iterable[str], reading: str | None = None
 ) -> list[Table]:
     """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
 
@@ -73,32 +85,23 @@ def tables(
     would average over anything but seed and repeat.
     """
     order = list(dict.fromkeys([*REFERENCES, *labels]))
-    return [
-        _table(dict(zip(GROUP, group, strict=True)), part, columns, order, reading)
-        for group, part in records.groupby(list(GROUP), sort=False)
-    ]
+    return [_table(group, part, columns, order, reading) for group, part in split_groups(records)]
 
 
 def _table(
-    group: dict[str, Any], records: pd.DataFrame, columns: Sequence[Column], order: list[str], reading: str | None
+    group: dict[str, Any], records: pd.DataFrame, columns: Sequence[MetricFormat], order: list[str], reading: str | None
 ) -> Table:
     columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
-    parts = [
-        (label, settings, part)
-        for label in order
-        for settings, part in split_by_settings(records[records["label"] == label])
-    ]
-    for label, settings, part in parts:
-        refuse_to_average(f"{group['dataset']}, {group['forget']}: {label} {settings}".strip(), part)
+    groups = row_groups(records, order)
+    for row in groups:
+        refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
     retrain = _seeds(records[records["label"] == "retrain"], columns)
-    rows = [_row(label, settings, part, columns, retrain) for label, settings, part in parts]
+    rows = [_row(row, columns, retrain) for row in groups]
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
     rows += _no_signal(records, columns)
     seeds = sorted({int(seed) for seed in records["seed"]})
-    tested = [
-        row for row in rows if row.label not in {*REFERENCES, FLOOR, NO_SIGNAL, *_other_readings(records, reading)}
-    ]
-    families = _families(tested, columns, retrain)
+    untested = {*REFERENCES, FLOOR, NO_SIGNAL, *_other_readings(records, reading)}
+    families = _families([row for row in rows if row.label not in untested], columns, retrain)
     return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
 
 
@@ -108,7 +111,7 @@ def _other_readings(records: pd.DataFrame, reading: str | None) -> set[str]:
     return set(records.loc[records["method"].isin(methods), "label"]) - {reading}
 
 
-def _families(rows: Sequence[Row], columns: Sequence[Column], retrain: dict[str, Seeds]) -> dict[str, Family]:
+def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, Family]:
     """For each column the tests of these rows against Retrain."""
     found = {}
     for column in columns:
@@ -122,7 +125,7 @@ def _families(rows: Sequence[Row], columns: Sequence[Column], retrain: dict[str,
     return found
 
 
-def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
+def _no_signal(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
     """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
     names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
     values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
@@ -133,40 +136,55 @@ def _no_signal(records: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
     return [Row(NO_SIGNAL, "", values, {})] if values else []
 
 
-def _seeds(records: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Seeds]:
-    """Column → seed → mean over repeats; seeds without a value are left out."""
+def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, Seeds]:
+    """MetricFormat → seed → mean over repeats; seeds without a value are left out."""
     return {column.name: seed_means(records, column.name) for column in columns}
 
 
-def _row(label: str, settings: str, records: pd.DataFrame, columns: Sequence[Column], retrain: dict[str, Seeds]) -> Row:
-    seeds = _seeds(records, columns)
-    values, differences = {}, {}
+def _row(group: RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
+    values = {column.name: estimate_of(group.records, column.name) for column in columns}
+    differences, seeds = {}, _seeds(group.records, columns)
     for column in columns:
-        own = seeds[column.name]
-        if own:
-            values[column.name] = _estimate(own, column, records)
-        difference = paired_difference(own, retrain[column.name]) if label != "retrain" else None
+        difference = paired_difference(seeds[column.name], retrain[column.name]) if group.label != "retrain" else None
         if difference:
             differences[column.name] = difference
-    return Row(label, settings, values, differences, str(records.iloc[0]["method"]), seeds, _chosen(records))
+    return Row(
+        group.label,
+        group.settings,
+        {name: value for name, value in values.items() if value is not None},
+        differences,
+        group.method,
+        seeds,
+        _chosen(group.records),
+    )
 
 
 def _chosen(records: pd.DataFrame) -> dict[str, Any]:
     """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
     first = records.iloc[0]
-    names = [name for name in map(str, records) if name.startswith("method.") and several(records[name]) != ["none"]]
+    names = [
+        name for name in map(str, records) if name.startswith("method.") and unique_strings(records[name]) != ["none"]
+    ]
     return {name.removeprefix("method."): first[name] for name in names}
 
 
-def _estimate(own: Seeds, column: Column, records: pd.DataFrame) -> Estimate:
-    """Shares of a known number of rows may be counted; all else has a t interval."""
-    if column.rows not in records or records[column.rows].isna().any():
-        return mean_interval(list(own.values()))
-    rows = {int(seed): int(count) for seed, count in zip(records["seed"], records[column.rows], strict=True)}
-    return share_interval(own, rows)
+def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
+    """Mean and interval of a column over seeds; None without a value.
+
+    A percentage of a known number of samples may be counted (see `share_interval`); all else has a t interval.
+    """
+    seeds = seed_means(records, name)
+    if not seeds:
+        return None
+    samples = metric_format(name).rows
+    if samples not in records or records[samples].isna().any():
+        return mean_interval(list(seeds.values()))
+    return share_interval(
+        seeds, {int(seed): int(count) for seed, count in zip(records["seed"], records[samples], strict=True)}
+    )
 
 
-def _floor(independent: dict[str, Seeds], columns: Sequence[Column], retrain: dict[str, Seeds]) -> Row:
+def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
     """How far apart two honest retrainings are: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
     values, differences = {}, {}
     for column in columns:

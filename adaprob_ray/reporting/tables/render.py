@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as Drawn
@@ -16,8 +15,8 @@ from rich.text import Text
 
 from adaprob_ray.reporting.records.grouping import GROUP
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.format import GAP, Page, Piece
 from adaprob_ray.reporting.tables.latex import latex
+from adaprob_ray.reporting.tables.layout import GAP, Block, Document
 from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
 
 MARKDOWN_WIDTH = 120  # characters: about what a page of GitHub shows without a scroll bar
@@ -28,58 +27,60 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def terminal(pages: Sequence[Page]) -> RenderableType:
-    """All pages, each piece between heading and caption."""
+def terminal(pages: Sequence[Document]) -> RenderableType:
+    """All pages, each block between heading and caption."""
     parts: list[RenderableType] = []
     for page in pages:
         parts.append(Text(page.heading, style="bold"))
-        parts += [_drawn(piece) for piece in page.pieces]
-        parts += [Text(f"· {line}", style="dim") for line in page.caption]
+        parts += [_drawn(block) for block in page.blocks]
+        parts += [Text(f"· {line}", style="dim") for line in page.notes]
         parts.append(Text(""))
     return Group(*parts)
 
 
-def _drawn(piece: Piece) -> RenderableType:
-    """Widths are the piece's, heads are broken here. Texts, not strings: rich reads `milestones=[3, 5]` as its own markup."""
+def _drawn(block: Block) -> RenderableType:
+    """Widths are the block's, heads are broken here. Texts, not strings: rich reads `milestones=[3, 5]` as its own markup."""
     drawn = Drawn(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
     )  # 1 is the box's own
-    for at, (head, width) in enumerate(zip(piece.head, piece.widths, strict=True)):
+    for at, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
         words = Text("\n".join(textwrap.wrap(head, width)))
         drawn.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
-    for line in piece.lines:
+    for line in block.body:
         drawn.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
-    return Group(*([Text(piece.title, style="bold")] if piece.title else []), drawn, Text(""))
+    return Group(*([Text(block.title, style="bold")] if block.title else []), drawn, Text(""))
 
 
-def markdown(pages: Sequence[Page], title: str) -> str:
+def markdown(pages: Sequence[Document], title: str) -> str:
     """What the terminal shows, at a width of its own, so that the file does not depend on a window."""
     parts = [f"# {title}"]
     for page in pages:
         parts.append(f"## {page.heading}")
-        for piece in page.pieces:
-            parts += [f"**{piece.title}**"] if piece.title else []
-            parts.append(grid(piece))
-        parts.append("\n".join(f"- {line}" for line in page.caption))
+        for block in page.blocks:
+            parts += [f"**{block.title}**"] if block.title else []
+            parts.append(grid(block))
+        parts.append("\n".join(f"- {line}" for line in page.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def grid(piece: Piece) -> str:
-    """One piece as a Markdown table."""
-    rule = [":--", *("--:" for _ in piece.head[1:])]
-    lines = [piece.head, rule, *piece.lines]
+def grid(block: Block) -> str:
+    """One block as a Markdown table."""
+    rule = [":--", *("--:" for _ in block.header[1:])]
+    lines = [block.header, rule, *block.body]
     return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines)
 
 
-def comma_separated(tables: Sequence[Table], sweep: str) -> str:
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """One line for each row; what a row does not have is empty."""
+    return pd.DataFrame([*rows], columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+def table_csv(tables: Sequence[Table], sweep: str) -> str:
     """Long format: a line for each group, label, varying setting and metric; no entry where there is none."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for table in tables:
-        for row in table.rows:
-            writer.writerows({"sweep": sweep, **table.group, **line} for line in _lines(table, row))
-    return text.getvalue()
+    rows = [
+        {"sweep": sweep, **table.group, **line} for table in tables for row in table.rows for line in _lines(table, row)
+    ]
+    return to_csv(rows, _FIELDS)
 
 
 def _lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
@@ -108,7 +109,7 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
     return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
 
 
-def write(pages: Sequence[Page], numbers: str, name: str, folder: Path) -> list[Path]:
+def write(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
     """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
     title = name.removeprefix("compare-")

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from adaprob_ray.reporting.figures.style import TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet
+from adaprob_ray.reporting.figures.style import (
+    TEXT,
+    PlotStyle,
+    add_caption,
+    add_legend,
+    new_figure,
+    panel_grid,
+    plot_styles,
+)
 from adaprob_ray.reporting.search.figures.value_axis import ValueAxis, draw_value_axis, value_axis
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption_of, objective_words
 
@@ -100,8 +108,8 @@ def _finite(values: NDArray[np.float64]) -> list[float | None]:
 
 def draw_best_so_far(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group: against trials on the left, against passes on the right."""
-    shown = looks({label: method for group in groups for label, method in group.methods.items()})
-    figure = sheet(7.6, 0.7 + 2.9 * len(groups))
+    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
+    figure = new_figure(7.6, 0.7 + 2.9 * len(groups))
     add_legend(figure, [_handle(label, look) for label, look in shown.items()], 4)
     for row, group in zip(panel_grid(figure, len(groups), 2), groups, strict=True):
         found = compute_best_so_far(group)
@@ -127,14 +135,14 @@ def best_so_far_caption(groups: Sequence[StudyGroup]) -> list[str]:
     return [*band, *caption_of(groups, strip=True)]
 
 
-def _handle(label: str, look: Look) -> Line2D:
-    return Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.marks(5))
+def _handle(label: str, look: PlotStyle) -> Line2D:
+    return Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.markers(5))
 
 
-def _draw_curve(axes: Axes, curve: BestSoFarCurve, axis: ValueAxis, look: Look) -> None:
+def _draw_curve(axes: Axes, curve: BestSoFarCurve, axis: ValueAxis, look: PlotStyle) -> None:
     if curve.has_band:
         low, high = ([axis.at(value) for value in line] for line in (curve.low, curve.high))
         axes.fill_between(curve.budget, low, high, step="post", color=look.colour, alpha=0.15, linewidth=0)
     values = [axis.at(value) for value in curve.median]
     style = {"linestyle": look.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
-    axes.plot(curve.budget, values, markevery=max(1, len(values) // 6), **style, **look.marks(5))
+    axes.plot(curve.budget, values, markevery=max(1, len(values) // 6), **style, **look.markers(5))

@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from adaprob_ray.reporting.figures.style import SMALL, TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet
+from adaprob_ray.reporting.figures.style import (
+    SMALL,
+    TEXT,
+    PlotStyle,
+    add_caption,
+    add_legend,
+    new_figure,
+    panel_grid,
+    plot_styles,
+)
 from adaprob_ray.reporting.search.figures.best_so_far import best_values
 from adaprob_ray.reporting.search.figures.value_axis import ValueAxis, draw_value_axis, value_axis
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption_of, objective_words
@@ -68,8 +77,8 @@ def state_handles(objectives: int = 1) -> list[Line2D]:
 
 def draw_history(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group, a panel for each method; groups have a single objective."""
-    shown = looks({label: method for group in groups for label, method in group.methods.items()})
-    figure = sheet(0.8 + 2.1 * len(shown), 0.7 + 2.6 * len(groups))
+    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
+    figure = new_figure(0.8 + 2.1 * len(shown), 0.7 + 2.6 * len(groups))
     add_legend(figure, [*state_handles(), Line2D([], [], color="0.4", linewidth=1, label="best so far")], 3)
     for row, group in zip(panel_grid(figure, len(groups), len(shown)), groups, strict=True):
         points = [point for runs in group.studies.values() for run in runs for point in trial_points(run)]
@@ -87,7 +96,7 @@ def draw_history(groups: Sequence[StudyGroup]) -> Figure:
     return figure
 
 
-def _draw_study(axes: Axes, results: StudyResults, axis: ValueAxis, look: Look, sign: float) -> None:
+def _draw_study(axes: Axes, results: StudyResults, axis: ValueAxis, look: PlotStyle, sign: float) -> None:
     best = [sign * value if np.isfinite(value) else None for value in best_values(results, sign)]
     line = [axis.at(value) for value in best]
     axes.plot(range(len(line)), line, color=look.colour, linewidth=1, drawstyle="steps-post")

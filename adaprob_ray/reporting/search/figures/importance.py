@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adaprob_ray.reporting.figures.style import GREY, SMALL, TEXT, add_caption, looks, panel_grid, shade, sheet, tidy
+from adaprob_ray.reporting.figures.style import (
+    GREY,
+    SMALL,
+    TEXT,
+    add_caption,
+    new_figure,
+    panel_grid,
+    plot_styles,
+    shade,
+    style_axes,
+)
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption_of
 
 # The share of trials that count as the best (Optuna's default), and how many those should be at least by its documentation.
@@ -67,7 +77,7 @@ def draw_importance(groups: Sequence[StudyGroup]) -> Figure | None:
     if not any(importance for row in found for importance in row.values()):
         return None
     most = max(len(group.studies[label][0].study.target.space) for group in groups for label in group.studies)
-    figure = sheet(max(6.0, 0.6 + 2.3 * len(labels)), 1.2 + (1.1 + 0.25 * most) * len(groups))
+    figure = new_figure(max(6.0, 0.6 + 2.3 * len(labels)), 1.2 + (1.1 + 0.25 * most) * len(groups))
     for row, group, importances in zip(panel_grid(figure, len(groups), len(labels)), groups, found, strict=True):
         for axes, label in zip(row, labels, strict=True):
             importance = importances.get(label)
@@ -96,7 +106,7 @@ def importance_caption() -> list[str]:
 
 
 def _draw_bars(axes: Axes, importance: Importance) -> None:
-    colour = looks({importance.label: importance.method})[importance.label].colour
+    colour = plot_styles({importance.label: importance.method})[importance.label].colour
     for at, shares in enumerate(importance.shares.values()):
         axes.barh(at, statistics.fmean(shares), 0.7, color=shade(colour, 0.5), edgecolor=colour)
         if len(shares) > 1:
@@ -105,4 +115,4 @@ def _draw_bars(axes: Axes, importance: Importance) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"importance (n = {importance.trials})", fontsize=TEXT)
-    tidy(axes, grid="x")
+    style_axes(axes, grid="x")

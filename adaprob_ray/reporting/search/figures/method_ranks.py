@@ -13,7 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from adaprob_ray.reporting.figures.style import TEXT, add_caption, add_legend, looks, panel_grid, sheet, tidy
+from adaprob_ray.reporting.figures.style import (
+    TEXT,
+    add_caption,
+    add_legend,
+    new_figure,
+    panel_grid,
+    plot_styles,
+    style_axes,
+)
 from adaprob_ray.reporting.search.figures.best_so_far import best_at
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption_of
 
@@ -86,10 +94,10 @@ def _mean_ranks(
 
 def draw_method_ranks(found: MethodRanks, groups: Sequence[StudyGroup]) -> Figure:
     """Against trials on the left, against passes on the right; the best rank is at the top."""
-    shown = looks(found.methods)
-    figure = sheet(7.6, 3.4)
+    shown = plot_styles(found.methods)
+    figure = new_figure(7.6, 3.4)
     handles = [
-        Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.marks(5))
+        Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.markers(5))
         for label, look in shown.items()
     ]
     add_legend(figure, handles, 4)
@@ -100,13 +108,13 @@ def draw_method_ranks(found: MethodRanks, groups: Sequence[StudyGroup]) -> Figur
             look = shown[label]
             often = max(1, len(values) // 6)
             style = {"linestyle": look.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
-            axes.plot(budget, values, markevery=often, **style, **look.marks(5))
+            axes.plot(budget, values, markevery=often, **style, **look.markers(5))
         axes.set_ylim(len(shown) + 0.2, 0.8)
         axes.set_yticks(range(1, len(shown) + 1))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(words, fontsize=TEXT)
         axes.set_ylabel("mean rank (1 = best)", fontsize=TEXT)
-        tidy(axes)
+        style_axes(axes)
     add_caption(figure, method_ranks_caption(found, groups))
     return figure
 

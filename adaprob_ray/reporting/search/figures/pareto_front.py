@@ -9,7 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from adaprob_ray.reporting.figures.style import TEXT, Look, add_caption, add_legend, looks, panel_grid, sheet, tidy
+from adaprob_ray.reporting.figures.style import (
+    TEXT,
+    PlotStyle,
+    add_caption,
+    add_legend,
+    new_figure,
+    panel_grid,
+    plot_styles,
+    style_axes,
+)
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption_of, objective_words
 from adaprob_ray.search.study import Trial
 
@@ -41,11 +50,11 @@ def front_steps(front: Sequence[Trial], first: int, second: int, signs: Sequence
 
 def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group, a panel for each pair of objectives; diverged trials have no values and are not shown."""
-    shown = looks({label: method for group in groups for label, method in group.methods.items()})
+    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
     pairs = list(combinations(range(len(groups[0].signs)), 2))
-    figure = sheet(0.9 + 4.2 * len(pairs), 0.8 + 3.6 * len(groups))
+    figure = new_figure(0.9 + 4.2 * len(pairs), 0.8 + 3.6 * len(groups))
     handles = [
-        Line2D([], [], linestyle=look.line, linewidth=1.2, label=label, **look.marks(6))
+        Line2D([], [], linestyle=look.line, linewidth=1.2, label=label, **look.markers(6))
         for label, look in shown.items()
     ]
     add_legend(figure, handles, 3)
@@ -60,7 +69,7 @@ def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
                     _draw_front(axes, results, pair, group.signs, shown[label])
             axes.set_xlabel(words[pair[0]], fontsize=TEXT)
             axes.set_ylabel(words[pair[1]], fontsize=TEXT)
-            tidy(axes)
+            style_axes(axes)
         row[0].set_title(group.title, fontsize=TEXT, loc="left")
     lines = ["large: trials on the Pareto front of their study; small: the others; a ring: default settings"]
     lines += ["with more than two objectives no line is drawn"] if len(pairs) > 1 else []
@@ -68,7 +77,9 @@ def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
     return figure
 
 
-def _draw_front(axes: Axes, results: StudyResults, pair: tuple[int, int], signs: Sequence[float], look: Look) -> None:
+def _draw_front(
+    axes: Axes, results: StudyResults, pair: tuple[int, int], signs: Sequence[float], look: PlotStyle
+) -> None:
     first, second = pair
     if len(signs) == 2 and results.best:
         corners = front_steps(results.best, first, second, signs)
@@ -79,6 +90,6 @@ def _draw_front(axes: Axes, results: StudyResults, pair: tuple[int, int], signs:
             continue
         x, y = trial.values[first], trial.values[second]
         is_best = trial.number in best
-        axes.plot(x, y, linestyle="", alpha=1 if is_best else 0.35, zorder=3, **look.marks(7 if is_best else 3.5))
+        axes.plot(x, y, linestyle="", alpha=1 if is_best else 0.35, zorder=3, **look.markers(7 if is_best else 3.5))
         if trial is results.default:
             axes.plot(x, y, linestyle="", marker="o", markersize=11, markerfacecolor="none", markeredgecolor="black")

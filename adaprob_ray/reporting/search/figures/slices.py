@@ -15,10 +15,10 @@ from adaprob_ray.reporting.figures.style import (
     TEXT,
     add_caption,
     add_legend,
-    looks,
+    new_figure,
     panel_grid,
+    plot_styles,
     shade,
-    sheet,
 )
 from adaprob_ray.reporting.search.figures.history import TrialPoint, draw_point, state_handles, trial_points
 from adaprob_ray.reporting.search.figures.value_axis import ValueAxis, draw_value_axis, value_axis
@@ -97,7 +97,7 @@ def draw_slices(label: str, groups: Sequence[StudyGroup]) -> Figure:
     """One method: a row for each group and objective, a panel for each parameter. Every group has the label."""
     rows = [(group, objective) for group in groups for objective in range(len(group.signs))]
     most = max(len(group.studies[label][0].study.target.space) for group, _ in rows)
-    figure = sheet(max(4.6, 0.8 + 2.1 * most), 0.7 + 2.6 * len(rows))
+    figure = new_figure(max(4.6, 0.8 + 2.1 * most), 0.7 + 2.6 * len(rows))
     add_legend(figure, state_handles(max(len(group.signs) for group in groups)), 5 if most > 2 else 3)
     for row, (group, objective) in zip(panel_grid(figure, len(rows), most), rows, strict=True):
         _draw_row(row, label, group, objective)
@@ -110,7 +110,7 @@ def draw_slices(label: str, groups: Sequence[StudyGroup]) -> Figure:
 
 def _draw_row(row: Sequence[Axes], label: str, group: StudyGroup, objective: int) -> None:
     runs = group.studies[label]
-    look = looks(group.methods)[label]
+    look = plot_styles(group.methods)[label]
     slices = [compute_slice(name, runs, objective) for name in runs[0].study.target.space]
     axis = slice_axis(runs, group.signs[objective], objective)
     last = max((point.number for _, point in slices[0].points), default=0) or 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from adaprob_ray.reporting.figures.style import tidy
+from adaprob_ray.reporting.figures.style import style_axes
 
 # Shares of the range of the values that are drawn to scale.
 _PADDING, _STRIP = 0.08, 0.12
@@ -52,7 +52,7 @@ def value_axis(values: Iterable[float | None], *, sign: float) -> ValueAxis:
 def draw_value_axis(axes: Axes, axis: ValueAxis) -> None:
     """Limits, grid, and the strip of trials without a feasible value."""
     axes.set_ylim(axis.low, axis.high)
-    tidy(axes)
+    style_axes(axes)
     if axis.edge is None:
         return
     is_above = axis.strip > axis.edge

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption, objective_words
-from adaprob_ray.reporting.tables.format import MINUS, NOTHING, Page, Piece
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN
+from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.search.study import Study, Trial
 
 SELECTION_BIAS = (
@@ -63,7 +64,7 @@ def identity(results: StudyResults) -> dict[str, Any]:
     }
 
 
-def best_page(group: StudyGroup) -> Page:
+def best_page(group: StudyGroup) -> Document:
     """The table of one group in words: values and costs, then the settings of the best trials."""
     several = len(group.search_seeds) > 1
     head = ["method", *(["search seed"] if several else []), "rule"]
@@ -76,23 +77,16 @@ def best_page(group: StudyGroup) -> Page:
             lines.append(_line(results, trial, several))
             if trial is not None:
                 settings.append([name, f"#{trial.number}", settings_words(trial.params)])
-    pieces = [
-        piece("", [*head, "best trial", "trials", "passes"], lines),
-        piece("settings of the best trials", ["method", "trial", "settings"], settings),
+    blocks = [
+        Block("", [*head, "best trial", "trials", "passes"], lines),
+        Block("settings of the best trials", ["method", "trial", "settings"], settings),
     ]
     notes = [f"default: {_without_default(group)}"] if _without_default(group) else []
-    return Page(heading(group), pieces, [SELECTION_BIAS, *notes, *caption(group)])
+    return Document(heading(group), blocks, [SELECTION_BIAS, *notes, *caption(group)])
 
 
 def heading(group: StudyGroup) -> str:
     return f"{' · '.join(group.title.splitlines())} · rule {group.first.target.rule.name}"
-
-
-def piece(title: str, head: list[str], lines: list[list[str]]) -> Piece:
-    """A table in words, as wide as its entries; heads are broken between words."""
-    rows = [head, *lines]
-    widths = [max([*(len(row[at]) for row in rows[1:]), *map(len, head[at].split()), 1]) for at in range(len(head))]
-    return Piece(title, head, widths, lines)
 
 
 def _without_default(group: StudyGroup) -> str:
@@ -105,7 +99,7 @@ def _line(results: StudyResults, trial: Trial | None, several: bool) -> list[str
     line = [results.label, *([str(results.search_seed)] if several else []), study.target.rule.name]
     for at in range(len(study.objectives)):
         line += [value_words(study, default, at), value_words(study, trial, at), _difference(study, default, trial, at)]
-    number = NOTHING if trial is None else f"#{trial.number}"
+    number = EMPTY_CELL if trial is None else f"#{trial.number}"
     return [*line, number, _trials_words(results), f"{sum(results.passes):,}"]
 
 
@@ -119,7 +113,7 @@ def _trials_words(results: StudyResults) -> str:
 def value_words(study: Study, trial: Trial | None, objective: int = 0) -> str:
     """A trial's value; one that diverged or is beyond the margin says so."""
     if trial is None or trial.values is None:
-        return "diverged" if trial is not None and trial.state == "diverged" else NOTHING
+        return "diverged" if trial is not None and trial.state == "diverged" else EMPTY_CELL
     if study.is_beyond_margin(trial):
         return "beyond margin"
     return number_words(trial.values[objective])
@@ -127,12 +121,12 @@ def value_words(study: Study, trial: Trial | None, objective: int = 0) -> str:
 
 def _difference(study: Study, default: Trial | None, trial: Trial | None, at: int) -> str:
     known = [each.values[at] for each in (default, trial) if each and each.values and not study.is_beyond_margin(each)]
-    return f"{known[1] - known[0]:+.4g}".replace("-", MINUS) if len(known) == 2 else NOTHING
+    return f"{known[1] - known[0]:+.4g}".replace("-", MINUS_SIGN) if len(known) == 2 else EMPTY_CELL
 
 
 def number_words(value: Any) -> str:
     """Four digits of a float, with a true minus."""
-    return f"{value:.4g}".replace("-", MINUS) if isinstance(value, float) else str(value)
+    return f"{value:.4g}".replace("-", MINUS_SIGN) if isinstance(value, float) else str(value)
 
 
 def settings_words(params: Mapping[str, Any]) -> str:

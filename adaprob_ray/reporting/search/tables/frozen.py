@@ -1,18 +1,20 @@
-"""`python -m analysis frozen`: frozen settings against the defaults, by both selection rules, on seeds no search has seen."""
+"""Frozen settings against the defaults, by both selection rules, on seeds no search has seen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.request import Artefact, Request, records_of, show, sweeps_of
-from adaprob_ray.reporting.search.tables.best_table import piece
+from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval, paired_difference
-from adaprob_ray.reporting.tables.format import MINUS, NOTHING, Page
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import write
 from adaprob_ray.search.rules import Rule, rule_for
 from adaprob_ray.search.search_file import DEFAULT_SUFFIX
@@ -30,21 +32,18 @@ LIMITED = (
 )
 
 
-def frozen(request: Request, artefact: Artefact) -> list[Path]:
-    """A table for each frozen sweep file."""
-    if not request.sweeps:
+def build_frozen(selection: Selection, out: Path) -> Output:
+    """Write a table for each frozen sweep file to `out`."""
+    if not selection.sweeps:
         raise InputError("--sweep: must name a sweep file that adaprob-ray search --freeze wrote")
-    paths, pages = [], []
-    for path, sweep in sweeps_of(request, artefact).items():
-        records = records_of(request, {path: sweep}).records
-        rows = frozen_rows(records)
+    paths, documents = [], []
+    for path, sweep in selection.sweeps.items():
+        rows = frozen_rows(replace(selection, sweeps={path: sweep}).gather().records)
         if not rows:
             raise InputError(f"{path}: has no label with a label {DEFAULT_SUFFIX} beside it")
-        page = frozen_page(sweep.name, rows)
-        paths += write([page], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", request.out)
-        pages.append(page)
-    show(pages, paths)
-    return paths
+        documents.append(frozen_page(sweep.name, rows))
+        paths += write(documents[-1:], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", out)
+    return Output(documents, paths)
 
 
 def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
@@ -82,7 +81,7 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def frozen_page(name: str, rows: list[dict[str, Any]]) -> Page:
+def frozen_page(name: str, rows: list[dict[str, Any]]) -> Document:
     """The rows in words."""
     head = ["rule", "method", "gap: default", "gap: frozen", "difference", "above the original: default", "frozen"]
     lines = [
@@ -98,14 +97,14 @@ def frozen_page(name: str, rows: list[dict[str, Any]]) -> Page:
         for row in sorted(rows, key=lambda row: str(row["rule"]))
     ]
     rules = "oracle: mean gap to Retrain in forget, retain and test error; validation: see docs/search.md"
-    return Page(f"{name}: frozen settings against the defaults", [piece("", head, lines)], [NOTE, LIMITED, rules])
+    return Document(f"{name}: frozen settings against the defaults", [Block("", head, lines)], [NOTE, LIMITED, rules])
 
 
 def _excess_words(row: Mapping[str, Any], name: str) -> str:
     values = [
         value for column, value in row.items() if column.endswith(f"_above_original.{name}") and value is not None
     ]
-    return ", ".join(f"{value:+.2f}".replace("-", MINUS) for value in values) or NOTHING
+    return ", ".join(f"{value:+.2f}".replace("-", MINUS_SIGN) for value in values) or EMPTY_CELL
 
 
 def _by_seed(group: pd.DataFrame, label: str) -> dict[int, Mapping[str, Any]]:
@@ -130,6 +129,6 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
 def _words(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
     mean, half_width = row.get(name), row.get(f"{name}_half_width")
     if mean is None:
-        return NOTHING
+        return EMPTY_CELL
     text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-    return (f"{text} ± {half_width:.2f}" if half_width is not None else f"{text} (all equal)").replace("-", MINUS)
+    return (f"{text} ± {half_width:.2f}" if half_width is not None else f"{text} (all equal)").replace("-", MINUS_SIGN)

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.reporting.search.studies import StudyGroup, StudyResults, caption, objective_words
-from adaprob_ray.reporting.search.tables.best_table import heading, identity, number_words, piece, value_words
-from adaprob_ray.reporting.tables.format import NOTHING, Page
+from adaprob_ray.reporting.search.tables.best_table import heading, identity, number_words, value_words
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
 
 
 def trial_rows(groups: Sequence[StudyGroup]) -> pd.DataFrame:
@@ -38,16 +39,16 @@ def _place(column: object) -> int:
     return {"value": 1, "params": 4}.get(kind, 2)
 
 
-def trial_pages(groups: Sequence[StudyGroup]) -> list[Page]:
+def trial_pages(groups: Sequence[StudyGroup]) -> list[Document]:
     """A page for each study."""
     return [_page(group, results) for group in groups for runs in group.studies.values() for results in runs]
 
 
-def _page(group: StudyGroup, results: StudyResults) -> Page:
+def _page(group: StudyGroup, results: StudyResults) -> Document:
     several = len(group.search_seeds) > 1
     seed = f" · search seed {results.search_seed}" if several else ""
     head, lines = trial_lines(results)
-    return Page(f"{results.label} · {heading(group)}{seed}", [piece("", head, lines)], caption(group))
+    return Document(f"{results.label} · {heading(group)}{seed}", [Block("", head, lines)], caption(group))
 
 
 def trial_lines(results: StudyResults) -> tuple[list[str], list[list[str]]]:
@@ -65,7 +66,7 @@ def trial_lines(results: StudyResults) -> tuple[list[str], list[list[str]]]:
                 trial.state,
                 *(value_words(study, trial, at) for at in range(len(words))),
                 *of_seeds,
-                *[NOTHING] * (len(seeds) - len(of_seeds)),
+                *[EMPTY_CELL] * (len(seeds) - len(of_seeds)),
                 f"{passes:,}",
                 *(number_words(trial.params[name]) for name in names),
             ]
