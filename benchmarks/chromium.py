@@ -100,7 +100,7 @@ def browser(program: str, width: int, height: int = 900) -> Iterator[Browser]:
             tab = Browser(commands, answers)
             target = tab.call("Target.createTarget", {"url": "about:blank"})["targetId"]
             tab.session = tab.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-            for domain in ("Document", "Runtime", "Log"):
+            for domain in ("Page", "Runtime", "Log"):
                 tab.call(f"{domain}.enable")
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
             tab.call("Emulation.setDeviceMetricsOverride", size)
@@ -114,8 +114,8 @@ def browser(program: str, width: int, height: int = 900) -> Iterator[Browser]:
 def open_file(tab: Browser, path: Path) -> Opened:
     """Load a file and wait until it is painted."""
     start = time.perf_counter()
-    tab.call("Document.navigate", {"url": path.resolve().as_uri()})
-    tab.wait("Document.loadEventFired")
+    tab.call("Page.navigate", {"url": path.resolve().as_uri()})
+    tab.wait("Page.loadEventFired")
     known = tab.value(PAINTED)
     return Opened(time.perf_counter() - start, known["elements"], known["width"], tab.messages)
 

@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         path = write_report(
-            records, holes=[], title=f"{options.cells:,} cells, made up", folder=options.out or Path(folder)
+            records, missing=[], title=f"{options.cells:,} cells, made up", folder=options.out or Path(folder)
         )
         seconds = time.perf_counter() - start
         print(

@@ -36,10 +36,10 @@ def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | 
     names = [*(sweep.name for sweep in selection.sweeps.values()), *(group.first.search.name for group in groups)]
     path = write_report(
         gathered.records,
-        holes=[cell.title for cell in gathered.missing],
+        missing=[cell.title for cell in gathered.missing],
         title=", ".join(dict.fromkeys(names)) or Path(location).name,
         folder=out,
-        reading=selection.primary_label,
+        primary_label=selection.primary_label,
         extra=search_sections(groups),
         notes=[] if groups else _other_searches(location),
     )

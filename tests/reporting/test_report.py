@@ -14,8 +14,8 @@ import pytest
 from synthetic_records import frame, record, seeds
 
 from adaprob_ray.reporting.report import build, write_report
-from adaprob_ray.reporting.report.build import page
-from adaprob_ray.reporting.report.html_tables import PAGE
+from adaprob_ray.reporting.report.build import render_report
+from adaprob_ray.reporting.report.html_tables import PAGE_WIDTH
 from adaprob_ray.reporting.report.sections import METRIC_COLUMNS, parts
 from adaprob_ray.reporting.tables.format import blocks, notes
 from adaprob_ray.reporting.tables.model import tables
@@ -81,7 +81,7 @@ def plain_records() -> pd.DataFrame:
 
 
 def report(records: pd.DataFrame, holes: tuple[str, ...] = ()) -> str:
-    return page(records, holes=holes, title="tiny")
+    return render_report(records, missing=holes, title="tiny")
 
 
 def test_every_record_is_in_the_page_whole() -> None:
@@ -99,7 +99,7 @@ def test_values_are_those_of_the_words() -> None:
     records = plain_records()
     (table,) = tables(records, METRIC_COLUMNS, list(dict.fromkeys(records["label"])))
     found = Page(report(records))
-    expected = [line for block in blocks(table, PAGE) for line in block.body]
+    expected = [line for block in blocks(table, PAGE_WIDTH) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain
     assert all(line in found.lines for line in expected)
     assert set(notes(table)) <= set(found.all("li"))
@@ -141,7 +141,7 @@ def test_whatever_a_user_writes_is_text() -> None:
         *seeds("retrain", "test_error_percent", 1.0, 2.0),
         *seeds(label, "test_error_percent", 1.0, 3.0, host=NASTY, dataset="digits", device='"><b>'),
     )
-    text = page(records, holes=[NASTY], title=NASTY)
+    text = render_report(records, missing=[NASTY], title=NASTY)
     scripts = [attributes for tag, attributes in Page(text).elements if tag == "script"]
     assert [attributes.get("id") for attributes in scripts] == ["records", None]
     known = {tag for tag, _ in Page(report(plain_records(), holes=("one",))).elements}
@@ -238,7 +238,7 @@ def test_figures_draw_every_row_that_has_a_value() -> None:
 
 def test_the_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "new" / "out"
-    path = write_report(plain_records(), holes=[], title="tiny", folder=folder)
+    path = write_report(plain_records(), missing=[], title="tiny", folder=folder)
     first = path.read_text(encoding="utf-8")
     assert path == folder / "report.html"
     assert first == report(plain_records())
@@ -251,5 +251,5 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "write_text", interrupted)
     with pytest.raises(OSError, match="no space"):
-        write_report(plain_records().head(3), holes=[], title="tiny", folder=folder)
+        write_report(plain_records().head(3), missing=[], title="tiny", folder=folder)
     assert path.read_text(encoding="utf-8") == first

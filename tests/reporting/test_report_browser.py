@@ -11,6 +11,7 @@ from synthetic_records import frame, seeds
 from synthetic_searches import ADAPROB, FINETUNE, group
 
 from adaprob_ray.reporting.report import write_report
+from adaprob_ray.reporting.search.report_section import search_sections
 from benchmarks.chromium import Browser, browser, open_file
 
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -33,7 +34,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("report")
     return write_report(
-        records, holes=[attack], title="in a browser", folder=folder, searches=[group(ADAPROB, FINETUNE)]
+        records,
+        missing=[attack],
+        title="in a browser",
+        folder=folder,
+        extra=search_sections([group(ADAPROB, FINETUNE)]),
     )
 
 

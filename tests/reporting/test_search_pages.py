@@ -15,6 +15,7 @@ from test_report import Page, plain_records
 import adaprob_ray
 from adaprob_ray.reporting.report import build
 from adaprob_ray.reporting.search.command import figures_of
+from adaprob_ray.reporting.search.report_section import search_sections
 from adaprob_ray.reporting.search.studies import STRIP_WORDS, StudyGroup, group_studies
 from adaprob_ray.store import Store
 from adaprob_ray.store.trials import StoredTrials
@@ -125,7 +126,9 @@ def test_the_command_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_report_has_a_section_for_each_search() -> None:
     (found,) = replicated()
-    text = build.page(plain_records(), holes=(), title="t", searches=[found, group(ADAPROB, FINETUNE)])
+    text = build.render_report(
+        plain_records(), missing=(), title="t", extra=search_sections([found, group(ADAPROB, FINETUNE)])
+    )
     page = Page(text)
     assert [attributes["id"] for tag, attributes in page.elements if attributes.get("class") == "study"] == [
         "search-1",
@@ -144,7 +147,9 @@ def test_a_report_has_a_section_for_each_search() -> None:
 
 def test_a_report_of_several_objectives_has_its_front() -> None:
     values = [(float(at), float((at - 6) ** 2)) for at in range(12)]
-    text = build.page(pd.DataFrame(), holes=(), title="t", searches=[group(values, [None, None], objective=PARETO)])
+    text = build.render_report(
+        pd.DataFrame(), missing=(), title="t", extra=search_sections([group(values, [None, None], objective=PARETO)])
+    )
     page = Page(text)
     assert "retain error (%) against forget error (%)" in page.all("b")
     assert "Best so far against trials" not in page.all("b")

@@ -30,7 +30,7 @@ from adaprob_ray.reporting.records.grouping import RowGroup, record_groups
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, estimate_of
+from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table, estimate_of
 from adaprob_ray.reporting.tables.output import Output
 
 
@@ -69,6 +69,15 @@ def compute_trade_off(records: pd.DataFrame) -> TradeOff:
         f"{INTERVAL_NOTE}; 95 % Clopper-Pearson bounds where fewer than 10 rows are wrong or right, or all seeds agree"
     )
     return TradeOff(panels, [note, *figure_notes(records)])
+
+
+def trade_off_points(table: Table) -> list[TradeOffPoint]:
+    """The rows of a table that have both errors, in its order."""
+    return [
+        TradeOffPoint(row.name, row.method, row.values[RETAIN_ERROR], row.values[FORGET_ERROR])
+        for row in table.rows
+        if row.method and RETAIN_ERROR in row.values and FORGET_ERROR in row.values
+    ]
 
 
 def _point(row: RowGroup) -> TradeOffPoint:

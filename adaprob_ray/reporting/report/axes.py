@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import Estimate
 
 DECADES = 2.5  # positive values that span more are shown on a logarithmic axis
 MARGIN = 0.04  # of the range, left free at both ends
-TICKS, STEPS = 5, (1, 2, 5, 10)  # at most so many but one, and round distances between them
+TICKS = 5  # intervals between ticks, at most
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Axis:
     integer: bool = False
 
     @property
-    def upright(self) -> bool:
+    def is_upright(self) -> bool:
         return self.length < 0
 
     def at(self, value: float) -> float:
@@ -42,38 +44,27 @@ class Axis:
         return math.log10(max(value, self.low)) if self.logarithmic else value
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round values with their words."""
+        """Round values as numbers and as text."""
         if self.logarithmic:
-            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            # Powers of ten where two are in sight, else what is between them too.
-            factors = STEPS[:1] if last > first else STEPS[:-1]
-            values = [factor * 10.0**power for power in range(first - 1, last + 1) for factor in factors]
-            return [(value, f"{value:g}") for value in values if self.low <= value <= self.high]
-        step = max(_round_step((self.high - self.low) / TICKS), float(self.integer))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        decimals = max(0, -math.floor(math.log10(step)))
-        return [(at * step, f"{at * step:.{decimals}f}") for at in range(first, last + 1)]
+            # Powers of ten if two are in the range, else what is between them too.
+            has_two = math.floor(math.log10(self.high)) > math.ceil(math.log10(self.low))
+            locator = LogLocator(subs=(1.0,) if has_two else (1.0, 2.0, 5.0), numticks=TICKS + 4)
+            return [(value, f"{value:g}") for value in self._inside(locator.tick_values(self.low, self.high))]
+        steps = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10], integer=self.integer)
+        values = self._inside(steps.tick_values(self.low, self.high))
+        step = values[1] - values[0] if len(values) > 1 else 1.0
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        return [(value, f"{value + 0.0:.{decimals}f}") for value in values]  # 0.0 is added because −0.0 has a sign
 
-
-def _round_step(step: float) -> float:
-    """The next larger of 1, 2, 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in STEPS if factor * power >= step * (1 - 1e-9))
-
-
-def bounds(estimate: Estimate) -> tuple[float, float]:
-    """The ends of the interval of an estimate, in its unit; its mean twice where it has none."""
-    if estimate.count is not None:
-        return estimate.count.low_percent, estimate.count.high_percent
-    half = estimate.half_width or 0.0
-    return estimate.mean - half, estimate.mean + half
+    def _inside(self, values: Iterable[float]) -> list[float]:
+        return [float(value) for value in values if self.low <= value <= self.high]
 
 
 def axis(estimates: Sequence[Estimate], column: MetricFormat, start: float, length: float) -> Axis:
     """An axis that holds all means. Intervals wider than the means and the median interval together are cut."""
     means = [estimate.mean for estimate in estimates]
     low, high = min(means), max(means)
-    ends = [bounds(estimate) for estimate in estimates]
+    ends = [estimate.interval for estimate in estimates]
     if low > 0 and high / low > 10**DECADES:
         return Axis(low / 1.5, high * 1.5, True, start, length)
     room = max(high - low, statistics.median(top - bottom for bottom, top in ends) / 2)

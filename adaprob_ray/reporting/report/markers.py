@@ -1,61 +1,91 @@
-"""Marks of labels: a shape, a colour and filled or hollow, the same in every table and figure of a report.
-
-Two marks never differ by colour alone: shapes come round after seven labels, and then they are hollow.
-"""
+"""Markers of the report: those of the figures, as outlines of inline SVG, with colours for a light and a dark page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import colorsys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adaprob_ray.reporting.report.html import Html, element
-from adaprob_ray.sweep.method_choices import REFERENCES
+from matplotlib.markers import MarkerStyle
+from matplotlib.path import Path as Outline
 
-SIZE = 6  # pixels from the middle to the end of a mark, at most
+from adaprob_ray.reporting.figures.style import METHOD_STYLES, PlotStyle, plain_styles, plot_styles
 
-_DIAMOND = "M0-5.6 5.6 0 0 5.6-5.6 0z"
-_SQUARE = "M-4.2-4.2h8.4v8.4h-8.4z"
-_SHAPES = (
-    "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",  # circle
-    "M0-5.2 5 3.8H-5z",  # triangle
-    _SQUARE,
-    "M0 5.2 5-3.8H-5z",  # triangle, point down
-    "M-1.7-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z",  # plus
-    "M-5.4 0-2.7-4.7H2.7L5.4 0 2.7 4.7H-2.7z",  # hexagon
-    "M-4.8-2.4-2.4-4.8 0-2.4 2.4-4.8 4.8-2.4 2.4 0 4.8 2.4 2.4 4.8 0 2.4-2.4 4.8-4.8 2.4-2.4 0z",  # cross
-)
-_COLOURS = 6  # classes colour-0 … of the style new_figure
+SIZE = 6  # pixels from the middle to the end of a marker, at most
+SCALE = 10.0  # pixels of a unit of Matplotlib's markers
+_LETTERS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
+
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Mark:
-    """The outline of a shape about the origin, in pixels, and the classes that colour it."""
+class Marker:
+    """Outlines about the origin, in pixels, each with its classes. `colour`: the class of the colour alone."""
 
-    path: str
-    classes: str
+    colour: str
+    paths: tuple[tuple[str, str], ...]
 
-    def at(self, x: float, y: float) -> Html:
-        return element("path", {"class": self.classes, "d": self.path, "transform": f"translate({x:g} {y:g})"})
-
-    def alone(self) -> Html:
-        """As a picture of its own, for the lines of tables and legends."""
-        box = f"{-SIZE} {-SIZE} {2 * SIZE} {2 * SIZE}"
-        return element("svg", {"class": "glyph", "viewBox": box, "aria-hidden": "true"}, self.at(0, 0))
+    @property
+    def hollow(self) -> Marker:
+        """The same outline, not filled."""
+        return Marker(self.colour, ((f"mark {self.colour} hollow", self.paths[0][1]),))
 
 
-_REFERENCES = {
-    "original": Mark(_SQUARE, "mark ink hollow"),
-    "retrain": Mark(_DIAMOND, "mark ink"),
-    "retrain_independent": Mark(_DIAMOND, "mark ink hollow"),
-}
+def markers_of(methods: Mapping[str, str]) -> tuple[dict[str, Marker], str]:
+    """A marker for each label, and the style sheet of their colours.
+
+    Args:
+        methods: Label → method. Labels of methods that have no style of their own get plain ones.
+    """
+    styles = plot_styles({label: method for label, method in methods.items() if method in METHOD_STYLES})
+    styles |= plain_styles(label for label, method in methods.items() if method not in METHOD_STYLES)
+    colours = {style.colour: f"colour-{at}" for at, style in enumerate(_distinct(styles.values()))}
+    return {label: _marker(styles[label], colours[styles[label].colour]) for label in methods}, _style_sheet(colours)
 
 
-def marks(labels: Iterable[str]) -> dict[str, Mark]:
-    """A mark for each label; references have fixed ones."""
-    methods = [label for label in dict.fromkeys(labels) if label not in REFERENCES]
-    return _REFERENCES | {label: _mark(number) for number, label in enumerate(methods)}
+def _distinct(styles: Iterable[PlotStyle]) -> Iterable[PlotStyle]:
+    return {style.colour: style for style in styles}.values()
 
 
-def _mark(number: int) -> Mark:
-    is_hollow = number // len(_SHAPES) % 2
-    return Mark(_SHAPES[number % len(_SHAPES)], f"mark colour-{number % _COLOURS}" + " hollow" * is_hollow)
+def _marker(style: PlotStyle, colour: str) -> Marker:
+    marker = MarkerStyle(style.marker, style.fill)
+    outline = _outline(marker.get_path().transformed(marker.get_transform()))
+    if style.fill == "none":
+        return Marker(colour, ((f"mark {colour} hollow", outline),))
+    paths = [(f"mark {colour}", outline)]
+    alternative = marker.get_alt_path()
+    if alternative is not None:  # the half that is not filled
+        other = alternative.transformed(marker.get_alt_transform())
+        paths.append((f"mark {colour} hollow", _outline(other)))
+    return Marker(colour, tuple(paths))
+
+
+def _outline(path: Outline) -> str:
+    """A path of SVG, whose y runs downwards."""
+    parts = []
+    for vertices, code in path.iter_segments(simplify=False):
+        if code == Outline.CLOSEPOLY:
+            parts.append("z")
+        else:
+            numbers = (f"{SCALE * value * (-1 if at % 2 else 1):.2f}" for at, value in enumerate(vertices))
+            parts.append(_LETTERS[code] + " ".join(number.rstrip("0").rstrip(".") for number in numbers))
+    return "".join(parts)
+
+
+def _style_sheet(colours: Mapping[Colour, str]) -> str:
+    light = [_rule(name, colour) for colour, name in colours.items()]
+    dark = [_rule(name, _on_dark(colour)) for colour, name in colours.items()]
+    return "\n".join([*light, "@media screen and (prefers-color-scheme: dark) {", *dark, "}", ""])
+
+
+def _rule(name: str, colour: Colour) -> str:
+    code = "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+    return f".{name} {{ fill: {code}; stroke: {code}; }}"
+
+
+def _on_dark(colour: Colour) -> Colour:
+    """The colour for a dark page: greys are inverted, others made light enough to be seen."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*colour)
+    if saturation < 0.05:
+        return colorsys.hls_to_rgb(hue, 0.92 - 0.5 * lightness, saturation)
+    return colorsys.hls_to_rgb(hue, max(lightness, 0.62), saturation)

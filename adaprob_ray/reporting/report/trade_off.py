@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from adaprob_ray.reporting.figures.trade_off import TradeOffPoint, trade_off_points
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.report.axes import Axis, axis
-from adaprob_ray.reporting.report.drawing import (
+from adaprob_ray.reporting.report.markers import SIZE, Marker
+from adaprob_ray.reporting.report.sections import exact
+from adaprob_ray.reporting.report.svg import (
     RIGHT,
     TOP,
     WIDTH,
-    Line,
+    Shape,
+    SvgFigure,
     band,
-    figure,
+    group,
     interval,
-    lines,
-    retrain,
+    marker_at,
     scale,
     shortened,
+    text,
 )
-from adaprob_ray.reporting.report.html import Html, element
-from adaprob_ray.reporting.report.markers import SIZE, Mark
-from adaprob_ray.reporting.report.sections import exact
-from adaprob_ray.reporting.tables.model import Table
+from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 
-RETAIN, FORGET = metric_format("retain_error_percent"), metric_format("forget_error_percent")
+RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
 LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
 FEW = 9  # rows up to which this figure stands beside two others, one above the other
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
@@ -45,50 +46,46 @@ class Box:
         return across and self.top < other.bottom and other.top < self.bottom
 
 
-def trade_off(table: Table, marks: Mapping[str, Mark]) -> Html | None:
+def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
     """The figure; None where fewer than two marked rows have both errors."""
-    retain, forget = ({line.name: line for line in lines(table, column, marks)} for column in (RETAIN, FORGET))
-    both = [(retain[name], forget[name]) for name in retain if name in forget]
-    if len(both) < 2:
+    points = [point for point in trade_off_points(table) if point.name in markers]
+    if len(points) < 2:
         return None
-    across = axis([line.estimate for line, _ in both], RETAIN, LEFT, WIDTH - RIGHT - LEFT)
-    upwards = axis([line.estimate for _, line in both], FORGET, HEIGHT, TOP - HEIGHT)
-    places = {x.name: (across.at(x.estimate.mean), upwards.at(y.estimate.mean)) for x, y in both}
-    named, unnamed = _names(places)
+    across = axis([point.retain for point in points], RETAIN, LEFT, WIDTH - RIGHT - LEFT)
+    upwards = axis([point.forget for point in points], FORGET, HEIGHT, TOP - HEIGHT)
+    places = {point.name: (across.at(point.retain.mean), upwards.at(point.forget.mean)) for point in points}
+    names, unnamed = _names(places)
     note = "what retraining gives is shaded" + (f"; {unnamed} without room for a name" if unnamed else "")
-    drawn = [*_frame(both, across, upwards), *(_point(x, y, across, upwards) for x, y in both), *named]
-    title = f"{FORGET.header()} against {RETAIN.header()}"
-    kind = "trade-off two-lines" if len(both) <= FEW else "trade-off"
-    return figure(kind, title, note, HEIGHT + BELOW, *drawn)
+    shapes = [*_frame(points, across, upwards), *(_point(point, markers, across, upwards) for point in points), *names]
+    kind = "trade-off two-lines" if len(points) <= FEW else "trade-off"
+    return SvgFigure(kind, f"{FORGET.header()} against {RETAIN.header()}", note, HEIGHT + BELOW, shapes)
 
 
-def _frame(both: Sequence[tuple[Line, Line]], across: Axis, upwards: Axis) -> Iterator[Html]:
+def _frame(points: Sequence[TradeOffPoint], across: Axis, upwards: Axis) -> list[Shape]:
     """Bands, axes and the title of the axis below; that of the other is the figure's."""
-    yield band(retrain([line for line, _ in both]), across, TOP, HEIGHT)
-    yield band(retrain([line for _, line in both]), upwards, LEFT, WIDTH - RIGHT)
-    yield scale(across, HEIGHT)
-    yield scale(upwards, LEFT)
-    middle = {"class": "tick", "x": f"{across.start + across.length / 2:g}", "y": HEIGHT + 34}
-    yield element("text", middle, RETAIN.header())
+    retrain = next((point for point in points if point.name == "retrain"), None)
+    bands = []
+    if retrain is not None:
+        bands = [*band(retrain.retain, across, TOP, HEIGHT), *band(retrain.forget, upwards, LEFT, WIDTH - RIGHT)]
+    title = text("tick", across.start + across.length / 2, HEIGHT + 34, RETAIN.header())
+    return [*bands, scale(across, HEIGHT), scale(upwards, LEFT), title]
 
 
-def _point(retain: Line, forget: Line, across: Axis, upwards: Axis) -> Html:
-    x, y = across.at(retain.estimate.mean), upwards.at(forget.estimate.mean)
-    words = f"retain error {exact(retain.estimate, '%')}; forget error {exact(forget.estimate, '%')}"
-    return element(
-        "g",
-        {"data-name": retain.name},
-        element("title", {}, f"{retain.name}: {words}"),
-        interval(retain.estimate, across, y),
-        interval(forget.estimate, upwards, x),
-        retain.mark.at(x, y),
-    )
+def _point(point: TradeOffPoint, markers: Mapping[str, Marker], across: Axis, upwards: Axis) -> Shape:
+    x, y = across.at(point.retain.mean), upwards.at(point.forget.mean)
+    shapes = [
+        *interval(point.retain, across, y),
+        *interval(point.forget, upwards, x),
+        marker_at(markers[point.name], x, y),
+    ]
+    words = f"retain error {exact(point.retain, '%')}; forget error {exact(point.forget, '%')}"
+    return group(shapes, title=f"{point.name}: {words}", name=point.name)
 
 
 # -- names -----------------------------------------------------------------------------------------------------------------
 
 
-def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Html], int]:
+def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]:
     """Each name beside its mark where it meets no mark and no other name; and how many found no room."""
     taken = [Box(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
     drawn = []
@@ -119,7 +116,7 @@ def _is_free(box: Box, taken: Sequence[Box]) -> bool:
     return inside and not any(box.meets(other) for other in taken)
 
 
-def _name(name: str, words: str, anchor: str, box: Box) -> Html:
+def _name(name: str, words: str, anchor: str, box: Box) -> Shape:
     x = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
     place = {"class": f"point-name {anchor}", "x": f"{x:.1f}", "y": f"{box.bottom - 2:.1f}", "data-name": name}
-    return element("text", place, words)
+    return Shape("text", place, words)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
 from adaprob_ray.reporting.report.axes import Axis
-from adaprob_ray.reporting.report.drawing import LONGEST_NAME, RIGHT, TOP, WIDTH, figure, scale, shortened
-from adaprob_ray.reporting.report.html import Html, element
-from adaprob_ray.reporting.report.markers import Mark
+from adaprob_ray.reporting.report.markers import Marker
+from adaprob_ray.reporting.report.svg import (
+    LONGEST_NAME,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Shape,
+    SvgFigure,
+    group,
+    marker_at,
+    path,
+    scale,
+    shortened,
+    text,
+)
 from adaprob_ray.reporting.search.figures.best_so_far import LOG_RATIO, BestSoFar, BestSoFarCurve
 from adaprob_ray.reporting.search.figures.history import TrialPoint
 from adaprob_ray.reporting.search.figures.importance import Importance
@@ -48,15 +60,15 @@ class ValueScale:
     def at(self, value: float | None) -> float:
         return (self.strip or 0.0) if value is None else self.axis.at(value)
 
-    def drawn(self) -> list[Html]:
+    def shapes(self) -> list[Shape]:
         """Strip, ticks and numbers."""
         if self.strip is None:
             return [scale(self.axis, LEFT)]
         box = {"x": LEFT, "y": f"{self.strip - STRIP / 2:g}", "width": WIDTH - RIGHT - LEFT, "height": STRIP}
-        return [element("rect", {"class": "band", **box}), scale(self.axis, LEFT)]
+        return [Shape("rect", {"class": "band", **box}), scale(self.axis, LEFT)]
 
 
-def best_so_far_charts(found: BestSoFar, marks: Mapping[str, Mark]) -> list[Html]:
+def best_so_far_charts(found: BestSoFar, markers: Mapping[str, Marker]) -> list[SvgFigure]:
     """Against trials, and against passes."""
     values = ValueScale.of(found.axis)
     charts = []
@@ -66,14 +78,13 @@ def best_so_far_charts(found: BestSoFar, marks: Mapping[str, Mark]) -> list[Html
             continue
         least = min((x for x in budgets if x > 0), default=1.0)
         across = _across(budgets, is_log=words == "passes" and max(budgets) >= LOG_RATIO * least, integer=True)
-        drawn = [*values.drawn(), scale(across, HEIGHT), _title_below(words)]
-        for curve in curves:
-            drawn += _curve(curve, across, values, marks[curve.label])
-        charts.append(_figure(f"Best so far against {words}", found.objective, drawn))
+        lines = [shape for curve in curves for shape in _curve(curve, across, values, markers[curve.label])]
+        shapes = [*values.shapes(), scale(across, HEIGHT), _title_below(words), *lines]
+        charts.append(_figure(f"Best so far against {words}", found.objective, shapes))
     return charts
 
 
-def rank_charts(found: MethodRanks, marks: Mapping[str, Mark]) -> list[Html]:
+def rank_charts(found: MethodRanks, markers: Mapping[str, Marker]) -> list[SvgFigure]:
     """Mean ranks against trials, and against passes; 1 at the top."""
     count = len(found.methods)
     upwards = Axis(-count - 0.2, -0.8, False, HEIGHT, TOP - HEIGHT)
@@ -85,62 +96,58 @@ def rank_charts(found: MethodRanks, marks: Mapping[str, Mark]) -> list[Html]:
         if not budget:
             continue
         across = _across(budget, integer=True)
-        drawn = [scale(across, HEIGHT), _title_below(words)]
+        shapes = [scale(across, HEIGHT), _title_below(words)]
         for rank in range(1, count + 1):
             y = upwards.at(-rank)
-            drawn.append(element("path", {"class": "rule", "d": f"M{LEFT} {y:g}H{WIDTH - RIGHT}"}))
-            drawn.append(element("text", {"class": "tick left", "x": LEFT - 7, "y": f"{y + 4:g}"}, str(rank)))
+            shapes.append(path("rule", f"M{LEFT} {y:g}H{WIDTH - RIGHT}"))
+            shapes.append(text("tick left", LEFT - 7, y + 4, str(rank)))
         for label, values in ranks.items():
             points = [(across.at(x), upwards.at(-value)) for x, value in zip(budget, values, strict=True)]
-            drawn += _line(label, points, marks[label])
-        charts.append(_figure(f"Mean rank against {words}", "(1 = best)", drawn))
+            shapes.append(_line(label, points, markers[label]))
+        charts.append(_figure(f"Mean rank against {words}", "(1 = best)", shapes))
     return charts
 
 
-def slice_chart(found: Slice, values: ValueAxis, mark: Mark, objective: str) -> Html:
+def slice_chart(found: Slice, values: ValueAxis, marker: Marker, objective: str) -> SvgFigure:
     """Value against one parameter; the chosen values are marked."""
     upwards = ValueScale.of(values)
-    drawn = upwards.drawn()
+    shapes = upwards.shapes()
     if found.options:
         across = Axis(-0.5, len(found.options) - 0.5, False, LEFT, WIDTH - RIGHT - LEFT)
-        for at, option in enumerate(found.options):
-            place = {"class": "tick", "x": f"{across.at(at):g}", "y": HEIGHT + 16}
-            drawn.append(element("text", place, shortened(option)))
-        drawn.append(element("path", {"class": "axis", "d": f"M{LEFT} {HEIGHT}H{WIDTH - RIGHT}"}))
+        shapes += [text("tick", across.at(at), HEIGHT + 16, shortened(name)) for at, name in enumerate(found.options)]
+        shapes.append(path("axis", f"M{LEFT} {HEIGHT}H{WIDTH - RIGHT}"))
     else:
         across = _across(found.ends, is_log=found.is_log, integer=found.is_integer)
-        drawn.append(scale(across, HEIGHT))
-    drawn.append(_title_below(found.parameter))
-    for x in found.chosen:
-        drawn.append(element("path", {"class": "no-signal", "d": f"M{across.at(x):g} {TOP}V{HEIGHT}"}))
+        shapes.append(scale(across, HEIGHT))
+    shapes.append(_title_below(found.parameter))
+    shapes += [path("no-signal", f"M{across.at(x):g} {TOP}V{HEIGHT}") for x in found.chosen]
     # The chosen ones last, so that no other trial hides them.
     for x, point in sorted(found.points, key=lambda item: item[1].is_best):
         shift = choice_offset(point.number) if found.options else 0.0
-        drawn.append(_trial(point, across.at(x + shift), upwards.at(point.value), mark))
-    return _figure(f"{objective} against {found.parameter}", "", drawn)
+        shapes.append(_trial(point, across.at(x + shift), upwards.at(point.value), marker))
+    return _figure(f"{objective} against {found.parameter}", "", shapes)
 
 
-def importance_chart(found: Importance) -> Html:
+def importance_chart(found: Importance) -> SvgFigure:
     """A bar for each parameter: the mean over search seeds."""
     left = round(CHARACTER * min(LONGEST_NAME, max(map(len, found.shares)))) + 12
     across = Axis(0, 1, False, left, WIDTH - RIGHT - left)
     height = TOP + BAR * len(found.shares)
-    drawn = [scale(across, height)]
+    shapes = [scale(across, height)]
     for at, (name, shares) in enumerate(found.shares.items()):
         y, share = TOP + BAR * at, fmean(shares)
         bar = {"class": "bar", "x": left, "y": y + 4, "width": f"{across.at(share) - left:g}", "height": BAR - 8}
-        title = element("title", {}, f"{name}: {share:.3f}")
-        drawn.append(element("text", {"class": "name", "x": left - 8, "y": y + 16}, shortened(name)))
-        drawn.append(element("rect", bar, title))
-    return figure("chart", "Importance", f"(PED-ANOVA, {found.trials} trials)", height + BELOW_BARS, *drawn)
+        shapes.append(text("name", left - 8, y + 16, shortened(name)))
+        shapes.append(Shape("rect", bar, title=f"{name}: {share:.3f}"))
+    return SvgFigure("chart", "Importance", f"(PED-ANOVA, {found.trials} trials)", height + BELOW_BARS, shapes)
 
 
-def pareto_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> list[Html]:
+def pareto_charts(studies: StudyGroup, markers: Mapping[str, Marker]) -> list[SvgFigure]:
     """A chart for each pair of objectives: every trial, with those on the front of their study joined if there are two."""
-    words = objective_words(group.first)
+    names = objective_words(studies.first)
     trials = [
-        (label, run, trial)
-        for label, runs in group.studies.items()
+        (label, run, trial.number, trial in run.best, trial.values)
+        for label, runs in studies.studies.items()
         for run in runs
         for trial in run.trials
         if trial.values is not None
@@ -148,40 +155,34 @@ def pareto_charts(group: StudyGroup, marks: Mapping[str, Mark]) -> list[Html]:
     if not trials:
         return []
     charts = []
-    for first, second in combinations(range(len(words)), 2):
-        across = _across([trial.values[first] for _, _, trial in trials if trial.values])
-        heights = [trial.values[second] for _, _, trial in trials if trial.values]
+    for first, second in combinations(range(len(names)), 2):
+        across = _across([values[first] for *_, values in trials])
+        heights = [values[second] for *_, values in trials]
         room = 0.05 * (max(heights) - min(heights) or 1.0)
         upwards = Axis(min(heights) - room, max(heights) + room, False, HEIGHT, TOP - HEIGHT)
-        drawn = [scale(across, HEIGHT), scale(upwards, LEFT), _title_below(words[first])]
-        for label, runs in group.studies.items():
-            for run in runs if len(words) == 2 else ():
-                corners = front_steps(run.best, first, second, group.signs)
-                path = "L".join(f"{across.at(x):g} {upwards.at(y):g}" for x, y in corners)
-                drawn += [element("path", {"class": _stroke(marks[label]), "d": f"M{path}"})] if corners else []
-        for label, run, trial in trials:
-            if trial.values is None:
-                continue
-            is_best = trial in run.best
-            title = element(
-                "title", {}, f"{label}, trial {trial.number}: {trial.values[first]:.4g}, {trial.values[second]:.4g}"
-            )
-            place = marks[label].at(across.at(trial.values[first]), upwards.at(trial.values[second]))
-            drawn.append(element("g", {"class": None if is_best else "dominated"}, title, place))
-        charts.append(_figure(f"{words[second]} against {words[first]}", "(faint: dominated trials)", drawn))
+        shapes = [scale(across, HEIGHT), scale(upwards, LEFT), _title_below(names[first])]
+        for label, runs in studies.studies.items():
+            for run in runs if len(names) == 2 else ():
+                corners = front_steps(run.best, first, second, studies.signs)
+                d = "L".join(f"{across.at(x):g} {upwards.at(y):g}" for x, y in corners)
+                shapes += [path(_stroke(markers[label]), f"M{d}")] if corners else []
+        for label, _, number, is_best, values in trials:
+            title = f"{label}, trial {number}: {values[first]:.4g}, {values[second]:.4g}"
+            point = marker_at(markers[label], across.at(values[first]), upwards.at(values[second]))
+            shapes.append(group([point], title=title, classes=None if is_best else "dominated"))
+        charts.append(_figure(f"{names[second]} against {names[first]}", "(faint: dominated trials)", shapes))
     return charts
 
 
 # -- parts of charts ---------------------------------------------------------------------------------------------------
 
 
-def _figure(title: str, note: str, drawn: Iterable[Html]) -> Html:
-    return figure("chart", title, note, HEIGHT + BELOW, *drawn)
+def _figure(title: str, note: str, shapes: Sequence[Shape]) -> SvgFigure:
+    return SvgFigure("chart", title, note, HEIGHT + BELOW, shapes)
 
 
-def _title_below(words: str) -> Html:
-    middle = {"class": "tick", "x": f"{(LEFT + WIDTH - RIGHT) / 2:g}", "y": HEIGHT + 34}
-    return element("text", middle, words)
+def _title_below(words: str) -> Shape:
+    return text("tick", (LEFT + WIDTH - RIGHT) / 2, HEIGHT + 34, words)
 
 
 def _across(values: Sequence[float], *, is_log: bool = False, integer: bool = False) -> Axis:
@@ -194,21 +195,20 @@ def _across(values: Sequence[float], *, is_log: bool = False, integer: bool = Fa
     return Axis(low - room, high + room, False, LEFT, WIDTH - RIGHT - LEFT, integer)
 
 
-def _curve(curve: BestSoFarCurve, across: Axis, values: ValueScale, mark: Mark) -> list[Html]:
+def _curve(curve: BestSoFarCurve, across: Axis, values: ValueScale, marker: Marker) -> list[Shape]:
     xs = [across.at(x) for x in curve.budget]
-    drawn = []
+    shapes = []
     if curve.has_band:
         low, high = (_steps(list(zip(xs, map(values.at, line), strict=True))) for line in (curve.low, curve.high))
         corners = "L".join(f"{x:g} {y:g}" for x, y in [*low, *reversed(high)])
-        drawn.append(element("path", {"class": f"spread {_colour(mark)}", "d": f"M{corners}z"}))
-    return drawn + _line(curve.label, list(zip(xs, map(values.at, curve.median), strict=True)), mark)
+        shapes.append(path(f"spread {marker.colour}", f"M{corners}z"))
+    return [*shapes, _line(curve.label, list(zip(xs, map(values.at, curve.median), strict=True)), marker)]
 
 
-def _line(label: str, points: Sequence[tuple[float, float]], mark: Mark) -> list[Html]:
-    """A step function with the method's mark at its end."""
-    path = "L".join(f"{x:g} {y:g}" for x, y in _steps(points))
-    title = element("title", {}, label)
-    return [element("g", {}, title, element("path", {"class": _stroke(mark), "d": f"M{path}"}), mark.at(*points[-1]))]
+def _line(label: str, points: Sequence[tuple[float, float]], marker: Marker) -> Shape:
+    """A step function with the method's marker at its end."""
+    d = "L".join(f"{x:g} {y:g}" for x, y in _steps(points))
+    return group([path(_stroke(marker), f"M{d}"), marker_at(marker, *points[-1])], title=label)
 
 
 def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -220,31 +220,23 @@ def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [*corners, points[-1]]
 
 
-def _trial(point: TrialPoint, x: float, y: float, mark: Mark) -> Html:
-    """The method's mark, hollow where the trial was pruned, a cross where it diverged, ringed where it is chosen."""
+def _trial(point: TrialPoint, x: float, y: float, marker: Marker) -> Shape:
+    """The method's marker, hollow where the trial was pruned, a cross where it diverged, ringed where it is chosen."""
     words = [
         f"trial {point.number}",
         point.state if point.state != "complete" or point.value is not None else "beyond the margin",
     ]
     words += [f"{point.value:.4g}"] if point.value is not None else []
     words += ["default settings"] * point.is_default + ["chosen"] * point.is_best
-    drawn = [element("title", {}, ", ".join(words))]
     if point.state == "diverged":
-        drawn.append(element("path", {"class": _stroke(mark), "d": f"M{x - 4:g} {y - 4:g}l8 8m0-8l-8 8"}))
-    elif point.state == "pruned":
-        drawn.append(Mark(mark.path, f"mark hollow {_colour(mark)}").at(x, y))
+        shapes = [path(_stroke(marker), f"M{x - 4:g} {y - 4:g}l8 8m0-8l-8 8")]
     else:
-        drawn.append(mark.at(x, y))
-    for radius, kind in ((9, point.is_best), (6.5, point.is_default)):
-        if kind:
-            drawn.append(element("circle", {"class": "ring", "cx": f"{x:g}", "cy": f"{y:g}", "r": radius}))
-    return element("g", {"class": None if point.is_best or point.is_default else "trial"}, *drawn)
+        shapes = [marker_at(marker.hollow if point.state == "pruned" else marker, x, y)]
+    for radius, is_ringed in ((9, point.is_best), (6.5, point.is_default)):
+        if is_ringed:
+            shapes.append(Shape("circle", {"class": "ring", "cx": f"{x:g}", "cy": f"{y:g}", "r": radius}))
+    return group(shapes, title=", ".join(words), classes=None if point.is_best or point.is_default else "trial")
 
 
-def _colour(mark: Mark) -> str:
-    """The class of the mark's colour."""
-    return next(name for name in mark.classes.split() if name == "ink" or name.startswith("colour-"))
-
-
-def _stroke(mark: Mark) -> str:
-    return f"curve {_colour(mark)}"
+def _stroke(marker: Marker) -> str:
+    return f"curve {marker.colour}"
