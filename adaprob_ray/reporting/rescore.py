@@ -16,20 +16,22 @@ import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.metrics.outputs import Evaluation
 from adaprob_ray.reporting.records.archive import SHARED, Source, evaluations, source_of
 from adaprob_ray.reporting.records.load import all_records
 from adaprob_ray.reporting.stats.intervals import FEWEST_RESAMPLED, bootstrap_interval
 from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import write_whole
 
-Metric = Callable[[Evaluation], Any]
+if TYPE_CHECKING:
+    from adaprob_ray.metrics.outputs import Evaluation
+
+Metric = Callable[["Evaluation"], Any]
 
 
 def build_rescore(file: str, location: str, out: Path) -> Output:

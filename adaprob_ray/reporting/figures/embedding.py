@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,14 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.reporting.figures.style import EMBEDDING_STYLES, SMALL, TEXT, add_caption, new_figure, save_output
 from adaprob_ray.reporting.records.archive import evaluation_in, source_of
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.output import Output
+
+if TYPE_CHECKING:
+    from adaprob_ray.metrics.outputs import Outputs
 
 METHODS = {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}
 SEED = 42  # of PCA and of t-SNE

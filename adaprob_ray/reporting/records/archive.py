@@ -8,17 +8,19 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.metrics.outputs import Evaluation, Outputs, make_evaluation
 from adaprob_ray.reporting.records.load import ARCHIVE, LINES, RECORDS, read_lines
 from adaprob_ray.reporting.records.provenance import is_empty
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import canonical
 from adaprob_ray.sweep.cell_settings import ForgetRequest
+
+if TYPE_CHECKING:
+    from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
 OUTPUTS, SERIES = "outputs.safetensors", "series.json"
 REFERENCES = ("original", "retrain", "retrain_independent")
@@ -43,7 +45,7 @@ class StoredOutputs:
 
     def outputs(self, key: str) -> Outputs:
         if key not in self._read:
-            self._read[key] = Outputs.from_bytes(self._store.read(key, OUTPUTS))
+            self._read[key] = _parse_outputs(self._store.read(key, OUTPUTS))
         return self._read[key]
 
     def series(self, key: str) -> Series:
@@ -72,12 +74,18 @@ class Archive:
 
     def outputs(self, key: str) -> Outputs:
         if key not in self._read:
-            self._read[key] = Outputs.from_bytes(self._file.read(f"{key}.safetensors"))
+            self._read[key] = _parse_outputs(self._file.read(f"{key}.safetensors"))
         return self._read[key]
 
     def series(self, key: str) -> Series:
         found: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
         return found
+
+
+def _parse_outputs(content: bytes) -> Outputs:
+    from adaprob_ray.metrics.outputs import Outputs  # which loads torch
+
+    return Outputs.from_bytes(content)
 
 
 def source_of(location: str) -> Source:
@@ -138,6 +146,8 @@ def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[st
 
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
     """What a metric reads of one Record, whose references are among the Records of its group and seed."""
+    from adaprob_ray.metrics.outputs import make_evaluation
+
     keys = {"model": str(record["model_key"]), **_references(record, group)}
     outputs = {role: source.outputs(key) for role, key in keys.items()}
     return make_evaluation(outputs, ForgetRequest.parse(record["forget"]), int(record["seed"]))

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.catalogue import REGISTRY, data_root, register_prepared_folders
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
 from adaprob_ray.reporting.records.grouping import GROUP
 from adaprob_ray.store import Store
@@ -36,6 +35,8 @@ class Gathered:
 
 def load_sweep(path: str | Path) -> Sweep:
     """The sweep file, parsed and expanded; data sets of a user's folders are known by their manifests. Raises InputError."""
+    from adaprob_ray.catalogue import REGISTRY, data_root, register_prepared_folders  # which loads torch
+
     register_prepared_folders(data_root())
     return Sweep.load(path, REGISTRY)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adaprob_ray.catalogue import METRICS
-
 # Suffix of a column, its unit, the unit of a difference, and the fewest and most decimals that are shown.
 _UNITS = (
     ("_percent", "%", "% points", 1, 2),
@@ -89,4 +87,13 @@ def metric_format(name: str) -> MetricFormat:
 
 def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
     """The columns of the metrics that a sweep lists, in its order."""
+    from adaprob_ray.catalogue import METRICS  # which loads torch
+
     return [metric_format(name) for metric in metrics for name in METRICS[metric].columns]
+
+
+def known_columns() -> list[MetricFormat]:
+    """The columns of every metric in the catalogue."""
+    from adaprob_ray.catalogue import METRICS
+
+    return metric_columns(list(METRICS))

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from adaprob_ray.reporting.records.provenance import summary_facts, summary_warnings
 from adaprob_ray.reporting.report.dot_plot import dot_plot
 from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
 from adaprob_ray.reporting.report.sections import Part, embedded, parts
-from adaprob_ray.reporting.report.summary import facts, warnings
 from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
 from adaprob_ray.reporting.report.trade_off import trade_off
 from adaprob_ray.reporting.tables.format import notes as table_notes
@@ -121,9 +121,9 @@ def render_report(
             style=style,
             script=script,
             counts="; ".join([*counts, *(section.counts for section in extra)]),
-            facts=[(words, ", ".join(values)) for words, values in facts(records)],
+            facts=[(words, ", ".join(values)) for words, values in summary_facts(records)],
             long=LONG,
-            warnings=[*warnings(records), *notes],
+            warnings=[*summary_warnings(records), *notes],
             missing=missing,
             missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
             extra=[(section, section.content(markers)) for section in extra],

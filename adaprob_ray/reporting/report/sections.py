@@ -9,15 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.catalogue import METRICS
 from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
-from adaprob_ray.reporting.records.metric_format import metric_columns
+from adaprob_ray.reporting.records.metric_format import known_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 KEY_DIGITS = 8
-METRIC_COLUMNS = metric_columns(list(METRICS))
 _FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
@@ -88,7 +86,7 @@ def _part(records: pd.DataFrame, apart: str, reading: str | None) -> Part:
         for label, key in zip(records["label"], records["key"], strict=True)
     ]
     records = records.assign(label=names)
-    (table,) = tables(records, METRIC_COLUMNS, dict.fromkeys(names), reading)
+    (table,) = tables(records, known_columns(), dict.fromkeys(names), reading)
     positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
     return Part(table, apart, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 
@@ -141,7 +139,7 @@ def embedded(records: pd.DataFrame, found: list[Part]) -> dict[str, Any]:
 
 def _sections(columns: list[str]) -> list[dict[str, Any]]:
     """Every column in the first section that takes it; identity and metrics in their own order."""
-    metrics = [column.name for column in METRIC_COLUMNS]
+    metrics = [column.name for column in known_columns()]
     takers: list[tuple[str, Callable[[str], bool]]] = [
         ("Cell", lambda name: name in _IDENTITY),
         ("Method", lambda name: name.startswith("method.")),

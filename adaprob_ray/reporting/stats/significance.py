@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import f, ncf, ttest_1samp
 
-from adaprob_ray.metrics.membership import attack_accuracy_percent
 from adaprob_ray.reporting.stats.intervals import LEVEL, all_equal
 
 FEWEST_SEEDS = 5
@@ -92,6 +91,8 @@ def simulated_attacks(rows: int, draws: int = DRAWS) -> NDArray[np.float64]:
 
     Empty where the rows are too few for the attack.
     """
+    from adaprob_ray.metrics.membership import attack_accuracy_percent  # which loads torch
+
     losses = np.random.default_rng(rows).exponential(size=(draws, 2, rows))
     scores = (attack_accuracy_percent(members, others, seed) for seed, (members, others) in enumerate(losses))
     return np.array([score for score in scores if score is not None])

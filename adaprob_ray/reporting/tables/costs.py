@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.costs import DEVICE, METHOD, NEARNESS, NETWORK, Device, Speeds, Work, work_of
 from adaprob_ray.errors import NoStore
 from adaprob_ray.reporting.records.load import all_records, read_lines
@@ -41,6 +40,8 @@ def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = (
     Args:
         measured: Files of Records whose times are used in addition to those of the store, if there is one.
     """
+    from adaprob_ray.catalogue import REGISTRY  # which loads torch
+
     frames = [read_lines(path) for path in measured]
     with contextlib.suppress(NoStore):
         frames.append(all_records(selection.location))
@@ -62,6 +63,8 @@ def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
 
 
 def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
+    from adaprob_ray.catalogue import REGISTRY
+
     works = [work for cell in cells.values() if (work := work_of(cell, REGISTRY)) is not None]
     hours, nearest = dict[Device, float](), dict[Device, str]()
     for device in speeds.devices():
