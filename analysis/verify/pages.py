@@ -1,18 +1,9 @@
-"""Every number of README and docs against `results/`: tables made again from Records, Records again from Outputs.
-
-A table in a page stands between marks that say what it is made of, and is made again from there:
-
-    <!-- from results/cifar5.jsonl, dataset cifar5, forget 25of0: test_error_percent, retain_error_percent -->
-    | … |
-    <!-- end -->
-
-What other marks there are, for benchmarks and for sentences: measured.py.
-"""
+"""README, docs and results/ against the Records: tables built again from Records, and Records again from Outputs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -33,29 +24,9 @@ from analysis.paper.training_recipes import recipe_lines
 from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
 from analysis.verify.archives import check_archive
 from analysis.verify.fidelity_page import fidelity_text, scored_columns
-from analysis.verify.marks import Checked
-from analysis.verify.sentences import (
-    BENCHMARKS,
-    COUNTS,
-    SAYS,
-    TOLD_BY,
-    WHERE,
-    benchmark_faults,
-    count_of,
-    meant,
-    sentence_faults,
-)
+from analysis.verify.marks import SELECTORS, Checked, Mark, parse_marks, with_bodies
+from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
 
-_BODY = r"(?P<body>(?:(?!<!-- ).)*?)(<!-- end -->)"  # no other mark stands between a table's two
-BLOCK = re.compile(rf"(<!-- from (?P<file>results/\S+?\.jsonl){WHERE}: (?P<columns>[\w, ]+?) -->\n){_BODY}", re.S)
-MEASURED = re.compile(rf"(<!-- from results/(?P<file>[\w-]+\.csv) -->\n){_BODY}", re.S)
-_MARK = re.compile(r"<!-- (?P<kind>from|says) [^>]*>?")
-_FORMS = {
-    "from": "<!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: COLUMN, COLUMN --> or "
-    "<!-- from results/NAME.csv -->, a table, <!-- end -->",
-    "says": "<!-- says results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: CLAIM; CLAIM --> or "
-    "<!-- says results/NAME.csv[, COLUMN VALUE]: CLAIM; CLAIM -->, a paragraph",
-}
 FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
 WIDE = 10_000  # characters: a page's table is one block
 
@@ -102,11 +73,9 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
-    for path in pages:  # before any is written
-        _require_readable(path)
-    checked += [_blocks(path, results, rewrite) for path in pages]
-    checked += [_benchmarks(path, results, rewrite) for path in pages]
-    checked += [_sentences(path, results) for path in pages]
+    marks = {path: parse_marks(path.read_text(encoding="utf-8"), path.name) for path in pages}  # before any is written
+    checked += [_tables_in(path, own, results, rewrite) for path, own in marks.items()]
+    checked += [_sentences_in(path, own, results) for path, own in marks.items()]
     checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
     checked += [check_archive(path) for path in results.files("zip")]
     return Checked(
@@ -150,88 +119,66 @@ def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
     return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
 
 
-# -- marks -----------------------------------------------------------------------------------------------------------------
+# -- pages -----------------------------------------------------------------------------------------------------------------
 
 
-def _require_readable(path: Path) -> None:
-    """Raises InputError for a mark that would be passed over: of another form, or without what it is about."""
-    text = path.read_text(encoding="utf-8")
-    read = {match.start() for pattern in (BLOCK, MEASURED, SAYS, COUNTS) for match in pattern.finditer(text)}
-    for mark in _MARK.finditer(text):
-        if mark.start() not in read:
-            words = " ".join(mark[0].split())
-            raise InputError(f"{path.name}: mark {words!r} cannot be read; expected {_FORMS[mark['kind']]}")
-
-
-# -- tables in pages -------------------------------------------------------------------------------------------------------
-
-
-def _blocks(path: Path, results: Results, rewrite: bool) -> Checked:
-    text = path.read_text(encoding="utf-8")
-    found = [(match, _block(match, results)) for match in BLOCK.finditer(text)]
-    stale = [match for match, body in found if match["body"] != body]
-    if rewrite and stale:
-        bodies = iter(body for _, body in found)
-        write_whole(path, BLOCK.sub(lambda match: f"{match[1]}{next(bodies)}{match[6]}", text))
-        stale = []
-    faults = [f"{path.name}: the table {match[1].strip()} differs from its Records" for match in stale]
-    unmarked = _unmarked(MEASURED.sub("", BLOCK.sub("", text)))
+def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: bool) -> Checked:
+    """Marked tables, and tables that should be marked."""
+    text, numbers = path.read_text(encoding="utf-8"), 0
+    marks = [mark for mark in marks if mark.kind == "from"]
+    faults, bodies = [], {}
+    for mark in marks:
+        body = _table(mark, results) if mark.is_of_records else _benchmark_table(mark, path, results)
+        numbers += body.count(" ± ") if mark.is_of_records else len(re.findall(r"\d+(?:\.\d+)?", mark.body))
+        if body != mark.body:
+            bodies[mark.span] = body
+            source = "its Records" if mark.is_of_records else "it"
+            name = mark.head if mark.is_of_records else f"of {Path(mark.file).name}"
+            faults.append(f"{path.name}: the table {name} differs from {source}")
+    if rewrite and bodies:
+        write_whole(path, with_bodies(text, bodies))
+        faults = []
+    unmarked = with_bodies(text, {mark.span: "" for mark in marks})
     faults += [
-        f"{path.name}: a table with intervals is not marked with what it is made from: {line}" for line in unmarked
+        f"{path.name}: a table with intervals is not marked with what it is made from: {table.splitlines()[0]}"
+        for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
+        if " ± " in table
     ]
-    return Checked(len(found), sum(body.count(" ± ") for _, body in found), faults)
+    return Checked(len(marks), numbers, faults)
 
 
-def _unmarked(text: str) -> Iterator[str]:
-    """The head line of each table that holds an interval and stands between no marks."""
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
-        if " ± " in table:
-            yield table.splitlines()[0]
-
-
-def _block(match: re.Match[str], results: Results) -> str:
-    columns = [metric_format(name.strip()) for name in match["columns"].split(",")]
-    known = results.tables(results.root / match["file"], columns)
-    chosen = meant(known, match["where"])
+def _table(mark: Mark, results: Results) -> str:
+    """The table of Records that a mark selects."""
+    known = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
+    chosen = matching_tables(known, mark.where)
     if len(chosen) != 1:
-        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in TOLD_BY) for table in known)
-        raise InputError(f"{match[1].strip()}: {len(chosen)} tables are meant, one must be; there are: {groups}")
+        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in known)
+        raise InputError(f"{mark.head}: {len(chosen)} tables are meant, one must be; there are: {groups}")
     return grid(blocks(chosen[0], WIDE)[0]) + "\n"
 
 
-def _benchmarks(path: Path, results: Results, rewrite: bool) -> Checked:
-    """Tables of benchmarks' numbers, from results/NAME.csv."""
-    text = path.read_text(encoding="utf-8")
-    found = list(MEASURED.finditer(text))
-    faults = []
-    for match in found:
-        if match["file"] not in BENCHMARKS:
-            raise InputError(f"{path.name}: {unknown_name('benchmark', match['file'], BENCHMARKS)}")
-        body = BENCHMARKS[match["file"]](pd.read_csv(results.root / "results" / match["file"]))
-        if body != match["body"] and rewrite:
-            write_whole(path, path.read_text(encoding="utf-8").replace(match[0], f"{match[1]}{body}{match[4]}"))
-        elif body != match["body"]:
-            faults.append(f"{path.name}: the table of {match['file']} differs from it")
-    return Checked(len(found), sum(len(re.findall(r"\d+(?:\.\d+)?", match["body"])) for match in found), faults)
+def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
+    name = Path(mark.file).name
+    if name not in BENCHMARKS:
+        raise InputError(f"{path.name}: {unknown_name('benchmark', name, BENCHMARKS)}")
+    return BENCHMARKS[name](pd.read_csv(results.root / mark.file))
 
 
-def _sentences(path: Path, results: Results) -> Checked:
-    """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never written anew."""
-    text = path.read_text(encoding="utf-8")
-    found, counted = list(SAYS.finditer(text)), list(COUNTS.finditer(text))
+def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> Checked:
+    """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never rewritten."""
+    marks = [mark for mark in marks if mark.kind == "says"]
 
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(metric_format, dict.fromkeys(names))))
 
-    faults = [
-        f"{path.name}: {fault}"
-        for match in found
-        for fault in sentence_faults(match, results.records, make, results.root)
-    ]
-    for match in counted:
-        measured = pd.read_csv(results.root / match["file"])
-        faults += [f"{path.name}: {fault}" for fault in benchmark_faults(match, measured)]
-    return Checked(0, sum(map(count_of, [*found, *counted])), faults)
+    faults = []
+    for mark in marks:
+        if mark.is_of_records:
+            found = sentence_faults(mark, results.records, make, results.root)
+        else:
+            found = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
+        faults += [f"{path.name}: {fault}" for fault in found]
+    return Checked(0, sum(len(mark.content) for mark in marks), faults)
 
 
 def _traces(results: Results, rewrite: bool) -> Checked:

@@ -1,19 +1,10 @@
-"""Tables and sentences of pages that stand on measurements in results/, made again from there.
+"""Tables of benchmarks and claims of sentences in Markdown pages, checked against the measurements in results/.
 
-<!-- from results/projection.csv -->            a benchmark's numbers, as a table
-| … |
-<!-- end -->
+Claims of a file of Records: `LABEL COLUMN seed N = WORDS`, a Record's value, rounded as the words are; `LABEL COLUMN = WORDS`,
+a table's entry; `run minutes = WORDS`, from the first start of a network that it names to the last Record.
 
-<!-- says results/NAME.jsonl, dataset cifar5: LABEL COLUMN seed 3 = 49; LABEL COLUMN = 1.4 ± 1.1 -->
-a paragraph that has these words: a Record's value, rounded as they are, or a table's entry; `run minutes = 23` is the time from
-the first start of a network that they name to the last Record
-
-<!-- says results/projection.csv, rows 50000, tolerance 1e-9: newton_passes range = 3 to 7; L-BFGS median = 1.9 -->
-a paragraph that has these words: range, least, most, mean, median or count of a column in the rows that are so, or how many of
-its values are above a number (`limit above 2 = 11`). Beside results/ a file may be of adaprob_ray/reporting/stats/. Several
-marks may stand above one paragraph.
-
-Where a file has several tables, a mark says which by `, dataset NAME`, `, architecture NAME` or `, forget REQUEST`.
+Claims of a benchmark: range, least, most, mean, median or count of a column in the rows that meet the conditions, or how many
+of its values are above a number, as in `limit above 2 = 11`.
 """
 
 from __future__ import annotations
@@ -32,13 +23,8 @@ from adaprob_ray.reporting.tables.format import EMPTY_CELL, entry
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import grid
+from analysis.verify.marks import SELECTORS, Mark
 
-TOLD_BY = ("dataset", "architecture", "forget")
-WHERE = rf"(?P<where>(?:, (?:{'|'.join(TOLD_BY)}) [^\s,:]+)*)"
-_CLAIMS = r": (?P<claims>[^>]+?) -->(?=\n+(?:<!-- says [^>]+-->\n+)*(?P<paragraph>(?:(?!<!--).+(?:\n|$))+))"
-SAYS = re.compile(rf"<!-- says (?P<file>results/\S+?\.jsonl){WHERE}{_CLAIMS}")
-_CSV_FILE = r"(?P<file>(?:results|adaprob_ray/reporting/stats)/\S+?\.csv)"
-COUNTS = re.compile(rf"<!-- says {_CSV_FILE}(?P<where>(?:, \S+ [^\s,:]+)*){_CLAIMS}")
 _COUNT = re.compile(
     r"(?P<column>.+?) (?P<kind>range|least|most|mean|median|count|above (?P<bound>[\d.]+)) = (?P<words>.+)", re.S
 )
@@ -46,15 +32,9 @@ _SEEDS = re.compile(r"\bseeds? \d+(?:, \d+)*(?: and \d+)?")  # which seed is no 
 _CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
 
 
-def meant(tables: Sequence[Table], where: str) -> list[Table]:
-    """Those whose group is as the words of a mark (see WHERE) say."""
-    wanted = _conditions(where)
-    return [table for table in tables if all(table.group[name] == value for name, value in wanted.items())]
-
-
-def _conditions(where: str) -> dict[str, str]:
-    """`, rows 500, classes 5` as names and values."""
-    return dict(words.split(" ", 1) for words in where.split(", ") if words)
+def matching_tables(tables: Sequence[Table], where: Mapping[str, str]) -> list[Table]:
+    """Those whose group meets the conditions of a mark."""
+    return [table for table in tables if all(table.group[name] == value for name, value in where.items())]
 
 
 # -- benchmarks -----------------------------------------------------------------------------------------------------------
@@ -69,7 +49,7 @@ def projection_table(measured: pd.DataFrame) -> str:
         for at, (tolerance, part) in enumerate(own.groupby("tolerance", sort=False)):
             name = f"{len(part)} of {rows:,} x {classes:,}" if at == 0 else ""
             passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
-            ratios = [_ratio(part[solver]) if _told(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
+            ratios = [_ratio(part[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
             lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
     return grid(Block("", head, lines)) + "\n"
 
@@ -84,7 +64,7 @@ _RATIOS = {
 }
 
 
-def _told(solver: str, rows: int, classes: int) -> bool:
+def _is_shown(solver: str, rows: int, classes: int) -> bool:
     """The limit of a solve counts where its passes are most of the time: at 50,000 x 10."""
     return solver != "limit" or (rows, classes) == (50_000, 10)
 
@@ -138,7 +118,7 @@ BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
 
 
 def sentence_faults(
-    match: re.Match[str],
+    mark: Mark,
     records: Callable[[Path], pd.DataFrame],
     make: Callable[[Path, Sequence[str]], list[Table]],
     root: Path,
@@ -147,14 +127,14 @@ def sentence_faults(
 
     `records`: those of a file. `make`: its tables with these columns.
     """
-    paragraph, faults, path = " ".join(match["paragraph"].split()), [], root / match["file"]
-    claims = [_parsed(text.strip()) for text in match["claims"].split(";")]
-    tables = meant(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), match["where"])
+    faults, path = [], root / mark.file
+    claims = [_parsed(text) for text in mark.content]
+    tables = matching_tables(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), mark.where)
     for claim in claims:
         words = claim["words"].strip()
-        found = _decimals(_run_minutes(records(path), match), words) if _is_of_run(claim) else _found(claim, tables)
+        found = _decimals(_run_minutes(records(path), mark), words) if _is_of_run(claim) else _found(claim, tables)
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
-        faults += _compared(name, found, words, paragraph, match["file"])
+        faults += _compared(name, found, words, mark)
     return faults
 
 
@@ -162,45 +142,39 @@ def _is_of_run(claim: re.Match[str]) -> bool:
     return (claim["label"], claim["column"], claim["seed"]) == ("run", "minutes", None)
 
 
-def _run_minutes(records: pd.DataFrame, match: re.Match[str]) -> float:
+def _run_minutes(records: pd.DataFrame, mark: Mark) -> float:
     """From the first start to the last Record of a file. Raises InputError where that is not the time of one run."""
-    if match["where"]:
-        raise InputError(
-            f"mark of {match['file']}{match['where']}: run minutes are of a whole file, without conditions"
-        )
+    if mark.where:
+        raise InputError(f"mark of {mark.source}: run minutes are of a whole file, without conditions")
     if "run_continued_after_epochs" in records and (records["run_continued_after_epochs"] > 0).any():
-        raise InputError(
-            f"mark of {match['file']}: a training was interrupted and continued, so the run has no minutes"
-        )
+        raise InputError(f"mark of {mark.file}: a training was interrupted and continued, so the run has no minutes")
     started, done = (pd.to_datetime(records[name], format="ISO8601") for name in ("started_at", "run_committed_at"))
     return float((done.max() - started.min()).total_seconds() / 60)
 
 
-def benchmark_faults(match: re.Match[str], measured: pd.DataFrame) -> list[str]:
+def benchmark_faults(mark: Mark, measured: pd.DataFrame) -> list[str]:
     """As `sentence_faults`, of a benchmark's numbers. Raises InputError for a mark that names no column, kind or row."""
-    chosen = measured
-    for name, value in _conditions(match["where"]).items():
-        _require_column(name, measured, match["file"])
-        chosen = chosen[_alike(chosen[name], value)]
+    chosen, faults = measured, []
+    for name, value in mark.where.items():
+        _require_column(name, measured, mark.file)
+        chosen = chosen[_equals_text(chosen[name], value)]
     if not len(chosen):
-        raise InputError(f"{match['file']}{match['where']}: no row is so")
-    paragraph, faults = " ".join(match["paragraph"].split()), []
-    for text in match["claims"].split(";"):
+        raise InputError(f"{mark.source}: no row is so")
+    for text in mark.content:
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
             raise InputError(
-                f"mark {text.strip()!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
+                f"mark {text!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
             )
-        _require_column(claim["column"], measured, match["file"])
+        _require_column(claim["column"], measured, mark.file)
         values = chosen[claim["column"]].dropna()
         if claim["kind"] != "count":
-            _require_numbers(values, f"{match['file']}{match['where']}: {claim['column']}")
-        found = _counted(values, claim)
-        faults += _compared(f"{claim['column']} {claim['kind']}", found, claim["words"], paragraph, match["file"])
+            _require_numbers(values, f"{mark.source}: {claim['column']}")
+        faults += _compared(f"{claim['column']} {claim['kind']}", _counted(values, claim), claim["words"], mark)
     return faults
 
 
-def _alike(values: pd.Series, words: str) -> pd.Series:
+def _equals_text(values: pd.Series, words: str) -> pd.Series:
     """Which are what the words say: 1e-6 is the number, whatever its spelling."""
     known = values.map(str) == words
     with contextlib.suppress(ValueError):
@@ -237,19 +211,15 @@ def _decimals(value: float, words: str) -> str:
     return f"{value:{',' if ',' in words else ''}.{digits}f}"
 
 
-def _compared(name: str, found: str, words: str, paragraph: str, file: str) -> list[str]:
+def _compared(name: str, found: str, words: str, mark: Mark) -> list[str]:
     """Whether a mark says what was found, and its paragraph what the mark says."""
     faults = []
     if found != words:
-        faults.append(f"{name} is {found} in {file}, the page's mark says {words}")
-    said = _SEEDS.sub("seeds", paragraph)
-    if re.search(rf"(?<![\w.,−-]){re.escape(words)}(?!\w|[.,]\d)", said) is None:
-        faults.append(f"the paragraph below the mark of {file} does not say {words} ({name})")
+        faults.append(f"{name} is {found} in {mark.file}, the page's mark says {words}")
+    paragraph = _SEEDS.sub("seeds", mark.body)
+    if re.search(rf"(?<![\w.,−-]){re.escape(words)}(?!\w|[.,]\d)", paragraph) is None:
+        faults.append(f"the paragraph below the mark of {mark.file} does not say {words} ({name})")
     return faults
-
-
-def count_of(match: re.Match[str]) -> int:
-    return match["claims"].count(";") + 1
 
 
 def _parsed(text: str) -> re.Match[str]:
@@ -268,7 +238,7 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
             f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
         )
     if len(rows) > 1:
-        raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(TOLD_BY)}")
+        raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
         return entry(rows[0].values.get(shown.name), shown, shown.fewest)
     return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())
