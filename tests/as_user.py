@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from adaprob_ray import cli
@@ -96,6 +97,13 @@ if __name__ == "__main__":
     os.setgid(int(gid))
     os.setuid(int(uid))
     os.umask(int(umask))
-    actions = {"do": do, "be-killed": be_killed, "share": share, "read": read, "look": look}
-    actions |= {"run": run, "run-and-be-killed": run_and_be_killed}
+    actions: dict[str, Callable[..., None]] = {
+        "do": do,
+        "be-killed": be_killed,
+        "share": share,
+        "read": read,
+        "look": look,
+        "run": run,
+        "run-and-be-killed": run_and_be_killed,
+    }
     actions[action](*arguments)

@@ -83,7 +83,7 @@ def test_sweeps_of_three_users_of_a_group_finish_though_one_is_killed(folder: Pa
     """The sweeps have cells in common, and what the killed one had begun is executed by another user."""
     location = folder / "store"
     sweeps = {uid: folder / f"{uid}.yaml" for uid in USERS}
-    for seed, (uid, sweep) in enumerate(sweeps.items(), start=2):
+    for seed, sweep in enumerate(sweeps.values(), start=2):
         sweep.write_text(SWEEP.replace("SEEDS", f"[1, {seed}]"), encoding="utf-8")
         sweep.chmod(0o644)
     as_user(killed, "share", location)
