@@ -132,7 +132,7 @@ def list_folder(folder: Path, report: PreparationReport) -> tuple[ClassFiles, Cl
     if not (folder / "train").is_dir():
         return list_class_files(folder, report), None
     others = [path for path in sorted(folder.iterdir()) if path.name not in ("train", "test")]
-    report.passed_over += [(path, "beside the folders train and test") for path in others]
+    report.passed_over += [(path, "outside the folders train and test") for path in others]
     train, test = list_class_files(folder / "train", report), list_class_files(folder / "test", report)
     if train.keys() != test.keys():
         unpaired = ", ".join(printable(name) for name in sorted(train.keys() ^ test.keys())[:MAX_FAULTS])
@@ -182,6 +182,7 @@ def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImage
     pixels_FHWC = read_files([Path(name) for name in files], size, report)
     position = {name: row for row, name in enumerate(files)}
     rows = np.array([position[str(path)] for path in paths])
+    report.test_count = len(test_paths)
     first = np.array(first_of_same_pixels(pixels_FHWC[row] for row in rows))
     for at in np.flatnonzero(first != np.arange(len(first))):
         report.add_copy(paths[at], paths[first[at]], is_test=bool(at >= len(train_paths)))
