@@ -20,10 +20,10 @@ def build_costs(selection: Selection, out: Path) -> Output:
 def build_lambda_ablation(selection: Selection, out: Path, *, columns: Sequence[str]) -> Output:
     """Curves over λ, with the paper's Table 5 where all Records are of CIFAR-5."""
     from adaprob_ray.reporting.figures.ablation import build_ablation
-    from analysis.paper.values import published
+    from analysis.paper.values import paper_values
 
     values: dict[str, dict[float, float]] = {}
-    for entry in published("5"):
+    for entry in paper_values("5"):
         values.setdefault(entry.column, {})[entry.lam or 0.0] = entry.value
     name = "ablation_lambda"
     return build_ablation(selection, out, over="method.lam", columns=columns, published={"cifar5": values}, name=name)

@@ -24,7 +24,7 @@ import pandas as pd
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.records.archive import SHARED, Source, evaluations, source_of
 from adaprob_ray.reporting.records.load import all_records
-from adaprob_ray.reporting.stats.intervals import FEWEST_RESAMPLED, bootstrap_interval
+from adaprob_ray.reporting.stats.intervals import MIN_BOOTSTRAP_VALUES, bootstrap_interval
 from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import write_whole
 
@@ -98,7 +98,7 @@ def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
         return {name: None}
     if isinstance(score, np.ndarray) and score.ndim == 1 and len(score) and np.isfinite(score).all():
         rows = [float(value) for value in score]
-        bounds = bootstrap_interval(rows) if len(rows) >= FEWEST_RESAMPLED else (None, None)
+        bounds = bootstrap_interval(rows) if len(rows) >= MIN_BOOTSTRAP_VALUES else (None, None)
         return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
     if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
         raise InputError(

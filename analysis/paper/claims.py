@@ -25,7 +25,7 @@ from adaprob_ray.reporting.tables.format import MINUS_SIGN
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.model import Row, Table
 from adaprob_ray.reporting.tables.output import Output, missing_document
-from adaprob_ray.reporting.tables.render import to_csv, write
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
 from analysis.paper.values import FOLDER
 from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
@@ -66,7 +66,7 @@ def build_claims(selection: Selection, out: Path) -> Output:
     )
     numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
     documents = [*(claims_page(table, claims(table)) for table in found), *missing_document(gathered.missing)]
-    return Output(documents, write(documents, numbers, "claims", out))
+    return Output(documents, write_documents(documents, numbers, "claims", out))
 
 
 def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list[Table]]) -> list[Table]:

@@ -20,7 +20,7 @@ from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output, missing_document
-from adaprob_ray.reporting.tables.render import to_csv, write
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
 from analysis.paper.values import ARCHITECTURES, FOLDER, STAND_INS
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
@@ -60,7 +60,7 @@ def build_traces(selection: Selection, out: Path) -> Output:
     if not found:
         raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
     documents = [*map(trace_page, found), *missing_document(gathered.missing)]
-    return Output(documents, write(documents, trace_numbers(found), "traces", out))
+    return Output(documents, write_documents(documents, trace_numbers(found), "traces", out))
 
 
 def traces(records: pd.DataFrame, seed: int) -> list[Trace]:

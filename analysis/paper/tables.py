@@ -9,19 +9,19 @@ from adaprob_ray.reporting.records.load import group_of
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.compare import selected_tables
-from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, notes, texts_of
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, table_notes, texts_of
 from adaprob_ray.reporting.tables.layout import GAP, WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import Row, Table
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
-from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write
-from analysis.paper.values import Published, published, with_alternatives
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write_documents
+from analysis.paper.values import PaperValue, paper_values, with_alternatives
 from analysis.paper.verdicts import (
     MARGIN_ATTACK,
     MARGIN_DIVERGENCE,
     MARGIN_ERROR,
     VERDICTS,
     Judgement,
-    concerns,
+    applies_to,
     judgements,
 )
 
@@ -34,24 +34,24 @@ FIELDS = (
 
 def build_paper_table(selection: Selection, out: Path, *, table: str, columns: Sequence[str], name: str) -> Output:
     """Write NAME.md, .tex and .csv of a table of the paper to `out`: its numbers, ours, and the verdict."""
-    entries = published(table)
-    gathered = selection.gather(lambda cell: any(concerns(entry, group_of(cell)) for entry in entries))
+    entries = paper_values(table)
+    gathered = selection.gather(lambda cell: any(applies_to(entry, group_of(cell)) for entry in entries))
     found = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
     everything = list(with_alternatives(entries))
     judged = [(own, judgement) for own in found for judgement in judgements(everything, own)]
     missing = missing_document(gathered.missing)
     documents = [*(paper_page(own, entries, MARKDOWN_WIDTH) for own in found), *missing]
-    paths = write(documents, judged_numbers(judged), name, out)
+    paths = write_documents(documents, judged_numbers(judged), name, out)
     width = terminal_width()
     return Output([*(paper_page(own, entries, width) for own in found), *missing], paths)
 
 
-def paper_page(table: Table, entries: Sequence[Published], width: int) -> Document:
+def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
     """One group of Records beside the numbers of the paper that are, or may be, about it."""
     found = list(judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in found}
     blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
-    return Document(table.heading, blocks, [*_legend(found), *_unmatched(entries, table, found), *notes(table)])
+    return Document(table.heading, blocks, [*_legend(found), *_unmatched(entries, table, found), *table_notes(table)])
 
 
 def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
@@ -108,10 +108,10 @@ def _reasons(found: Sequence[Judgement]) -> list[str]:
     return [f"{judgement.verdict}: {why}" for why, judgement in reasons.items()]
 
 
-def _unmatched(entries: Sequence[Published], table: Table, found: Sequence[Judgement]) -> list[str]:
+def _unmatched(entries: Sequence[PaperValue], table: Table, found: Sequence[Judgement]) -> list[str]:
     """Numbers of the paper about this group for which there is no row."""
     matched = {id(judgement.published) for judgement in found}
-    missing = [entry for entry in entries if concerns(entry, table.group) and id(entry) not in matched]
+    missing = [entry for entry in entries if applies_to(entry, table.group) and id(entry) not in matched]
     words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
     return [f"not measured: {'; '.join(words)}"] if words else []
 

@@ -15,7 +15,7 @@ from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import to_csv, write
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
@@ -63,7 +63,7 @@ def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> 
     """Write NAME.md, .tex and .csv of Table 6 or 7 to `out`, from sweep files alone."""
     lines = recipe_lines(table, selection.sweeps.values())
     documents = [recipe_page(table, lines)]
-    return Output(documents, write(documents, recipe_numbers(table, lines), name, out))
+    return Output(documents, write_documents(documents, recipe_numbers(table, lines), name, out))
 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:

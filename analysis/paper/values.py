@@ -37,7 +37,7 @@ SEEDS_OF_TABLES_2_AND_4 = 3  # of the baselines: their entries lie on a grid of 
 
 
 @dataclass(frozen=True)
-class Published:
+class PaperValue:
     """One number of the paper: `value` in the unit of `column`, `text` as printed, `rounding` half a unit of its last digit.
 
     `runs` is how many runs it is the mean of, 1 if unknown. `forgets` are the forget requests that it may be about: several
@@ -61,21 +61,21 @@ class Published:
     lam: float | None = None
     contradiction: str = ""
     reading: str = ""
-    alternatives: tuple[Published, ...] = ()
+    alternatives: tuple[PaperValue, ...] = ()
 
 
 @functools.cache
-def published(table: str) -> tuple[Published, ...]:
+def paper_values(table: str) -> tuple[PaperValue, ...]:
     """All numbers of a table: `1` to `5`, `sec5.6`."""
     name = "sec56_cifar100" if table == "sec5.6" else f"table{table}"
     with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return tuple(_entry(line) for line in csv.DictReader(file))
 
 
-def _entry(line: dict[str, str]) -> Published:
+def _entry(line: dict[str, str]) -> PaperValue:
     dataset = line["dataset"] if "not stated" not in line["dataset"] else "CIFAR-10"
     method, column, lam = METHODS[line["method"]], COLUMNS[line["metric"]], line["setting"].partition("lambda=")[2]
-    entry = Published(
+    entry = PaperValue(
         table=line["table"],
         datasets=tuple(filter(None, (dataset.lower().replace("-", ""), STAND_INS.get(dataset)))),
         paper_dataset=dataset,
@@ -104,11 +104,11 @@ def _forgets(line: dict[str, str], dataset: str) -> tuple[str, ...]:
     return {"class": (CLASS,), "selective": (SELECTIVE,)}.get(line["task"], (CLASS, SELECTIVE))
 
 
-def _interchanged(entry: Published) -> bool:
+def _interchanged(entry: PaperValue) -> bool:
     return entry.table == "4" and entry.architecture == "allcnn" and entry.method != "bad_teacher"
 
 
-def _contradiction(entry: Published) -> str:
+def _contradiction(entry: PaperValue) -> str:
     """Protocol §9, items 22 and 23: what a number cannot be."""
     if _interchanged(entry):
         return "columns of ALL-CNN look interchanged: the class column lies on the grid of 100 rows (protocol §9, 22)"
@@ -123,7 +123,7 @@ def _contradiction(entry: Published) -> str:
     return ""
 
 
-def _alternatives(entry: Published) -> Iterator[Published]:
+def _alternatives(entry: PaperValue) -> Iterator[PaperValue]:
     """What else a number may be (protocol §9, 22 and 24): compare to all."""
     if _interchanged(entry):
         (task,) = entry.forgets
@@ -140,7 +140,7 @@ def _alternatives(entry: Published) -> Iterator[Published]:
             yield replace(entry, column=entry.column.replace("_same_seed", formula), reading=words)
 
 
-def with_alternatives(entries: Sequence[Published]) -> Iterator[Published]:
+def with_alternatives(entries: Sequence[PaperValue]) -> Iterator[PaperValue]:
     """Each number, and then its other readings."""
     for entry in entries:
         yield entry

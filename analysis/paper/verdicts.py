@@ -17,7 +17,7 @@ from scipy.stats import fisher_exact
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import LEVEL, Count, Estimate, prediction_interval
 from adaprob_ray.reporting.tables.model import Row, Table
-from analysis.paper.values import STAND_INS, Published
+from analysis.paper.values import STAND_INS, PaperValue
 
 REPRODUCED, NOT_REPRODUCED, UNDETERMINED = "reproduced", "not reproduced", "undetermined"
 CONTRADICTS, OTHER_DATA, NOT_MEASURED = "contradicts itself", "other data", "not measured"
@@ -34,7 +34,7 @@ class Judgement:
     `column` is ours, whose unit `unit` is: AdaProb's targets are scored beside the trained model.
     """
 
-    published: Published
+    published: PaperValue
     row: Row
     column: str
     unit: str
@@ -45,7 +45,7 @@ class Judgement:
     why: str
 
 
-def judge(entry: Published, row: Row, column: MetricFormat, dataset: str) -> Judgement | None:
+def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Judgement | None:
     """The verdict on one number from one row of a data set; None where the row has no value in the column."""
     ours = row.values.get(column.name)
     if ours is None:
@@ -60,14 +60,14 @@ def judge(entry: Published, row: Row, column: MetricFormat, dataset: str) -> Jud
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
 
-def margin_of(entry: Published, column: MetricFormat) -> float:
+def margin_of(entry: PaperValue, column: MetricFormat) -> float:
     """How wide a prediction may be and still confirm a number, in the column's unit."""
     if column.unit == "nats":
         return MARGIN_DIVERGENCE * abs(entry.value)
     return MARGIN_ERROR if column.is_error else MARGIN_ATTACK
 
 
-def _verdict(entry: Published, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:
+def _verdict(entry: PaperValue, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:
     """Of a number that could be right, from our seeds: by counts where a t interval would not hold, else by prediction."""
     if prediction.n == 1:
         return UNDETERMINED, "one seed has no spread"
@@ -81,7 +81,7 @@ def _verdict(entry: Published, prediction: Estimate, margin: float, count: Count
     return (REPRODUCED if half <= margin else UNDETERMINED), words
 
 
-def _by_counts(entry: Published, count: Count, seeds: int, margin: float) -> tuple[str, str]:
+def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tuple[str, str]:
     """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
     rows = round(count.rows / seeds) * entry.runs
     events = min(rows, round(entry.value / 100 * rows))
@@ -94,10 +94,10 @@ def _by_counts(entry: Published, count: Count, seeds: int, margin: float) -> tup
     return (REPRODUCED if half <= margin else UNDETERMINED), words
 
 
-def judgements(entries: Sequence[Published], table: Table) -> Iterator[Judgement]:
+def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgement]:
     """Every number of the paper that is about this table's group, with each row of its method: all readings of AdaProb."""
     for entry in entries:
-        if not concerns(entry, table.group):
+        if not applies_to(entry, table.group):
             continue
         for row in table.rows:
             for column in table.columns:
@@ -107,16 +107,16 @@ def judgements(entries: Sequence[Published], table: Table) -> Iterator[Judgement
                         yield found
 
 
-def concerns(entry: Published, group: Mapping[str, Any]) -> bool:
+def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
     """Whether a number of the paper is, or may be, about this data set, network and forget request."""
     network = (group["architecture"], group["filters"]) == (entry.architecture, entry.filters)
     return network and group["dataset"] in entry.datasets and group["forget"] in entry.forgets
 
 
-def scored_by(entry: Published) -> tuple[str, ...]:
+def scored_by(entry: PaperValue) -> tuple[str, ...]:
     """Our columns that a number is compared with: the trained model's, and for Table 5 those of AdaProb's targets too."""
     return (entry.column, f"target_{entry.column}") if entry.table == "5" else (entry.column,)
 
 
-def _same_lam(entry: Published, row: Row) -> bool:
+def _same_lam(entry: PaperValue, row: Row) -> bool:
     return entry.lam is None or float(row.chosen.get("lam", 0)) == entry.lam

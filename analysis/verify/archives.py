@@ -15,7 +15,7 @@ from adaprob_ray.reporting.records.load import ARCHIVE, LINES
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import write_whole
-from analysis.verify.marks import Checked
+from analysis.verify.marks import CheckResult
 
 
 def build_archive(selection: Selection, out: Path) -> Output:
@@ -29,7 +29,7 @@ def build_archive(selection: Selection, out: Path) -> Output:
     return Output(missing_document(gathered.missing), [lines, outputs])
 
 
-def check_archive(path: Path) -> Checked:
+def check_archive(path: Path) -> CheckResult:
     """Every metric of every Record, computed again from the Outputs in the archive."""
     archive = Archive(path)
     numbers, faults = 0, _other_lines(path, archive)
@@ -41,7 +41,7 @@ def check_archive(path: Path) -> Checked:
                 faults.append(
                     f"{path.name}: {where}: {name} is {record.get(name)} in its Record, {value} from its Outputs"
                 )
-    return Checked(0, numbers, faults)
+    return CheckResult(0, numbers, faults)
 
 
 def _other_lines(path: Path, archive: Archive) -> list[str]:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adaprob_ray.reporting.records.metric_format import metric_format
-from adaprob_ray.reporting.tables.format import EMPTY_CELL, entry
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, format_estimate
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
-from adaprob_ray.reporting.tables.render import grid
+from adaprob_ray.reporting.tables.render import markdown_table
 from analysis.paper.claims import Claim, printed_claims
 from analysis.paper.training_recipes import Line
-from analysis.paper.values import Published, published, with_alternatives
+from analysis.paper.values import PaperValue, paper_values, with_alternatives
 from analysis.paper.verdicts import (
     MARGIN_ATTACK,
     MARGIN_DIVERGENCE,
@@ -60,7 +60,7 @@ class Measured:
 
 def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
     """What the tables of each file of Records say about one table of the paper."""
-    entries = list(with_alternatives(published(name)))
+    entries = list(with_alternatives(paper_values(name)))
     return [
         Measured(judgement, table, source)
         for source, tables in found.items()
@@ -71,7 +71,7 @@ def measured(name: str, found: Mapping[str, Sequence[Table]]) -> list[Measured]:
 
 def scored_columns() -> list[str]:
     """Every column of Records that a number of the paper is set beside."""
-    entries = [entry for name in TITLES for entry in with_alternatives(published(name))]
+    entries = [entry for name in TITLES for entry in with_alternatives(paper_values(name))]
     return list(dict.fromkeys(own for entry in entries for own in scored_by(entry)))
 
 
@@ -98,27 +98,29 @@ def _summary(judged: Mapping[str, Sequence[Measured]]) -> str:
     """How many numbers have which verdict; a number with several rows of ours counts once for each verdict that it gets."""
     lines = []
     for name, title in TITLES.items():
-        counts = Counter(verdict for entry in published(name) for verdict in _verdicts(entry, judged[name]))
-        lines.append([title, str(len(published(name))), *(str(counts[verdict] or EMPTY_CELL) for verdict in VERDICTS)])
+        counts = Counter(verdict for entry in paper_values(name) for verdict in _verdicts(entry, judged[name]))
+        lines.append(
+            [title, str(len(paper_values(name))), *(str(counts[verdict] or EMPTY_CELL) for verdict in VERDICTS)]
+        )
     head = ["", "numbers", *VERDICTS]
-    return grid(Block("", head, lines)) + "\n\n" + _SEVERAL
+    return markdown_table(Block("", head, lines)) + "\n\n" + _SEVERAL
 
 
-def _verdicts(entry: Published, judged: Sequence[Measured]) -> set[str]:
+def _verdicts(entry: PaperValue, judged: Sequence[Measured]) -> set[str]:
     return {item.judgement.verdict for item in judged if item.judgement.published is entry} or {NOT_MEASURED}
 
 
 def _section(name: str, judged: Sequence[Measured]) -> str:
     lines = []
-    for number in published(name):
+    for number in paper_values(name):
         own = [item for item in judged if item.judgement.published is number]
         lines += [_line(item) for item in own] or [
             [*_of(number), EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, _unmeasured(number)]
         ]
         lines += [_line(item) for other in number.alternatives for item in judged if item.judgement.published is other]
-    reasons = dict.fromkeys(number.contradiction for number in published(name) if number.contradiction)
+    reasons = dict.fromkeys(number.contradiction for number in paper_values(name) if number.contradiction)
     notes = [f"- contradicts itself: {reason}" for reason in reasons] + [f"- {note}" for note in NOTES.get(name, ())]
-    return "\n\n".join(filter(None, [grid(Block("", HEAD, lines)), "\n".join(notes)]))
+    return "\n\n".join(filter(None, [markdown_table(Block("", HEAD, lines)), "\n".join(notes)]))
 
 
 def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
@@ -130,7 +132,7 @@ def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
             [words, printed, claim.text, str(claim.n), _rows_of(table, claim), claim.verdict] for table, claim in own
         ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED]]
     head = ["", "paper", "ours", "n", "rows", "verdict"]
-    return grid(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
+    return markdown_table(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
 
 
 def _rows_of(table: Table, claim: Claim) -> str:
@@ -143,10 +145,10 @@ def _recipes(lines: Sequence[Line]) -> str:
     texts = [
         [line.name, line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose] for line in lines
     ]
-    return grid(Block("", head, texts))
+    return markdown_table(Block("", head, texts))
 
 
-def _of(number: Published) -> list[str]:
+def _of(number: PaperValue) -> list[str]:
     forget = " or ".join(number.forgets)
     lam = "" if number.lam is None else f", λ = {number.lam:g}"
     reading = f"; read as {number.reading}" if number.reading else ""
@@ -154,7 +156,7 @@ def _of(number: Published) -> list[str]:
     return [where, metric_format(number.column).header(), number.text]
 
 
-def _unmeasured(number: Published) -> str:
+def _unmeasured(number: PaperValue) -> str:
     return f"{NOT_MEASURED}; contradicts itself" if number.contradiction else NOT_MEASURED
 
 
@@ -164,7 +166,7 @@ def _line(item: Measured) -> list[str]:
     words = "" if judgement.column == judgement.published.column else ", targets"
     return [
         *_of(judgement.published),
-        entry(judgement.ours, shown, shown.fewest),
+        format_estimate(judgement.ours, shown, shown.fewest),
         str(judgement.ours.n),
         f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}, {item.table.group['test_pool']}",
         item.source,

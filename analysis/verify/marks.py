@@ -40,7 +40,7 @@ _FORMS = {
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """How much was compared, each thing that differs, and what could not be compared, in words."""
 
     tables: int

@@ -12,11 +12,11 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.load import in_order_of_groups, load_sweep, read_lines
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
 from adaprob_ray.reporting.records.selection import shown_seed
-from adaprob_ray.reporting.tables.format import blocks, document
+from adaprob_ray.reporting.tables.format import table_blocks, table_document
 from adaprob_ray.reporting.tables.latex import latex
 from adaprob_ray.reporting.tables.model import Table, tables
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, grid, markdown, table_csv, write_whole
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, markdown, markdown_table, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.claims import Claim, claim_tables, claims
 from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
@@ -24,7 +24,7 @@ from analysis.paper.training_recipes import recipe_lines
 from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
 from analysis.verify.archives import check_archive
 from analysis.verify.fidelity_page import fidelity_text, scored_columns
-from analysis.verify.marks import SELECTORS, Checked, Mark, parse_marks, with_bodies
+from analysis.verify.marks import SELECTORS, CheckResult, Mark, parse_marks, with_bodies
 from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
 
 FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
@@ -68,7 +68,7 @@ def build_verification(*, rewrite: bool = False) -> Output:
     return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
 
 
-def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
+def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
     """Compare all; with `rewrite` tables that differ are written anew, Records never."""
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
@@ -78,7 +78,7 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> Checked:
     checked += [_sentences_in(path, own, results) for path, own in marks.items()]
     checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
     checked += [check_archive(path) for path in results.files("zip")]
-    return Checked(
+    return CheckResult(
         sum(part.tables for part in checked),
         sum(part.numbers for part in checked),
         [fault for part in checked for fault in part.faults],
@@ -99,15 +99,15 @@ def _notes(path: Path, results: Results) -> list[str]:
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
 
 
-def _files(path: Path, results: Results, rewrite: bool) -> Checked:
+def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
     """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
     name = f"compare-{path.stem}"
     found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
-    pages = [document(table, MARKDOWN_WIDTH) for table in found]
+    pages = [table_document(table, MARKDOWN_WIDTH) for table in found]
     texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(found, path.stem)}
     files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
     faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
-    return Checked(len(files), texts["csv"].count("\n") - 1, faults)
+    return CheckResult(len(files), texts["csv"].count("\n") - 1, faults)
 
 
 def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
@@ -122,7 +122,7 @@ def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
 # -- pages -----------------------------------------------------------------------------------------------------------------
 
 
-def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: bool) -> Checked:
+def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: bool) -> CheckResult:
     """Marked tables, and tables that should be marked."""
     text, numbers = path.read_text(encoding="utf-8"), 0
     marks = [mark for mark in marks if mark.kind == "from"]
@@ -144,7 +144,7 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
         for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
         if " ± " in table
     ]
-    return Checked(len(marks), numbers, faults)
+    return CheckResult(len(marks), numbers, faults)
 
 
 def _table(mark: Mark, results: Results) -> str:
@@ -154,7 +154,7 @@ def _table(mark: Mark, results: Results) -> str:
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in known)
         raise InputError(f"{mark.head}: {len(chosen)} tables are meant, one must be; there are: {groups}")
-    return grid(blocks(chosen[0], WIDE)[0]) + "\n"
+    return markdown_table(table_blocks(chosen[0], WIDE)[0]) + "\n"
 
 
 def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
@@ -164,7 +164,7 @@ def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
     return BENCHMARKS[name](pd.read_csv(results.root / mark.file))
 
 
-def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> Checked:
+def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> CheckResult:
     """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never rewritten."""
     marks = [mark for mark in marks if mark.kind == "says"]
 
@@ -178,23 +178,23 @@ def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> Checke
         else:
             found = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
         faults += [f"{path.name}: {fault}" for fault in found]
-    return Checked(0, sum(len(mark.content) for mark in marks), faults)
+    return CheckResult(0, sum(len(mark.content) for mark in marks), faults)
 
 
-def _traces(results: Results, rewrite: bool) -> Checked:
+def _traces(results: Results, rewrite: bool) -> CheckResult:
     """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
     parts = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
     found = [trace for records in parts for trace in traces(records, shown_seed(records))]
     if not found:
-        return Checked(0, 0, [])
+        return CheckResult(0, 0, [])
     path = results.root / "results" / "traces"
     pages = list(map(trace_page, found))
     texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(found)}
     faults = [fault for end, text in texts.items() for fault in _differs(path.with_suffix(f".{end}"), text, rewrite)]
-    return Checked(len(texts), texts["csv"].count("\n") - 1, faults)
+    return CheckResult(len(texts), texts["csv"].count("\n") - 1, faults)
 
 
-def _fidelity(results: Results, rewrite: bool) -> Checked:
+def _fidelity(results: Results, rewrite: bool) -> CheckResult:
     """docs/fidelity.md as the Records say it."""
     columns = list(map(metric_format, scored_columns()))
     whole = [path for path in results.files("jsonl") if path.stem not in TRACES]  # a SCRUB cut short is nobody's SCRUB
@@ -202,7 +202,7 @@ def _fidelity(results: Results, rewrite: bool) -> Checked:
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
     text = fidelity_text(found, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
-    return Checked(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
+    return CheckResult(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
 
 
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:

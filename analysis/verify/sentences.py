@@ -19,10 +19,10 @@ import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.metric_format import metric_format
-from adaprob_ray.reporting.tables.format import EMPTY_CELL, entry
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, format_estimate
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
-from adaprob_ray.reporting.tables.render import grid
+from adaprob_ray.reporting.tables.render import markdown_table
 from analysis.verify.marks import SELECTORS, Mark
 
 _COUNT = re.compile(
@@ -51,7 +51,7 @@ def projection_table(measured: pd.DataFrame) -> str:
             passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
             ratios = [_ratio(part[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
             lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
-    return grid(Block("", head, lines)) + "\n"
+    return markdown_table(Block("", head, lines)) + "\n"
 
 
 _SIZES = ((500, 5), (50_000, 10), (20_000, 100), (50_000, 1_000))
@@ -93,7 +93,7 @@ def coverage_table(measured: pd.DataFrame) -> str:
         [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
         for _, row in measured.iterrows()
     ]
-    return grid(Block("", head, lines)) + "\n"
+    return markdown_table(Block("", head, lines)) + "\n"
 
 
 def frozen_table(measured: pd.DataFrame) -> str:
@@ -104,7 +104,7 @@ def frozen_table(measured: pd.DataFrame) -> str:
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in measured.to_dict("records")
     ]
-    return grid(frozen_page("", rows).blocks[0]) + "\n"
+    return markdown_table(frozen_page("", rows).blocks[0]) + "\n"
 
 
 BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
@@ -240,5 +240,5 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if len(rows) > 1:
         raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
-        return entry(rows[0].values.get(shown.name), shown, shown.fewest)
+        return format_estimate(rows[0].values.get(shown.name), shown, shown.fewest)
     return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

@@ -14,7 +14,7 @@ from adaprob_ray.reporting.records.load import load_sweep
 from adaprob_ray.sweep.sweep import Sweep
 from analysis import registry as shared
 from analysis.__main__ import BAD_INPUT, DONE, main
-from analysis.paper.values import published
+from analysis.paper.values import paper_values
 from analysis.paper.verdicts import VERDICTS
 from analysis.registry import ARTEFACTS
 
@@ -49,7 +49,7 @@ def test_a_table_of_the_paper_is_made_of_complete_records(
     assert main([name, "--store", stored(records_of(name, sweeps), tmp_path), "--out", str(out)]) == DONE
     assert sorted(path.name for path in out.iterdir()) == [f"{name}.csv", f"{name}.md", f"{name}.tex"]
     lines = list(csv.DictReader((out / f"{name}.csv").open()))
-    entries = published(ARTEFACTS[name].table)
+    entries = paper_values(ARTEFACTS[name].table)
     judged = {(line["paper_dataset"], line["architecture"], line["metric"], float(line["paper"])) for line in lines}
     for entry in entries:
         assert (entry.paper_dataset, entry.architecture, entry.column, entry.value) in judged, entry

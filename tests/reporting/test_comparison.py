@@ -9,14 +9,14 @@ from synthetic_records import frame, seeds
 
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.stats.significance import (
-    FEWEST_SEEDS,
+    MIN_SEEDS,
     detectable_difference,
     family,
     holm,
     no_signal_percent,
     simulated_attacks,
 )
-from adaprob_ray.reporting.tables.format import SIGNIFICANCE_MARK, blocks, notes
+from adaprob_ray.reporting.tables.format import SIGNIFICANCE_MARK, table_blocks, table_notes
 from adaprob_ray.reporting.tables.model import NO_SIGNAL, Table, tables
 from benchmarks.comparison import NAMES, detected, flagged, simulated_differences
 
@@ -81,20 +81,20 @@ def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:
     for n in (3, 4):
         table = simulated_table(np.random.default_rng(5), n, 40.0)
         assert not table.families[ERROR].found("m7")
-        assert any(f"{n} seeds are too few" in line for line in notes(table))
+        assert any(f"{n} seeds are too few" in line for line in table_notes(table))
         assert not any(
-            SIGNIFICANCE_MARK in text for block in blocks(table, 200) for line in block.body for text in line
+            SIGNIFICANCE_MARK in text for block in table_blocks(table, 200) for line in block.body for text in line
         )
-    assert FEWEST_SEEDS == 5
+    assert MIN_SEEDS == 5
 
 
 def test_what_is_found_is_marked_among_the_differences_alone() -> None:
     table = simulated_table(np.random.default_rng(5), 5, 20.0)
-    values, differences = blocks(table, 200)
+    values, differences = table_blocks(table, 200)
     marked = {line[0] for line in differences.body if line[1].endswith(SIGNIFICANCE_MARK)}
     assert marked == {"m7"}
     assert not any(text.endswith(SIGNIFICANCE_MARK) for line in values.body for text in line)
-    assert any("80 % power" in line and "Holm's first step of 8)" in line for line in notes(table))
+    assert any("80 % power" in line and "Holm's first step of 8)" in line for line in table_notes(table))
 
 
 def test_of_adaprobs_readings_only_the_compared_one_is_in_the_family() -> None:
@@ -118,7 +118,7 @@ def test_the_line_without_signal_is_simulated_at_the_tables_size() -> None:
     (table,) = tables(frame(*rows), [metric_format(name)], [])
     (row,) = [row for row in table.rows if row.label == NO_SIGNAL]
     assert row.values[name].mean == no_signal_percent(25)
-    assert any(line.startswith("no signal:") for line in notes(table))
+    assert any(line.startswith("no signal:") for line in table_notes(table))
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from adaprob_ray.reporting.records.metric_format import known_columns
 from adaprob_ray.reporting.report import build, write_report
 from adaprob_ray.reporting.report.build import render_report
 from adaprob_ray.reporting.report.html_tables import PAGE_WIDTH
-from adaprob_ray.reporting.report.sections import parts
-from adaprob_ray.reporting.tables.format import blocks, notes
+from adaprob_ray.reporting.report.sections import report_tables
+from adaprob_ray.reporting.tables.format import table_blocks, table_notes
 from adaprob_ray.reporting.tables.model import tables
 
 pytestmark = pytest.mark.slow  # builds dozens of reports: 20 s of one core
@@ -100,10 +100,10 @@ def test_values_are_those_of_the_words() -> None:
     records = plain_records()
     (table,) = tables(records, known_columns(), list(dict.fromkeys(records["label"])))
     found = Page(report(records))
-    expected = [line for block in blocks(table, PAGE_WIDTH) for line in block.body]
+    expected = [line for block in table_blocks(table, PAGE_WIDTH) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain
     assert all(line in found.lines for line in expected)
-    assert set(notes(table)) <= set(found.all("li"))
+    assert set(table_notes(table)) <= set(found.all("li"))
 
 
 def test_rows_name_the_records_that_they_average() -> None:
@@ -163,26 +163,26 @@ def test_whatever_a_user_writes_is_text() -> None:
 )
 def test_mixed_settings_are_tables_of_their_own(column: str, values: tuple[Any, Any]) -> None:
     one, other = ([r | {column: value} for r in seeds("retrain", "test_error_percent", 1.0, 2.0)] for value in values)
-    found = parts(frame(*one, *other))
-    assert [part.apart for part in found] == [f"{column}={'none' if v is None else v}" for v in values]
+    found = report_tables(frame(*one, *other))
+    assert [part.settings for part in found] == [f"{column}={'none' if v is None else v}" for v in values]
     assert [list(part.positions.values()) for part in found] == [[[0, 1]], [[2, 3]]]
 
 
 def test_one_label_of_two_methods_is_two_rows() -> None:
     records = frame(record("mine", 1, method="ntk"), record("mine", 2, method="scrub"), record("retrain", 1))
-    (part,) = parts(records.assign(test_error_percent=1.0))
+    (part,) = report_tables(records.assign(test_error_percent=1.0))
     assert list(part.positions) == ["mine method=ntk", "mine method=scrub", "retrain"]
 
 
 def test_what_no_setting_tells_apart_is_not_averaged() -> None:
     twice = [record("scrub", 1, test_error_percent=float(at), key=f"{at}2345678abc") for at in range(2)]
-    (part,) = parts(frame(*twice, record("retrain", 1, test_error_percent=1.0)))
+    (part,) = report_tables(frame(*twice, record("retrain", 1, test_error_percent=1.0)))
     assert part.positions == {"scrub key 02345678": [0], "scrub key 12345678": [1], "retrain": [2]}
     assert any(note.startswith("scrub: several Records of one seed") for note in part.notes)
 
 
 def test_a_group_without_retrain_still_shows() -> None:
-    (part,) = parts(frame(*seeds("scrub", "test_error_percent", 1.0, 2.0)))
+    (part,) = report_tables(frame(*seeds("scrub", "test_error_percent", 1.0, 2.0)))
     assert list(part.positions) == ["scrub"]
     assert any("nothing to take differences to" in note for note in part.notes)
 

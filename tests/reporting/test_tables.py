@@ -10,11 +10,11 @@ from synthetic_records import frame, record, seeds
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.records.metric_format import metric_columns, metric_format
-from adaprob_ray.reporting.tables.format import blocks, document, entry, notes
+from adaprob_ray.reporting.tables.format import format_estimate, table_blocks, table_document, table_notes
 from adaprob_ray.reporting.tables.latex import latex
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table, tables
-from adaprob_ray.reporting.tables.render import markdown, table_csv, write
+from adaprob_ray.reporting.tables.render import markdown, table_csv, write_documents
 
 ERROR, FORGET, KL, SAME, TIME = (
     metric_format(name)
@@ -48,7 +48,7 @@ def by_name(block: Block) -> dict[str, list[str]]:
 
 
 def test_golden_values_and_differences() -> None:
-    values, differences = blocks(golden(), 200)
+    values, differences = table_blocks(golden(), 200)
     assert [head.replace("\N{NO-BREAK SPACE}", " ") for head in values.header] == [
         "", "test error (%)", "forget error (%)", "KL forget (nats)", "unlearning time (s)",
     ]  # fmt: skip
@@ -73,17 +73,17 @@ def test_relearn_time_is_shown_as_steps_and_explained() -> None:
     labels = ("original", "retrain", "retrain_independent")
     records = [row for label in labels for row in seeds(label, "relearn_steps", 1, 3, 100)]
     (table,) = tables(frame(*records), [metric_format("relearn_steps")], list(labels))
-    values = blocks(table, 200)[0]
+    values = table_blocks(table, 200)[0]
     assert values.header[1].replace("\N{NO-BREAK SPACE}", " ") == "relearn time (steps)"
     assert by_name(values)["original"] == ["35 ± 141"]
-    assert sum("stands for never" in line for line in notes(table)) == 1
-    assert not any("relearn" in line for line in notes(golden()))
+    assert sum("stands for never" in line for line in table_notes(table)) == 1
+    assert not any("relearn" in line for line in table_notes(golden()))
 
 
 def test_caption_says_what_is_shown() -> None:
     table = golden()
     assert table.heading == "digits · allcnn, filters 0.12 · forget 25 rows of class 3"
-    text = "\n".join(notes(table))
+    text = "\n".join(table_notes(table))
     assert "95 % Student-t interval over n = 3 seeds (1, 2, 3)" in text
     assert "Clopper-Pearson" in text
     assert "floor: " in text
@@ -98,7 +98,7 @@ def test_mixed_provenance_is_called_mixed() -> None:
             "scrub", 1, test_error_percent=1.0, precision="bfloat16", device="H200", run_dirty=True, exclusive=False
         ),
     )
-    text = "\n".join(notes(tables(records, [ERROR], ["scrub"])[0]))
+    text = "\n".join(table_notes(tables(records, [ERROR], ["scrub"])[0]))
     assert "MIXED precisions: float32, bfloat16; MIXED devices: cpu (a), H200" in text
     assert "MIXED commits: e2d2479, e2d2479+dirty" in text
     assert "times are NOT comparable: 1 of 2 models" in text
@@ -110,10 +110,10 @@ def test_one_seed_is_a_bare_value() -> None:
         record("retrain_independent", 4, test_error_percent=13.0, forget_error_percent=0.0),
     )
     (table,) = tables(records, [ERROR, FORGET], [])
-    values, differences = blocks(table, 100)
+    values, differences = table_blocks(table, 100)
     assert by_name(values)["retrain"] == ["12.25", "0/25 (≤ 11.3)"]
     assert by_name(differences) == {"retrain_independent": ["+0.75", "0.00"], "floor": ["0.75", "0.00"]}
-    assert notes(table)[0] == "n = 1 seed (4): single values, no interval can be given"
+    assert table_notes(table)[0] == "n = 1 seed (4): single values, no interval can be given"
 
 
 def test_repeats_are_averaged_within_a_seed_and_rows_count_once() -> None:
@@ -128,8 +128,8 @@ def test_repeats_are_averaged_within_a_seed_and_rows_count_once() -> None:
     noisy = table.rows[1].values
     assert noisy["test_error_percent"].mean == 17.0
     assert noisy["test_error_percent"].half_width == pytest.approx(12.7062 * 5, rel=1e-5)  # of 12 and 22, not of four
-    assert entry(noisy["forget_error_percent"], FORGET, 1).startswith("0.5/50 (")
-    assert "after averaging 2 repeats within each seed" in notes(table)[0]
+    assert format_estimate(noisy["forget_error_percent"], FORGET, 1).startswith("0.5/50 (")
+    assert "after averaging 2 repeats within each seed" in table_notes(table)[0]
 
 
 def test_settings_that_vary_split_rows_in_the_order_of_the_file() -> None:
@@ -167,9 +167,9 @@ def test_one_table_for_each_request_and_empty_columns_are_dropped() -> None:
 
 def test_entries_never_show_a_half_width_of_zero() -> None:
     table = tables(frame(*seeds("retrain", "unlearn_seconds", 1.0, 1.0001)), [TIME], [])[0]
-    assert blocks(table, 80)[0].body[0][1] == "1.0000 ± 0.0006"
+    assert table_blocks(table, 80)[0].body[0][1] == "1.0000 ± 0.0006"
     unknown = frame(*seeds("retrain", "validation_error_percent", 0.0, 0.0))  # how many rows is not recorded
-    (block, *_) = blocks(tables(unknown, [metric_format("validation_error_percent")], [])[0], 80)
+    (block, *_) = table_blocks(tables(unknown, [metric_format("validation_error_percent")], [])[0], 80)
     assert block.body[0][1] == "0.00 (all equal)"
 
 
@@ -183,16 +183,16 @@ def test_entries_never_show_a_half_width_of_zero() -> None:
 )
 def test_bounds_near_0_and_100_keep_their_digits(percents: tuple[float, ...], rows: int, text: str) -> None:
     records = frame(*seeds("retrain", "forget_error_percent", *percents, forget_rows=rows))
-    assert blocks(tables(records, [FORGET], [])[0], 80)[0].body[0][1] == text
+    assert table_blocks(tables(records, [FORGET], [])[0], 80)[0].body[0][1] == text
 
 
 def test_a_seed_without_a_value_is_not_hidden() -> None:
     records = frame(*seeds("retrain", "test_error_percent", 20.0, 22.0), record("retrain", 3))
-    assert blocks(tables(records, [ERROR], [])[0], 80)[0].body[0][1] == "21.0 ± 12.7 [n=2]"
+    assert table_blocks(tables(records, [ERROR], [])[0], 80)[0].body[0][1] == "21.0 ± 12.7 [n=2]"
 
 
 def test_a_table_too_wide_is_cut_to_errors_and_the_rest() -> None:
-    cut = [block for block in blocks(golden(), 70) if not block.title]
+    cut = [block for block in table_blocks(golden(), 70) if not block.title]
     assert [len(block.header) - 1 for block in cut] == [2, 2]
     assert all(sum(block.widths) + 2 * (len(block.widths) - 1) <= 70 for block in cut)
     assert all(len(line) == len(block.header) for block in cut for line in block.body)
@@ -200,7 +200,7 @@ def test_a_table_too_wide_is_cut_to_errors_and_the_rest() -> None:
 
 def test_no_differences_no_table_of_them() -> None:
     records = frame(*seeds("retrain", "test_error_percent", 20.0, 22.0))
-    assert [block.title for block in blocks(tables(records, [ERROR], [])[0], 80)] == [""]
+    assert [block.title for block in table_blocks(tables(records, [ERROR], [])[0], 80)] == [""]
 
 
 def test_head_words_and_units() -> None:
@@ -215,8 +215,8 @@ def test_head_words_and_units() -> None:
 
 
 def test_files_are_written(tmp_path: Path) -> None:
-    pages = [document(golden(), 120)]
-    paths = write(pages, table_csv([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
+    pages = [table_document(golden(), 120)]
+    paths = write_documents(pages, table_csv([golden()], "tiny"), "compare-tiny", tmp_path / "a" / "b")
     assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.tex", "compare-tiny.csv"]
     assert [path.name for path in sorted(paths[0].parent.iterdir())] == sorted(path.name for path in paths)
     assert paths[0].read_text() == markdown(pages, "tiny")

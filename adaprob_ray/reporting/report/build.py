@@ -17,10 +17,10 @@ from adaprob_ray.reporting.records.provenance import summary_facts, summary_warn
 from adaprob_ray.reporting.report.dot_plot import dot_plot
 from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
-from adaprob_ray.reporting.report.sections import Part, embedded, parts
+from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables
 from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
 from adaprob_ray.reporting.report.trade_off import trade_off
-from adaprob_ray.reporting.tables.format import notes as table_notes
+from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole
 
 FILE = "report.html"
@@ -104,7 +104,7 @@ def render_report(
 ) -> str:
     """The report as text, with the arguments of `write_report`: the same Records give the same text."""
     records = records.reset_index(drop=True)
-    found = parts(records, primary_label)
+    found = report_tables(records, primary_label)
     methods = {} if records.empty else dict(zip(records["label"][::-1], records["method"][::-1], strict=True))
     methods = {str(label): str(method) for label, method in reversed(methods.items())}
     markers, colours = markers_of({**methods, **{name: own for part in extra for name, own in part.methods.items()}})
@@ -161,7 +161,7 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 
-def _section(number: int, part: Part, records: pd.DataFrame, markers: Mapping[str, Marker]) -> PartSection:
+def _section(number: int, part: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]) -> PartSection:
     rows = {name: markers[str(records["label"][at[0]])] for name, at in part.positions.items()}
     figures = [trade_off(part.table, rows), *(dot_plot(part.table, column, rows) for column in part.table.columns)]
     return PartSection(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.markers import Marker
-from adaprob_ray.reporting.report.sections import exact
+from adaprob_ray.reporting.report.sections import format_full
 from adaprob_ray.reporting.report.svg import (
     LONGEST_NAME,
     RIGHT,
@@ -61,4 +61,4 @@ def _row(row: MarkedEstimate, column: MetricFormat, along: Axis, y: float) -> Sh
         *interval(row.estimate, along, y),
         marker_at(row.marker, along.at(row.estimate.mean), y),
     ]
-    return group(shapes, title=f"{row.name}: {exact(row.estimate, column.unit)}", name=row.name)
+    return group(shapes, title=f"{row.name}: {format_full(row.estimate, column.unit)}", name=row.name)

@@ -12,9 +12,9 @@ import pandas as pd
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import commit_words, unique_strings
 from adaprob_ray.reporting.report.markers import Marker
-from adaprob_ray.reporting.report.sections import KEY_DIGITS, Part, exact, plain
+from adaprob_ray.reporting.report.sections import SHORT_KEY_LENGTH, ReportTable, format_full, plain
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN, blocks, entry
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN, format_estimate, table_blocks
 from adaprob_ray.reporting.tables.layout import Block
 
 PAGE_WIDTH = 175  # characters of a table: about what a desktop window and a landscape page hold
@@ -66,14 +66,14 @@ class HtmlTable:
 # -- a part ------------------------------------------------------------------------------------------------------------
 
 
-def part_tables(part: Part, markers: Mapping[str, Marker]) -> list[HtmlTable]:
+def part_tables(part: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
-    found = blocks(part.table, PAGE_WIDTH)
+    found = table_blocks(part.table, PAGE_WIDTH)
     titles = [block.title for block in found]
     return [_part_table(part, block, block.title in titles[:at], markers) for at, block in enumerate(found)]
 
 
-def _part_table(part: Part, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
+def _part_table(part: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
     """Rows that average Records can be sorted; references without Records are the table's foot."""
     is_difference = bool(block.title)
     columns = {column.header(difference=is_difference): column for column in part.table.columns}
@@ -99,7 +99,7 @@ def _part_table(part: Part, block: Block, is_continued: bool, markers: Mapping[s
 def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_difference: bool) -> Entry:
     if estimate is None:
         return Entry(text, {"class": "nothing"})
-    title = exact(estimate, column.difference_unit if is_difference else column.unit)
+    title = format_full(estimate, column.difference_unit if is_difference else column.unit)
     classes = "fewer" if "[n=" in text else None
     return Entry(text, {"data-value": repr(estimate.mean), "title": title, "class": classes})
 
@@ -134,7 +134,7 @@ def _cell_row(
         *(_fact(plain(record[name])) for name in facts),
         *(_metric(plain(record[metric.name]), metric) for metric in metrics),
         Entry(commit_words(record), {"class": "code text"}),
-        Entry(key[:KEY_DIGITS], {"class": "code text", "title": key}),
+        Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
     ]
     opens = {"type": "button", "class": "open", "aria-expanded": "false"}
     return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": at})
@@ -149,7 +149,7 @@ def _fact(value: Any) -> Entry:
 def _metric(value: float | None, metric: MetricFormat) -> Entry:
     if value is None:
         return Entry(EMPTY_CELL, {"class": "nothing"})
-    text = entry(Estimate(float(value), None, 1), metric, metric.most)
+    text = format_estimate(Estimate(float(value), None, 1), metric, metric.most)
     return Entry(text, {"data-value": repr(float(value)), "title": f"{value!r} {metric.unit}".strip()})
 
 

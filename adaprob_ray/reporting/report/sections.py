@@ -1,4 +1,4 @@
-"""What a report shows, as data: Records apart where a table would refuse to average them, and all of them as JSON."""
+"""What a report shows, as data: tables of Records that may be averaged, and all Records as JSON."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
-KEY_DIGITS = 8
+SHORT_KEY_LENGTH = 8
 _FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A table, what sets it apart from others of its group, its Records, and what a reader must know of it.
+class ReportTable:
+    """A table, the settings that set it apart from others of its group, its Records, and what a reader must know of it.
 
     `positions`: row name -> the rows of the whole DataFrame that it averages.
     """
 
     table: Table
-    apart: str
+    settings: str
     positions: dict[str, list[int]]
     notes: list[str]
 
     @property
     def heading(self) -> str:
-        return self.table.heading + (f" · {self.apart}" if self.apart else "")
+        return self.table.heading + (f" · {self.settings}" if self.settings else "")
 
     def row_words(self, name: str) -> str:
         """What a row is called in the whole report; the search box takes it between double quotes."""
         return f"{self.heading} · {name}".replace('"', "'")
 
 
-# -- Records apart ---------------------------------------------------------------------------------------------------------
+# -- tables -------------------------------------------------------------------------------------------------------------------
 
 
-def parts(records: pd.DataFrame, reading: str | None = None) -> list[Part]:
-    """The Records of each data set, architecture and forget request, apart until only seeds and repeats are averaged."""
+def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> list[ReportTable]:
+    """The Records of each data set, architecture and forget request, split until only seeds and repeats are averaged."""
     if records.empty:
         return []
     return [
-        _part(part, settings, reading)
+        _part(part, settings, primary_label)
         for _, group in split_groups(records.reset_index(drop=True))
         for settings, part in _split(group.assign(label=_row_names(group)))
     ]
@@ -65,7 +65,7 @@ def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The Records apart by every column that varies within a row and may not, each with its values as text."""
+    """The Records split by every column that varies within a row and may not, each with its values as text."""
     rows = [part for _, part in named.groupby("label", sort=False)]
     varying = [
         name
@@ -76,19 +76,23 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
 
 
-def _part(records: pd.DataFrame, apart: str, reading: str | None) -> Part:
+def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:
     """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
-    digits = KEY_DIGITS if records.loc[records["label"].isin(unclear), "key"].str[:KEY_DIGITS].is_unique else None
+    digits = (
+        SHORT_KEY_LENGTH
+        if records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH].is_unique
+        else None
+    )
     names = [
         f"{label} key {key[:digits]}" if label in unclear else str(label)
         for label, key in zip(records["label"], records["key"], strict=True)
     ]
     records = records.assign(label=names)
-    (table,) = tables(records, known_columns(), dict.fromkeys(names), reading)
+    (table,) = tables(records, known_columns(), dict.fromkeys(names), primary_label)
     positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
-    return Part(table, apart, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
+    return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 
 
 def _unclear_notes(unclear: list[str]) -> list[str]:
@@ -114,7 +118,7 @@ def _with_prefix(records: pd.DataFrame, prefixes: tuple[str, ...]) -> list[str]:
     return [name for name in map(str, records) if name.startswith(prefixes)]
 
 
-def exact(estimate: Estimate, unit: str) -> str:
+def format_full(estimate: Estimate, unit: str) -> str:
     """All digits that matter, where a table rounds."""
     half = f" ± {estimate.half_width:.6g}" if estimate.half_width is not None else ""
     seeds = f", n = {estimate.n}" if estimate.n else ""
@@ -125,7 +129,7 @@ def exact(estimate: Estimate, unit: str) -> str:
 # -- cells -----------------------------------------------------------------------------------------------------------------
 
 
-def embedded(records: pd.DataFrame, found: list[Part]) -> dict[str, Any]:
+def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
     rows = [""] * len(records)
     for part in found:

@@ -9,7 +9,7 @@ from adaprob_ray.reporting.figures.trade_off import TradeOffPoint, trade_off_poi
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.markers import SIZE, Marker
-from adaprob_ray.reporting.report.sections import exact
+from adaprob_ray.reporting.report.sections import format_full
 from adaprob_ray.reporting.report.svg import (
     RIGHT,
     TOP,
@@ -28,7 +28,7 @@ from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 
 RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
 LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
-FEW = 9  # rows up to which this figure stands beside two others, one above the other
+MAX_ROWS_TWO_LINES = 9  # rows up to which this figure stands beside two others, one above the other
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
 
 
@@ -57,7 +57,7 @@ def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
     names, unnamed = _names(places)
     note = "what retraining gives is shaded" + (f"; {unnamed} without room for a name" if unnamed else "")
     shapes = [*_frame(points, across, upwards), *(_point(point, markers, across, upwards) for point in points), *names]
-    kind = "trade-off two-lines" if len(points) <= FEW else "trade-off"
+    kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
     return SvgFigure(kind, f"{FORGET.header()} against {RETAIN.header()}", note, HEIGHT + BELOW, shapes)
 
 
@@ -78,7 +78,7 @@ def _point(point: TradeOffPoint, markers: Mapping[str, Marker], across: Axis, up
         *interval(point.forget, upwards, x),
         marker_at(markers[point.name], x, y),
     ]
-    words = f"retain error {exact(point.retain, '%')}; forget error {exact(point.forget, '%')}"
+    words = f"retain error {format_full(point.retain, '%')}; forget error {format_full(point.forget, '%')}"
     return group(shapes, title=f"{point.name}: {words}", name=point.name)
 
 

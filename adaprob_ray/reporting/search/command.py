@@ -20,7 +20,7 @@ from adaprob_ray.reporting.search.studies import StudyGroup, load_searches
 from adaprob_ray.reporting.search.tables.best_table import best_page, best_rows
 from adaprob_ray.reporting.search.tables.trials_table import trial_pages, trial_rows
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import write
+from adaprob_ray.reporting.tables.render import write_documents
 
 
 def build_search(location: str, paths: Sequence[str], out: Path) -> Output:
@@ -30,8 +30,8 @@ def build_search(location: str, paths: Sequence[str], out: Path) -> Output:
     groups = load_searches(location, paths)
     name = groups[0].first.search.name
     documents = [best_page(group) for group in groups]
-    written = write(documents, pd.DataFrame(best_rows(groups)).to_csv(index=False), f"{name}-best", out)
-    written += write(trial_pages(groups), trial_rows(groups).to_csv(index=False), f"{name}-trials", out)
+    written = write_documents(documents, pd.DataFrame(best_rows(groups)).to_csv(index=False), f"{name}-best", out)
+    written += write_documents(trial_pages(groups), trial_rows(groups).to_csv(index=False), f"{name}-trials", out)
     for kind, figure in figures_of(groups).items():
         written += save(figure, out / f"{name}-{kind}")
     return Output(documents, written)

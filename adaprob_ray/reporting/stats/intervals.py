@@ -14,9 +14,11 @@ from scipy.special import betaincinv, stdtrit
 from scipy.stats import bootstrap
 
 LEVEL = 0.95
-FEW = 10  # events over all seeds below which a t interval of a share is not believed (DESIGN §9)
-FEWEST_RESAMPLED = 20  # examples below which no bootstrap is drawn
-ALIKE = 1e-9  # relative spread below which values are equal: 55.00000000000001 % is 55 % summed in another order
+MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not believed (DESIGN §9)
+MIN_BOOTSTRAP_VALUES = 20  # examples below which no bootstrap is drawn
+EQUAL_TOLERANCE = (
+    1e-9  # relative spread below which values are equal: 55.00000000000001 % is 55 % summed in another order
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 
     Raises ValueError under 20 examples, where it covers too seldom (docs/statistics.md has measured figures).
     """
-    if len(values) < FEWEST_RESAMPLED:
-        raise ValueError(f"a bootstrap over {len(values)} values: at least {FEWEST_RESAMPLED} are needed")
+    if len(values) < MIN_BOOTSTRAP_VALUES:
+        raise ValueError(f"a bootstrap over {len(values)} values: at least {MIN_BOOTSTRAP_VALUES} are needed")
     if all_equal(values):
         return float(values[0]), float(values[0])
     drawn = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))
@@ -90,7 +92,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 
 def all_equal(values: Sequence[float]) -> bool:
     """Whether all values are equal but for rounding; one value is alike to itself."""
-    return max(values) - min(values) <= ALIKE * max(1.0, max(map(abs, values)))
+    return max(values) - min(values) <= EQUAL_TOLERANCE * max(1.0, max(map(abs, values)))
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
@@ -116,7 +118,7 @@ def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Es
     total = sum(rows[seed] for seed in percents)
     events = math.fsum(percents[seed] / 100 * rows[seed] for seed in percents)
     events = round(events) if abs(events - round(events)) < 1e-6 else events
-    if min(events, total - events) >= FEW and (plain.half_width is not None or plain.n == 1):
+    if min(events, total - events) >= MIN_EVENTS and (plain.half_width is not None or plain.n == 1):
         return plain
     low, high = clopper_pearson(events, total)
     return Estimate(plain.mean, None, plain.n, Count(events, total, 100 * low, 100 * high))

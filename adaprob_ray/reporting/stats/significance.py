@@ -21,7 +21,7 @@ from scipy.stats import f, ncf, ttest_1samp
 
 from adaprob_ray.reporting.stats.intervals import LEVEL, all_equal
 
-FEWEST_SEEDS = 5
+MIN_SEEDS = 5
 POWER = 0.8
 SIGNIFICANT = 1 - LEVEL
 DRAWS = 200  # of an attack without signal, where its size was not simulated before
@@ -43,7 +43,7 @@ class Family:
 
     def found(self, row: str) -> bool:
         """Whether the row differs from Retrain at 5 % over the whole family. Never with fewer than five seeds."""
-        return self.seeds >= FEWEST_SEEDS and self.p.get(row, 1.0) < SIGNIFICANT
+        return self.seeds >= MIN_SEEDS and self.p.get(row, 1.0) < SIGNIFICANT
 
 
 def family(differences: Mapping[str, Sequence[float]]) -> Family:

@@ -10,10 +10,10 @@ import pandas as pd
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
 from adaprob_ray.reporting.records.selection import Selection
-from adaprob_ray.reporting.tables.format import document
+from adaprob_ray.reporting.tables.format import table_document
 from adaprob_ray.reporting.tables.model import Table, tables
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
-from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write_documents
 
 
 def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None) -> Output:
@@ -32,10 +32,10 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
     gathered = selection.gather()
     found = selected_tables(gathered.records, selection, columns)
     missing = missing_document(gathered.missing)
-    documents = [*(document(table, MARKDOWN_WIDTH) for table in found), *missing]
-    paths = write(documents, table_csv(found, sweep.name), f"compare-{sweep.name}", out)
+    documents = [*(table_document(table, MARKDOWN_WIDTH) for table in found), *missing]
+    paths = write_documents(documents, table_csv(found, sweep.name), f"compare-{sweep.name}", out)
     width = terminal_width()
-    return Output([*(document(table, width) for table in found), *missing], paths)
+    return Output([*(table_document(table, width) for table in found), *missing], paths)
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:

@@ -14,7 +14,7 @@ from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import to_csv, write
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
 
@@ -50,7 +50,7 @@ def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = (
     speeds = Speeds(rows, REGISTRY)
     found = estimates(selection.sweeps.values(), speeds)
     documents = [costs_page(found, speeds.devices())]
-    return Output(documents, write(documents, cost_numbers(found), "costs", out))
+    return Output(documents, write_documents(documents, cost_numbers(found), "costs", out))
 
 
 def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:

@@ -6,20 +6,20 @@ import math
 import statistics
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
-from adaprob_ray.reporting.stats.intervals import ALIKE, LEVEL, Count, Estimate
-from adaprob_ray.reporting.stats.significance import FEWEST_SEEDS, Family
+from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
+from adaprob_ray.reporting.stats.significance import MIN_SEEDS, Family
 from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
 
 EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK = "–", "−", " *"
 
 
-def document(table: Table, width: int) -> Document:
+def table_document(table: Table, width: int) -> Document:
     """A table as text, cut to `width` characters."""
-    return Document(table.heading, blocks(table, width), notes(table))
+    return Document(table.heading, table_blocks(table, width), table_notes(table))
 
 
-def entry(
+def format_estimate(
     estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
 ) -> str:
     """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
@@ -61,7 +61,7 @@ def _first_digit(value: float) -> int:
 
 def _exact(value: float, decimals: int, signed: bool) -> str:
     """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
-    if abs(value) > ALIKE and abs(value) < 0.5 * 10**-decimals:
+    if abs(value) > EQUAL_TOLERANCE and abs(value) < 0.5 * 10**-decimals:
         return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
     return _number(value, decimals, signed)
 
@@ -72,7 +72,7 @@ def _number(value: float, decimals: int, signed: bool = False) -> str:
     return (text if float(text) else text.lstrip("+-")).replace("-", MINUS_SIGN)
 
 
-def blocks(table: Table, width: int) -> list[Block]:
+def table_blocks(table: Table, width: int) -> list[Block]:
     """Values, then differences to Retrain, each whole if `width` characters hold it, else errors, then the rest."""
     return [*_blocks(table, "", width), *difference_blocks(table, width)]
 
@@ -126,7 +126,7 @@ def _texts(
     """The entries of one column, row by row. A floor is a distance and has no sign."""
     decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
     return [
-        entry(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
+        format_estimate(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
         + (SIGNIFICANCE_MARK if tests is not None and tests.found(name) else "")
         for name, entries in found.items()
     ]
@@ -135,7 +135,7 @@ def _texts(
 # -- notes -----------------------------------------------------------------------------------------------------------
 
 
-def notes(table: Table) -> list[str]:
+def table_notes(table: Table) -> list[str]:
     """What the numbers are, what the floor is, and where they come from, a line each."""
     return [
         _spread(table),
@@ -222,8 +222,8 @@ def _significance(table: Table) -> list[str]:
         for column, tests in known
     )
     claim = (
-        f"n = {seeds} seeds are too few to call any difference to retrain significant ({FEWEST_SEEDS} are needed)"
-        if seeds < FEWEST_SEEDS
+        f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
+        if seeds < MIN_SEEDS
         else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
         "procedure within a metric; an interval has 95 % by itself"
     )

@@ -77,19 +77,23 @@ class Table:
 
 
 def tables(
-    records: pd.DataFrame, columns: Sequence[MetricFormat], labels: Iterable[str], reading: str | None = None
+    records: pd.DataFrame, columns: Sequence[MetricFormat], labels: Iterable[str], primary_label: str | None = None
 ) -> list[Table]:
     """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
 
-    `reading`: of the labels that share its method the only one that is tested against Retrain. Raises InputError where a row
-    would average over anything but seed and repeat.
+    `primary_label`: of the labels that share its method, the only one that is tested against Retrain. Raises InputError where
+    a row would average over anything but seed and repeat.
     """
     order = list(dict.fromkeys([*REFERENCES, *labels]))
-    return [_table(group, part, columns, order, reading) for group, part in split_groups(records)]
+    return [_table(group, part, columns, order, primary_label) for group, part in split_groups(records)]
 
 
 def _table(
-    group: dict[str, Any], records: pd.DataFrame, columns: Sequence[MetricFormat], order: list[str], reading: str | None
+    group: dict[str, Any],
+    records: pd.DataFrame,
+    columns: Sequence[MetricFormat],
+    order: list[str],
+    primary_label: str | None,
 ) -> Table:
     columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
     groups = row_groups(records, order)
@@ -100,15 +104,15 @@ def _table(
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
     rows += _no_signal(records, columns)
     seeds = sorted({int(seed) for seed in records["seed"]})
-    untested = {*REFERENCES, FLOOR, NO_SIGNAL, *_other_readings(records, reading)}
+    untested = {*REFERENCES, FLOOR, NO_SIGNAL, *_same_method_labels(records, primary_label)}
     families = _families([row for row in rows if row.label not in untested], columns, retrain)
     return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
 
 
-def _other_readings(records: pd.DataFrame, reading: str | None) -> set[str]:
+def _same_method_labels(records: pd.DataFrame, primary_label: str | None) -> set[str]:
     """Labels of the same method as the one that is compared."""
-    methods = set(records.loc[records["label"] == reading, "method"])
-    return set(records.loc[records["method"].isin(methods), "label"]) - {reading}
+    methods = set(records.loc[records["label"] == primary_label, "method"])
+    return set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
 
 
 def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, Family]:

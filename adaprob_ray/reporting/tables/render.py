@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table as Drawn
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from adaprob_ray.reporting.records.grouping import GROUP
@@ -32,23 +32,23 @@ def terminal(pages: Sequence[Document]) -> RenderableType:
     parts: list[RenderableType] = []
     for page in pages:
         parts.append(Text(page.heading, style="bold"))
-        parts += [_drawn(block) for block in page.blocks]
+        parts += [_rich_table(block) for block in page.blocks]
         parts += [Text(f"· {line}", style="dim") for line in page.notes]
         parts.append(Text(""))
     return Group(*parts)
 
 
-def _drawn(block: Block) -> RenderableType:
+def _rich_table(block: Block) -> RenderableType:
     """Widths are the block's, heads are broken here. Texts, not strings: rich reads `milestones=[3, 5]` as its own markup."""
-    drawn = Drawn(
+    table = RichTable(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
     )  # 1 is the box's own
     for at, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
         words = Text("\n".join(textwrap.wrap(head, width)))
-        drawn.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
+        table.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
     for line in block.body:
-        drawn.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
-    return Group(*([Text(block.title, style="bold")] if block.title else []), drawn, Text(""))
+        table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
+    return Group(*([Text(block.title, style="bold")] if block.title else []), table, Text(""))
 
 
 def markdown(pages: Sequence[Document], title: str) -> str:
@@ -58,12 +58,12 @@ def markdown(pages: Sequence[Document], title: str) -> str:
         parts.append(f"## {page.heading}")
         for block in page.blocks:
             parts += [f"**{block.title}**"] if block.title else []
-            parts.append(grid(block))
+            parts.append(markdown_table(block))
         parts.append("\n".join(f"- {line}" for line in page.notes))
     return "\n\n".join(parts) + "\n"
 
 
-def grid(block: Block) -> str:
+def markdown_table(block: Block) -> str:
     """One block as a Markdown table."""
     rule = [":--", *("--:" for _ in block.header[1:])]
     lines = [block.header, rule, *block.body]
@@ -109,7 +109,7 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
     return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
 
 
-def write(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
+def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
     """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
     title = name.removeprefix("compare-")

@@ -15,7 +15,7 @@ from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval, paire
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import write
+from adaprob_ray.reporting.tables.render import write_documents
 from adaprob_ray.search.rules import Rule, rule_for
 from adaprob_ray.search.search_file import DEFAULT_SUFFIX
 from adaprob_ray.sweep.cell_settings import ForgetRequest
@@ -42,7 +42,7 @@ def build_frozen(selection: Selection, out: Path) -> Output:
         if not rows:
             raise InputError(f"{path}: has no label with a label {DEFAULT_SUFFIX} beside it")
         documents.append(frozen_page(sweep.name, rows))
-        paths += write(documents[-1:], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", out)
+        paths += write_documents(documents[-1:], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", out)
     return Output(documents, paths)
 
 
