@@ -25,7 +25,7 @@ from analysis.paper.values import ARCHITECTURES, FOLDER, STAND_INS
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
 NOTEBOOKS = "notebooks"
-GROUP = ("dataset", "architecture", "filters", "forget", "precision")
+TRACE_GROUP = ("dataset", "architecture", "filters", "forget", "precision")
 
 Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forget error, both in percent
 
@@ -69,7 +69,7 @@ def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
     Raises InputError where an epoch of a label is there twice.
     """
     found = []
-    for group, own in records[records["seed"] == seed].groupby(list(GROUP), sort=False):
+    for group, own in records[records["seed"] == seed].groupby(list(TRACE_GROUP), sort=False):
         dataset, architecture, _, forget, precision = map(str, group)
         if (dataset, architecture) not in _printed():
             continue

@@ -16,14 +16,14 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.records.load import ARCHIVE, LINES, RECORDS, read_lines
 from adaprob_ray.reporting.records.provenance import is_empty
 from adaprob_ray.store import Store
+from adaprob_ray.store.names import OUTPUTS, SERIES
 from adaprob_ray.sweep.cell import canonical
 from adaprob_ray.sweep.cell_settings import ForgetRequest
+from adaprob_ray.sweep.method_choices import REFERENCES
 
 if TYPE_CHECKING:
     from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
-OUTPUTS, SERIES = "outputs.safetensors", "series.json"
-REFERENCES = ("original", "retrain", "retrain_independent")
 # What a model shares with its references.
 SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
 Series = Mapping[str, Sequence[tuple[int, float | None]]]  # as `series.json` of a cell: scalar → [step, value or null]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.records.grouping import GROUP
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval, paired_difference
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN
@@ -20,7 +21,6 @@ from adaprob_ray.search.rules import Rule, rule_for
 from adaprob_ray.search.search_file import DEFAULT_SUFFIX
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
-POINT = ["dataset", "test_pool", "architecture", "filters", "forget"]
 RULES = ("oracle", "validation")
 NOTE = (
     "gap: what the rule minimizes, in percentage points; mean ± half-width of the 95 % t interval over the report's seeds; "
@@ -52,7 +52,7 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
     Raises InputError if the Records lack the columns of a rule.
     """
     rows = []
-    for point, group in records.groupby(POINT, sort=False):
+    for point, group in records.groupby(list(GROUP), sort=False):
         forget = ForgetRequest.parse(str(group["forget"].iloc[0]))
         labels = [label for label in dict.fromkeys(group["label"]) if f"{label}{DEFAULT_SUFFIX}" in set(group["label"])]
         retrain = _by_seed(group, "retrain")
@@ -68,7 +68,7 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
                     for name, own in facts.items()
                 }
                 difference = paired_difference(gaps["frozen"], gaps["default"])
-                row: dict[str, Any] = {**dict(zip(POINT, point, strict=True)), "label": label, "rule": rule.name}
+                row: dict[str, Any] = {**dict(zip(GROUP, point, strict=True)), "label": label, "rule": rule.name}
                 row["seeds"] = len(gaps["frozen"])
                 for name, own in gaps.items():
                     row |= _columns(f"gap.{name}", mean_interval(list(own.values())))
