@@ -92,7 +92,9 @@ def _command(artefact: Artefact) -> click.Command:
 
         show(_build(artefact, options))
 
-    return click.Command(artefact.name, params=_parameters(artefact), callback=run, help=artefact.summary)
+    return click.Command(
+        artefact.name, params=_parameters(artefact), callback=run, help=artefact.summary, short_help=artefact.summary
+    )
 
 
 def _parameters(artefact: Artefact) -> list[click.Parameter]:

@@ -54,4 +54,4 @@ def _other_searches(location: str) -> list[str]:
     if not studies:
         return []
     labels = ", ".join(dict.fromkeys(str(study["label"]) for study in studies))
-    return [f"The store has studies of searches ({labels}); name their search files with --sweep to show them"]
+    return [f"The store has studies of searches ({labels}); name their search files to show them"]
