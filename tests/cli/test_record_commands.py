@@ -53,6 +53,9 @@ def test_a_figure_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "error: method.lam: no label has two values of it" in capsys.readouterr().err
     assert cli.main(["figure", "embedding", "quickstart.yaml"]) == 2
     assert "holds Records without Outputs" in capsys.readouterr().err
+    archive = str(RESULTS / "quickstart.zip")
+    assert cli.main(["figure", "embedding", "quickstart.yaml", "--store", archive]) == 2
+    assert "error: --only: a figure of outputs is of one group, got digits" in capsys.readouterr().err
 
 
 def test_a_report_of_all_records_or_of_a_sweep(folder: Path) -> None:

@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.figures.style import EMBEDDING_STYLES, SMALL, TEXT, add_caption, new_figure, save_output
 from adaprob_ray.reporting.records.archive import evaluation_in, source_of
+from adaprob_ray.reporting.records.grouping import group_title, split_groups
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.output import Output
@@ -67,6 +68,9 @@ def build_embedding(
     """
     gathered, source = selection.gather_some(name), source_of(selection.location)
     records = gathered.records
+    titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
+    if len(titles) > 1:
+        raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
     shown = _shown_records(records, methods, selection.primary_label)
     first = next(iter(shown.values()))
     outputs: dict[str, Outputs] = {label: source.outputs(str(record["model_key"])) for label, record in shown.items()}
