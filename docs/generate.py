@@ -11,9 +11,9 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
+from adaprob_ray.describe import format_value, module_docstring, module_summary
 from adaprob_ray.methods.base import Cost, Method, Sizes
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
@@ -42,11 +42,6 @@ def example_sizes() -> Sizes:
 
 
 # -- docstrings ----------------------------------------------------------------------------------------------------------
-
-
-def docstring(cls: type[Method]) -> str:
-    module = inspect.getmodule(cls)
-    return inspect.cleandoc(module.__doc__ or "") if module else ""
 
 
 def blocks(text: str) -> Iterator[list[str]]:
@@ -80,15 +75,9 @@ def markdown(text: str) -> str:
     return page
 
 
-def statement(cls: type[Method]) -> str:
-    """What the method does, in one line: the first sentence of the docstring, without its source."""
-    paragraph = " ".join(docstring(cls).split("\n\n")[0].split())
-    return re.split(r" \(|(?<=\w)\. |\.$", paragraph)[0]
-
-
 def source(cls: type[Method]) -> tuple[str, str]:
     """The publication that a docstring cites, in its first sentence or after "Source:", and what the paper cites instead."""
-    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring(cls).split("\n\n")]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in module_docstring(cls).split("\n\n")]
     sources = (text.removeprefix("Source: ") for text in paragraphs if text.startswith("Source: "))
     source_text = next(sources, "")
     citation = re.search(r"\(([^()]*\"(, \d{4})?)[^()]*\)", paragraphs[0])
@@ -106,15 +95,6 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def value(item: Any) -> str:
-    """A value as it is written in a sweep file."""
-    if item is None:
-        return "null"
-    if isinstance(item, tuple):
-        return f"[{', '.join(map(value, item))}]"
-    return f"{item:g}" if isinstance(item, (int, float)) else str(item)
-
-
 def span(field: Hyperparameter) -> str:
     """A field's range in words."""
     if field.choices:
@@ -128,8 +108,8 @@ def search_range(field: Hyperparameter) -> str:
     if search is None:
         return ""
     if isinstance(search, Choice):
-        return ", ".join(map(value, search.values))
-    return f"{value(search.low)} to {value(search.high)}, {type(search).__name__.lower()}"
+        return ", ".join(map(format_value, search.values))
+    return f"{format_value(search.low)} to {format_value(search.high)}, {type(search).__name__.lower()}"
 
 
 def settings(cls: type[Method]) -> str:
@@ -139,7 +119,7 @@ def settings(cls: type[Method]) -> str:
             f"`{field.name}`",
             field.unit,
             span(field),
-            f"`{value(field.default)}`",
+            f"`{format_value(field.default)}`",
             search_range(field),
             prose(field.help),
         ]
@@ -182,7 +162,7 @@ def overview() -> str:
     rows = [
         [
             f"[`{name}`](#{name})",
-            prose(statement(cls)),
+            prose(module_summary(cls)),
             needs(cls),
             passes_per_epoch(cls, sizes),
             passes(cls().cost(sizes), sizes),
@@ -210,7 +190,7 @@ def section(name: str, cls: type[Method]) -> str:
         f"File: [`{file}`](../adaprob_ray/methods/{file}), revision {cls.revision}.",
     ]
     lines = "\n".join(f"- {fact}" for fact in facts)
-    return f"## {name}\n\n{lines}\n\n{markdown(docstring(cls))}\n\n{settings(cls)}"
+    return f"## {name}\n\n{lines}\n\n{markdown(module_docstring(cls))}\n\n{settings(cls)}"
 
 
 def page() -> str:

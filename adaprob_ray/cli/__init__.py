@@ -34,6 +34,7 @@ COMMANDS = {
     "search": "adaprob_ray.cli.search",
     "status": "adaprob_ray.cli.status",
     "explain": "adaprob_ray.cli.explain",
+    "list": "adaprob_ray.cli.list_entries:list_entries",
     "doctor": "adaprob_ray.cli.doctor",
     "store": "adaprob_ray.cli.store",
     "data": "adaprob_ray.cli.data",

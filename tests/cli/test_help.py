@@ -22,6 +22,7 @@ PARAMETERS = {
         "search",
         "status",
         "explain",
+        "list",
         "doctor",
         "store",
         "data",
@@ -36,6 +37,7 @@ PARAMETERS = {
     ],
     "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
+    "list": ["{methods|metrics|architectures|recipes|datasets}", "[NAME]", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["init", "gc", "copy", "verify"],
     "store init": ["--store", "--group"],
@@ -98,9 +100,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["rn"],
-            "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, search, status, store)",
+            "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, list, plan, run, search, status, store)",
         ),
-        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, search, status, store)"),
+        (
+            ["nonsense"],
+            "unknown command 'nonsense' (known: data, doctor, explain, list, plan, run, search, status, store)",
+        ),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),
