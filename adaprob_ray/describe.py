@@ -49,6 +49,8 @@ def format_value(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if value == "":
+        return '""'
     if isinstance(value, tuple):
         return f"[{', '.join(map(format_value, value))}]"
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -1,6 +1,6 @@
 """Generates docs/methods.md from the docstrings, fields and declared costs of the methods, in the order of the catalogue.
 
-python -m docs.generate     writes the page (make docs); a test fails while it is out of date
+python -m docs.generate     writes it and docs/sweep-file.md (make docs); a test fails while one is out of date
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from adaprob_ray.describe import format_value, module_docstring, module_summary
 from adaprob_ray.methods.base import Cost, Method, Sizes
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
+from docs import sweep_file
+from docs.markdown import prose, table
 
 PATH = Path(__file__).resolve().parent / "methods.md"
 TITLE = "# Methods\n\n*Written by `make docs` from the files of `adaprob_ray/methods/`; edit those.*\n"
@@ -56,12 +58,6 @@ def blocks(text: str) -> Iterator[list[str]]:
             block.append(line)
 
 
-def prose(text: str) -> str:
-    """Running text as Markdown: special characters are escaped, except in code spans."""
-    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(span if span.startswith("`") else re.sub(r"([*<|])", r"\\\1", span) for span in spans)
-
-
 def markdown(text: str) -> str:
     """A docstring as Markdown: indented blocks (equations) are fenced, each paragraph or numbered item is one line."""
     page, is_item = "", False
@@ -86,13 +82,6 @@ def source(cls: type[Method]) -> tuple[str, str]:
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------------
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table without its empty columns."""
-    columns = [column for column in range(len(header)) if any(row[column] for row in rows)]
-    lines = [[line[column] for column in columns] for line in (header, ["---"] * len(header), *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def span(field: Hyperparameter) -> str:
@@ -198,5 +187,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PATH}\n")
+    for path, text in ((PATH, page()), (sweep_file.PATH, sweep_file.page())):
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
