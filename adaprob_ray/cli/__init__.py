@@ -29,6 +29,7 @@ PROGRAM = "adaprob-ray"
 COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
 
 COMMANDS = {
+    "init": "adaprob_ray.cli.init",
     "plan": "adaprob_ray.cli.plan",
     "run": "adaprob_ray.cli.run",
     "search": "adaprob_ray.cli.search",

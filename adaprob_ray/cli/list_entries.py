@@ -107,11 +107,12 @@ def summaries_of(kind: str) -> dict[str, str]:
 
     if kind == "methods":
         return {name: module_summary(method) for name, method in catalogue.METHODS.items()}
-    entries: Mapping[str, Any] = {
+    tables: Mapping[str, Mapping[str, Any]] = {
         "metrics": catalogue.METRICS,
         "architectures": catalogue.ARCHITECTURES,
         "datasets": load_datasets(),
-    }[kind]
+    }
+    entries = tables[kind]
     return {name: entry.about for name, entry in entries.items()}
 
 

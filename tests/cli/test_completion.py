@@ -27,7 +27,7 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == ["plan", "run", "search", "status", "explain", "list", "doctor", "store", "data"]
+    assert values("") == ["init", "plan", "run", "search", "status", "explain", "list", "doctor", "store", "data"]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert complete("")[0].help, "shells show the summary of each command"

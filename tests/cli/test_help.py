@@ -17,6 +17,7 @@ SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
     "": [
         "--version",
+        "init",
         "plan",
         "run",
         "search",
@@ -29,6 +30,8 @@ PARAMETERS = {
         "ADAPROB_DATA",
         "ADAPROB_STORE",
     ],
+    "init": ["sweep"],
+    "init sweep": ["FILE"],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed", "--no-tensorboard", "--tsne"],
     "search": [
@@ -50,6 +53,9 @@ PARAMETERS = {
     "data verify": ["DATASET..."],
     "data indices": ["DATASET", "--seed", "--class", "--count", "--test-pool [clean|paper]", "--out"],
 }
+
+
+KNOWN_COMMANDS = "(known: data, doctor, explain, init, list, plan, run, search, status, store)"
 
 
 def command_names(group: click.Group, prefix: str = "") -> Iterator[str]:
@@ -77,7 +83,7 @@ def test_help_names_every_parameter(command: str, option: str, capsys: pytest.Ca
         assert parameter in output
 
 
-@pytest.mark.parametrize("command", ["", "data", "store"])
+@pytest.mark.parametrize("command", ["", "init", "data", "store"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([*command.split(), "--help"])
     summaries = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()[1:]
@@ -100,11 +106,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["rn"],
-            "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, list, plan, run, search, status, store)",
+            f"unknown command 'rn'; did you mean 'run'? {KNOWN_COMMANDS}",
         ),
         (
             ["nonsense"],
-            "unknown command 'nonsense' (known: data, doctor, explain, list, plan, run, search, status, store)",
+            f"unknown command 'nonsense' {KNOWN_COMMANDS}",
         ),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),

@@ -30,7 +30,7 @@ def modules_after(*commands: list[str]) -> set[str]:
 
 def test_help_loads_click_and_little_else() -> None:
     names = ["", "plan", "run", "status", "explain", "data", "data list", "data prepare", "data verify", "data indices"]
-    names += ["list", "doctor", "store", "store gc", "store copy", "store verify"]
+    names += ["init", "init sweep", "list", "doctor", "store", "store gc", "store copy", "store verify"]
     modules = modules_after(*([*name.split(), "--help"] for name in names))
     heavy = {"torch", "ray", "rich", "numpy", "pandas", "pydantic", "yaml", "obstore", "sklearn", "PIL"}
     assert modules & heavy == set()
