@@ -108,6 +108,11 @@ wheel: $(BIN)/python
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
+# PyTorch is linked from .venv, which saves 5 GB; OPTIONS=--empty installs it too.
+.PHONY: test-install
+test-install: wheel $(VENV)/installed
+	$(BIN)/python tests/install/check_wheel.py dist/*.whl $(OPTIONS)
+
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.generate
 
