@@ -1,5 +1,5 @@
 # make quickstart   the main job: a sweep on real data, to a table        make test        all tests
-# make check        ruff, mypy, import contracts                          make test-fast   the tests for the work in between
+# make check        ruff, mypy, import contracts, codespell               make test-fast   the tests for the work in between
 # make test-isa     the tests that train, under every instruction set of this machine
 # make test-cluster a cluster brought up with `ray up`, on hosts made of namespaces (needs root)
 # make test-lowest  the fast tests with the lowest versions that setup.cfg allows
@@ -101,6 +101,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 # build/ may hold modules that are no longer in the package, and dist/ is copied to each node as it is.
 wheel: $(BIN)/python

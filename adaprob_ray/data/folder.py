@@ -132,7 +132,7 @@ def list_folder(folder: Path, report: PreparationReport) -> tuple[ClassFiles, Cl
     if not (folder / "train").is_dir():
         return list_class_files(folder, report), None
     others = [path for path in sorted(folder.iterdir()) if path.name not in ("train", "test")]
-    report.passed_over += [(path, "beside the folders train and test") for path in others]
+    report.passed_over += [(path, "outside the folders train and test") for path in others]
     train, test = list_class_files(folder / "train", report), list_class_files(folder / "test", report)
     if train.keys() != test.keys():
         unpaired = ", ".join(printable(name) for name in sorted(train.keys() ^ test.keys())[:MAX_FAULTS])
