@@ -13,6 +13,8 @@ import random
 import statistics
 from collections.abc import Sequence
 
+from benchmarks import run_command
+
 SIGMA = 0.5
 WORKERS = (4, 8)
 LAGS_PER_WORKER = (1.0, 1.5, 2.0, 3.0)
@@ -72,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

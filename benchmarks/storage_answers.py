@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import uuid
 from collections import Counter
@@ -22,6 +21,7 @@ from typing import Any
 from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
 from adaprob_ray.store import Store
+from benchmarks import run_command
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
 from benchmarks.faults.sweep import comparable_records, sweep_cells, sweep_text, undisturbed_records
 
@@ -124,4 +124,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

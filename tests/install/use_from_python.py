@@ -1,6 +1,6 @@
 """What a user of the installed package writes: a method on a network of their own, the projection, and the Records of a sweep.
 
-    python use_from_python.py STORE
+python use_from_python.py STORE
 """
 
 from __future__ import annotations
