@@ -20,6 +20,7 @@ from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.runtime.leases import Leases
 from adaprob_ray.runtime.search import studies_of
 from adaprob_ray.runtime.search_source import SearchSource
+from adaprob_ray.search.gc_pauses import no_gc_pauses
 from adaprob_ray.search.search_file import SearchFile
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.store import Store
@@ -63,7 +64,8 @@ def main() -> None:
     wanted = parser.parse_args().cells
     search = SearchFile.load(ROOT / "sweeps/search_digits.yaml", REGISTRY)
     for study in studies_of(search, REGISTRY):
-        _, seconds = ask_trials(study, ASKED)
+        with no_gc_pauses():
+            _, seconds = ask_trials(study, ASKED)
         last = seconds[-50:]
         print(
             f"{study.target}: asking for one of {ASKED} trials: mean {1e3 * sum(seconds) / len(seconds):.1f} ms, "

@@ -1,7 +1,8 @@
-"""Act on a store as one of several users: python as_user.py UID GID UMASK ACTION LOCATION [KEY…], started by root.
+"""Act on a store as one of several users: python as_user.py UID GID UMASK ACTION LOCATION [KEY… | SWEEP], started by root.
 
 A process of its own, because obstore's threads do not survive a fork, and all is imported before root's rights are
-given up: the interpreter may be in a folder that other users cannot read.
+given up: the interpreter may be in a folder that other users cannot read. What a sweep imports while it runs is imported by
+running it once as root.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
+from adaprob_ray import cli
 from adaprob_ray.errors import NotPermitted, StoreWarning
-from adaprob_ray.store import Store
+from adaprob_ray.store import Attempt, Store
 from adaprob_ray.store.init import init_store
 
 
@@ -62,10 +67,43 @@ def look(location: str, key: str) -> None:
     sys.stdout.write(json.dumps({"visible": visible, "lines": lines, "refusal": refusal}))
 
 
+def run(location: str, sweep: str) -> None:
+    code = cli.main(["run", sweep, "--store", location, "--executor", "local"])
+    sys.stdout.flush()
+    if code:
+        sys.exit(code)
+
+
+def run_and_be_killed(location: str, sweep: str) -> None:
+    """Be killed with the fourth cell executed and not yet committed."""
+    commit, calls = Attempt.commit, []
+
+    def killed_at_the_fourth(attempt: Attempt, *arguments: object, **options: object) -> None:
+        calls.append(attempt)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        commit(attempt, *arguments, **options)  # type: ignore[arg-type]
+
+    Attempt.commit = killed_at_the_fourth  # type: ignore[method-assign, assignment]
+    run(location, sweep)
+
+
 if __name__ == "__main__":
     uid, gid, umask, action, *arguments = sys.argv[1:]
+    if action.startswith("run"):
+        with tempfile.TemporaryDirectory() as folder:
+            run(str(Path(folder) / "store"), arguments[1])
     os.setgroups([])
     os.setgid(int(gid))
     os.setuid(int(uid))
     os.umask(int(umask))
-    {"do": do, "be-killed": be_killed, "share": share, "read": read, "look": look}[action](*arguments)
+    actions: dict[str, Callable[..., None]] = {
+        "do": do,
+        "be-killed": be_killed,
+        "share": share,
+        "read": read,
+        "look": look,
+        "run": run,
+        "run-and-be-killed": run_and_be_killed,
+    }
+    actions[action](*arguments)

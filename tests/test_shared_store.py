@@ -15,13 +15,27 @@ from pathlib import Path
 import pytest
 from store_contract import finish
 
-from adaprob_ray import cli
+from adaprob_ray import cli, load_records
 from adaprob_ray.store import Store
 from adaprob_ray.store.init import init_store
 
 AS_USER = Path(__file__).with_name("as_user.py")
 GROUP = 43_000
 USERS = {42_001: 0o002, 42_022: 0o022, 42_077: 0o077}  # uid: umask
+
+SWEEP = """\
+name: shared
+grid:
+  dataset: digits
+  architecture: {name: allcnn, filters: 0.05}
+  forget: {kind: selective, class: 3, count: 25}
+  seed: SEEDS
+train: {recipe: large, epochs: 1}
+methods:
+  finetune: {epochs: 1}
+metrics: [errors]
+precision: float32
+"""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
 
@@ -60,6 +74,31 @@ def test_three_users_of_a_group_finish_and_take_over_from_one_another(folder: Pa
     for path in location.rglob("*"):
         assert path.stat().st_mode & 0o060 == 0o060, path
         assert path.stat().st_gid == GROUP
+
+
+@needs_root
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [42_077])  # whose files would be hidden from the others
+def test_sweeps_of_three_users_of_a_group_finish_though_one_is_killed(folder: Path, killed: int) -> None:
+    """The sweeps have cells in common, and what the killed one had begun is executed by another user."""
+    location = folder / "store"
+    sweeps = {uid: folder / f"{uid}.yaml" for uid in USERS}
+    for seed, sweep in enumerate(sweeps.values(), start=2):
+        sweep.write_text(SWEEP.replace("SEEDS", f"[1, {seed}]"), encoding="utf-8")
+        sweep.chmod(0o644)
+    as_user(killed, "share", location)
+    as_user(killed, "run-and-be-killed", location, str(sweeps[killed]), exit_code=-signal.SIGKILL)
+    store = Store.open(location)
+    (begun,) = [key for key, log in store.survey().items() if log.open_attempts]
+    for uid in [*(USERS.keys() - {killed}), killed]:
+        out = as_user(uid, "run", location, str(sweeps[uid]))
+        assert out.count("16 of 16 done") == 2, "the first is that of root"
+    logs = store.survey()
+    assert all(log.done is not None for log in logs.values())
+    assert {key for key, log in logs.items() if log.leases != {1}} == {begun}
+    assert len(load_records(location)) == 4 * 4  # seeds and labels
+    for path in (location / "cells").rglob("*"):
+        assert path.stat().st_mode & 0o060 == 0o060, path
 
 
 @needs_root

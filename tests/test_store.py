@@ -442,6 +442,26 @@ def test_a_rivals_commit_that_an_old_listing_hides_still_counts(store: Store, mo
         later.commit({})
 
 
+@pytest.mark.parametrize("content", [b"", b"null", b'{"facts": {}}', b"\xff\xfe"])
+def test_a_damaged_commit_that_the_listing_hides_does_not_stop_a_later_one(
+    store: Store, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to a device, for one, is an object that no listing shows: each later attempt would lose its result."""
+    begin(store)
+    store.objects.put(f"cells/{KEY}/commit/1", content)
+    listed = store.objects.list
+
+    def without_the_commit(prefix: str) -> list[Any]:
+        return [entry for entry in listed(prefix) if not entry["path"].endswith("/commit/1")]
+
+    monkeypatch.setattr(store.objects, "list", without_the_commit)
+    later = begin(store, watcher=LeaseWatcher(stale_after=0.0))
+    later.write("weights", b"later")
+    later.commit({})
+    assert (store.log(KEY).revoked, store.log(KEY).done) == ({1}, 2)
+    assert store.read(KEY, "weights") == b"later"
+
+
 def test_of_two_commits_of_an_older_store_the_lowest_is_read(store: Store) -> None:
     """Versions before this one let a silent holder commit before its successor did."""
     finish(store, weights=b"first")

@@ -39,18 +39,20 @@ def report_lines(name: str, report: PreparationReport, root: Path) -> Iterator[s
         more = f" and {len(paths) - MAX_FILES_SHOWN} more" if len(paths) > MAX_FILES_SHOWN else ""
         shown = ", ".join(short(path) for path in sorted(paths)[:MAX_FILES_SHOWN])
         yield f"{name}: passed over ({printable(reason)}): {shown}{more}"
-    for pairs, consequence in (
-        (report.copies, "forgotten together with its copy"),
-        (report.test_copies, "tests, and is a copy of"),
+    for pairs, kind, of in (
+        (report.copies, "training image", "forgotten together with"),
+        (report.test_copies, "test image", "a copy of"),
     ):
         for path, original in pairs[:MAX_COPIES_SHOWN]:
-            yield f"{name}: {short(path)}: {consequence} {short(original)}"
+            yield f"{name}: {short(path)}: {kind}, {of} {short(original)}"
         if len(pairs) > MAX_COPIES_SHOWN:
-            yield f"{name}: and {len(pairs) - MAX_COPIES_SHOWN} more: {consequence} another image"
+            yield f"{name}: {len(pairs) - MAX_COPIES_SHOWN} more {kind}s are copies"
+    if report.test_count and len(report.test_copies) == report.test_count:
+        yield f"{name}: all {report.test_count} test images are copies, so that `test_pool: clean` leaves few or none"
 
 
 def table_lines(summaries: Iterable[ImageCounts]) -> Iterator[str]:
-    """The table; "-" stands where a data set is not read from image files by this command."""
+    """The table; "-" where a data set is not read from image files by this command."""
     rows: list[tuple[str, ...]] = [HEADER]
     for counts in summaries:
         rows.append((counts.name, *("-" if cell is None else f"{cell:,}" for cell in counts[1:])))

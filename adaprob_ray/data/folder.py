@@ -182,6 +182,7 @@ def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImage
     pixels_FHWC = read_files([Path(name) for name in files], size, report)
     position = {name: row for row, name in enumerate(files)}
     rows = np.array([position[str(path)] for path in paths])
+    report.test_count = len(test_paths)
     first = np.array(first_of_same_pixels(pixels_FHWC[row] for row in rows))
     for at in np.flatnonzero(first != np.arange(len(first))):
         report.add_copy(paths[at], paths[first[at]], is_test=bool(at >= len(train_paths)))

@@ -36,6 +36,7 @@ class PreparationReport:
     """What became of the files of a folder; `copies` pairs each copy with the first file of the same pixels."""
 
     read: int = 0
+    test_count: int = 0
     scaled: int = 0
     passed_over: list[tuple[Path, str]] = field(default_factory=list)
     copies: list[tuple[Path, Path]] = field(default_factory=list)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -61,7 +63,8 @@ def cluster(address: str | None, limits: Limits = NO_LIMITS) -> Iterator[None]:
                 options["num_gpus"] = limits.count_gpus()
         stack.callback(ray.shutdown)
         try:
-            ray.init(address=address or "local", **options)
+            with _unchanged_sigterm():
+                ray.init(address=address or "local", **options)
         except ConnectionError as error:
             if address is None:
                 raise InputError(START_FAILED.format(one_line(error))) from error
@@ -71,6 +74,15 @@ def cluster(address: str | None, limits: Limits = NO_LIMITS) -> Iterator[None]:
                 raise
             raise InputError(START_FAILED.format(one_line(error))) from error
         yield
+
+
+@contextmanager
+def _unchanged_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM that ray.init replaces: Ray's ends the process without releasing the leases."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 START_FAILED = (

@@ -14,6 +14,7 @@ from adaprob_ray.runtime.planning import check_data, invalidate_incomplete
 from adaprob_ray.runtime.search_layout import SearchLayout
 from adaprob_ray.runtime.search_source import SearchSource
 from adaprob_ray.runtime.tensorboard_driver import DEFAULT_OPTIONS, TensorBoardDriver, TensorBoardOptions
+from adaprob_ray.search.gc_pauses import no_gc_pauses
 from adaprob_ray.search.search_file import SearchFile
 from adaprob_ray.search.study import Study
 from adaprob_ray.store import Store
@@ -88,9 +89,10 @@ def run_search(
     studies = studies_of(search, loaded)
     known = SearchSource(studies, store, leases, trials=search.section.trials, ask=False)
     recomputed = tuple(invalidate_incomplete(known.cells, store))
-    source = SearchSource(studies, store, leases, trials=search.section.trials)
-    check_data(source, data_root, loaded)
-    driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
-    config = replace(config, **driver.run_config())
-    execute_plan(source, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn)
+    with no_gc_pauses():
+        source = SearchSource(studies, store, leases, trials=search.section.trials)
+        check_data(source, data_root, loaded)
+        driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
+        config = replace(config, **driver.run_config())
+        execute_plan(source, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn)
     return SearchResult(source, driver.folder, recomputed)

@@ -118,7 +118,7 @@ class Attempt:
     def _require_only_commit(self, log: CellLog) -> None:
         """Raise LeaseLost if another attempt is committed. Its commit is opened: a listing may be old (lease_watcher.py)."""
         for number in sorted((log.open_attempts | log.commits) - log.revoked - {self.number}):
-            if self._store.objects.head(f"{cell_folder(self.key)}/commit/{number}") is not None:
+            if self._store.is_committed(self.key, number):
                 raise LeaseLost(f"attempt {number} of cell {self.key} is committed, not {self.number}")
 
     def _end(self, kind: str, document: Mapping[str, Any]) -> None:

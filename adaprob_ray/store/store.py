@@ -127,6 +127,15 @@ class Store:
             return None if number is None else self._parsed_commit(key, number)
         return None
 
+    def is_committed(self, key: str, number: int) -> bool:
+        """Whether attempt `number` has a commit, not from a cached listing. One that is damaged is revoked, and is none."""
+        if self.objects.head(f"{cell_folder(key)}/commit/{number}") is None:
+            return False
+        with suppress(CorruptArtefact):
+            self._commit(key, number)
+            return True
+        return False
+
     def failure(self, key: str, number: int | None = None) -> Failure | None:
         """How attempt `number` failed, by default the last one that did; None if none failed."""
         if number is None:

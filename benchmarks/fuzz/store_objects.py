@@ -120,7 +120,7 @@ def _replace_by_folder(rng: random.Random, path: Path) -> str:
 
 def _replace_by_link(rng: random.Random, path: Path) -> str:
     path.unlink()
-    path.symlink_to(rng.choice(("nowhere", path.name, "../../../store.json")))
+    path.symlink_to(rng.choice(("nowhere", path.name, "../../../store.json", "/dev/null")))
     return f"replaced by a link to {path.readlink()}"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from trees import write_classes, write_image
 
 from adaprob_ray import cli
+from adaprob_ray.cli._prepare_table import report_lines
 from adaprob_ray.data import folder_files
 from adaprob_ray.data.folder import load_folder, prepare_folder
 from adaprob_ray.data.image_files import UnreadableImage, read_picture
@@ -204,6 +207,22 @@ def test_copies_are_forgotten_together_and_clean_drops_those_that_test(
     assert sum(p in forgotten for p in pixels) == len(set(forget.tolist())) == len(forget)
     assert not {image.tobytes() for image in images.test_NHWC[rows.test]} & set(pixels)
     assert len(split_images(images, seed, test_pool="paper").test) == 16
+
+
+def test_test_images_that_are_all_copies_are_named_when_prepared_and_refused_when_split(tmp_path: Path) -> None:
+    write_classes(tmp_path / "zoo" / "train", (10, 10))
+    for name in ("c0", "c1"):
+        (tmp_path / "zoo" / "test" / name).mkdir(parents=True)
+        for number in range(10):
+            shutil.copy(tmp_path / "zoo" / "train" / name / f"{number:03d}.png", tmp_path / "zoo" / "test" / name)
+    images, _, _, report = load_folder(tmp_path / "zoo")
+    lines = list(report_lines("zoo", report, tmp_path))
+    assert "zoo: test/c0/000.png: test image, a copy of train/c0/000.png" in lines
+    assert lines[-1] == "zoo: all 20 test images are copies, so that `test_pool: clean` leaves few or none"
+    trained = images.train_source[split_images(images, 1, test_pool="paper").train]
+    images = replace(images, test_source=np.resize(trained, 20))
+    with pytest.raises(InputError, match="test_pool: clean: all test images are copies of training images"):
+        split_images(images, 1, test_pool="clean")
 
 
 def test_outputs_keep_the_groups_and_are_unchanged_without() -> None:

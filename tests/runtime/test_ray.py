@@ -82,6 +82,20 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
+def test_sigterm_interrupts_as_sigint_does(tmp_path: Path) -> None:
+    """Slurm, Kubernetes and `docker stop` send it; ray.init installs a handler of its own, which ends the process at once."""
+    command = Command(tmp_path, document=DOCUMENT, executor="ray")
+    process = command.start(ADAPROB_TEST_SLEEP="unlearn-finetune")
+    wait_for((command.marks / "ADAPROB_TEST_SLEEP-unlearn-finetune").exists, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Interrupted. Completed cells are saved." in err
+    logs = command.opened().survey()
+    assert any(log.released for log in logs.values())
+    assert not any(log.open_attempts for log in logs.values())
+
+
 def test_no_finished_cell_is_executed_twice(story: dict[str, Any]) -> None:
     assert story["killed"].items() <= story["interrupted"].items() <= commits(story["store"]).items()
     assert 0 < len(story["killed"]) < len(story["interrupted"]) < len(CELLS) - 2
