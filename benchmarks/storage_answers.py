@@ -1,9 +1,10 @@
 """A sweep on a storage whose first answer to each write is wrong: nothing is lost, done twice, or wrong.
 
     python -m benchmarks.storage_answers                        all answers, both executors, at least 200 cells each
-    python -m benchmarks.storage_answers --seeds 2 --executor local --answer 409
+    python -m benchmarks.storage_answers --seeds 2 --executor local --storage s3 --answer 409
 
-The storage is moto's S3 server behind a proxy. Exits with 1 unless each count is 0.
+The storages are moto's S3 server behind a proxy, and a folder whose writes fail as those of NFS do. Exits with 1 unless each
+count is 0.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from adaprob_ray.runtime import launch
+from adaprob_ray.runtime.cell_runner import CATALOGUE
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
 from adaprob_ray.store import Store
+from adaprob_ray.sweep.cell import Cell
 from benchmarks import run_command
+from benchmarks.faults.faulty_folder import FOLDER_ANSWERS, answering
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
 from benchmarks.faults.sweep import comparable_records, sweep_cells, sweep_text, undisturbed_records
 
@@ -75,20 +79,43 @@ def run_with_answer(
     Returns:
         What came of it.
     """
-    cells = sweep_cells(sweep_text(seeds=seeds))
     store = Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}")
     # Not the objects that are put again and again: an answer for each path, and only for the first request.
     server.tell(lambda command, path, count: answer if command == "PUT" and count == 0 and "/cells/" in path else None)
+    cells = _run(store, seeds, executor, CATALOGUE)
+    answered = server.answered
+    server.tell(lambda command, path, count: None)
+    return _result(store, cells, answered, expected)
+
+
+def run_in_folder(
+    folder: Path, name: str, expected: Mapping[str, Mapping[str, Any]], *, seeds: int, executor: str
+) -> Result:
+    """As `run_with_answer`, in an empty folder that gives the answer of this name."""
+    store = Store.open(folder / "store")
+    counts = folder / "answers"
+    with answering(name, counts):
+        cells = _run(store, seeds, executor, "benchmarks.faults.faulty_folder:REGISTRY")
+    return _result(store, cells, counts.stat().st_size, expected)
+
+
+def _run(store: Store, seeds: int, executor: str, registry: str) -> Mapping[str, Cell]:
+    cells = sweep_cells(sweep_text(seeds=seeds))
     launch.run(
         cells,
         store,
         sweep="answers",
         data_root=Path("nowhere"),
         executor=executor,
+        registry=registry,
         tensorboard=TensorBoardOptions(enabled=False),
     )
-    answered = server.answered
-    server.tell(lambda command, path, count: None)
+    return cells
+
+
+def _result(
+    store: Store, cells: Mapping[str, Cell], answered: int, expected: Mapping[str, Mapping[str, Any]]
+) -> Result:
     logs = store.survey()
     records = comparable_records(store, cells)
     return Result(
@@ -104,7 +131,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--executor", choices=["local", "ray"], action="append")
-    parser.add_argument("--answer", choices=ANSWERS, action="append")
+    parser.add_argument("--storage", choices=["s3", "folder"], action="append")
+    parser.add_argument("--answer", choices=[*ANSWERS, *FOLDER_ANSWERS], action="append")
     options = parser.parse_args()
     totals: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -113,11 +141,23 @@ def main() -> int:
     os.environ |= {"AWS_ENDPOINT_URL": server.endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
     os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     for executor in options.executor or ["local", "ray"]:
-        for name in options.answer or ANSWERS:
-            result = run_with_answer(server, ANSWERS[name], expected, seeds=options.seeds, executor=executor)
-            counts = f"{result.lost} lost, {result.twice} twice, {result.wrong} wrong"
-            print(f"{executor:5} {name:24} {result.cells} cells, {result.answered} answers: {counts}", flush=True)
-            totals.update(sound=result.is_sound, runs=1)
+        for storage, names in (("s3", ANSWERS), ("folder", FOLDER_ANSWERS)):
+            if storage not in (options.storage or ["s3", "folder"]):
+                continue
+            for name in names:
+                if name not in (options.answer or names):
+                    continue
+                if storage == "s3":
+                    result = run_with_answer(server, ANSWERS[name], expected, seeds=options.seeds, executor=executor)
+                else:
+                    with tempfile.TemporaryDirectory() as folder:
+                        result = run_in_folder(Path(folder), name, expected, seeds=options.seeds, executor=executor)
+                counts = f"{result.lost} lost, {result.twice} twice, {result.wrong} wrong"
+                print(
+                    f"{executor:5} {storage:6} {name:24} {result.cells} cells, {result.answered} answers: {counts}",
+                    flush=True,
+                )
+                totals.update(sound=result.is_sound, runs=1)
     server.close()
     print(f"{totals['sound']} of {totals['runs']} runs are sound")
     return 0 if totals["sound"] == totals["runs"] else 1

@@ -18,9 +18,10 @@ from adaprob_ray.store import Store
 from adaprob_ray.store import objects as objects_module
 from adaprob_ray.store.objects import Objects
 from adaprob_ray.store.trials import StoredTrials
+from benchmarks.faults.faulty_folder import FOLDER_ANSWERS
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
 from benchmarks.faults.sweep import undisturbed_records
-from benchmarks.storage_answers import ANSWERS, run_with_answer
+from benchmarks.storage_answers import ANSWERS, run_in_folder, run_with_answer
 
 
 @pytest.fixture(scope="module")
@@ -157,5 +158,14 @@ def test_a_sweep_loses_nothing_and_does_nothing_twice(
     expected = undisturbed_records(tmp_path / "undisturbed", seeds=1)
     set_aws(monkeypatch, faulty_s3.endpoint)
     result = run_with_answer(faulty_s3, ANSWERS[name], expected, seeds=1, executor="local")
+    assert result.answered >= 3 * result.cells  # cell.json, lease and commit of each
+    assert (result.lost, result.twice, result.wrong) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", FOLDER_ANSWERS)
+def test_a_sweep_in_a_folder_loses_nothing_and_does_nothing_twice(tmp_path: Path, name: str) -> None:
+    expected = undisturbed_records(tmp_path / "undisturbed", seeds=1)
+    (tmp_path / "faulty").mkdir()
+    result = run_in_folder(tmp_path / "faulty", name, expected, seeds=1, executor="local")
     assert result.answered >= 3 * result.cells  # cell.json, lease and commit of each
     assert (result.lost, result.twice, result.wrong) == (0, 0, 0)
