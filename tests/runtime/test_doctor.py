@@ -409,6 +409,19 @@ def test_an_address_where_nothing_listens_is_an_error_at_once() -> None:
         check_address("127.0.0.1:1")
 
 
+@pytest.mark.parametrize("content", ["127.0.0.1:1", "127.0.0.1:1\n", "", "not an address", "http://127.0.0.1:8265"])
+def test_auto_on_a_machine_whose_cluster_is_gone(tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray start` leaves a file with the address, which outlives a cluster that was killed."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)  # of this machine's processes
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"--address auto|RAY_ADDRESS") as caught:
+        check_address("auto")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_an_address_where_something_else_listens_is_an_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setattr(cluster_address, "ANSWER_SECONDS", 0.5)
