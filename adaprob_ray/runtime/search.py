@@ -94,5 +94,7 @@ def run_search(
         check_data(source, data_root, loaded)
         driver = TensorBoardDriver(store, search.name, source.cells, tensorboard, warn, layout=SearchLayout(source))
         config = replace(config, **driver.run_config())
-        execute_plan(source, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn)
+        execute_plan(
+            source, config, store, leases, driver, executor=executor, address=address, limits=limits, warn=warn
+        )
     return SearchResult(source, driver.folder, recomputed)
