@@ -29,11 +29,13 @@ PROGRAM = "adaprob-ray"
 COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
 
 COMMANDS = {
+    "init": "adaprob_ray.cli.init",
     "plan": "adaprob_ray.cli.plan",
     "run": "adaprob_ray.cli.run",
     "search": "adaprob_ray.cli.search",
     "status": "adaprob_ray.cli.status",
     "explain": "adaprob_ray.cli.explain",
+    "list": "adaprob_ray.cli.list_entries:list_entries",
     "doctor": "adaprob_ray.cli.doctor",
     "store": "adaprob_ray.cli.store",
     "data": "adaprob_ray.cli.data",

@@ -25,6 +25,7 @@ NUMBER_FREE_SOURCES = (
     "__main__.py",
     "cli/",
     "costs.py",
+    "describe.py",
     "runtime/cell_seconds.py",
     "runtime/cell_source.py",
     "runtime/cluster_address.py",

@@ -27,7 +27,7 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == ["plan", "run", "search", "status", "explain", "doctor", "store", "data"]
+    assert values("") == ["init", "plan", "run", "search", "status", "explain", "list", "doctor", "store", "data"]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert complete("")[0].help, "shells show the summary of each command"
@@ -96,6 +96,15 @@ def test_an_unreadable_manifest_does_not_break_the_prompt(
     capsys.readouterr()
     assert values("data", "verify", "") == []
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "incomplete", "names"),
+    [("methods", "scrub", ["scrub", "scrub_rewind"]), ("recipes", "", ["pretrain", "small", "large"])],
+)
+def test_names_of_the_catalogue(kind: str, incomplete: str, names: list[str]) -> None:
+    assert values("list", "m") == ["methods", "metrics"]
+    assert values("list", kind, incomplete) == names
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -17,17 +17,21 @@ SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 PARAMETERS = {
     "": [
         "--version",
+        "init",
         "plan",
         "run",
         "search",
         "status",
         "explain",
+        "list",
         "doctor",
         "store",
         "data",
         "ADAPROB_DATA",
         "ADAPROB_STORE",
     ],
+    "init": ["sweep"],
+    "init sweep": ["FILE"],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed", "--no-tensorboard", "--tsne"],
     "search": [
@@ -36,6 +40,7 @@ PARAMETERS = {
     ],
     "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
+    "list": ["{methods|metrics|architectures|recipes|datasets}", "[NAME]", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["init", "gc", "copy", "verify"],
     "store init": ["--store", "--group"],
@@ -48,6 +53,9 @@ PARAMETERS = {
     "data verify": ["DATASET..."],
     "data indices": ["DATASET", "--seed", "--class", "--count", "--test-pool [clean|paper]", "--out"],
 }
+
+
+KNOWN_COMMANDS = "(known: data, doctor, explain, init, list, plan, run, search, status, store)"
 
 
 def command_names(group: click.Group, prefix: str = "") -> Iterator[str]:
@@ -75,7 +83,7 @@ def test_help_names_every_parameter(command: str, option: str, capsys: pytest.Ca
         assert parameter in output
 
 
-@pytest.mark.parametrize("command", ["", "data", "store"])
+@pytest.mark.parametrize("command", ["", "init", "data", "store"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([*command.split(), "--help"])
     summaries = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()[1:]
@@ -98,9 +106,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["rn"],
-            "unknown command 'rn'; did you mean 'run'? (known: data, doctor, explain, plan, run, search, status, store)",
+            f"unknown command 'rn'; did you mean 'run'? {KNOWN_COMMANDS}",
         ),
-        (["nonsense"], "unknown command 'nonsense' (known: data, doctor, explain, plan, run, search, status, store)"),
+        (
+            ["nonsense"],
+            f"unknown command 'nonsense' {KNOWN_COMMANDS}",
+        ),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),
