@@ -50,12 +50,15 @@ from adaprob_ray.sweep.registry import Registry, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network by name; `build(classes=…, channels=…, filters=…)` makes one. `narrowest`: its smallest scaled width.
+    """A network by name; `build(classes=…, channels=…, filters=…)` makes one.
+
+    `about`: one line for `adaprob-ray list architectures`. `narrowest`: its smallest scaled width.
 
     `multiply_adds(channels=…, filters=…, size=…)`: those of one forward pass of one image, with a classifier of one class.
     """
 
     name: str
+    about: str
     narrowest: int
     build: Callable[..., nn.Module] = field(repr=False)
     multiply_adds: Callable[..., int] = field(repr=False)
@@ -101,10 +104,18 @@ def register_prepared_folders(root: Path) -> None:
 
 ARCHITECTURES = {
     "resnet18": Architecture(
-        name="resnet18", narrowest=min(resnet.STAGE_WIDTHS), build=resnet.ResNet18, multiply_adds=resnet.multiply_adds
+        name="resnet18",
+        about="ResNet-18 with pre-activation blocks and a stem of 64 channels",
+        narrowest=min(resnet.STAGE_WIDTHS),
+        build=resnet.ResNet18,
+        multiply_adds=resnet.multiply_adds,
     ),
     "allcnn": Architecture(
-        name="allcnn", narrowest=min(allcnn.BASE_WIDTHS), build=allcnn.AllCNN, multiply_adds=allcnn.multiply_adds
+        name="allcnn",
+        about="ALL-CNN: eight convolutions with batch norm, one pooling at the end",
+        narrowest=min(allcnn.BASE_WIDTHS),
+        build=allcnn.AllCNN,
+        multiply_adds=allcnn.multiply_adds,
     ),
 }
 

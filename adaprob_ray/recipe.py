@@ -18,13 +18,15 @@ class Recipe:
     (wd/2)·Σ‖w − w_start‖² over all parameters, batch norm, biases and classifier included.
     """
 
-    epochs: int = hyperparameter(default=31, unit="epochs", ge=1)
-    lr: float = hyperparameter(default=0.01, gt=0)
-    momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
-    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
-    weight_decay: float = hyperparameter(default=0.0, ge=0)
-    decay_to_start: float = hyperparameter(default=0.0, ge=0)
-    batch_norm: Literal["train", "frozen"] = hyperparameter(default="train")
+    epochs: int = hyperparameter(default=31, unit="epochs", ge=1, help="passes over the training set")
+    lr: float = hyperparameter(default=0.01, gt=0, help="learning rate, constant")
+    momentum: float = hyperparameter(default=0.9, ge=0, lt=1, help="of SGD")
+    batch_size: int = hyperparameter(default=128, unit="samples", ge=1, help="samples of one step")
+    weight_decay: float = hyperparameter(default=0.0, ge=0, help="of the optimizer, towards zero")
+    decay_to_start: float = hyperparameter(default=0.0, ge=0, help="wd of (wd/2)·Σ‖w − w_start‖²")
+    batch_norm: Literal["train", "frozen"] = hyperparameter(
+        default="train", help="whether batch norm updates its statistics"
+    )
 
     revision = 1
 
@@ -41,4 +43,10 @@ RECIPES = {
     "pretrain": Recipe(epochs=31, lr=0.1, decay_to_start=5e-4, batch_norm="train"),
     "small": Recipe(epochs=31, lr=0.001, decay_to_start=0.1, batch_norm="frozen"),
     "large": Recipe(epochs=26, lr=0.01, weight_decay=5e-4, batch_norm="train"),
+}
+
+RECIPE_SUMMARIES = {
+    "pretrain": "Pretraining on a larger data set, before the original is trained",
+    "small": "The small scale of the paper: few samples, regularized towards the pretrained weights",
+    "large": "The large scale of the paper, and training from random weights",
 }

@@ -264,7 +264,7 @@ def expected_value(field: Hyperparameter) -> str:
     """What a field takes, for a message: `a number greater than 0`, `one of sgd, adam`, `a list of integers …`."""
     if field.choices:
         return f"one of {', '.join(field.choices)}"
-    kind = _base_type(field.annotation)
+    kind = base_type(field.annotation)
     if dataclasses.is_dataclass(kind):
         return "settings as {name: value}"
     kind_name = "a list of integers" if typing.get_origin(kind) is tuple else _TYPES.get(kind, str(kind))
@@ -273,7 +273,7 @@ def expected_value(field: Hyperparameter) -> str:
     return (f"{kind_name} {limits}" if limits else kind_name) + ("" if typing.get_origin(kind) is tuple else words)
 
 
-def _base_type(annotation: Any) -> Any:
+def base_type(annotation: Any) -> Any:
     """`float` of `float | None`."""
     arms = typing.get_args(annotation)
     is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
@@ -282,7 +282,7 @@ def _base_type(annotation: Any) -> Any:
 
 def _hint(value: Any, field: Hyperparameter) -> str:
     """YAML 1.1 reads 1e-4 as text and `no` as false: say which spelling is meant."""
-    kind = _base_type(field.annotation)
+    kind = base_type(field.annotation)
     if isinstance(value, str) and kind in (int, float):
         try:
             number = float(value)

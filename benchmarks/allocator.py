@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks import run_command
+
 BATCH = 128
 # Bytes; larger than any allocation of a step, so that no memory is returned to the system.
 THRESHOLD = 2**32
@@ -110,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from adaprob_ray.reporting.stats.significance import family
+from benchmarks import run_command
 
 SEEDS, METHODS = 5, 8
 MOVED = 5.0  # standard deviations of the paired differences
@@ -59,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

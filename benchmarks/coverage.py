@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from adaprob_ray.reporting.stats.intervals import mean_interval, share_interval
+from benchmarks import run_command
 
 ROWS, SEEDS = 100, (3, 5, 10)
 # Draws that are resampled together, to bound memory.
@@ -69,4 +70,4 @@ def coverage_percent(share: float, n: int, draws: int) -> tuple[float, int, floa
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from adaprob_ray.data.batches import Batch
+from adaprob_ray.errors import InputError
 from adaprob_ray.methods.fisher import Fisher, fisher_diagonal
 from adaprob_ray.models.allcnn import AllCNN
 from adaprob_ray.models.resnet import ResNet18
+from benchmarks import run_command
 
 Diagonal = dict[str, Tensor]
 
@@ -92,6 +94,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device: must be a device of this machine, got {options.device} (known: cpu)")
     torch.manual_seed(0)
     networks = {
         "ResNet-18 0.4, 32x32, 5 classes": (ResNet18(classes=5, channels=3, filters=0.4), (3, 32, 32)),
@@ -127,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,7 +13,6 @@ import io
 import os
 import random
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# The command imports torch, which takes longer than an input may under load; the clock of the first input starts after it.
 import adaprob_ray.catalogue  # noqa: F401
 from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE
+
+# The command imports torch, which takes longer than an input may under load; the clock of the first input starts after it.
+from benchmarks import run_command
 from benchmarks.fuzz.command import run_in_process
 
 IMAGES_PER_CLASS = 6
@@ -156,4 +157,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

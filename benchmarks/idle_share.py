@@ -24,6 +24,7 @@ from adaprob_ray.runtime.simulation import Simulation
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.sweep import Sweep
+from benchmarks import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = {
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

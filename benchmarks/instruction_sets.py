@@ -21,6 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from adaprob_ray import load_records
+from benchmarks import run_command
 from tests.isa.instruction_sets import NATIVE, available_sets, cpuinfo, limited_environment
 
 METRICS = (
@@ -34,8 +35,10 @@ ROW = ["forget", "label"]
 
 
 def run_sweep(sweep: Path, store: Path, limits: dict[str, str]) -> None:
+    """Run the sweep under the limits; where that fails the command has said why, and this one exits with its code."""
     command = [sys.executable, "-m", "adaprob_ray", "run", str(sweep), "--store", str(store)]
-    subprocess.run(command, env=limited_environment(limits), check=True)
+    if code := subprocess.run(command, env=limited_environment(limits)).returncode:
+        sys.exit(code)
 
 
 def differences(values: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -90,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,6 +13,7 @@ import argparse
 import csv
 
 from adaprob_ray.reporting.stats.significance import NO_SIGNAL, simulated_attacks
+from benchmarks import run_command
 
 # Sizes of the forget requests in `sweeps/`, at most the number of test images of their class.
 ROWS = (25, 50, 92, 100, 116, 250, 400, 500, 1000)
@@ -42,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

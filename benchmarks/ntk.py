@@ -19,6 +19,7 @@ from adaprob_ray.methods.base import Context, Sizes, Split
 from adaprob_ray.methods.ntk import NTK
 from adaprob_ray.models.resnet import ResNet18
 from adaprob_ray.recipe import RECIPES
+from benchmarks import run_command
 
 CLASSES, FORGET = 5, 25
 
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,6 +26,7 @@ from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
+from benchmarks import run_command
 
 SWEEP = """
 name: trivial
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -30,6 +30,7 @@ from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.sweep import Sweep
+from benchmarks import run_command
 from benchmarks.orchestration import SWEEP
 
 CASES = (("short", 0.05, 200), ("long", 1.0, 20))  # name, seconds of a cell, cells
@@ -104,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,6 +9,7 @@ of them in under 2 GiB. Also says whether Ray was imported on the way.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import multiprocessing
 import resource
@@ -23,6 +24,7 @@ from adaprob_ray.runtime.simulated_cluster import SimulatedCluster
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.sweep import Sweep
+from benchmarks import run_command
 
 COUNTS = (10_000, 100_000)
 CELLS_PER_SEED = 94
@@ -77,7 +79,9 @@ def measure(text: str, location: str) -> None:
 
 
 def main() -> None:
-    counts = [int(word) for word in sys.argv[1:]] or COUNTS
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("cells", type=int, nargs="*", default=COUNTS, help="how many cells, one plan for each number")
+    counts = parser.parse_args().cells
     spawn = multiprocessing.get_context("spawn")  # a forked process would begin with the memory of this one
     for count in counts:
         seeds = ", ".join(str(seed) for seed in range(1, -(-count // CELLS_PER_SEED) + 1))
@@ -91,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

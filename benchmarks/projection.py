@@ -25,6 +25,7 @@ import torch
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.projection import dual, project, validation
+from benchmarks import run_command
 from benchmarks.projection_suite import Inputs, Instance, Run, instances, lbfgs, ours, sinkhorn, timed
 
 # A slow solver is stopped once it has taken this many times as long as Newton's method.
@@ -210,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,6 +22,7 @@ import torch
 
 from adaprob_ray.projection import dual, project
 from adaprob_ray.projection.chunks import ChunkAccumulator
+from benchmarks import run_command
 from benchmarks.projection_suite import Inputs, Instance, lbfgs, timed
 
 matplotlib.use("Agg")
@@ -147,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -23,6 +23,7 @@ import psutil
 import torch
 
 from adaprob_ray.projection import RowBlocks, project
+from benchmarks import run_command
 
 BLOCK_ROWS = 8192
 FORGET_CLASS = 7
@@ -122,4 +123,4 @@ def peak_gib() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from adaprob_ray.projection import Solution, project
+from benchmarks import run_command
 from benchmarks.projection_suite import Inputs
 
 PROBLEM_COUNT, MAX_ITERATIONS = 200, 4000
@@ -100,4 +101,4 @@ def _row(kind: str, problem: str, solution: Solution) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

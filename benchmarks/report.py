@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from adaprob_ray.reporting.report import write_report
+from benchmarks import run_command
 from benchmarks.chromium import opened
 
 LABELS = ("original", "retrain", "retrain_independent", "finetune", "neggrad_plus", "scrub", "bad_teacher", "cf_k", "eu_k",
@@ -151,4 +152,4 @@ def _metrics(at: int, rows: int, generator: np.random.Generator) -> dict[str, ob
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,6 +9,7 @@ results is in benchmarks/search_lag.py.
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from adaprob_ray.search.search_file import SearchFile
 from adaprob_ray.search.study import Study, Trial
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.outcome import Outcome
+from benchmarks import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = 500
@@ -57,7 +59,9 @@ def fill(source: SearchSource, store: Store) -> None:
 
 
 def main() -> None:
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else CELLS
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("cells", type=int, nargs="?", default=CELLS, help="how many cells the finished search has")
+    wanted = parser.parse_args().cells
     search = SearchFile.load(ROOT / "sweeps/search_digits.yaml", REGISTRY)
     for study in studies_of(search, REGISTRY):
         with no_gc_pauses():
@@ -81,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

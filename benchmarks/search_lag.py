@@ -1,7 +1,7 @@
 """How busy workers are when trial n waits for the result of trial n − lag: python -m benchmarks.search_lag
 
 A simulation without training: trials take lognormal times (σ = 0.5), and a worker that is free takes the next trial that
-may be asked. Beside it the batch-synchronous search, in which a batch of as many trials as workers waits for its slowest.
+may be asked. For comparison, the batch-synchronous search, in which a batch of as many trials as workers waits for its slowest.
 The mean over runs, each with its own durations, until the last trial ends.
 """
 
@@ -12,6 +12,8 @@ import heapq
 import random
 import statistics
 from collections.abc import Sequence
+
+from benchmarks import run_command
 
 SIGMA = 0.5
 WORKERS = (4, 8)
@@ -72,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

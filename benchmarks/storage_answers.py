@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import uuid
 from collections import Counter
@@ -25,6 +24,7 @@ from adaprob_ray.runtime.cell_runner import CATALOGUE
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardOptions
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
+from benchmarks import run_command
 from benchmarks.faults.faulty_folder import FOLDER_ANSWERS, answering
 from benchmarks.faults.proxy import BUCKET, Answer, FaultyS3
 from benchmarks.faults.sweep import comparable_records, sweep_cells, sweep_text, undisturbed_records
@@ -164,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

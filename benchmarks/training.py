@@ -27,6 +27,7 @@ from adaprob_ray.data.split import split_images
 from adaprob_ray.stages.models import to_device
 from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import cross_entropy
+from benchmarks import run_command
 
 LR, MOMENTUM, BATCH, SEED = 0.01, 0.9, 128, 1
 MODELS = {"allcnn 1.0": ("allcnn", 1.0, 2.5), "resnet18 0.4": ("resnet18", 0.4, 1.8)}
@@ -106,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

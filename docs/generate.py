@@ -1,6 +1,6 @@
 """Generates docs/methods.md from the docstrings, fields and declared costs of the methods, in the order of the catalogue.
 
-python -m docs.generate     writes the page (make docs); a test fails while it is out of date
+python -m docs.generate     writes it and docs/sweep-file.md (make docs); a test fails while one is out of date
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
+from adaprob_ray.describe import format_value, module_docstring, module_summary
 from adaprob_ray.methods.base import Cost, Method, Sizes
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
+from docs import sweep_file
+from docs.markdown import prose, table
 
 PATH = Path(__file__).resolve().parent / "methods.md"
 TITLE = "# Methods\n\n*Written by `make docs` from the files of `adaprob_ray/methods/`; edit those.*\n"
@@ -44,11 +46,6 @@ def example_sizes() -> Sizes:
 # -- docstrings ----------------------------------------------------------------------------------------------------------
 
 
-def docstring(cls: type[Method]) -> str:
-    module = inspect.getmodule(cls)
-    return inspect.cleandoc(module.__doc__ or "") if module else ""
-
-
 def blocks(text: str) -> Iterator[list[str]]:
     """Groups of lines: a paragraph, an indented block, or one numbered item."""
     block: list[str] = []
@@ -59,12 +56,6 @@ def blocks(text: str) -> Iterator[list[str]]:
             block = []
         if line.strip():
             block.append(line)
-
-
-def prose(text: str) -> str:
-    """Running text as Markdown: special characters are escaped, except in code spans."""
-    spans = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(span if span.startswith("`") else re.sub(r"([*<|])", r"\\\1", span) for span in spans)
 
 
 def markdown(text: str) -> str:
@@ -80,15 +71,9 @@ def markdown(text: str) -> str:
     return page
 
 
-def statement(cls: type[Method]) -> str:
-    """What the method does, in one line: the first sentence of the docstring, without its source."""
-    paragraph = " ".join(docstring(cls).split("\n\n")[0].split())
-    return re.split(r" \(|(?<=\w)\. |\.$", paragraph)[0]
-
-
 def source(cls: type[Method]) -> tuple[str, str]:
     """The publication that a docstring cites, in its first sentence or after "Source:", and what the paper cites instead."""
-    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring(cls).split("\n\n")]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in module_docstring(cls).split("\n\n")]
     sources = (text.removeprefix("Source: ") for text in paragraphs if text.startswith("Source: "))
     source_text = next(sources, "")
     citation = re.search(r"\(([^()]*\"(, \d{4})?)[^()]*\)", paragraphs[0])
@@ -97,22 +82,6 @@ def source(cls: type[Method]) -> tuple[str, str]:
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------------
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table without its empty columns."""
-    columns = [column for column in range(len(header)) if any(row[column] for row in rows)]
-    lines = [[line[column] for column in columns] for line in (header, ["---"] * len(header), *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def value(item: Any) -> str:
-    """A value as it is written in a sweep file."""
-    if item is None:
-        return "null"
-    if isinstance(item, tuple):
-        return f"[{', '.join(map(value, item))}]"
-    return f"{item:g}" if isinstance(item, (int, float)) else str(item)
 
 
 def span(field: Hyperparameter) -> str:
@@ -128,8 +97,8 @@ def search_range(field: Hyperparameter) -> str:
     if search is None:
         return ""
     if isinstance(search, Choice):
-        return ", ".join(map(value, search.values))
-    return f"{value(search.low)} to {value(search.high)}, {type(search).__name__.lower()}"
+        return ", ".join(map(format_value, search.values))
+    return f"{format_value(search.low)} to {format_value(search.high)}, {type(search).__name__.lower()}"
 
 
 def settings(cls: type[Method]) -> str:
@@ -139,7 +108,7 @@ def settings(cls: type[Method]) -> str:
             f"`{field.name}`",
             field.unit,
             span(field),
-            f"`{value(field.default)}`",
+            f"`{format_value(field.default)}`",
             search_range(field),
             prose(field.help),
         ]
@@ -182,7 +151,7 @@ def overview() -> str:
     rows = [
         [
             f"[`{name}`](#{name})",
-            prose(statement(cls)),
+            prose(module_summary(cls)),
             needs(cls),
             passes_per_epoch(cls, sizes),
             passes(cls().cost(sizes), sizes),
@@ -210,7 +179,7 @@ def section(name: str, cls: type[Method]) -> str:
         f"File: [`{file}`](../adaprob_ray/methods/{file}), revision {cls.revision}.",
     ]
     lines = "\n".join(f"- {fact}" for fact in facts)
-    return f"## {name}\n\n{lines}\n\n{markdown(docstring(cls))}\n\n{settings(cls)}"
+    return f"## {name}\n\n{lines}\n\n{markdown(module_docstring(cls))}\n\n{settings(cls)}"
 
 
 def page() -> str:
@@ -218,5 +187,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PATH}\n")
+    for path, text in ((PATH, page()), (sweep_file.PATH, sweep_file.page())):
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from adaprob_ray.catalogue import METHODS
-from docs.generate import PATH, docstring, page, source
+from adaprob_ray.describe import module_docstring
+from docs.generate import PATH, page, source
 
 
 def test_the_page_on_methods_is_up_to_date() -> None:
@@ -20,7 +21,7 @@ def test_every_word_of_a_docstring_and_every_setting_is_on_the_page(name: str) -
     """Up to white space, and the backslashes that Markdown needs."""
     text = page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     plain = re.sub(r"```(text)?|\\(?=[*<|])", " ", text).replace(" *", "*")
-    words = " ".join(docstring(METHODS[name]).split())
+    words = " ".join(module_docstring(METHODS[name]).split())
     assert re.sub(r"\s", "", words) in re.sub(r"\s", "", plain)
     for field in dataclasses.fields(METHODS[name]):  # type: ignore[arg-type]
         assert f"| `{field.name}` |" in text

@@ -29,6 +29,7 @@ PROGRAM = "adaprob-ray"
 COMPLETION_VARIABLE = "_ADAPROB_RAY_COMPLETE"
 
 COMMANDS = {
+    "init": "adaprob_ray.cli.init",
     "plan": "adaprob_ray.cli.plan",
     "run": "adaprob_ray.cli.run",
     "search": "adaprob_ray.cli.search",
@@ -37,6 +38,7 @@ COMMANDS = {
     "compare": "adaprob_ray.cli.compare",
     "figure": "adaprob_ray.cli.figure",
     "report": "adaprob_ray.cli.report",
+    "list": "adaprob_ray.cli.list_entries:list_entries",
     "doctor": "adaprob_ray.cli.doctor",
     "store": "adaprob_ray.cli.store",
     "data": "adaprob_ray.cli.data",

@@ -15,7 +15,8 @@ class CommandGroup(click.Group):
     """A group that lists its commands in order of registration and suggests the closest name for an unknown one.
 
     Args:
-        modules: command name -> module that defines it under that name; imported when the command is looked up.
+        modules: command name -> module that defines it under that name, or `module:attribute` where its name is another;
+            imported when the command is looked up.
     """
 
     def __init__(self, *args: Any, modules: Mapping[str, str] | None = None, **kwargs: Any) -> None:
@@ -28,7 +29,8 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._modules:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module(self._modules[cmd_name]), cmd_name)
+        module, _, attribute = self._modules[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute or cmd_name)
         return command
 
     def resolve_command(

@@ -28,7 +28,9 @@ def complete_sweep_file(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 only_option = click.option(
-    "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3', with all cells they depend on."
+    "--only",
+    metavar="CONDITIONS",
+    help="Select cells, as in 'method=scrub,lr=0.1,seed<3', with all cells they depend on.",
 )
 store_option = click.option(
     "--store",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -95,16 +96,20 @@ def run(
     click.echo(f"records:     {store.location}  (to compare methods: {compare})")
     if tensorboard and folder.is_dir():
         click.echo(f"tensorboard: {folder}  (to see curves: {tensorboard_command(folder)})")
-    return echo_problems(plan)
+    return echo_problems(plan, ["adaprob-ray", "explain", path, "--store", location])
 
 
-def echo_problems(plan: Plan) -> int:
-    """One line for each cell that failed or is blocked. Returns the exit code."""
+def echo_problems(plan: Plan, explain: Sequence[str]) -> int:
+    """One line for each cell that failed or is blocked; below a failure, the command that shows its traceback.
+
+    `explain`: that command without the cell. Returns the exit code.
+    """
     echo_failed_before(plan, err=True)
     code = FAILED if plan.skipped else DONE
     for key, cell in plan.cells.items():
         if plan.state(key) == "failed" and key not in plan.skipped:
             click.echo(f"failed: {cell.title}: {plan.failures[key]}", err=True)
+            click.echo(f"  traceback: {shlex.join([*explain, cell.title])}", err=True)
             code = FAILED
         elif plan.state(key) == "blocked":
             click.echo(f"blocked: {cell.title}: by {', '.join(plan.blocked_by(key))}", err=True)

@@ -32,7 +32,7 @@ def store() -> None:
     help="Let the group of the folder read and write the store, whatever its users' umasks are.",
 )
 def init(location: str, group: bool) -> int:
-    """Create a store, or mend the store.json of one.
+    """Create a store, or repair the store.json of one.
 
     A store that exists keeps what it has. With --group, what is in the folder already is given to the group too, as far as
     it belongs to you; what belongs to others is named.

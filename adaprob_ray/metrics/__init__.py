@@ -19,6 +19,7 @@ def no_computation(evaluation: Evaluation) -> dict[str, float | None]:
 class Metric:
     """A function of an Evaluation, and the Record columns that it fills.
 
+    about: one sentence for `adaprob-ray list metrics`.
     columns: the most important ones first, as tables show them; units are in their names.
     compute: fills them from an Evaluation; `no_computation` where they are facts of cells.
     needs: names of the stages whose facts fill columns, such as relearn. A sweep that lists the metric runs them.
@@ -34,6 +35,7 @@ class Metric:
     """
 
     name: str
+    about: str = ""
     columns: tuple[str, ...]
     compute: Compute = field(default=no_computation, repr=False)
     needs: frozenset[str] = frozenset()

@@ -126,6 +126,7 @@ def membership_auc(evaluation: Evaluation) -> dict[str, float | None]:
 
 MEMBERSHIP_AUC = Metric(
     name="membership_auc",
+    about="AUC of a membership attack by the loss alone, with its 95 % interval",
     columns=(
         "membership_auc_percent",
         "membership_auc_low_percent",

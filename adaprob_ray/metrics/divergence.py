@@ -116,12 +116,14 @@ def kl_variants(evaluation: Evaluation) -> dict[str, float | None]:
 
 KL_TO_RETRAIN = Metric(
     name="kl_to_retrain",
+    about="KL divergence of the outputs from those of the retrained models",
     columns=("kl_forget_nats", "kl_test_nats", "kl_forget_same_seed_nats", "kl_test_same_seed_nats"),
     compute=kl_to_retrain,
 )
 
 KL_VARIANTS = Metric(
     name="kl_variants",
+    about="KL divergence from Retrain in the reverse direction and between mean outputs",
     columns=(
         "kl_forget_reverse_nats",
         "kl_test_reverse_nats",

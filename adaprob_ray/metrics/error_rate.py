@@ -55,6 +55,7 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
 
 ERRORS = Metric(
     name="errors",
+    about="Top-1 errors on the test, retain, forget and validation samples",
     columns=(
         "test_error_percent",
         "retain_error_percent",

@@ -86,4 +86,9 @@ def membership(evaluation: Evaluation) -> dict[str, float | None]:
     return {"membership_accuracy_percent": attack_accuracy_percent(members, others, evaluation.seed)}
 
 
-MEMBERSHIP = Metric(name="membership", columns=("membership_accuracy_percent",), compute=membership)
+MEMBERSHIP = Metric(
+    name="membership",
+    about="Accuracy of the paper's membership attack: logistic regression on the loss",
+    columns=("membership_accuracy_percent",),
+    compute=membership,
+)

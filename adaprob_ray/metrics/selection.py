@@ -94,6 +94,7 @@ def selection(evaluation: Evaluation) -> dict[str, float | None]:
 
 SELECTION = Metric(
     name="selection",
+    about="What a search may look at without a retrained model: validation and training samples",
     columns=(
         "validation_auc_percent",
         "forget_class_confidence_percent",

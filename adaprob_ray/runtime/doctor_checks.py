@@ -122,7 +122,7 @@ def check_gpus(survey: Survey) -> list[Finding]:
         finding = Finding(status="ok", check="gpus", where=machine.name, message="none")
         if isinstance(cards, str):
             if counted:
-                remedy = "mend the driver or install a torch build for it, or start Ray there with --num-gpus=0"
+                remedy = "repair the driver or install a torch build for it, or start Ray there with --num-gpus=0"
                 finding = replace(finding, status=bad, message=f"Ray counts {counted:g}, but {cards}", remedy=remedy)
         elif len(cards) < counted:
             remedy = f"start Ray there with --num-gpus={len(cards)}"

@@ -25,6 +25,7 @@ NUMBER_FREE_SOURCES = (
     "__main__.py",
     "cli/",
     "costs.py",
+    "describe.py",
     "reporting/",
     "runtime/cell_seconds.py",
     "runtime/cell_source.py",

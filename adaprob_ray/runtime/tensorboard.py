@@ -44,7 +44,7 @@ MAX_SERIES_BYTES = 700_000
 FLUSH_SECONDS = 2.0
 # Facts about the run, which are in every commit.
 NOT_RESULTS = ("cell_seconds", "threads")
-# An attempt that ends so is made again, by this run or by another that holds the cell now.
+# An attempt that ends so is requeued, by this run or by another that holds the cell now.
 UNDECIDED = (CorruptArtefact, LeaseLost, NotDone)
 
 

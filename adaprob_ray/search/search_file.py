@@ -31,7 +31,9 @@ MIN_P = 0.001
 class PruneSection(Section):
     """When a trial's later seeds are not run: a one-sided Wilcoxon test over seeds against the best trial that may be seen."""
 
-    p: float = pydantic.Field(default=0.1, ge=MIN_P, le=0.5)
+    p: float = pydantic.Field(
+        default=0.1, ge=MIN_P, le=0.5, description="A trial is pruned where its p-value is below this one."
+    )
 
     @property
     def min_seeds(self) -> int:
@@ -42,16 +44,35 @@ class PruneSection(Section):
 class SearchSection(Section):
     """The keys of `search:`."""
 
-    trials: int = pydantic.Field(ge=1, le=MAX_TRIALS)
-    seeds: list[int] = pydantic.Field(min_length=1)
-    rule: Literal["oracle", "validation"]
-    margin: float = pydantic.Field(default=1.0, ge=0, le=100)
-    objective: dict[str, Literal["minimize", "maximize"]] = pydantic.Field(default_factory=dict)
-    sampler: Literal["tpe", "random"] = "tpe"
-    lag: int = pydantic.Field(default=8, ge=1, le=1000)
-    seed: int = pydantic.Field(default=1, ge=1, le=checks.MAX_SEED)
-    prune: PruneSection | None = None
-    space: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    trials: int = pydantic.Field(ge=1, le=MAX_TRIALS, description="Trials of each label at each point of the grid.")
+    seeds: list[int] = pydantic.Field(min_length=1, description="Seeds of the search; none of them is in `grid.seed`.")
+    rule: Literal["oracle", "validation"] = pydantic.Field(
+        description="Whether trials are compared with a retrained model (oracle) or by validation samples."
+    )
+    margin: float = pydantic.Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Percentage points by which retain and validation error may exceed the original's, for rule validation.",
+    )
+    objective: dict[str, Literal["minimize", "maximize"]] = pydantic.Field(
+        default_factory=dict, description="Columns to minimize or maximize, in place of the rule's own objective."
+    )
+    sampler: Literal["tpe", "random"] = pydantic.Field(default="tpe", description="Optuna's sampler.")
+    lag: int = pydantic.Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="How many trials may be open at once: trial n waits for the result of trial n − lag.",
+    )
+    seed: int = pydantic.Field(default=1, ge=1, le=checks.MAX_SEED, description="Seed of the sampler.")
+    prune: PruneSection | None = pydantic.Field(
+        default=None, description="When later seeds of a trial are not run; without it, all are."
+    )
+    space: dict[str, dict[str, Any]] = pydantic.Field(
+        default_factory=dict,
+        description="Ranges by label and setting, in place of those that the methods declare.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,12 +44,14 @@ LOSS_TOLERANCE = 1e-5
 class RelearnOptions:
     """How a model is trained until it has relearned. The defaults of `lr` depend on the recipe, see DEFAULTS."""
 
-    lr: float = hyperparameter(default=0.01, gt=0)
+    lr: float = hyperparameter(
+        default=0.01, gt=0, help="learning rate; 0.1 under recipe small, 0.01 under large, to be written under others"
+    )
     epochs: int = hyperparameter(
         default=100, ge=1, help="maximum epochs; also the value reported when the threshold is never reached"
     )
-    rows: int = hyperparameter(default=500, unit="samples per epoch", ge=1)
-    batch_size: int = hyperparameter(default=128, unit="samples", ge=1)
+    rows: int = hyperparameter(default=500, unit="samples per epoch", ge=1, help="samples drawn for each epoch")
+    batch_size: int = hyperparameter(default=128, unit="samples", ge=1, help="samples of one step")
 
 
 # By the recipe that trained the models.

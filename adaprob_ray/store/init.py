@@ -1,4 +1,4 @@
-"""What `store init` does: create a store, mend its store.json, share it with a group."""
+"""What `store init` does: create a store, repair its store.json, share it with a group."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InitResult:
 
 
 def init_store(location: str, *, group: bool = False) -> InitResult:
-    """Create a store, or mend one that is there.
+    """Create a store, or repair one that exists.
 
     Args:
         location: A folder or a URI.

@@ -36,10 +36,12 @@ class Resources:
     runtime/packing.py). `timeout_seconds` bounds one attempt, not all attempts of a training that resumes.
     """
 
-    cpu: int = hyperparameter(default=1, ge=1)
-    gpu: float | Literal["auto"] = hyperparameter(default=0.0)
-    exclusive: bool = hyperparameter(default=False)
-    timeout_seconds: float | None = hyperparameter(default=None, gt=0)
+    cpu: int = hyperparameter(default=1, ge=1, help="CPU cores")
+    gpu: float | Literal["auto"] = hyperparameter(
+        default=0.0, help="share of one card, whole cards, or auto: what such cells needed"
+    )
+    exclusive: bool = hyperparameter(default=False, help="no other cell of the run at the same time")
+    timeout_seconds: float | None = hyperparameter(default=None, gt=0, help="limit of one attempt")
 
     def __post_init__(self) -> None:
         # Ray grants shares of one card or whole cards, nothing in between.

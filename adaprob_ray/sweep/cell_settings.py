@@ -21,17 +21,19 @@ from adaprob_ray.settings import as_mapping, hyperparameter, settings_dataclass
 class DatasetSettings:
     """A data set by name. `test_pool: clean` drops test images that are also training images, `paper` keeps them."""
 
-    name: str = hyperparameter(default="")
-    test_pool: Literal["clean", "paper"] = hyperparameter(default="clean")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`")
+    test_pool: Literal["clean", "paper"] = hyperparameter(
+        default="clean", help="whether test images that are also training images are dropped (clean) or stay (paper)"
+    )
 
 
 @settings_dataclass
 class ArchitectureSettings:
     """A network by name, and the factor on its widths."""
 
-    name: str = hyperparameter(default="")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`")
     # A hundred times the published widths is 10^9 parameters or more; far beyond, PyTorch cannot count them.
-    filters: float = hyperparameter(default=1.0, gt=0, le=100)
+    filters: float = hyperparameter(default=1.0, gt=0, le=100, help="width multiplier")
 
 
 @dataclass(frozen=True)

@@ -23,36 +23,65 @@ class Section(pydantic.BaseModel):
 class Grid(Section):
     """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
 
-    dataset: Any
-    architecture: Any
-    forget: Any
-    seed: Any
+    dataset: Any = pydantic.Field(description="Data sets by name; a mapping sets `test_pool` too.")
+    architecture: Any = pydantic.Field(
+        description="Networks by name; a mapping sets the width multiplier `filters` too."
+    )
+    forget: Any = pydantic.Field(
+        description="What is to be forgotten: `{kind: class, class: C}`, a whole class, or "
+        "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed."
+    )
+    seed: Any = pydantic.Field(
+        description="Seeds, from 1, of the split, the initial weights and the order of the samples."
+    )
 
 
 class KeepSection(Section):
-    unlearn: Literal["outputs", "weights"] = "outputs"
+    unlearn: Literal["outputs", "weights"] = pydantic.Field(
+        default="outputs", description="What is stored of unlearned models; `weights` includes the outputs."
+    )
 
 
 class ExpectSection(Section):
-    cells: int | None = None
+    cells: int | None = pydantic.Field(
+        default=None, description="Number of cells that the file must expand to; another number is an error."
+    )
 
 
 class SweepFile(Section):
     """The keys of a sweep file and their types; `sweep_file_model` adds the section of each stage that metrics may need."""
 
-    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
-    about: str = ""
-    grid: Grid
-    train: dict[str, Any] = pydantic.Field(default_factory=dict)
-    pretrain: dict[str, Any] | Literal[False] = pydantic.Field(default_factory=dict)
-    methods: dict[str, Any]
-    primary_label: str | None = None  # of several labels of one method, the one that tables compare with Retrain
-    metrics: list[str]
-    precision: Literal["float32", "bfloat16"] = "float32"
-    repeats: int = pydantic.Field(default=1, ge=1, le=1000)  # more would be a slip of the keyboard, and never end
-    resources: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
-    keep: KeepSection = KeepSection()
-    expect: ExpectSection = ExpectSection()
+    name: str = pydantic.Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Name of the sweep, in tables, logs and TensorBoard."
+    )
+    about: str = pydantic.Field(default="", description="A remark for readers of the file.")
+    grid: Grid = pydantic.Field(description="The axes of the grid, each one value or a list; all combinations are run.")
+    train: dict[str, Any] = pydantic.Field(
+        default_factory=dict, description="How the original and the retrained models are trained."
+    )
+    pretrain: dict[str, Any] | Literal[False] = pydantic.Field(
+        default_factory=dict,
+        description="How networks are pretrained, for data sets that have another one to pretrain on; `false`: they are not.",
+    )
+    methods: dict[str, Any] = pydantic.Field(
+        description="The methods to compare, under labels; original, retrain and retrain_independent are always run."
+    )
+    primary_label: str | None = pydantic.Field(
+        default=None, description="Of several labels of one method, the one that tables compare with Retrain."
+    )
+    metrics: list[str] = pydantic.Field(description="What is measured of each model, see `adaprob-ray list metrics`.")
+    precision: Literal["float32", "bfloat16"] = pydantic.Field(
+        default="float32", description="Of the forward and backward passes; weights are float32 either way."
+    )
+    # More repeats than 1,000 would be a slip of the keyboard, and never end.
+    repeats: int = pydantic.Field(
+        default=1, ge=1, le=1000, description="Unlearnings of each original that differ in their randomness alone."
+    )
+    resources: dict[str, dict[str, Any]] = pydantic.Field(
+        default_factory=dict, description="What a cell of each stage holds while it runs."
+    )
+    keep: KeepSection = pydantic.Field(default=KeepSection(), description="What the store keeps.")
+    expect: ExpectSection = pydantic.Field(default=ExpectSection(), description="What is checked before anything runs.")
 
 
 def sweep_file_model(sections: Iterable[str]) -> type[SweepFile]:

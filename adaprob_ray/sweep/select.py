@@ -1,4 +1,4 @@
-"""`--only`: the cells of a sweep that match conditions such as `method=scrub,seed<3`, with all that they depend on."""
+"""`--only`: the cells of a sweep that match conditions such as `method=scrub,lr=0.1,seed<3`, with all that they depend on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from adaprob_ray.describe import format_value
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.sweep.cell import Cell
 
 _CONDITION = re.compile(r"^\s*([a-z_.]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 _NUMERIC_NAMES = ("class", "count", "seed", "repeat")
 _NAMES = ("stage", "method", "label", "dataset", "architecture", "forget", "precision", *_NUMERIC_NAMES)
 
@@ -21,31 +23,39 @@ def _value(cell: Cell, name: str) -> Any:
         return getattr(forget, attribute, None)
     if name in ("dataset", "architecture"):
         return getattr(settings, name).name
-    return cell.stage if name == "stage" else getattr(settings, name, None)
+    if name == "stage":
+        return cell.stage
+    return getattr(settings, name, None) if name in _NAMES else getattr(settings, "hyper", {}).get(name)
 
 
 def _holds(value: Any, operator: str, operand: str) -> bool:
     if value is None:
         return False
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and _NUMBER.fullmatch(operand)
     if operator in ("=", "!="):
-        return (str(value) == operand) is (operator == "=")
+        is_equal = value == float(operand) if is_number else format_value(value) == operand
+        return is_equal is (operator == "=")
+    if not is_number:
+        return False
     number = float(operand)
     tests = {"<": value < number, "<=": value <= number, ">": value > number, ">=": value >= number}
     return tests[operator]
 
 
-def _conditions(text: str) -> list[tuple[str, str, str]]:
-    """`method=scrub,seed<3` as (name, operator, value) triples. Raises InputError."""
+def _conditions(text: str, settings: Iterable[str]) -> list[tuple[str, str, str]]:
+    """`method=scrub,seed<3` as (name, operator, value) triples; `settings` are the methods'. Raises InputError."""
+    numeric_names, names = {*_NUMERIC_NAMES, *settings}, {*_NAMES, *settings}
     conditions = []
     for condition in text.split(","):
         match = _CONDITION.match(condition)
         if match is None:
             raise InputError(f"--only: must be NAME=VALUE (also != < <= > >=), joined by commas, got {condition!r}")
         name, operator, value = match.groups()
-        if name not in _NAMES:
-            raise InputError(f"--only: {unknown_name('name', name, _NAMES)}")
-        if operator not in ("=", "!=") and not (name in _NUMERIC_NAMES and re.fullmatch(r"-?\d+(\.\d+)?", value)):
-            raise InputError(f"--only: {condition.strip()!r}: {operator} compares numbers (class, count, seed, repeat)")
+        if name not in names:
+            raise InputError(f"--only: {unknown_name('name', name, names)}")
+        if operator not in ("=", "!=") and not (name in numeric_names and _NUMBER.fullmatch(value)):
+            numbers = "class, count, seed, repeat, settings of methods"
+            raise InputError(f"--only: {condition.strip()!r}: {operator} compares numbers ({numbers})")
         conditions.append((name, operator, value))
     return conditions
 
@@ -55,7 +65,7 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
 
     Args:
         cells: by key, parents before children.
-        text: conditions such as `method=scrub,seed<3`.
+        text: conditions such as `method=scrub,lr=0.1,seed<3`, also on any setting of a method. Numbers are compared as numbers.
 
     Returns:
         The selection, in the order of `cells`.
@@ -71,7 +81,8 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
         >>> sorted(cell.stage for cell in selection.values())
         ['train', 'unlearn']
     """
-    conditions = _conditions(text)
+    settings = {name for cell in cells.values() for name in getattr(cell.settings, "hyper", {})}
+    conditions = _conditions(text, settings)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not selection:
         raise InputError(f"--only: {text!r} matches none of {len(cells)} cells")

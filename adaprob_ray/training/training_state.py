@@ -88,7 +88,7 @@ class Checkpoints(Protocol):
     """Where a cell saves its checkpoints and finds those of an earlier attempt."""
 
     def last(self) -> bytes | None:
-        """The last checkpoint of an earlier attempt, if resuming from it gives the same bits; None to start afresh."""
+        """The last checkpoint of an earlier attempt, if resuming from it gives the same bits; None to start over."""
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint to save another."""

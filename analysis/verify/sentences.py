@@ -112,6 +112,8 @@ BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
     "coverage.csv": coverage_table,
     "search_digits_frozen-frozen.csv": frozen_table,
     "search_digits_validation_frozen-frozen.csv": frozen_table,
+    "search_cifar5_frozen-frozen.csv": frozen_table,
+    "search_faces5_frozen-frozen.csv": frozen_table,
 }
 
 # -- sentences ------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks import run_command
 from benchmarks.faults.experiment import Result
 from benchmarks.faults.injections import FAULTS
 from benchmarks.faults.page import commit_hash, provenance, table, write_page
@@ -84,4 +84,4 @@ def _read(log: Path, commit: str) -> list[Result]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -12,7 +12,6 @@ import argparse
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adaprob_ray.store import Store
+from benchmarks import run_command
 from benchmarks.fuzz import store_objects, sweep_files
 
 # Of this process: an input that makes a command fill the memory ends in a MemoryError, and not the machine.
@@ -109,4 +109,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

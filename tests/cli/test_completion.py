@@ -27,19 +27,8 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == [
-        "plan",
-        "run",
-        "search",
-        "status",
-        "explain",
-        "compare",
-        "figure",
-        "report",
-        "doctor",
-        "store",
-        "data",
-    ]
+    reading = ["status", "explain", "compare", "figure", "report"]
+    assert values("") == ["init", "plan", "run", "search", *reading, "list", "doctor", "store", "data"]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert values("figure", "") == ["trade_off", "ranks", "time_bars", "ablation", "embedding", "curves"]
@@ -109,6 +98,15 @@ def test_an_unreadable_manifest_does_not_break_the_prompt(
     capsys.readouterr()
     assert values("data", "verify", "") == []
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "incomplete", "names"),
+    [("methods", "scrub", ["scrub", "scrub_rewind"]), ("recipes", "", ["pretrain", "small", "large"])],
+)
+def test_names_of_the_catalogue(kind: str, incomplete: str, names: list[str]) -> None:
+    assert values("list", "m") == ["methods", "metrics"]
+    assert values("list", kind, incomplete) == names
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -243,12 +243,16 @@ def test_run_exits_with_1_and_names_each_cell_that_failed_or_is_blocked(
     assert cli.main(["run", sweep_file, "--executor", "local"]) == 1
     output = capsys.readouterr()
     assert f"6 cells executed, 6 of {CELLS} done" in output.out
-    failed, blocked = output.err.splitlines()
+    failed, traceback, blocked = output.err.splitlines()
     title = failed.split(": ")[1]
     assert failed == f"failed: {title}: code: RuntimeError: no"
     assert title.startswith("unlearn-finetune-")
     assert blocked.startswith("blocked: evaluate-finetune-")
     assert blocked.endswith(f": by {title}")
+    program, *explain = shlex.split(traceback.removeprefix("  traceback: "))
+    assert program == "adaprob-ray"
+    assert cli.main(explain) == 0, "the command works as it is printed"
+    assert capsys.readouterr().out.startswith(title)
 
 
 def test_a_store_that_cannot_be_read_exits_with_1(

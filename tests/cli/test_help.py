@@ -26,6 +26,7 @@ FIGURES = {
 PARAMETERS = {
     "": [
         "--version",
+        "init",
         "plan",
         "run",
         "search",
@@ -34,12 +35,15 @@ PARAMETERS = {
         "compare",
         "figure",
         "report",
+        "list",
         "doctor",
         "store",
         "data",
         "ADAPROB_DATA",
         "ADAPROB_STORE",
     ],
+    "init": ["sweep"],
+    "init sweep": ["FILE"],
     "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
     "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed", "--no-tensorboard", "--tsne"],
     "search": [
@@ -52,6 +56,7 @@ PARAMETERS = {
     "report": ["[SWEEP...]", "--store", "--out", "--only"],
     "figure": list(FIGURES),
     **{f"figure {name}": [*FIGURE_PARAMETERS, *options] for name, options in FIGURES.items()},
+    "list": ["{methods|metrics|architectures|recipes|datasets}", "[NAME]", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["init", "gc", "copy", "verify"],
     "store init": ["--store", "--group"],
@@ -64,6 +69,9 @@ PARAMETERS = {
     "data verify": ["DATASET..."],
     "data indices": ["DATASET", "--seed", "--class", "--count", "--test-pool [clean|paper]", "--out"],
 }
+
+
+KNOWN_COMMANDS = "(known: compare, data, doctor, explain, figure, init, list, plan, report, run, search, status, store)"
 
 
 def command_names(group: click.Group, prefix: str = "") -> Iterator[str]:
@@ -91,7 +99,7 @@ def test_help_names_every_parameter(command: str, option: str, capsys: pytest.Ca
         assert parameter in output
 
 
-@pytest.mark.parametrize("command", ["", "data", "store", "figure"])
+@pytest.mark.parametrize("command", ["", "init", "data", "store", "figure"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([*command.split(), "--help"])
     summaries = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()[1:]
@@ -114,12 +122,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["rn"],
-            "unknown command 'rn'; did you mean 'run'? (known: compare, data, doctor, explain, figure, plan, report, "
-            "run, search, status, store)",
+            f"unknown command 'rn'; did you mean 'run'? {KNOWN_COMMANDS}",
         ),
         (
             ["nonsense"],
-            "unknown command 'nonsense' (known: compare, data, doctor, explain, figure, plan, report, run, ",
+            f"unknown command 'nonsense' {KNOWN_COMMANDS}",
         ),
         (["figure", "ranking"], "unknown command 'ranking'; did you mean 'ranks'?"),
         (["compare"], "Missing argument 'SWEEP'"),

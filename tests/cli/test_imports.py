@@ -30,7 +30,7 @@ def modules_after(*commands: list[str]) -> set[str]:
 
 def test_help_loads_click_and_little_else() -> None:
     names = ["", "plan", "run", "status", "explain", "data", "data list", "data prepare", "data verify", "data indices"]
-    names += ["doctor", "store", "store gc", "store copy", "store verify"]
+    names += ["init", "init sweep", "list", "doctor", "store", "store gc", "store copy", "store verify"]
     names += ["compare", "report", "figure", "figure trade_off", "figure ablation"]
     modules = modules_after(*([*name.split(), "--help"] for name in names))
     heavy = {
@@ -70,3 +70,9 @@ def test_commands_that_only_read_load_neither_ray_nor_what_only_a_run_needs(swee
     arguments = [sweep_file, "--store", str(tmp_path / "store")]
     modules = modules_after(["plan", *arguments], ["status", *arguments], ["explain", *arguments])
     assert modules & {"ray", "optuna", "tensorboard", "sklearn"} == set()
+
+
+def test_list_never_loads_ray_and_loads_pytorch_only_for_what_is_made_of_it() -> None:
+    assert modules_after(["list", "recipes"], ["list", "recipes", "small"]) & {"torch", "ray"} == set()
+    kinds = ("methods", "metrics", "architectures", "datasets")
+    assert modules_after(*(["list", kind] for kind in kinds)) & {"ray", "optuna", "tensorboard", "sklearn"} == set()

@@ -208,7 +208,7 @@ def compute() -> dict[str, dict[str, Any]]:
 
 
 def made_with() -> dict[str, str]:
-    """What decides the bits of float32 numbers beside the code: versions, the processor, and the limits that it is held to."""
+    """What decides the bits of float32 numbers besides the code: versions, the processor, and the limits that it is held to."""
     packages = ("torch", "numpy", "scipy", "scikit-learn")
     return {
         **{name: importlib.metadata.version(name).partition("+")[0] for name in packages},

@@ -25,7 +25,7 @@ every_defect = pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: def
 
 @pytest.fixture(scope="session")
 def runner() -> Iterator[Runner]:
-    """Runs tests with changes, in a process beside this one."""
+    """Runs tests with changes, in another process."""
     quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # no threads that a fork would lose
     command = [sys.executable, str(Path(__file__).with_name("plant.py"))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

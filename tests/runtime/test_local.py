@@ -103,7 +103,7 @@ def test_a_seed_added_runs_only_its_own_cells(done: Store) -> None:
     assert len(plan.executed) == CELLS
 
 
-def test_a_mended_metric_runs_only_evaluations(done: Store) -> None:
+def test_a_bumped_metric_runs_only_evaluations(done: Store) -> None:
     plan, _ = run(done, TINY, with_bumped_metric("errors"))
     assert len(plan.executed) == 6
     assert {plan.cells[key].stage for key, _ in plan.executed} == {"evaluate"}
@@ -112,14 +112,14 @@ def test_a_mended_metric_runs_only_evaluations(done: Store) -> None:
 def test_without_a_sweep_the_latest_records_are_loaded_and_with_one_its_own(done: Store) -> None:
     registry = with_bumped_metric("errors")
     run(done, TINY, registry)
-    old, mended = (Sweep.parse(yaml.safe_dump(dict(TINY)), words) for words in (REGISTRY, registry))
+    old, bumped = (Sweep.parse(yaml.safe_dump(dict(TINY)), words) for words in (REGISTRY, registry))
 
     def evaluations(sweep: Sweep) -> set[str]:
         return {key for key, cell in sweep.cells.items() if cell.stage == "evaluate"}
 
-    assert set(load_records(done)["key"]) == evaluations(mended)
+    assert set(load_records(done)["key"]) == evaluations(bumped)
     assert set(load_records(done, old)["key"]) == evaluations(old)
-    assert not evaluations(old) & evaluations(mended)
+    assert not evaluations(old) & evaluations(bumped)
 
 
 def test_weights_asked_for_later_are_made_by_unlearning_again_and_nothing_else(done: Store) -> None:

@@ -382,7 +382,9 @@ def test_a_failure_of_the_code_stops_its_study_and_no_other(
     assert "failed" in states(source)[1]
     assert len(scrub.trials) < TRIALS
     monkeypatch.delenv("SEARCH_TEST_FAIL")
-    assert results(search(store).source) == results(first_search[1]), "once mended, the same command does the rest"
+    assert results(search(store).source) == results(first_search[1]), (
+        "without the fault, the same command does the rest"
+    )
 
 
 def test_what_may_pass_by_itself_is_tried_again(

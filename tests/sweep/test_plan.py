@@ -129,13 +129,13 @@ def test_no_history_ends_in_a_deadlock(cells: dict[str, Cell], slots: int, data:
     """Failures of every class, cells found elsewhere that end or come free, artefacts found corrupt: it always ends."""
     plan = Plan(cells, leased=data.draw(st.lists(st.sampled_from(list(cells)))))
     executor = Executor(plan, data, slots)
-    mischief = Counter[str]()
+    troubles = Counter[str]()
     valid: set[str] = set()  # what a store would hold
 
     def how(cell: Cell) -> Outcome:
         kinds = ["done", "cached", "leased", *RETRIES_BY_FAILURE_CLASS, *(["inputs_corrupt"] if cell.parents else [])]
-        kind = data.draw(st.sampled_from(kinds if mischief[cell.key] < 3 else ["done"]))
-        mischief[cell.key] += kind not in ("done", "cached")
+        kind = data.draw(st.sampled_from(kinds if troubles[cell.key] < 3 else ["done"]))
+        troubles[cell.key] += kind not in ("done", "cached")
         if kind == "inputs_corrupt":
             revoked = data.draw(st.lists(st.sampled_from(sorted(cell.parents.values())), min_size=1, unique=True))
             valid.difference_update(revoked)
