@@ -131,14 +131,15 @@ def _copy_to_other_name(rng: random.Random, path: Path) -> str:
 
 
 def _swap_content(rng: random.Random, path: Path) -> str:
-    others = [other for other in sorted(path.parents[2].rglob(path.name)) if other.is_file() and other != path]
+    store = next(folder for folder in path.parents if (folder / "store.json").exists())
+    others = [other for other in sorted(store.rglob(path.name)) if other.is_file() and other != path]
     if not others:
         return _write(rng, path)
     other = rng.choice(others)
     content = path.read_bytes()
     path.write_bytes(other.read_bytes())
     other.write_bytes(content)
-    return f"content swapped with {other.relative_to(path.parents[2])}"
+    return f"content swapped with {other.relative_to(store)}"
 
 
 MUTATIONS: tuple[tuple[int, Callable[[random.Random, Path], str]], ...] = (

@@ -111,7 +111,7 @@ def test_a_data_set_says_whether_its_files_are_there(capsys: pytest.CaptureFixtu
     [
         ("methods", "scrubb", "unknown method 'scrubb'; did you mean 'scrub'? (known: "),
         ("datasets", "digit", "unknown data set 'digit'; did you mean 'digits'? (known: "),
-        ("recipes", "smal", "unknown recipe 'smal'; did you mean 'small'? (known: large, pretrain, small)"),
+        ("recipes", "smalll", "unknown recipe 'smalll'; did you mean 'small'? (known: large, pretrain, small)"),
     ],
 )
 def test_an_unknown_name_is_one_line(kind: str, name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
