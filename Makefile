@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: quickstart test test-fast test-isa test-cluster test-gpu test-lowest check docs bench wheel clean
 quickstart: $(VENV)/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
-	$(BIN)/python -m analysis compare --store $(STORE) --sweep sweeps/quickstart.yaml --out out
+	$(BIN)/adaprob-ray compare sweeps/quickstart.yaml --store $(STORE) --out out
 	@echo "records:     $(STORE)"
 	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart --host localhost --reload_multifile=true)"
 

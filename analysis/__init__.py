@@ -1,1 +1,1 @@
-"""Tables from the Records of a sweep: `python -m analysis compare`. Run from a checkout; not in the wheel."""
+"""The paper's tables, figures and pages from Records: `python -m analysis NAME`. Run from a checkout; not in the wheel."""

@@ -1,4 +1,4 @@
-"""`python -m analysis ARTEFACT`: tables, figures and documents from Records alone.
+"""`python -m analysis ARTEFACT`: tables, figures and pages of the paper, from Records alone.
 
 Exit codes: 0 printed and written; 1 the store could not be read; 2 bad input, a missing or a corrupt Record among it: then
 nothing is printed or written but one line for each fault.
@@ -6,87 +6,142 @@ nothing is printed or written but one line for each fault.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from adaprob_ray.errors import AdaprobError, InputError
 from adaprob_ray.streams import make_streams_lasting
-from analysis.artefacts import ARTEFACTS
-from analysis.figure_artefacts import SOLVERS_SCALAR
-from analysis.request import Artefact, Request
+from analysis.registry import ARTEFACTS, SWEEPS, Artefact
 
+if TYPE_CHECKING:
+    from adaprob_ray.reporting.tables.output import Output
+
+PROGRAM = "python -m analysis"
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+ONE_SWEEP = ("compare", "archive")  # which need exactly one sweep file
+
+STORE = click.Option(
+    ["--store", "location"],
+    metavar="LOCATION",
+    default="./store",
+    envvar="ADAPROB_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="A folder, an s3://, gs:// or az:// URI, or a .jsonl or .zip file of Records.",
+)
+OUT = click.Option(["--out"], metavar="FOLDER", default="out", show_default=True, help="For the files; made if absent.")
+# Further options of some commands, by their name in Artefact.options.
+OPTIONS = {
+    "only": click.Option(["--only"], metavar="CONDITIONS", help="Only cells like 'dataset=cifar5,seed<3'."),
+    "partial": click.Option(["--partial"], is_flag=True, help="Render incomplete results and mark missing Records."),
+    "metrics": click.Option(["--metrics"], metavar="COLUMN,COLUMN", help="Only these columns, in this order."),
+    "scalar": click.Option(
+        ["--scalar"],
+        metavar="NAME",
+        default="projection_residual",
+        show_default=True,
+        help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …",
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn errors into exit codes."""
+    """Parse, run, and turn errors into exit codes. Raises SystemExit where the command line itself is wrong."""
     make_streams_lasting()
-    options = _parser().parse_args(arguments)
-    artefact = ARTEFACTS[options.artefact]
     try:
-        artefact.make(_request(options), artefact)
+        with commands().make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as context:
+            context.command.invoke(context)
+    except click.exceptions.Exit as stop:  # of --help
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except InputError as error:
         for fault in error.faults:
-            print(f"error: {fault}", file=sys.stderr)
+            click.echo(f"error: {fault}", err=True)
         return BAD_INPUT
     except (AdaprobError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        click.echo(f"error: {error}", err=True)
         return FAILED
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis", description="Tables, figures and documents, from Records alone."
+def commands() -> click.Group:
+    """All commands, from the registry alone."""
+    group = _Group(
+        commands={name: _command(artefact) for name, artefact in ARTEFACTS.items()},
+        help="Tables, figures and pages of the paper, from Records alone.",
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    commands = parser.add_subparsers(required=True, metavar="ARTEFACT", dest="artefact")
-    store = os.environ.get("ADAPROB_STORE") or "./store"
-    for name, artefact in ARTEFACTS.items():
-        command = commands.add_parser(name, help=artefact.about, description=artefact.about)
-        if name == "rescore":
-            command.add_argument("file", help="a Python file with one function of an Evaluation")
-            command.add_argument("--outputs", metavar="ARCHIVE", help="results/NAME.zip; without it those of the store")
-        if name == "verify":
-            command.add_argument("--write", action="store_true", help="write tables that differ anew")
-            continue
-        command.add_argument(
-            "--store",
-            default=store,
-            help=f"folder or s3://, gs://, az:// URI, or a .jsonl file of Records (ADAPROB_STORE; {store})",
-        )
-        command.add_argument("--out", default="out", help="folder for the files (./out); made if absent")
-        if name != "rescore":
-            _add_sweep_arguments(command, name, artefact)
-    return parser
+    return group
 
 
-def _add_sweep_arguments(command: argparse.ArgumentParser, name: str, artefact: Artefact) -> None:
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the registry's order
+
+
+def _command(artefact: Artefact) -> click.Command:
+    def run(**options: Any) -> None:
+        from adaprob_ray.reporting.tables.output import show
+
+        show(_build(artefact, options))
+
+    return click.Command(
+        artefact.name, params=_parameters(artefact), callback=run, help=artefact.summary, short_help=artefact.summary
+    )
+
+
+def _parameters(artefact: Artefact) -> list[click.Parameter]:
+    if artefact.takes == "pages":
+        return [click.Option(["--write"], is_flag=True, help="Rewrite tables that differ.")]
+    if artefact.takes == "outputs":
+        outputs = click.Option(["--outputs"], metavar="ARCHIVE", help="results/NAME.zip (default: those of the store).")
+        return [click.Argument(["file"]), outputs, STORE, OUT]
+    if artefact.name in ONE_SWEEP:
+        sweep = click.Option(["--sweep", "paths"], metavar="FILE", required=True, help="The sweep file (YAML).")
+        return [sweep, STORE, OUT, *(OPTIONS[name] for name in artefact.options)]
     files = ", ".join(f"sweeps/{sweep}.yaml" for sweep in artefact.sweeps)
-    one = name in ("compare", "archive")
-    about = f"the sweep file (YAML) whose Records are wanted{f' ({files})' if files else ''}"
-    if name == "search":
-        about = "the search file (YAML) whose trials are wanted; several may differ in search.seed alone"
-    if name == "report":
-        about += "; search files get pages of their trials"
-    command.add_argument("--sweep", nargs=1 if one else "+", required=one, default=(), help=about)
-    if name in ("costs", "search"):
-        return
-    command.add_argument("--only", metavar="CONDITIONS", help="only cells like 'dataset=cifar5,seed<3'")
-    command.add_argument("--partial", action="store_true", help="mark what is missing, and go on")
-    if name == "trajectories":
-        about = "what to draw (projection_residual), by its name in TensorBoard after the stage: loss, retain_error_percent, …"
-        command.add_argument("--scalar", metavar="NAME", default=SOLVERS_SCALAR, help=about)
-    if name == "compare":
-        command.add_argument("--metrics", metavar="COLUMN,COLUMN", help="only these columns, in this order")
+    about = f"The sweep or search files (YAML) whose Records are shown{f' (default: {files})' if files else ''}."
+    sweep = click.Option(["--sweep", "paths"], metavar="FILE...", multiple=True, help=about)
+    # Without it, only the first file after --sweep would belong to it.
+    more = click.Argument(["more"], metavar="[FILE...]", nargs=-1)
+    return [sweep, more, STORE, OUT, *(OPTIONS[name] for name in artefact.options)]
 
 
-def _request(options: argparse.Namespace) -> Request:
-    given = {name: value for name, value in vars(options).items() if name != "artefact"}
-    out, sweeps = Path(given.pop("out", "out")).expanduser(), tuple(given.pop("sweep", ()))
-    return Request(**{"store": "", **given, "out": out, "sweeps": sweeps})
+def _build(artefact: Artefact, options: dict[str, Any]) -> Output:
+    """Import the builder and call it."""
+    keywords = artefact.keywords | {name: options[name] for name in ("metrics", "scalar") if name in options}
+    out = Path(options.get("out", "out")).expanduser()
+    if artefact.takes == "pages":
+        output: Output = artefact.build(rewrite=options["write"])
+        return output
+    location = options["location"]
+    if artefact.takes == "outputs":
+        output = artefact.build(options["file"], options["outputs"] or location, out)
+        return output
+    paths = [options["paths"]] if artefact.name in ONE_SWEEP else [*options["paths"], *options["more"]]
+    if artefact.takes == "files":
+        conditions = {"only": options["only"]} if "only" in options else {}
+        output = artefact.build(location, paths, out, **keywords, **conditions)
+        return output
+    from adaprob_ray.reporting.records.selection import Selection
+
+    paths = paths or [_short_path(SWEEPS / f"{name}.yaml") for name in artefact.sweeps]
+    conditions = {"only": options.get("only"), "partial": options.get("partial", False)}
+    output = artefact.build(Selection.load(location, paths, **conditions), out, **keywords)
+    return output
+
+
+def _short_path(path: Path) -> str:
+    """Relative to the working directory if the file is below it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 if __name__ == "__main__":

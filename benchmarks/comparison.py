@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import family
+from adaprob_ray.reporting.stats.significance import family
 from benchmarks import run_command
 
 SEEDS, METHODS = 5, 8

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from analysis.statistics import mean_interval, share_interval
+from adaprob_ray.reporting.stats.intervals import mean_interval, share_interval
 from benchmarks import run_command
 
 ROWS, SEEDS = 100, (3, 5, 10)

@@ -4,7 +4,7 @@
 
 The losses of members and others are drawn from one distribution; each draw is attacked with another seed. The mean is not 50 %
 if few rows are held out: with 25 members a split holds out five rows, which divide 3 to 2. Writes
-`analysis/paper/no_signal.csv` for the tables; sizes in it that are not requested are left as they are.
+`adaprob_ray/reporting/stats/no_signal.csv` for the tables; sizes in it that are not requested are left as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 
-from analysis.comparison import NO_SIGNAL, simulated_attacks
+from adaprob_ray.reporting.stats.significance import NO_SIGNAL, simulated_attacks
 from benchmarks import run_command
 
 # Sizes of the forget requests in `sweeps/`, at most the number of test images of their class.

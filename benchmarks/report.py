@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.report import write_report
+from adaprob_ray.reporting.report import write_report
 from benchmarks import run_command
 from benchmarks.chromium import opened
 
@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         path = write_report(
-            records, holes=[], title=f"{options.cells:,} cells, made up", folder=options.out or Path(folder)
+            records, missing=[], title=f"{options.cells:,} cells, made up", folder=options.out or Path(folder)
         )
         seconds = time.perf_counter() - start
         print(

@@ -92,7 +92,7 @@ def run(
         click.echo(f"recomputed: {line}")
     echo_skipped(sweep)
     click.echo(f"{len(plan.executed)} cells executed, {plan.counts()['done']} of {len(plan.cells)} done")
-    compare = shlex.join(["python", "-m", "analysis", "compare", "--store", store.location, "--sweep", path])
+    compare = shlex.join(["adaprob-ray", "compare", path, "--store", store.location])
     click.echo(f"records:     {store.location}  (to compare methods: {compare})")
     if tensorboard and folder.is_dir():
         click.echo(f"tensorboard: {folder}  (to see curves: {tensorboard_command(folder)})")

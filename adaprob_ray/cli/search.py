@@ -232,7 +232,7 @@ def _echo_next_steps(path: str, location: str, tensorboard_dir: Path | None) -> 
     search = ["adaprob-ray", "search", path, "--store", location]
     frozen = f"{Path(path).stem}_frozen.yaml"
     click.echo(f"to freeze the best settings: {shlex.join([*search, '--freeze', frozen])}")
-    analysis = ["python", "-m", "analysis", "search", "--store", location, "--sweep", path]
-    click.echo(f"to see tables and figures:   {shlex.join(analysis)}")
+    report = ["adaprob-ray", "report", path, "--store", location]
+    click.echo(f"to see tables and figures:   {shlex.join(report)}")
     if tensorboard_dir is not None:
         click.echo(f"to see curves:               {tensorboard_command(tensorboard_dir)}")

@@ -26,6 +26,7 @@ NUMBER_FREE_SOURCES = (
     "cli/",
     "costs.py",
     "describe.py",
+    "reporting/",
     "runtime/cell_seconds.py",
     "runtime/cell_source.py",
     "runtime/cluster_address.py",

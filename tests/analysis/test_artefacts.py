@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 from synthetic_records import of_cells
 
+from adaprob_ray.reporting.records.archive import record_lines
+from adaprob_ray.reporting.records.load import load_sweep
 from adaprob_ray.sweep.sweep import Sweep
-from analysis import request as shared
+from analysis import registry as shared
 from analysis.__main__ import BAD_INPUT, DONE, main
-from analysis.artefacts import ARTEFACTS
-from analysis.fidelity import VERDICTS
-from analysis.load import load_sweep
-from analysis.published import published
-from analysis.rescore import record_lines
+from analysis.paper.values import paper_values
+from analysis.paper.verdicts import VERDICTS
+from analysis.registry import ARTEFACTS
 
 pytestmark = pytest.mark.slow  # plans every sweep of the paper
 
-PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.columns and artefact.published]
+PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.columns and artefact.table]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_table_of_the_paper_is_made_of_complete_records(
     assert main([name, "--store", stored(records_of(name, sweeps), tmp_path), "--out", str(out)]) == DONE
     assert sorted(path.name for path in out.iterdir()) == [f"{name}.csv", f"{name}.md", f"{name}.tex"]
     lines = list(csv.DictReader((out / f"{name}.csv").open()))
-    entries = published(ARTEFACTS[name].published)
+    entries = paper_values(ARTEFACTS[name].table)
     judged = {(line["paper_dataset"], line["architecture"], line["metric"], float(line["paper"])) for line in lines}
     for entry in entries:
         assert (entry.paper_dataset, entry.architecture, entry.column, entry.value) in judged, entry

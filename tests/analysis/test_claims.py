@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import t
 from synthetic_records import frame, seeds
 
-from analysis.claims import FORGET, NOT_DEFINED, SECONDS, Claim, claim_numbers, claims
-from analysis.columns import column
-from analysis.fidelity import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
-from analysis.tables import Table, tables
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.paper.claims import FORGET, NOT_DEFINED, SECONDS, Claim, claim_numbers, claims
+from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
 
 def table_of(ratios: tuple[float, ...], forget: float = 30.0, **columns: object) -> Table:
@@ -28,7 +28,7 @@ def table_of(ratios: tuple[float, ...], forget: float = 30.0, **columns: object)
             **{FORGET: forget, "method": "adaprob", **columns},
         ),
     ]
-    return tables(frame(*rows), [column(FORGET), column(SECONDS)], ["scrub", "eq1"])[0]
+    return tables(frame(*rows), [metric_format(FORGET), metric_format(SECONDS)], ["scrub", "eq1"])[0]
 
 
 def time_claim(ratios: tuple[float, ...]) -> Claim:

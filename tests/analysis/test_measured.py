@@ -10,9 +10,10 @@ import pytest
 from synthetic_records import frame, seeds
 
 from adaprob_ray.errors import InputError
-from analysis.columns import column
-from analysis.measured import SAYS, coverage_table, projection_table, sentence_faults
-from analysis.tables import Table, tables
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.verify.marks import Mark, parse_marks
+from analysis.verify.sentences import coverage_table, projection_table, sentence_faults
 
 
 def measurement(**columns: float) -> dict[str, object]:
@@ -47,7 +48,7 @@ def made(file: Path, names: Sequence[str]) -> list[Table]:
         *seeds("scrub", "retain_error_percent", 1.26, 1.44, 49.5),
         *seeds("other", "retain_error_percent", 2.0, 4.0, 6.0),
     )
-    return tables(records, list(map(column, dict.fromkeys(names))), ["scrub", "other"])
+    return tables(records, list(map(metric_format, dict.fromkeys(names))), ["scrub", "other"])
 
 
 def times(file: Path) -> pd.DataFrame:
@@ -61,9 +62,13 @@ def times(file: Path) -> pd.DataFrame:
 
 
 def faults(claims: str, paragraph: str) -> list[str]:
-    match = SAYS.search(f"Before.\n\n<!-- says results/some.jsonl: {claims} -->\n{paragraph}\n\nAfter 7 lines.\n")
-    assert match is not None
-    return sentence_faults(match, times, made, Path())
+    mark = mark_in(f"Before.\n\n<!-- says results/some.jsonl: {claims} -->\n{paragraph}\n\nAfter 7 lines.\n")
+    return sentence_faults(mark, times, made, Path())
+
+
+def mark_in(text: str) -> Mark:
+    (mark,) = parse_marks(text, "page.md")
+    return mark
 
 
 def test_a_sentence_that_its_records_bear_out() -> None:
@@ -117,12 +122,10 @@ def test_a_mark_that_is_none_is_said() -> None:
 
 
 def test_minutes_are_of_one_whole_run() -> None:
-    match = SAYS.search("<!-- says results/some.jsonl, dataset digits: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
-    assert match is not None
+    mark = mark_in("<!-- says results/some.jsonl, dataset digits: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
     with pytest.raises(InputError, match="run minutes are of a whole file"):
-        sentence_faults(match, times, made, Path())
-    match = SAYS.search("<!-- says results/some.jsonl: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
-    assert match is not None
-    assert sentence_faults(match, times, made, Path()) == []
+        sentence_faults(mark, times, made, Path())
+    mark = mark_in("<!-- says results/some.jsonl: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
+    assert sentence_faults(mark, times, made, Path()) == []
     with pytest.raises(InputError, match="a training was interrupted"):
-        sentence_faults(match, lambda file: times(file).assign(run_continued_after_epochs=[0.0, 3.0]), made, Path())
+        sentence_faults(mark, lambda file: times(file).assign(run_continued_after_epochs=[0.0, 3.0]), made, Path())

@@ -9,27 +9,27 @@ import pytest
 from scipy.stats import t
 from synthetic_records import frame, seeds
 
-from analysis import fidelity
-from analysis.artefacts import ARTEFACTS
-from analysis.columns import column
-from analysis.fidelity import Judgement, judge, judgements
-from analysis.fidelity_page import fidelity_text
-from analysis.paper_tables import FIELDS, judged_numbers, paper_page
-from analysis.published import METHODS, Published, published, with_alternatives
-from analysis.tables import Table, tables
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.paper import verdicts
+from analysis.paper.tables import FIELDS, judged_numbers, paper_page
+from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
+from analysis.paper.verdicts import Judgement, judge, judgements
+from analysis.registry import ARTEFACTS
+from analysis.verify.fidelity_page import fidelity_text
 
 TABLES = ("1", "2", "3", "4", "5", "sec5.6")
 GROUP = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}
 
 
-def entry(value: float = 20.0, column: str = "test_error_percent", **changes: object) -> Published:
-    known = next(e for e in published("2") if e.method == "scrub" and e.paper_dataset == "CIFAR-10")
-    return Published(**{**vars(known), "value": value, "column": column, "rounding": 0.005, "runs": 1, **changes})
+def entry(value: float = 20.0, column: str = "test_error_percent", **changes: object) -> PaperValue:
+    known = next(e for e in paper_values("2") if e.method == "scrub" and e.paper_dataset == "CIFAR-10")
+    return PaperValue(**{**vars(known), "value": value, "column": column, "rounding": 0.005, "runs": 1, **changes})
 
 
 def table_of(*values: float, name: str = "test_error_percent", **columns: object) -> Table:
     records = frame(*seeds("scrub_notebook", name, *values, **{**GROUP, "method": "scrub", **columns}))
-    return tables(records, [column(name)], ["scrub_notebook"])[0]
+    return tables(records, [metric_format(name)], ["scrub_notebook"])[0]
 
 
 def judged(
@@ -40,28 +40,35 @@ def judged(
     **changes: object,
 ) -> Judgement:
     table = table_of(*values, name=name)
-    found = judge(entry(published_value, name, **changes), table.rows[0], column(name), dataset)
+    found = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), dataset)
     assert found is not None
     return found
 
 
 def test_every_number_of_the_paper_is_there() -> None:
-    assert {name: len(published(name)) for name in TABLES} == {"1": 10, "2": 60, "3": 12, "4": 40, "5": 8, "sec5.6": 4}
-    retrain = [e for e in published("2") if e.method == "retrain" and e.paper_dataset == "CIFAR-10"]
+    assert {name: len(paper_values(name)) for name in TABLES} == {
+        "1": 10,
+        "2": 60,
+        "3": 12,
+        "4": 40,
+        "5": 8,
+        "sec5.6": 4,
+    }
+    retrain = [e for e in paper_values("2") if e.method == "retrain" and e.paper_dataset == "CIFAR-10"]
     assert [(e.column, e.value, e.text) for e in retrain] == [
         ("test_error_percent", 16.71, "16.71"),
         ("retain_error_percent", 0.0, "0.00"),
         ("forget_error_percent", 26.67, "26.67"),
     ]
-    assert {e.method for name in TABLES for e in published(name)} == set(METHODS.values())
-    assert {e.forgets for e in published("2")} == {("100of5",)}
-    assert [e.lam for e in published("5")] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert {e.method for name in TABLES for e in paper_values(name)} == set(METHODS.values())
+    assert {e.forgets for e in paper_values("2")} == {("100of5",)}
+    assert [e.lam for e in paper_values("5")] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_runs_are_three_where_the_grid_of_the_entries_says_so() -> None:
-    assert {e.runs for e in published("2") if e.method != "adaprob"} == {3}
-    assert {e.runs for name in TABLES for e in published(name) if e.method == "adaprob"} == {1}
-    assert {e.runs for name in ("1", "3", "5", "sec5.6") for e in published(name)} == {1}
+    assert {e.runs for e in paper_values("2") if e.method != "adaprob"} == {3}
+    assert {e.runs for name in TABLES for e in paper_values(name) if e.method == "adaprob"} == {1}
+    assert {e.runs for name in ("1", "3", "5", "sec5.6") for e in paper_values(name)} == {1}
 
 
 @pytest.mark.parametrize("runs", [1, 3])
@@ -70,35 +77,35 @@ def test_the_verdict_follows_the_prediction_interval(runs: int) -> None:
     half = t.ppf(0.975, 4) * math.sqrt(2.5 / 4) * math.sqrt(1 / 5 + 1 / runs)
     found = judged(20.0 + half - 0.01, *values, runs=runs)
     assert found.prediction.half_width == pytest.approx(half)
-    assert found.verdict == (fidelity.UNDETERMINED if half > 2 else fidelity.REPRODUCED)
-    assert judged(20.0 + half + 0.1, *values, runs=runs).verdict == fidelity.NOT_REPRODUCED
-    assert judged(20.0 - half - 0.1, *values, runs=runs).verdict == fidelity.NOT_REPRODUCED
+    assert found.verdict == (verdicts.UNDETERMINED if half > 2 else verdicts.REPRODUCED)
+    assert judged(20.0 + half + 0.1, *values, runs=runs).verdict == verdicts.NOT_REPRODUCED
+    assert judged(20.0 - half - 0.1, *values, runs=runs).verdict == verdicts.NOT_REPRODUCED
 
 
 def test_margins_are_two_points_three_points_and_a_quarter() -> None:
     narrow, wide = (10.0, 10.5, 11.0), (10.0, 10.9, 11.8)  # predictions within 2.5 and 4.5 points
-    assert judged(10.5, *narrow).verdict == fidelity.UNDETERMINED
-    assert judged(10.5, *narrow, name="membership_accuracy_percent").verdict == fidelity.REPRODUCED
-    assert judged(10.5, *wide, name="membership_accuracy_percent").verdict == fidelity.UNDETERMINED
+    assert judged(10.5, *narrow).verdict == verdicts.UNDETERMINED
+    assert judged(10.5, *narrow, name="membership_accuracy_percent").verdict == verdicts.REPRODUCED
+    assert judged(10.5, *wide, name="membership_accuracy_percent").verdict == verdicts.UNDETERMINED
     nats = "kl_forget_same_seed_nats"
-    assert judged(10.5, *narrow, name=nats).verdict == fidelity.REPRODUCED  # within 2.6
-    assert judged(9.9, *narrow, name=nats).verdict == fidelity.UNDETERMINED  # within 2.475
+    assert judged(10.5, *narrow, name=nats).verdict == verdicts.REPRODUCED  # within 2.6
+    assert judged(9.9, *narrow, name=nats).verdict == verdicts.UNDETERMINED  # within 2.475
 
 
 def test_the_papers_rounding_is_no_difference_and_a_single_seed_no_evidence() -> None:
     name = "membership_accuracy_percent"
-    assert judged(50.0, 50.004, 50.004, name=name).verdict == fidelity.REPRODUCED
-    assert judged(50.0, 50.006, 50.006, name=name).verdict == fidelity.NOT_REPRODUCED
-    assert judged(20.0, 20.0).verdict == fidelity.UNDETERMINED
+    assert judged(50.0, 50.004, 50.004, name=name).verdict == verdicts.REPRODUCED
+    assert judged(50.0, 50.006, 50.006, name=name).verdict == verdicts.NOT_REPRODUCED
+    assert judged(20.0, 20.0).verdict == verdicts.UNDETERMINED
 
 
 @pytest.mark.parametrize(
     ("paper", "rows", "runs", "verdict"),
     [
-        (0.33, 100, 3, fidelity.REPRODUCED),  # one row of 300 against none of 500
-        (4.0, 100, 3, fidelity.NOT_REPRODUCED),  # twelve of 300 against none of 500
-        (4.0, 5, 1, fidelity.UNDETERMINED),  # nothing of 5 against nothing of 25: the bound is 11.3 %
-        (0.0, 475, 1, fidelity.REPRODUCED),
+        (0.33, 100, 3, verdicts.REPRODUCED),  # one row of 300 against none of 500
+        (4.0, 100, 3, verdicts.NOT_REPRODUCED),  # twelve of 300 against none of 500
+        (4.0, 5, 1, verdicts.UNDETERMINED),  # nothing of 5 against nothing of 25: the bound is 11.3 %
+        (0.0, 475, 1, verdicts.REPRODUCED),
     ],
 )
 def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
@@ -106,7 +113,7 @@ def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
 ) -> None:
     name = "forget_error_percent"
     table = table_of(*[0.0] * 5, name=name, forget_rows=rows)
-    found = judge(entry(paper, name, runs=runs), table.rows[0], column(name), "cifar10")
+    found = judge(entry(paper, name, runs=runs), table.rows[0], metric_format(name), "cifar10")
     assert found is not None
     assert found.verdict == verdict, found.why
 
@@ -114,37 +121,37 @@ def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
 def test_stand_ins_and_contradictions_have_no_verdict() -> None:
     values = (19.0, 20.0, 21.0)
     other = judged(20.0, *values, dataset="faces10", paper_dataset="Lacuna-10", contradiction="x")
-    assert (other.verdict, other.why) == (fidelity.OTHER_DATA, "faces10 stands in for Lacuna-10")
+    assert (other.verdict, other.why) == (verdicts.OTHER_DATA, "faces10 stands in for Lacuna-10")
     contradicting = judged(20.0, *values, contradiction="why")
-    assert (contradicting.verdict, contradicting.why) == (fidelity.CONTRADICTS, "why; as it stands: undetermined")
-    assert judged(20.0, *values, dataset="lacuna10", paper_dataset="Lacuna-10").verdict == fidelity.UNDETERMINED
+    assert (contradicting.verdict, contradicting.why) == (verdicts.CONTRADICTS, "why; as it stands: undetermined")
+    assert judged(20.0, *values, dataset="lacuna10", paper_dataset="Lacuna-10").verdict == verdicts.UNDETERMINED
 
 
 def test_contradictions_are_those_of_the_protocol() -> None:
     """Written down from protocol §9, 22 and 23, and §6.3."""
-    of_table_4 = {(e.architecture, e.method, e.forgets) for e in published("4") if e.contradiction}
+    of_table_4 = {(e.architecture, e.method, e.forgets) for e in paper_values("4") if e.contradiction}
     swapped = {"retrain", "original", "finetune", "neggrad_plus", "cf_k", "eu_k", "scrub", "scrub_rewind", "adaprob"}
     assert of_table_4 == {("allcnn", method, (task,)) for method in swapped for task in ("class5", "100of5")} | {
         ("resnet18", "adaprob", ("100of5",))
     }
-    found = {name: [e.value for e in published(name) if e.contradiction] for name in TABLES if name != "4"}
+    found = {name: [e.value for e in paper_values(name) if e.contradiction] for name in TABLES if name != "4"}
     assert found == {"1": [], "2": [25.35, 0.05], "3": [], "5": [23.0, 30.0], "sec5.6": [5.19]}
 
 
 def test_a_number_is_about_one_width_of_one_network_on_the_papers_data_or_its_stand_in() -> None:
-    number = next(e for e in published("1") if e.paper_dataset == "CIFAR-5")
+    number = next(e for e in paper_values("1") if e.paper_dataset == "CIFAR-5")
     group = {"dataset": "cifar5", "architecture": "resnet18", "filters": 0.4, "forget": "25of0"}
-    assert fidelity.concerns(number, group)
+    assert verdicts.applies_to(number, group)
     for changed in ({"filters": 1.0}, {"dataset": "cifar10"}, {"forget": "class0"}, {"architecture": "allcnn"}):
-        assert not fidelity.concerns(number, {**group, **changed})
-    face = next(e for e in published("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18")
-    assert all(fidelity.concerns(face, {**group, "dataset": name}) for name in ("faces5", "lacuna5"))
-    assert not fidelity.concerns(face, group)
+        assert not verdicts.applies_to(number, {**group, **changed})
+    face = next(e for e in paper_values("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18")
+    assert all(verdicts.applies_to(face, {**group, "dataset": name}) for name in ("faces5", "lacuna5"))
+    assert not verdicts.applies_to(face, group)
 
 
 def test_the_interchanged_columns_are_compared_both_ways() -> None:
     """Protocol §9, 22: to both columns by their true names."""
-    numbers = [e for e in published("4") if e.architecture == "allcnn"]
+    numbers = [e for e in paper_values("4") if e.architecture == "allcnn"]
     retrain = next(e for e in numbers if e.method == "retrain" and e.forgets == ("class5",))
     (other,) = retrain.alternatives
     assert (retrain.value, other.value, other.forgets) == (55.0, 55.0, ("100of5",))
@@ -154,16 +161,16 @@ def test_the_interchanged_columns_are_compared_both_ways() -> None:
     assert {e.method for e in numbers if not e.alternatives} == {"bad_teacher"}
     where = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5", "method": "retrain"}
     table = table_of(55.0, 55.2, 54.8, 55.1, 54.9, name="membership_accuracy_percent", **where)
-    found = {j.published.reading: j for j in judgements(list(with_alternatives(published("4"))), table)}
+    found = {j.published.reading: j for j in judgements(list(with_alternatives(paper_values("4"))), table)}
     assert found[""].published.value == 48.73
-    assert found[""].verdict == fidelity.CONTRADICTS
+    assert found[""].verdict == verdicts.CONTRADICTS
     assert found[other.reading].published.value == 55.0
-    assert found[other.reading].verdict == fidelity.REPRODUCED
+    assert found[other.reading].verdict == verdicts.REPRODUCED
 
 
 def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
     """Protocol §9, 24: no formula is named, and the notebook of two numbers has other roles and another network."""
-    number = next(e for e in published("3") if e.paper_dataset == "CIFAR-5" and e.method == "scrub")
+    number = next(e for e in paper_values("3") if e.paper_dataset == "CIFAR-5" and e.method == "scrub")
     assert [other.column for other in number.alternatives] == [
         "kl_test_nats",
         "kl_test_reverse_nats",
@@ -171,9 +178,9 @@ def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
         "kl_test_centroid_reverse_nats",
     ]
     for name in ("1", "3"):
-        columns = {other.column for e in published(name) for other in e.alternatives}
+        columns = {other.column for e in paper_values(name) for other in e.alternatives}
         assert columns <= set(ARTEFACTS[f"table{name}"].columns)
-    faces = [e for e in published("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18"]
+    faces = [e for e in paper_values("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18"]
     roles = {(e.method, e.value): e.alternatives[0] for e in faces}
     assert roles["adaprob", 1.35].method == "scrub"
     assert roles["scrub", 3.65].method == "adaprob"
@@ -195,7 +202,7 @@ def test_other_readings_do_not_count_and_stand_below_their_number() -> None:
 
 
 def test_only_table_5_is_compared_with_targets() -> None:
-    scored = {name: {own for e in published(name) for own in fidelity.scored_by(e)} for name in TABLES}
+    scored = {name: {own for e in paper_values(name) for own in verdicts.scored_by(e)} for name in TABLES}
     assert {name for name, columns in scored.items() if any(own.startswith("target_") for own in columns)} == {"5"}
 
 
@@ -207,21 +214,21 @@ def test_lambda_selects_its_own_number_and_both_scores_are_set_beside_it() -> No
         for record in seeds("adaprob", "forget_error_percent", 70.0 + lam, 74.0 + lam, **where, **{"method.lam": lam})
     ]
     names = ("forget_error_percent", "target_forget_error_percent")
-    (table,) = tables(frame(*rows), [column(name) for name in names], ["adaprob"])
-    found = {(j.published.lam, j.column): j for j in judgements(published("5"), table)}
+    (table,) = tables(frame(*rows), [metric_format(name) for name in names], ["adaprob"])
+    found = {(j.published.lam, j.column): j for j in judgements(paper_values("5"), table)}
     assert set(found) == {(lam, name) for lam in (1.0, 2.0) for name in names}
     assert [found[lam, names[0]].published.value for lam in (1.0, 2.0)] == [80.0, 56.0]
     assert found[1.0, names[1]].ours.count.rows == 50  # of the targets, as of the model
-    assert found[1.0, names[1]].verdict == fidelity.UNDETERMINED
+    assert found[1.0, names[1]].verdict == verdicts.UNDETERMINED
 
 
 def test_the_page_has_three_columns_for_a_number_and_says_what_is_not_measured() -> None:
     table = table_of(17.0, 17.2, 16.8)
-    page = paper_page(table, published("2"), 300)
-    (piece,) = page.pieces
-    assert piece.head[1:] == [column("test_error_percent").header() + ", paper", "ours", "verdict"]
-    assert piece.lines == [["scrub_notebook", "17.01", "17.00 ± 0.50", fidelity.REPRODUCED]]
-    text = "\n".join(page.caption)
+    page = paper_page(table, paper_values("2"), 300)
+    (block,) = page.blocks
+    assert block.header[1:] == [metric_format("test_error_percent").header() + ", paper", "ours", "verdict"]
+    assert block.body == [["scrub_notebook", "17.01", "17.00 ± 0.50", verdicts.REPRODUCED]]
+    text = "\n".join(page.notes)
     assert "not measured: retrain test_error_percent 16.71" in text
     assert "scrub retain_error_percent 0.00" in text
 
@@ -231,22 +238,22 @@ def test_a_narrow_page_is_cut_between_metrics() -> None:
     rows = [
         r | dict.fromkeys(names[1:], 1.0) for r in seeds("scrub_notebook", names[0], 1.0, 2.0, **GROUP, method="scrub")
     ]
-    (table,) = tables(frame(*rows), [column(name) for name in names], ["scrub_notebook"])
-    pieces = paper_page(table, published("2"), 80).pieces
-    assert [len(piece.head) for piece in pieces] == [4, 4, 4]
-    assert all(sum(piece.widths) + 2 * (len(piece.widths) - 1) <= 80 for piece in pieces)
+    (table,) = tables(frame(*rows), [metric_format(name) for name in names], ["scrub_notebook"])
+    blocks = paper_page(table, paper_values("2"), 80).blocks
+    assert [len(block.header) for block in blocks] == [4, 4, 4]
+    assert all(sum(block.widths) + 2 * (len(block.widths) - 1) <= 80 for block in blocks)
 
 
 def test_numbers_go_to_csv_with_their_verdict() -> None:
     table = table_of(17.0, 17.2, 16.8)
-    found = [(table, judgement) for judgement in judgements(published("2"), table)]
+    found = [(table, judgement) for judgement in judgements(paper_values("2"), table)]
     (line,) = csv.DictReader(judged_numbers(found).splitlines())
     assert tuple(line) == FIELDS
     assert (line["paper"], line["verdict"], line["paper_runs"], line["n"]) == ("17.01", "reproduced", "3", "3")
     assert (line["dataset"], line["forget"], line["label"]) == ("cifar10", "100of5", "scrub_notebook")
 
 
-@pytest.mark.parametrize("name", [name for name, artefact in ARTEFACTS.items() if artefact.published in TABLES])
+@pytest.mark.parametrize("name", [name for name, artefact in ARTEFACTS.items() if artefact.table in TABLES])
 def test_an_artefact_has_a_column_for_every_number(name: str) -> None:
     artefact = ARTEFACTS[name]
-    assert {e.column for e in published(artefact.published)} <= set(artefact.columns)
+    assert {e.column for e in paper_values(artefact.table)} <= set(artefact.columns)

@@ -7,10 +7,10 @@ from collections import defaultdict
 
 import pytest
 
-from analysis import recipes
-from analysis.load import load_sweep
-from analysis.recipes import NOTEBOOKS, Line, recipe_lines, recipe_numbers, recipe_page
-from analysis.request import SWEEPS
+from adaprob_ray.reporting.records.load import load_sweep
+from analysis.paper import training_recipes as recipes
+from analysis.paper.training_recipes import Line, recipe_lines, recipe_numbers, recipe_page
+from analysis.registry import NOTEBOOKS, SWEEPS
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: di
 
 @pytest.mark.parametrize("table", ["6", "7"])
 def test_page_and_csv_hold_every_line(lines: dict[str, list[Line]], table: str) -> None:
-    (piece,) = recipe_page(table, lines[table]).pieces
-    assert len(piece.lines) == 3 * len({line.name for line in lines[table]})
+    (block,) = recipe_page(table, lines[table]).blocks
+    assert len(block.body) == 3 * len({line.name for line in lines[table]})
     rows = list(csv.DictReader(recipe_numbers(table, lines[table]).splitlines()))
     assert [(row["name"], row["setting"], row["ours"]) for row in rows] == [
         (line.name, line.setting, line.ours) for line in lines[table]

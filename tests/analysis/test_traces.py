@@ -7,7 +7,7 @@ import pytest
 from synthetic_records import frame, seeds
 
 from adaprob_ray.errors import InputError
-from analysis.traces import NOTEBOOKS, trace_numbers, trace_page, traces
+from analysis.paper.scrub_traces import NOTEBOOKS, trace_numbers, trace_page, traces
 
 GROUP = {"dataset": "cifar5", "architecture": "allcnn", "filters": 1.0, "forget": "25of0"}
 RETAIN, FORGET = "retain_error_percent", "forget_error_percent"
@@ -31,10 +31,10 @@ def test_before_an_epoch_stands_what_the_epochs_before_it_left() -> None:
     printed = trace.points[NOTEBOOKS]
     assert [printed[epoch][0] for epoch in range(1, 11)] == [17.9, 29.1, 81.3, 78.5, 78.9, 65.9, 2.9, 0.6, 0.2, 0.2]
     assert [printed[epoch][1] for epoch in range(1, 11)] == [12, 40, 0, 0, 0, 48, 44, 36, 40, 44]
-    retain, forget = trace_page(trace).pieces
-    assert retain.lines[0] == ["1", "17.9", "18.0"]
-    assert retain.lines[3] == ["4", "78.5", "–"]
-    assert forget.lines[-1] == ["11", "–", "40.0"]
+    retain, forget = trace_page(trace).blocks
+    assert retain.body[0] == ["1", "17.9", "18.0"]
+    assert retain.body[3] == ["4", "78.5", "–"]
+    assert forget.body[-1] == ["11", "–", "40.0"]
     assert (
         "cifar5 · allcnn · forget 25of0 · float32,3,scrub_notebook,11,0.0,40.0" in trace_numbers([trace]).splitlines()
     )
@@ -42,9 +42,9 @@ def test_before_an_epoch_stands_what_the_epochs_before_it_left() -> None:
 
 def test_what_is_wrong_with_the_notebooks_and_what_stands_in_is_said() -> None:
     (broken,) = traces(records(architecture="resnet18", filters=0.4), 3)
-    assert any("the evaluated model was not the trained one" in line for line in trace_page(broken).caption)
+    assert any("the evaluated model was not the trained one" in line for line in trace_page(broken).notes)
     (faces,) = traces(records(dataset="faces5"), 3)
-    assert any("faces5 stands in for Lacuna-5" in line for line in trace_page(faces).caption)
+    assert any("faces5 stands in for Lacuna-5" in line for line in trace_page(faces).notes)
     assert traces(records(dataset="digits"), 3) == []
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_records import of_cells, tiny_sweep
-from test_rescore import Memory
+from synthetic_records import Memory, of_cells, tiny_sweep
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.divergence import kl_to_retrain
 from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.outputs import Outputs
-from analysis.load import load_sweep
-from analysis.recipes import NOTEBOOKS
-from analysis.rescore import record_lines, rescore, rows_of, write_archive
-from analysis.verify import ROOT, verify
+from adaprob_ray.reporting.records.archive import record_lines, rows_of, write_archive
+from adaprob_ray.reporting.records.load import load_sweep
+from adaprob_ray.reporting.rescore import rescore
+from analysis.registry import NOTEBOOKS, ROOT
+from analysis.verify.pages import verify
 
 pytestmark = pytest.mark.slow  # whole checkouts, ours among them
 

@@ -27,9 +27,11 @@ def values(*words: str) -> list[str]:
 
 
 def test_commands() -> None:
-    assert values("") == ["init", "plan", "run", "search", "status", "explain", "list", "doctor", "store", "data"]
+    reading = ["status", "explain", "compare", "figure", "report"]
+    assert values("") == ["init", "plan", "run", "search", *reading, "list", "doctor", "store", "data"]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
+    assert values("figure", "") == ["trade_off", "ranks", "time_bars", "ablation", "embedding", "curves"]
     assert complete("")[0].help, "shells show the summary of each command"
 
 
@@ -56,7 +58,7 @@ def test_choices() -> None:
     assert values("data", "indices", "digits", "--test-pool", "p") == ["paper"]
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "search", "status", "explain"])
+@pytest.mark.parametrize("command", ["plan", "run", "search", "status", "explain", "compare", "report"])
 def test_sweep_files_and_folders(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.yaml", "ab.yaml", "a.txt", "sweeps/c.yaml", "sweeps/d.csv", "a[1]/e.yaml"):

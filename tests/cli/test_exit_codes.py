@@ -206,7 +206,8 @@ def test_run_says_where_the_results_are_and_which_cells_were_recomputed(
     assert recomputed == "recomputed: train-original-x: a file is missing"
     assert counts == f"{CELLS} cells executed, {CELLS} of {CELLS} done"
     assert records.startswith(f"records:     {store} ")
-    assert shlex.join(["--store", store, "--sweep", sweep_file]) in records, "a location with a space is quoted"
+    command = shlex.join(["adaprob-ray", "compare", sweep_file, "--store", store])
+    assert command in records, "a location with a space is quoted"
     folder = f"{store}/tensorboard/small"
     command = shlex.join(["tensorboard", "--logdir", folder, "--host", "localhost", "--reload_multifile=true"])
     assert tensorboard == f"tensorboard: {folder}  (to see curves: {command})"

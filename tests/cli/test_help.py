@@ -14,6 +14,15 @@ from adaprob_ray import __version__, cli
 from adaprob_ray.cli._group import CommandGroup
 
 SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
+FIGURE_PARAMETERS = ["SWEEP...", "--store", "--out", "--only", "--partial"]
+FIGURES = {
+    "trade_off": [],
+    "ranks": ["--columns"],
+    "time_bars": ["--warm-up"],
+    "ablation": ["--over", "--columns"],
+    "embedding": ["--subset [test|forget]", "--methods"],
+    "curves": ["--scalar"],
+}
 PARAMETERS = {
     "": [
         "--version",
@@ -23,6 +32,9 @@ PARAMETERS = {
         "search",
         "status",
         "explain",
+        "compare",
+        "figure",
+        "report",
         "list",
         "doctor",
         "store",
@@ -40,6 +52,10 @@ PARAMETERS = {
     ],
     "status": [*SWEEP_PARAMETERS, "--watch", "--interval", "--exit-code", "--json"],
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
+    "compare": ["SWEEP", "--store", "--out", "--only", "--partial", "--metrics"],
+    "report": ["[SWEEP...]", "--store", "--out", "--only"],
+    "figure": list(FIGURES),
+    **{f"figure {name}": [*FIGURE_PARAMETERS, *options] for name, options in FIGURES.items()},
     "list": ["{methods|metrics|architectures|recipes|datasets}", "[NAME]", "--json"],
     "doctor": ["[SWEEP]", "--address", "--store", "--only", "--json"],
     "store": ["init", "gc", "copy", "verify"],
@@ -55,7 +71,7 @@ PARAMETERS = {
 }
 
 
-KNOWN_COMMANDS = "(known: data, doctor, explain, init, list, plan, run, search, status, store)"
+KNOWN_COMMANDS = "(known: compare, data, doctor, explain, figure, init, list, plan, report, run, search, status, store)"
 
 
 def command_names(group: click.Group, prefix: str = "") -> Iterator[str]:
@@ -83,7 +99,7 @@ def test_help_names_every_parameter(command: str, option: str, capsys: pytest.Ca
         assert parameter in output
 
 
-@pytest.mark.parametrize("command", ["", "init", "data", "store"])
+@pytest.mark.parametrize("command", ["", "init", "data", "store", "figure"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([*command.split(), "--help"])
     summaries = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()[1:]
@@ -112,6 +128,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["nonsense"],
             f"unknown command 'nonsense' {KNOWN_COMMANDS}",
         ),
+        (["figure", "ranking"], "unknown command 'ranking'; did you mean 'ranks'?"),
+        (["compare"], "Missing argument 'SWEEP'"),
         (["data", "prepre"], "unknown command 'prepre'; did you mean 'prepare'?"),
         (["run", "x.yaml", "--adress", "a"], "--address"),
         (["plan", "x.yaml", "--jsn"], "--json"),

@@ -31,8 +31,22 @@ def modules_after(*commands: list[str]) -> set[str]:
 def test_help_loads_click_and_little_else() -> None:
     names = ["", "plan", "run", "status", "explain", "data", "data list", "data prepare", "data verify", "data indices"]
     names += ["init", "init sweep", "list", "doctor", "store", "store gc", "store copy", "store verify"]
+    names += ["compare", "report", "figure", "figure trade_off", "figure ablation"]
     modules = modules_after(*([*name.split(), "--help"] for name in names))
-    heavy = {"torch", "ray", "rich", "numpy", "pandas", "pydantic", "yaml", "obstore", "sklearn", "PIL"}
+    heavy = {
+        "torch",
+        "ray",
+        "rich",
+        "numpy",
+        "pandas",
+        "pydantic",
+        "yaml",
+        "obstore",
+        "sklearn",
+        "PIL",
+        "matplotlib",
+        "jinja2",
+    }
     assert modules & heavy == set()
     ours = {name for name in modules if name.startswith("adaprob_ray.") and not name.startswith("adaprob_ray.cli")}
     assert ours == {"adaprob_ray._version", "adaprob_ray.errors", "adaprob_ray.streams"}

@@ -1,0 +1,52 @@
+"""What the commands on Records share: compare, report and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from adaprob_ray.cli._load import load_sweep
+from adaprob_ray.cli._sweep import complete_sweep_file
+
+if TYPE_CHECKING:
+    from adaprob_ray.reporting.records.selection import Selection
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+records_option = click.option(
+    "--store",
+    "location",
+    metavar="LOCATION",
+    default="./store",
+    envvar="ADAPROB_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="A store (folder or URI: s3://, gs:// or az://), or a .jsonl or .zip file of Records.",
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="out",
+    show_default=True,
+    help="Folder for the files; created if absent.",
+)
+only_option = click.option(
+    "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3'; without it, all cells."
+)
+partial_option = click.option("--partial", is_flag=True, help="Go on without missing Records, and name them.")
+
+
+def record_parameters(function: Function) -> Function:
+    """Add SWEEP..., --store, --out, --only and --partial to a command."""
+    paths = click.argument("paths", metavar="SWEEP...", nargs=-1, required=True, shell_complete=complete_sweep_file)
+    return paths(records_option(out_option(only_option(partial_option(function)))))
+
+
+def load_selection(paths: tuple[str, ...], location: str, only: str | None, partial: bool) -> Selection:
+    """The cells that a command is about. Prints a warning for each key under a former name."""
+    from adaprob_ray.reporting.records.selection import Selection
+
+    return Selection(location, {path: load_sweep(path) for path in paths}, only, partial)

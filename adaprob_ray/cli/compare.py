@@ -1,0 +1,29 @@
+"""The command compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adaprob_ray.cli._records import load_selection, only_option, out_option, partial_option, records_option
+from adaprob_ray.cli._sweep import complete_sweep_file
+
+
+@click.command()
+@click.argument("path", metavar="SWEEP", shell_complete=complete_sweep_file)
+@records_option
+@out_option
+@only_option
+@partial_option
+@click.option("--metrics", metavar="COLUMN,COLUMN", help="Only these columns, in this order.")
+def compare(path: str, location: str, out: Path, only: str | None, partial: bool, metrics: str | None) -> None:
+    """Print and write tables of a sweep's labels and metrics.
+
+    SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences to Retrain are tested. The tables are
+    written as Markdown, LaTeX and CSV.
+    """
+    from adaprob_ray.reporting.tables.compare import build_comparison
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_comparison(load_selection((path,), location, only, partial), out, metrics=metrics))

@@ -1,0 +1,133 @@
+"""The commands figure NAME, one for each figure of adaprob_ray.reporting.figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaprob_ray.cli._group import CommandGroup
+from adaprob_ray.cli._records import load_selection, record_parameters
+
+
+@click.group(cls=CommandGroup)
+def figure() -> None:
+    """Draw a figure of a sweep's Records."""
+
+
+def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(","))
+
+
+columns_option = click.option(
+    "--columns", metavar="COLUMN,COLUMN", callback=_columns, help="Only these columns of Records, in this order."
+)
+
+
+@figure.command("trade_off")
+@record_parameters
+def trade_off(paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool) -> None:
+    """Forget error against retain error."""
+    from adaprob_ray.reporting.figures.trade_off import build_trade_off
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_trade_off(load_selection(paths, location, only, partial), out))
+
+
+@figure.command("ranks")
+@record_parameters
+@columns_option
+def ranks(
+    paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, columns: tuple[str, ...] | None
+) -> None:
+    """Mean ranks by distance to Retrain."""
+    from adaprob_ray.reporting.figures.ranks import build_ranks
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_ranks(load_selection(paths, location, only, partial), out, **_given(columns=columns)))
+
+
+@figure.command("time_bars")
+@record_parameters
+@click.option("--warm-up", type=int, metavar="SEED", help="Leave out this seed, the first, which warms the machine up.")
+def time_bars(
+    paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, warm_up: int | None
+) -> None:
+    """Unlearning times with standard errors."""
+    from adaprob_ray.reporting.figures.time_bars import build_time_bars
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_time_bars(load_selection(paths, location, only, partial), out, warm_up=warm_up))
+
+
+@figure.command("ablation")
+@record_parameters
+@click.option("--over", required=True, metavar="COLUMN", help="Setting of the x-axis, such as method.lam.")
+@columns_option
+def ablation(
+    paths: tuple[str, ...],
+    location: str,
+    out: Path,
+    only: str | None,
+    partial: bool,
+    over: str,
+    columns: tuple[str, ...] | None,
+) -> None:
+    """Metrics against one setting of a method."""
+    from adaprob_ray.reporting.figures.ablation import build_ablation
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_ablation(load_selection(paths, location, only, partial), out, over=over, **_given(columns=columns)))
+
+
+@figure.command("embedding")
+@record_parameters
+@click.option(
+    "--subset", type=click.Choice(["test", "forget"]), default="test", show_default=True, help="Samples to show."
+)
+@click.option(
+    "--methods",
+    metavar="METHOD,METHOD",
+    default="adaprob,scrub,retrain",
+    show_default=True,
+    callback=_columns,
+    help="Methods to show, at most five.",
+)
+def embedding(
+    paths: tuple[str, ...],
+    location: str,
+    out: Path,
+    only: str | None,
+    partial: bool,
+    subset: Any,
+    methods: tuple[str, ...],
+) -> None:
+    """t-SNE of the outputs of several models."""
+    from adaprob_ray.reporting.figures.embedding import build_embedding
+    from adaprob_ray.reporting.tables.output import show
+
+    selection = load_selection(paths, location, only, partial)
+    show(build_embedding(selection, out, subset=subset, methods=dict(zip(methods, methods, strict=True))))
+
+
+@figure.command("curves")
+@record_parameters
+@click.option(
+    "--scalar",
+    metavar="NAME",
+    default="projection_residual",
+    show_default=True,
+    help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …",
+)
+def curves(paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, scalar: str) -> None:
+    """A scalar of the models' series against epochs or steps."""
+    from adaprob_ray.reporting.figures.curves import build_curves
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_curves(load_selection(paths, location, only, partial), out, scalar=scalar))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are set; of the others the builder has its own defaults."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,1 @@
+"""From Records to statistics, tables, figures and an HTML report, for any sweep."""

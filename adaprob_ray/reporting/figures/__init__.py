@@ -1,0 +1,1 @@
+"""Figures, a module each: data class, compute, draw and build."""

@@ -1,0 +1,221 @@
+"""Ablations: metrics against one setting of a method, such as λ or η, with references that do not have the setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.figures.style import (
+    GREY,
+    INTERVAL_NOTE,
+    TEXT,
+    PlotStyle,
+    add_caption,
+    add_legend,
+    methods_by_name,
+    new_figure,
+    panel_grid,
+    plot_styles,
+    save_output,
+    style_axes,
+)
+from adaprob_ray.reporting.records.grouping import RowGroup, record_groups
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.provenance import figure_notes, unique_strings
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.stats.intervals import Estimate
+from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, estimate_of
+from adaprob_ray.reporting.tables.output import Output
+
+COLUMNS = (RETAIN_ERROR, FORGET_ERROR, "target_shift")
+AXIS_LABELS = {"target_shift": "target shift (0 to 1)"}  # where a metric's own header has no unit
+LOGARITHMIC = ("projection_residual",)
+DOTTED = (0, (1, 1.5))
+PUBLISHED: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "+", "markersize": 9, "markeredgewidth": 1.6}
+SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
+PublishedValues = Mapping[str, Mapping[float, float]]  # column → setting → the published value
+
+
+@dataclass(frozen=True)
+class Curve:
+    """MetricFormat → setting → its mean and interval over seeds."""
+
+    name: str
+    method: str
+    values: dict[str, dict[float, Estimate]]
+
+
+@dataclass(frozen=True)
+class ReferenceLine:
+    """MetricFormat → mean and interval of a row that does not have the setting."""
+
+    name: str
+    method: str
+    values: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Group's title → its curves, and its reference lines: Retrain, and rows of the curves' methods without the setting."""
+
+    over: str
+    columns: list[MetricFormat]
+    panels: dict[str, list[Curve]]
+    references: dict[str, list[ReferenceLine]]
+    caption: list[str]
+
+
+def build_ablation(
+    selection: Selection,
+    out: Path,
+    *,
+    over: str,
+    columns: Sequence[str] = COLUMNS,
+    published: Mapping[str, PublishedValues] | None = None,
+    name: str = "ablation",
+) -> Output:
+    """Write the figure of the selected Records to `out`/`name`.
+
+    Args:
+        over: The `method.*` column of the x-axis.
+        columns: The metrics, a panel each.
+        published: Data set → published values, which are shown if all Records are of that data set.
+    """
+    gathered = selection.gather_some(name)
+    ablation = compute_ablation(gathered.records, over, columns)
+    datasets = unique_strings(gathered.records["dataset"])
+    values = (published or {}).get(datasets[0]) if len(datasets) == 1 else None
+    return save_output(draw_ablation(ablation, values), out / name, gathered.missing)
+
+
+def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] = COLUMNS) -> Ablation:
+    """Each column against a setting, `method.lam` (λ), `method.lr` (γ of Eq. 9) or `method.eta` (η of Eq. 7).
+
+    A row is a curve if it has two values of the setting, and is left out if it has one.
+
+    Raises:
+        InputError: There is no curve.
+    """
+    if over not in records:
+        raise InputError(
+            unknown_name("column", over, [name for name in map(str, records) if name.startswith("method.")])
+        )
+    groups = record_groups(records, along=over)
+    methods = {row.method for group in groups for row in group.rows if _is_curve(row, over)}
+    if not methods:
+        raise InputError(
+            f"{over}: no label has two values of it (labels: {', '.join(unique_strings(records['label']))})"
+        )
+    panels, references = {}, {}
+    for group in groups:
+        curves = [_curve(row, over, columns) for row in group.rows if _is_curve(row, over)]
+        if not curves:
+            continue
+        without = [row for row in group.rows if row.records[over].isna().all()]
+        panels[group.title] = curves
+        references[group.title] = [
+            ReferenceLine(row.name, row.method, _estimates(row.records, columns))
+            for row in without
+            if row.label == "retrain" or row.method in methods
+        ]
+    caption = [INTERVAL_NOTE, *figure_notes(records)]
+    return Ablation(over, [metric_format(name) for name in columns], panels, references, caption)
+
+
+def _is_curve(row: RowGroup, over: str) -> bool:
+    return row.records[over].nunique() > 1
+
+
+def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
+    settings = sorted({float(value) for value in row.records[over].dropna()})
+    estimates = {setting: _estimates(row.records[row.records[over] == setting], columns) for setting in settings}
+    values = {name: {x: own[name] for x, own in estimates.items() if name in own} for name in columns}
+    return Curve(row.name, row.method, values)
+
+
+def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
+    """By column; one without a value, as it may be AdaProb's alone, is left out."""
+    estimates = {name: estimate_of(records, name) for name in columns}
+    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+
+
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def draw_ablation(
+    ablation: Ablation, published: PublishedValues | None = None, published_name: str = "paper, Table 5"
+) -> Figure:
+    """A row for each group, a panel for each column: means with intervals as bands, reference lines, published values."""
+    methods = methods_by_name(ablation.panels)
+    references = methods_by_name(ablation.references)
+    styles = plot_styles(methods | references)
+    rows, columns = len(ablation.panels), len(ablation.columns)
+    handles = [_handle(name, styles[name], styles[name].line) for name in methods]
+    handles += [_handle(name, styles[name], DOTTED) for name in references]
+    handles += [Line2D([], [], label=published_name, **PUBLISHED)] if published else []
+    figure = new_figure(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
+    add_legend(figure, handles, min(len(handles), 1 + columns))
+    for panels, (title, curves) in zip(panel_grid(figure, rows, columns), ablation.panels.items(), strict=True):
+        for axes, column in zip(panels, ablation.columns, strict=True):
+            _draw_curves(axes, column, curves, styles)
+            _draw_references(axes, column, ablation.references[title], styles)
+            values = (published or {}).get(column.name, {})
+            axes.plot(list(values), list(values.values()), zorder=4, **PUBLISHED)
+            _settings_axis(axes, ablation.over, curves)
+        panels[0].set_title(title, fontsize=TEXT, loc="left")
+    add_caption(figure, ablation.caption)
+    return figure
+
+
+def _handle(name: str, style: PlotStyle, line: Any) -> Line2D:
+    return Line2D([], [], linestyle=line, linewidth=1.2, label=name, **style.markers())
+
+
+def _draw_curves(axes: Axes, column: MetricFormat, curves: Sequence[Curve], styles: Mapping[str, PlotStyle]) -> None:
+    for curve in curves:
+        estimates, style = curve.values[column.name], styles[curve.name]
+        ends = np.array([estimate.interval for estimate in estimates.values()]).reshape(-1, 2)
+        ends = ends.clip(0, 100) if column.is_share else ends
+        axes.fill_between(list(estimates), *ends.T, color=style.colour, alpha=0.13, linewidth=0)
+        means = [estimate.mean for estimate in estimates.values()]
+        options: dict[str, Any] = {"linestyle": style.line, "linewidth": 1.2, "clip_on": False, "zorder": 3}
+        axes.plot(list(estimates), means, **options, **style.markers())
+    if column.name in LOGARITHMIC:
+        axes.set_yscale("log")
+    elif column.is_share or column.name in AXIS_LABELS:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_ylabel(AXIS_LABELS.get(column.name, column.header()), fontsize=TEXT)
+    style_axes(axes)
+
+
+def _draw_references(
+    axes: Axes, column: MetricFormat, references: Sequence[ReferenceLine], styles: Mapping[str, PlotStyle]
+) -> None:
+    """Dotted, with the marker at the right edge."""
+    for reference in references:
+        style, estimate = styles[reference.name], reference.values.get(column.name)
+        if estimate is None or (column.name in LOGARITHMIC and estimate.mean <= 0):
+            continue
+        axes.axhline(estimate.mean, color=style.colour, linestyle=DOTTED, linewidth=1.2)
+        edge = axes.get_yaxis_transform()
+        axes.plot(1, estimate.mean, transform=edge, linestyle="", clip_on=False, zorder=4, **style.markers(7))
+
+
+def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
+    """Ticks where there are values; logarithmic where they span a power of ten."""
+    settings = sorted({x for curve in curves for estimates in curve.values.values() for x in estimates})
+    if settings[-1] >= 10 * settings[0] > 0:
+        axes.set_xscale("log")
+    axes.set_xticks(settings, [f"{x:g}" for x in settings])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(SETTINGS.get(over, over), fontsize=TEXT)

@@ -1,0 +1,145 @@
+"""Curves over steps: a scalar of the models' stored series, and the residuals of solvers of the projection against passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.figures.style import (
+    SMALL,
+    TEXT,
+    add_caption,
+    new_figure,
+    plain_styles,
+    plot_styles,
+    save_output,
+    style_axes,
+)
+from adaprob_ray.reporting.records.archive import Series, source_of
+from adaprob_ray.reporting.records.grouping import record_groups
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.records.provenance import provenance
+from adaprob_ray.reporting.records.selection import Selection, shown_seed
+from adaprob_ray.reporting.tables.output import Output
+
+SOLVER_SCALAR = "projection_residual"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Name → (step, value) in order; a value that was not finite is NaN.
+
+    `methods`: which method each name stands for, empty if they are none. `goal`: a value to be reached, if there is one.
+    """
+
+    step: str
+    value: str
+    paths: dict[str, list[tuple[float, float]]]
+    methods: dict[str, str] = field(default_factory=dict)
+    goal: float | None = None
+    caption: list[str] = field(default_factory=list)
+
+
+def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR, name: str = "curves") -> Output:
+    """Write one scalar of the models' series against steps, row by row, at one seed, to `out`/`name`-`scalar`.
+
+    Args:
+        scalar: Its name in TensorBoard after the stage: loss, retain_error_percent, …
+
+    Raises:
+        InputError: The Records are of several groups, or no series holds the scalar.
+    """
+    gathered, source = selection.gather_some(name), source_of(selection.location)
+    seed = shown_seed(gathered.records)
+    records = gathered.records[gathered.records["seed"] == seed].sort_values("repeat", kind="stable")
+    groups = record_groups(records)
+    titles = [group.title.replace("\n", ", ") for group in groups]
+    if len(groups) > 1:
+        raise InputError(f"--only: a figure of series is of one group, got {'; '.join(titles)}")
+    rows = groups[0].rows
+    series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
+    shown = {label: own for label, own in series.items() if scalar in own} or series  # none has it: refused below
+    without = [label for label in series if label not in shown]
+    notes = [f"without {scalar}: {', '.join(without)}"] if without else []
+    caption = [f"{titles[0]}; seed {seed}", *notes, provenance(records).lines()[0]]
+    step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
+    curves = compute_curves(shown, scalar, {row.name: row.method for row in rows}, step=step, caption=caption)
+    return save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
+
+
+def build_solver_curves(path: Path, out: Path, *, name: str = "solvers") -> Output:
+    """Write the residual against passes of every solver of the projection, from the file `path`, to `out`/`name`."""
+    return save_output(draw_curves(compute_solver_curves(pd.read_csv(path))), out / name, [])
+
+
+def compute_curves(
+    series: Mapping[str, Series],
+    scalar: str,
+    methods: Mapping[str, str],
+    *,
+    step: str = "epoch",
+    caption: Sequence[str] = (),
+) -> Curves:
+    """One scalar of several cells, by the names that they are given: what their `methods` reported, step by step.
+
+    Raises InputError for each cell whose series does not hold it, saying what it does hold.
+    """
+    faults = [f"{name}: {unknown_name('series', scalar, held)}" for name, held in series.items() if scalar not in held]
+    if faults:
+        raise InputError(*faults)
+    paths = {
+        name: [(float(at), math.nan if value is None else float(value)) for at, value in held[scalar]]
+        for name, held in series.items()
+    }
+    return Curves(step, metric_format(scalar).header(), paths, dict(methods), caption=list(caption))
+
+
+def compute_solver_curves(curve: pd.DataFrame, *, goal: float = 1e-9, caption: Sequence[str] = ()) -> Curves:
+    """Smallest residual so far, max_k |Σ_n g_nk − M_k| / N, against passes over the rows, solver by solver.
+
+    `curve` has columns solver, passes, residual, as benchmarks/projection_curve.py writes them; `goal` is the tolerance.
+    """
+    paths = {
+        str(solver): list(zip(part["passes"].astype(float), part["residual"].astype(float), strict=True))
+        for solver, part in curve.groupby("solver", sort=False)
+    }
+    return Curves("passes over the rows", "largest column error / N", paths, goal=goal, caption=list(caption))
+
+
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def draw_curves(curves: Curves) -> Figure:
+    """Value against step; an axis is logarithmic where its values are above 0 and span three powers of ten."""
+    styles = plot_styles(curves.methods) if curves.methods else plain_styles(curves.paths)
+    figure = new_figure(6.4, 4.4)
+    axes = figure.subplots()
+    for name, path in curves.paths.items():
+        often = max(1, len(path) // 12)
+        axes.plot(
+            *np.array(path).T, label=name, linestyle=styles[name].line, markevery=often, **styles[name].markers(5)
+        )
+    if curves.goal is not None:
+        axes.axhline(curves.goal, color="black", linestyle=":", linewidth=1, label=f"tolerance {curves.goal:g}")
+    points = np.concatenate([np.array(path) for path in curves.paths.values()])
+    axes.set_xscale(_scale(points[:, 0]))
+    axes.set_yscale(_scale(points[:, 1]))
+    axes.set_xlabel(curves.step, fontsize=TEXT)
+    axes.set_ylabel(curves.value, fontsize=TEXT)
+    style_axes(axes)
+    figure.legend(loc="outside right upper", fontsize=SMALL, handlelength=3, frameon=False)
+    add_caption(figure, curves.caption)
+    return figure
+
+
+def _scale(values: NDArray[np.float64]) -> str:
+    known = values[np.isfinite(values)]
+    return "log" if len(known) and 0 < known.min() <= known.max() / 1000 else "linear"

@@ -1,0 +1,180 @@
+"""t-SNE of several models' outputs on the same rows, of the test set or of the forget set (the paper's figures 2 and 3).
+
+    softmax outputs of G models stacked, n rows each → columns standardised → PCA to min(50, K) → t-SNE to 2
+
+Axes: G models, n rows of each, K classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.figures.style import EMBEDDING_STYLES, SMALL, TEXT, add_caption, new_figure, save_output
+from adaprob_ray.reporting.records.archive import evaluation_in, source_of
+from adaprob_ray.reporting.records.grouping import group_title, split_groups
+from adaprob_ray.reporting.records.provenance import figure_notes
+from adaprob_ray.reporting.records.selection import Selection, shown_seed
+from adaprob_ray.reporting.tables.output import Output
+
+if TYPE_CHECKING:
+    from adaprob_ray.metrics.outputs import Outputs
+
+METHODS = {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}
+SEED = 42  # of PCA and of t-SNE
+COMPONENTS = 50
+ITERATIONS = 650
+# scikit-learn 1.5 gave n_iter another name.
+_ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Model → its points [n, 2] (no unit), in the order given; all lie in one map. `subset`: test or forget."""
+
+    points: dict[str, NDArray[np.float64]]
+    subset: str
+    perplexity: float
+
+
+def build_embedding(
+    selection: Selection,
+    out: Path,
+    *,
+    subset: Literal["forget", "test"] = "test",
+    methods: Mapping[str, str] = METHODS,
+    name: str = "embedding",
+) -> Output:
+    """Write the figure of one model of each method to `out`/`name`, from Outputs in a store or an archive.
+
+    Args:
+        subset: The samples that are shown.
+        methods: Name in the legend → method. Of several labels of a method the sweep's primary one is shown, or the first.
+    """
+    gathered, source = selection.gather_some(name), source_of(selection.location)
+    records = gathered.records
+    titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
+    if len(titles) > 1:
+        raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
+    shown = _shown_records(records, methods, selection.primary_label)
+    first = next(iter(shown.values()))
+    outputs: dict[str, Outputs] = {label: source.outputs(str(record["model_key"])) for label, record in shown.items()}
+    same_seed = records[records["seed"] == first["seed"]]
+    evaluation = evaluation_in({str(column): value for column, value in first.items()}, same_seed, source)
+    embedding = compute_embedding(outputs, subset, evaluation.forget)
+    labels = ", ".join(f"{label}: {record['label']}" for label, record in shown.items())
+    caption = [labels, *figure_notes(pd.DataFrame(shown.values()))]
+    figure = draw_embedding(embedding, f"{first['dataset']} ({first['architecture']})", caption)
+    return save_output(figure, out / name, gathered.missing, is_noted=False)
+
+
+def _shown_records(
+    records: pd.DataFrame, methods: Mapping[str, str], primary_label: str | None
+) -> dict[str, pd.Series[Any]]:
+    """A Record of each method, all of one seed."""
+    seed = shown_seed(records)
+    shown = {}
+    for name, method in methods.items():
+        own = records[(records["method"] == method) & (records["seed"] == seed)]
+        primary = own[own["label"] == primary_label]
+        if not len(own):
+            raise InputError(f"{name}: no Record of method {method} and seed {seed}")
+        shown[name] = (primary if len(primary) else own).iloc[0]
+    return shown
+
+
+def compute_embedding(
+    groups: Mapping[str, Outputs],
+    subset: Literal["forget", "test"],
+    forget: Sequence[int] | NDArray[np.integer[Any]] = (),
+) -> Embedding:
+    """One map of all groups. `forget` are positions in the training part, needed for `subset="forget"` only.
+
+    The same on every run: one thread, as sums over several depend on how they are shared out. Raises InputError if groups
+    differ in their rows or classes, and if the rows are too few for the perplexity.
+    """
+    outputs = {name: _probabilities(outputs, subset, forget) for name, outputs in groups.items()}
+    _check(outputs)
+    stacked = np.concatenate(list(outputs.values()))
+    perplexity = min(30.0, max(5.0, len(stacked) / 4))
+    components = min(COMPONENTS, stacked.shape[1])
+    if len(stacked) <= max(perplexity, components - 1):
+        raise InputError(
+            f"t-SNE of {len(stacked)} rows: more than {max(perplexity, components - 1):g} are needed in all groups together"
+        )
+    with threadpool_limits(1):
+        reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
+        placed = _map(perplexity).fit_transform(reduced).astype(np.float64)
+    return Embedding(dict(zip(outputs, np.split(placed, len(outputs)), strict=True)), subset, perplexity)
+
+
+def _map(perplexity: float) -> Any:
+    settings = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}
+    return TSNE(n_components=2, metric="euclidean", init="pca", learning_rate="auto", **settings)
+
+
+def _probabilities(
+    outputs: Outputs, subset: str, forget: Sequence[int] | NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Softmax outputs [n, K] in float64."""
+    if subset not in ("forget", "test"):
+        raise InputError(unknown_name("subset", subset, ("forget", "test")))
+    if subset == "test":
+        return softmax(outputs.logits["test"].astype(np.float64), axis=1)
+    rows, count = np.asarray(forget, dtype=np.int64), len(outputs.logits["train"])
+    if not len(rows) or rows.min() < 0 or rows.max() >= count:
+        raise InputError(f"forget: positions from 0 to {count - 1} are needed, at least one; given {rows.tolist()[:5]}")
+    return softmax(outputs.logits["train"][rows].astype(np.float64), axis=1)
+
+
+def _check(outputs: Mapping[str, NDArray[np.float64]]) -> None:
+    if len({values.shape for values in outputs.values()}) == 1:
+        return
+    shapes = ", ".join(f"{name} {values.shape[0]} × {values.shape[1]}" for name, values in outputs.items())
+    raise InputError(f"t-SNE needs groups of as many rows and classes; given {shapes or 'none'}")
+
+
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()) -> Figure:
+    """8 × 8 in, marker area 18 without edges, a square window with 5 % margin. At most five groups."""
+    if len(embedding.points) > len(EMBEDDING_STYLES):
+        raise InputError(f"a map shows at most {len(EMBEDDING_STYLES)} groups; given {', '.join(embedding.points)}")
+    figure = new_figure(8, 8)
+    axes = figure.subplots()
+    for (name, points), (colour, marker) in zip(embedding.points.items(), EMBEDDING_STYLES, strict=False):
+        dots: dict[str, Any] = {"s": 18, "linewidths": 0, "color": colour, "marker": marker}
+        axes.scatter(points[:, 0], points[:, 1], label=f"{name} (n = {len(points)})", **dots)
+    _square(axes, np.concatenate(list(embedding.points.values())))
+    axes.set_title(title, fontsize=TEXT + 3)
+    axes.set_xlabel("t-SNE 1 (no unit)", fontsize=TEXT)
+    axes.set_ylabel("t-SNE 2 (no unit)", fontsize=TEXT)
+    axes.tick_params(labelsize=SMALL)
+    axes.legend(loc="upper right", fontsize=TEXT, markerscale=1.6, framealpha=0.9)
+    what = {"test": "test set", "forget": "forget rows"}[embedding.subset]
+    add_caption(figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption])
+    return figure
+
+
+def _square(axes: Axes, points: NDArray[np.float64]) -> None:
+    """The same span both ways: 5 % beyond the points on every side of the wider one."""
+    low, high = points.min(0), points.max(0)
+    half = float((high - low).max()) / 2 * 1.1
+    (x, y) = (low + high) / 2
+    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")

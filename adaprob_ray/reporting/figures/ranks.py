@@ -1,0 +1,160 @@
+"""Ranks: the mean rank of each row by its distance to Retrain, in each metric and over all of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.stats import rankdata
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.figures.style import (
+    TEXT,
+    add_caption,
+    add_legend,
+    new_figure,
+    plain_styles,
+    plot_styles,
+    save_output,
+    shade,
+    style_axes,
+)
+from adaprob_ray.reporting.records.grouping import RecordGroup, record_groups, seed_means
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.provenance import figure_notes
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.output import Output
+
+COLUMNS = (
+    "test_error_percent", "retain_error_percent", "forget_error_percent", "membership_accuracy_percent", "kl_forget_nats",
+    "kl_test_nats",
+)  # fmt: skip
+# Distances are compared after rounding to so many decimals: without it, sums in another order would break ties.
+RANK_DECIMALS = 9
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Mean ranks by name, 1 being nearest to Retrain; `methods` in the order of `overall`, the mean over a name's metrics.
+
+    A cell is one group and seed, in which all names are ranked; `independent` is the reference's name, if it is there.
+    """
+
+    methods: dict[str, str]
+    columns: list[MetricFormat]
+    by_column: dict[str, dict[str, float]]
+    overall: dict[str, float]
+    cells: int
+    independent: str | None
+    caption: list[str]
+
+
+def build_ranks(selection: Selection, out: Path, *, columns: Sequence[str] = COLUMNS, name: str = "ranks") -> Output:
+    """Write the figure of the selected Records to `out`/`name`. `columns`: the metrics to rank by."""
+    gathered = selection.gather_some(name)
+    return save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / name, gathered.missing)
+
+
+def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
+    """Rank names by |value − Retrain's| in each cell and metric, ties sharing their mean rank, and average over cells.
+
+    Original and Retrain are not ranked. Another retraining, retrain_independent, is: no method can be asked to come nearer
+    than it does. A name without any value of a metric is not ranked in it.
+
+    Raises:
+        InputError: A name has some values of a metric, but not all.
+    """
+    groups = record_groups(records)
+    ranked = {row.name: row for group in groups for row in group.rows if row.label not in ("original", "retrain")}
+    by_column = {name: _mean_ranks(groups, name, list(ranked)) for name in columns}
+    overall = {
+        name: statistics.fmean(ranks[name] for ranks in by_column.values() if name in ranks)
+        for name in ranked
+        if any(name in ranks for ranks in by_column.values())
+    }
+    cells = sum(len(set(row.records["seed"])) for group in groups for row in group.rows if row.label == "retrain")
+    note = (
+        f"rank of |difference to Retrain| among {len(overall)}, mean over {cells} cells (groups × seeds); ties share a rank; "
+        "bars: mean over the metrics that a row has"
+    )
+    return Ranks(
+        methods={name: ranked[name].method for name in sorted(overall, key=lambda name: overall[name])},
+        columns=[metric_format(name) for name in columns],
+        by_column=by_column,
+        overall=overall,
+        cells=cells,
+        independent=next((name for name, row in ranked.items() if row.label == "retrain_independent"), None),
+        caption=[note, *figure_notes(records)],
+    )
+
+
+def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str]) -> dict[str, float]:
+    cells = [cell for group in groups for cell in _distances(group, name)]
+    present = [row for row in ranked if any(row in cell for cell in cells)]
+    faults = [
+        f"{name}: {row} has no value in {len(lacking)} of {len(cells)} cells; ranks need all of them"
+        for row in present
+        if (lacking := [cell for cell in cells if row not in cell])
+    ]
+    if faults or not present:
+        raise InputError(*(faults or [f"{name}: neither a line to rank nor Retrain to rank it by has a value"]))
+    means = np.mean([rankdata([round(cell[row], RANK_DECIMALS) for row in present]) for cell in cells], axis=0)
+    return dict(zip(present, map(float, means), strict=True))
+
+
+def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:
+    """For each seed that Retrain has: name → |value − Retrain's|."""
+    reference: Mapping[int, float] = {}
+    for row in group.rows:
+        reference = seed_means(row.records, name) if row.label == "retrain" else reference
+    means = {row.name: seed_means(row.records, name) for row in group.rows}
+    return [
+        {row: abs(values[seed] - target) for row, values in means.items() if seed in values}
+        for seed, target in reference.items()
+    ]
+
+
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def draw_ranks(ranks: Ranks) -> Figure:
+    """A row for each name, the nearest to Retrain on top: its mean rank in each metric, and over all as a bar."""
+    names = list(ranks.methods)
+    styles = plot_styles(ranks.methods)
+    figure = new_figure(6.6, 1.3 + 0.36 * len(names))
+    axes = figure.subplots()
+    for at, name in enumerate(names):
+        colour = shade(styles[name].colour, 0.6)
+        axes.barh(at, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
+    handles = _draw_metrics(axes, ranks, names)
+    if ranks.independent in ranks.overall:
+        label = f"{ranks.independent}, over all metrics"
+        handles.append(axes.axvline(ranks.overall[ranks.independent], color="black", ls="--", lw=1, label=label))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean rank (1 = nearest to retrain)", fontsize=TEXT)
+    style_axes(axes, grid="x")
+    add_legend(figure, handles, 3)
+    add_caption(figure, ranks.caption)
+    return figure
+
+
+def _draw_metrics(axes: Axes, ranks: Ranks, names: Sequence[str]) -> list[Line2D]:
+    """A marker for each metric, one below the other in a name's row; legend handles."""
+    offsets = np.linspace(-0.27, 0.27, len(ranks.columns)) if len(ranks.columns) > 1 else [0.0]
+    handles: list[Line2D] = []
+    styles = plain_styles(ranks.by_column).values()
+    for column, offset, style in zip(ranks.columns, offsets, styles, strict=True):
+        means = ranks.by_column[column.name]
+        places = [(means[name], at + offset) for at, name in enumerate(names) if name in means]
+        marker: dict[str, Any] = {"marker": style.marker, "markersize": 4.5, "mfc": "white", "mec": "black", "mew": 0.9}
+        handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, **marker)
+    return handles

@@ -1,0 +1,215 @@
+"""The one style of all figures: colours, markers, hatches, sizes, and how a figure is saved. No data and no pyplot.
+
+A method has one colour, marker and hatch, by its name, in every figure and in the report. Labels of one method differ in
+shade, in how the marker is filled, in the line and in the hatch. Colours are Okabe and Ito's (Color Universal Design, 2008) and
+Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure tells two things apart by colour alone, so that grey is enough.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.sweep.cell import Cell
+
+TEXT, SMALL, TINY = 9.0, 8.0, 6.5  # points: titles and axes, ticks and legends, captions
+DPI = 300
+LEGEND_LINE = 0.19  # inches
+CAPTION_CHARACTERS_PER_INCH = 20
+INTERVAL_NOTE = "intervals: 95 % Student t over seeds"
+GREY = "0.45"  # of what is beside the point: grids, captions, the paper's values
+
+METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
+    "original": ("#7F7F7F", "X", "++"),
+    "retrain": ("#000000", "*", ""),
+    "retrain_independent": ("#4D4D4D", "P", "oo"),
+    "finetune": ("#E69F00", "s", "--"),
+    "neggrad_plus": ("#56B4E9", "v", "||"),
+    "fisher": ("#CC79A7", "<", "OO"),
+    "ntk": ("#882255", ">", "-o"),
+    "cf_k": ("#999933", "p", "**"),
+    "eu_k": ("#44AA99", "h", "/-"),
+    "bad_teacher": ("#332288", "d", "\\|"),
+    "scrub": ("#0072B2", "^", "//"),
+    "scrub_rewind": ("#009E73", "D", "\\\\"),
+    "adaprob": ("#D55E00", "o", "xx"),
+}
+# For things that are no methods, such as metrics and solvers.
+PLAIN_STYLES = (
+    ("#E69F00", "s"), ("#56B4E9", "v"), ("#CC79A7", "<"), ("#882255", ">"), ("#999933", "p"), ("#44AA99", "h"),
+    ("#332288", "d"), ("#0072B2", "^"), ("#009E73", "D"), ("#D55E00", "o"), ("#DDCC77", "8"), ("#AA4499", "H"),
+)  # fmt: skip
+_LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
+_FILLS = ("full", "none", "left", "bottom", "right", "top")
+_SHADES = (0.0, -0.5, 0.45)  # of a method's colour: as it is, half way to black, some way to white
+
+# Purple, blue-green and yellow as in the paper's figures 2 and 3 (viridis, its yellow darkened to be seen on white); two more.
+EMBEDDING_STYLES = (("#440154", "o"), ("#21918C", "^"), ("#E5B800", "s"), ("#D55E00", "v"), ("#56B4E9", "D"))
+
+_METADATA: dict[str, dict[str, Any]] = {  # neither dates nor versions: the same figure is the same bytes
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True)
+class PlotStyle:
+    """How one line, point or bar is drawn."""
+
+    colour: tuple[float, float, float]
+    marker: str
+    fill: Any
+    line: Any
+    hatch: str
+
+    def markers(self, size: float = 6) -> dict[str, Any]:
+        """Keywords of Axes.plot for the markers; `size` in points."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "fillstyle": self.fill,
+            "markersize": size,
+            "markerfacecoloralt": "white",
+            "markeredgewidth": 0.3 if self.marker.startswith("$") else 0.9,
+        }
+
+
+def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
+    """A style for each name, the same whatever their order.
+
+    Args:
+        methods: Name → method. Beyond six names of one method a marker is the name's number.
+
+    Raises:
+        InputError: A method has no entry in METHOD_STYLES.
+    """
+    faults = [
+        unknown_name("method", method, METHOD_STYLES) for method in methods.values() if method not in METHOD_STYLES
+    ]
+    if faults:
+        raise InputError(*faults)
+    styles: dict[str, PlotStyle] = {}
+    for method in dict.fromkeys(methods.values()):
+        names = sorted(name for name, own in methods.items() if own == method)
+        styles.update({name: _variant(*METHOD_STYLES[method], variant) for variant, name in enumerate(names)})
+    return {name: styles[name] for name in methods}
+
+
+def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
+    """Styles for things that are no methods, by their order: colours and markers differ, filled and hollow ones in turn."""
+    styles = {}
+    for at, name in enumerate(names):
+        colour, marker = PLAIN_STYLES[at % len(PLAIN_STYLES)]
+        style = _variant(colour, marker, "", 0)
+        styles[name] = replace(style, fill=_FILLS[at % 2], line=_LINES[at % len(_LINES)])
+    return styles
+
+
+def _variant(colour: str, marker: str, hatch: str, variant: int) -> PlotStyle:
+    """The style of the `variant`-th label of a method."""
+    numbered = variant >= len(_FILLS)
+    return PlotStyle(
+        colour=shade(colour, _SHADES[variant % len(_SHADES)]),
+        marker=f"${variant + 1}$" if numbered else marker,
+        fill=_FILLS[0] if numbered else _FILLS[variant],
+        line=_LINES[variant % len(_LINES)],
+        hatch=hatch + "." * min(variant, 3),  # more dots would fill the bar
+    )
+
+
+class Named(Protocol):
+    """What a figure shows under a name: a bar, a curve, a point."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+
+
+def methods_by_name(panels: Mapping[str, Iterable[Named]]) -> dict[str, str]:
+    """Name → method over all panels, in order."""
+    return {item.name: item.method for items in panels.values() for item in items}
+
+
+def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float, float, float]:
+    """The colour mixed with white, by `share` from 0 to 1, or with black, from 0 to −1."""
+    other = 1.0 if share > 0 else 0.0
+    red, green, blue = (part + abs(share) * (other - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that makes room for all that is put on it."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def add_caption(figure: Figure, lines: Sequence[str]) -> None:
+    """Small text below all else, broken to the figure's width."""
+    width = int(CAPTION_CHARACTERS_PER_INCH * figure.get_figwidth())
+    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
+
+
+def add_legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
+    """Above all panels, for which the figure grows by the legend's lines."""
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns))
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns, fontsize=SMALL, handlelength=3, frameon=False
+    )
+
+
+def panel_grid(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
+    return [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+
+
+def style_axes(axes: Axes, *, grid: str = "both") -> None:
+    """Small ticks, a faint grid behind the data along `grid` (x, y, both), no frame at the top and on the right."""
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(axis=grid, color="0.9", linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write `path` with each ending (png at 300 dpi, pdf, svg); the same figure gives the same bytes.
+
+    The folder is made if need be, and a file of that name is replaced in one step. Raises InputError for another ending.
+    """
+    faults = [unknown_name("figure format", ending, _METADATA) for ending in formats if ending not in _METADATA]
+    if faults:
+        raise InputError(*faults)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return [_written(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
+
+
+def _written(figure: Figure, path: Path, ending: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with rc_context({"svg.hashsalt": "adaprob_ray"}):
+            figure.savefig(temporary, format=ending, dpi=DPI, metadata=_METADATA[ending])
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_output(figure: Figure, path: Path, missing: Sequence[Cell], *, is_noted: bool = True) -> Output:
+    """Save a figure, which says itself that Records are missing if `is_noted`."""
+    if missing and is_noted:
+        note = f"partial: {len(missing)} Records are missing"
+        figure.suptitle(note, x=0.99, ha="right", size="small", style="italic")
+    return Output(missing_document(missing), save(figure, path))

@@ -1,0 +1,1 @@
+"""Records: where they are read, how they are grouped, and how their columns are written."""

@@ -1,0 +1,165 @@
+"""Outputs and series of models, by the key of their cell: in a store, or with their Records in one archive."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.records.load import ARCHIVE, LINES, RECORDS, read_lines
+from adaprob_ray.reporting.records.provenance import is_empty
+from adaprob_ray.store import Store
+from adaprob_ray.store.names import OUTPUTS, SERIES
+from adaprob_ray.sweep.cell import canonical
+from adaprob_ray.sweep.cell_settings import ForgetRequest
+from adaprob_ray.sweep.method_choices import REFERENCES
+
+if TYPE_CHECKING:
+    from adaprob_ray.metrics.outputs import Evaluation, Outputs
+
+# What a model shares with its references.
+SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
+Series = Mapping[str, Sequence[tuple[int, float | None]]]  # as `series.json` of a cell: scalar → [step, value or null]
+
+
+class Source(Protocol):
+    """Where Outputs and series are, by the key of the model's cell."""
+
+    def outputs(self, key: str) -> Outputs: ...
+    def series(self, key: str) -> Series: ...
+
+
+class StoredOutputs:
+    """Those of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[str, Outputs] = {}
+
+    def outputs(self, key: str) -> Outputs:
+        if key not in self._read:
+            self._read[key] = _parse_outputs(self._store.read(key, OUTPUTS))
+        return self._read[key]
+
+    def series(self, key: str) -> Series:
+        found: Series = self._store.read_json(key, SERIES)
+        return found
+
+
+class Archive:
+    """A zip file of Records with their models' Outputs and series, as `write_archive` makes it.
+
+    Raises InputError for any other file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: is no archive of Outputs: {error}") from error
+        self._path = path
+        self._read: dict[str, Outputs] = {}
+
+    @functools.cached_property
+    def records(self) -> pd.DataFrame:
+        """Raises InputError where they cannot be read. Whoever has them from elsewhere does not read them twice."""
+        return read_lines(self._path)
+
+    def outputs(self, key: str) -> Outputs:
+        if key not in self._read:
+            self._read[key] = _parse_outputs(self._file.read(f"{key}.safetensors"))
+        return self._read[key]
+
+    def series(self, key: str) -> Series:
+        found: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
+        return found
+
+
+def _parse_outputs(content: bytes) -> Outputs:
+    from adaprob_ray.metrics.outputs import Outputs  # which loads torch
+
+    return Outputs.from_bytes(content)
+
+
+def source_of(location: str) -> Source:
+    """Of an archive, or of a store. Raises InputError for a file of Records alone."""
+    if location.endswith(LINES):
+        raise InputError(f"{location}: holds Records without Outputs; an archive with both ends in {ARCHIVE}")
+    return Archive(Path(location)) if location.endswith(ARCHIVE) else StoredOutputs(Store.open(location, create=False))
+
+
+def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
+    """Records, Outputs and series in one compressed file, the same bytes for the same content; it appears whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(part, "w") as file:
+        file.writestr(_member(RECORDS), record_lines(records), compresslevel=9)
+        for key in sorted(set(records["model_key"])):
+            file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes(), compresslevel=9)
+            file.writestr(_member(f"{key}.{SERIES}"), canonical(source.series(key)), compresslevel=9)
+    return part.replace(path)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """With a fixed date."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return member
+
+
+def record_lines(records: pd.DataFrame) -> str:
+    """A JSON object a line, in the order given, names sorted; what does not apply is left out."""
+    text = io.StringIO()
+    for record in rows_of(records):
+        known = {name: value for name, value in record.items() if not is_empty(value)}
+        text.write(json.dumps(known, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return value.item()  # NumPy's numbers and truth values
+
+
+# -- evaluations -------------------------------------------------------------------------------------------------------
+
+
+def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Each Record as a mapping."""
+    for record in records.to_dict("records"):
+        yield {str(name): value for name, value in record.items()}
+
+
+def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
+    """Each Record with what a metric reads, by the references of its split and seed, recipe and pretraining."""
+    recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
+    for _, own in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
+        for record in rows_of(own):
+            yield record, evaluation_in(record, own, source)
+
+
+def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
+    """What a metric reads of one Record, whose references are among the Records of its group and seed."""
+    from adaprob_ray.metrics.outputs import make_evaluation
+
+    keys = {"model": str(record["model_key"]), **_references(record, group)}
+    outputs = {role: source.outputs(key) for role, key in keys.items()}
+    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]), int(record["seed"]))
+
+
+def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
+    where = ", ".join(str(record[name]) for name in SHARED)
+    found = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
+    missing = [label for label, keys in found.items() if not keys]
+    if missing:
+        raise InputError(f"{where}: no Record of {', '.join(missing)}, which a metric may compare with")
+    several = [label for label, keys in found.items() if len(keys) > 1]
+    if several:
+        raise InputError(f"{where}: several models of {', '.join(several)}; a metric needs one to compare with")
+    return {label: keys.pop() for label, keys in found.items()}

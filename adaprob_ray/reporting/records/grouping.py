@@ -1,0 +1,177 @@
+"""Records grouped for tables and figures: a group for each data set, architecture and forget request, in it a row for each
+label and for each `method.*` setting that varies within the label.
+
+Only seeds and repeats are averaged, repeats within a seed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.records.provenance import unique_strings
+from adaprob_ray.sweep.cell_settings import ForgetRequest
+
+GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
+# The order of methods in a figure and its legend: references, baselines, AdaProb.
+METHOD_ORDER = (
+    "original", "retrain", "retrain_independent", "finetune", "neggrad_plus", "fisher", "ntk", "cf_k", "eu_k", "bad_teacher",
+    "scrub", "scrub_rewind", "adaprob",
+)  # fmt: skip
+# Columns that must not vary within a row, besides method.…
+_FIXED = ("method", "precision")
+_FIXED_PREFIXES = ("recipe.", "pretrain.", "relearn.")
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """The Records of one row of a table, or of one bar, curve or point of a figure.
+
+    `settings`: the `method.*` settings that set it apart from other rows of its label, as text.
+    """
+
+    label: str
+    settings: str
+    records: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.settings}".strip()
+
+    @property
+    def method(self) -> str:
+        return str(self.records["method"].iloc[0])
+
+
+@dataclass(frozen=True)
+class RecordGroup:
+    """One data set, architecture and forget request. `values`: those of the columns GROUP."""
+
+    values: dict[str, Any]
+    rows: list[RowGroup]
+
+    @property
+    def title(self) -> str:
+        return group_title(self.values)
+
+
+def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "") -> list[RowGroup]:
+    """The rows of one group, label by label.
+
+    Args:
+        records: The Records of one group.
+        labels: The labels that are wanted, in order.
+        along: A `method.*` column that is an axis of a figure; it does not split Records into rows.
+    """
+    return [
+        RowGroup(label, settings, part)
+        for label in labels
+        for settings, part in _split_by_settings(records[records["label"] == label], along)
+    ]
+
+
+def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup]:
+    """All groups in their order, with their rows in the order of METHOD_ORDER, then by label.
+
+    Raises:
+        InputError: A row would average over anything but seed and repeat.
+    """
+    groups = []
+    for values, part in split_groups(records):
+        rows = row_groups(part, dict.fromkeys(part["label"]), along=along)
+        for row in rows:
+            refuse_to_average(f"{group_title(values)}: {row.name}", row.records, along)
+        groups.append(RecordGroup(values, sorted(rows, key=lambda row: (_method_rank(row.method), row.label))))
+    return groups
+
+
+def split_groups(records: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The values of the columns GROUP and the Records that have them, in the order of the Records."""
+    return [(dict(zip(GROUP, values, strict=True)), part) for values, part in records.groupby(list(GROUP), sort=False)]
+
+
+def _method_rank(method: str) -> int:
+    return METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+
+
+def _split_by_settings(records: pd.DataFrame, along: str) -> list[tuple[str, pd.DataFrame]]:
+    """The Records of one label, split by every `method.*` column that varies, in their order."""
+    texts = setting_texts(records, [name for name in _method_settings(records) if name != along])
+    return [(text, records[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
+
+
+def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str = " ") -> list[str]:
+    """For each Record the values of those columns that vary, such as `lr=0.1 epochs=3`."""
+    varying = [name for name in names if len(unique_strings(records[name])) > 1]
+    return [
+        separator.join(f"{name.removeprefix('method.')}={format_setting(row[name])}" for name in varying)
+        for row in records[varying].to_dict("records")
+    ]
+
+
+def _method_settings(records: pd.DataFrame) -> list[str]:
+    return [name for name in map(str, records) if name.startswith("method.")]
+
+
+def format_setting(value: Any) -> str:
+    """A setting as text, a number as short as it can be without loss."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "none"
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) and float(short) != value else short
+
+
+def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
+    """Raises InputError naming the column that varies within a row; only seed, repeat and the axis of a figure may."""
+    names = [name for name in map(str, records) if name in _FIXED or name.startswith(_FIXED_PREFIXES)]
+    for name in [*names, *(name for name in _method_settings(records) if name != along)]:
+        values = unique_strings(records[name])
+        if len(values) > 1:
+            raise InputError(
+                f"{row}: would average over {name} ({', '.join(values)}); only seed and repeat are averaged"
+            )
+    for _, record in records[records.duplicated(["seed", "repeat", *([along] if along else [])])].iterrows():
+        raise InputError(
+            f"{row}: would average over key: two Records of seed {record['seed']}, repeat {record['repeat']}"
+        )
+
+
+def seed_means(records: pd.DataFrame, column: str) -> dict[int, float]:
+    """seed → mean over its repeats; a seed without a value is left out. Raises InputError for an unknown column."""
+    if column not in records:
+        raise InputError(unknown_name("column", column, map(str, records)))
+    values = records[column].astype(float).groupby(records["seed"]).mean().dropna()
+    return {int(str(seed)): float(value) for seed, value in values.items()}
+
+
+# -- titles ------------------------------------------------------------------------------------------------------------
+
+
+def group_title(group: Mapping[str, Any]) -> str:
+    """For figures: `cifar5 (resnet18 × 0.4)` and, below it, the forget request."""
+    pool = "" if group["test_pool"] == "clean" else f", test pool {group['test_pool']}"
+    filters = "" if group["filters"] == 1 else f" × {group['filters']:g}"
+    return (
+        f"{group['dataset']} ({group['architecture']}{filters}{pool})\nforget {_request_text(group['forget'], '', '')}"
+    )
+
+
+def group_heading(group: Mapping[str, Any]) -> str:
+    """For tables: data set, architecture and forget request on one line."""
+    pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
+    architecture = f"{group['architecture']}, filters {group['filters']:g}"
+    return f"{group['dataset']}{pool} · {architecture} · forget {_request_text(group['forget'], 'all of ', 'rows ')}"
+
+
+def _request_text(forget: str, whole: str, samples: str) -> str:
+    """A forget request such as `class5` or `25of3` in words."""
+    try:
+        request = ForgetRequest.parse(forget)
+    except ValueError:
+        return forget
+    name = f"class {request.class_index}"
+    return f"{whole}{name}" if request.count is None else f"{request.count} {samples}of {name}"

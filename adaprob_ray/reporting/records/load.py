@@ -1,0 +1,184 @@
+"""The Records that a table needs, from a store or from a file in results/: all of them, or an error that names each hole."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
+from adaprob_ray.reporting.records.grouping import GROUP
+from adaprob_ray.store import Store
+from adaprob_ray.store.records import load_records
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.select import select_cells
+from adaprob_ray.sweep.sweep import Sweep
+
+LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
+ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines with Outputs and series beside them
+FILES = (LINES, ARCHIVE)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Records in the order of their sweep files, and the evaluate cells that have none."""
+
+    records: pd.DataFrame
+    missing: list[Cell]
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """The sweep file, parsed and expanded; data sets of a user's folders are known by their manifests. Raises InputError."""
+    from adaprob_ray.catalogue import REGISTRY, data_root, register_prepared_folders  # which loads torch
+
+    register_prepared_folders(data_root())
+    return Sweep.load(path, REGISTRY)
+
+
+def gather(
+    location: str,
+    sweeps: Mapping[str, Sweep],
+    *,
+    conditions: str | None = None,
+    wanted: Callable[[Cell], bool] = lambda cell: True,
+    partial: bool = False,
+) -> Gathered:
+    """The Records of the evaluate cells of `sweeps` (by path) that `conditions` and `wanted` let through.
+
+    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that make them. A
+    corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
+    """
+    frames, lines = [], []
+    without: dict[str, Cell] = {}
+    for path, sweep in sweeps.items():
+        cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
+        chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
+        records, corrupt = _readable(location, sweep, chosen)
+        found = set(records["key"]) if len(records) else set()
+        missing = [cell for key, cell in chosen.items() if key not in found]
+        frames.append(records)
+        without.update({cell.key: cell for cell in missing})
+        lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
+    if lines and not partial:
+        raise InputError(*_no_store(location), *lines)
+    frames = [frame for frame in frames if len(frame)]
+    records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return Gathered(records.drop_duplicates("key") if frames else records, list(without.values()))
+
+
+def _no_store(location: str) -> list[str]:
+    """A line where nothing is found because there is no store: the path may be mistyped."""
+    if location.endswith(FILES):
+        return []
+    try:
+        Store.open(location, create=False)
+    except NoStore as error:
+        return list(error.faults)
+    return []
+
+
+def _missing_lines(
+    missing: Sequence[Cell], corrupt: Mapping[str, CorruptArtefact], total: int, command: str
+) -> list[str]:
+    if not missing:
+        return []
+    lines = [f"missing: {cell.title}{_why(corrupt.get(cell.key))}" for cell in missing]
+    return [*lines, f"{len(missing)} of {total} Records are missing; make them with:  {command}"]
+
+
+def _command(path: str, location: str, conditions: str | None) -> str:
+    part = ["--only", conditions] if conditions is not None else []
+    store = "./store" if location.endswith(FILES) else location
+    return shlex.join(["adaprob-ray", "run", path, "--store", store, *part])
+
+
+def _readable(
+    location: str, sweep: Sweep, cells: Mapping[str, Cell]
+) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
+    """The Records of these cells that can be read, in their order, and the faults that were met, by key.
+
+    Each fault has revoked an attempt, which is then read no more; several readers at once may revoke more than they report.
+    """
+    if location.endswith(FILES):
+        return _ordered(read_lines(Path(location)), cells), {}
+    corrupt: dict[str, CorruptArtefact] = {}
+    try:
+        store = Store.open(location, create=False)
+    except NoStore:
+        return pd.DataFrame(), corrupt
+    while True:
+        try:
+            return _ordered(load_records(store, sweep), cells), corrupt
+        except CorruptArtefact as error:
+            corrupt[error.key] = error
+
+
+def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
+    if not len(records):
+        return records
+    places = {key: place for place, key in enumerate(cells)}
+    own = records[records["key"].isin(places)]
+    return own.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
+
+
+def read_lines(path: Path) -> pd.DataFrame:
+    """Records from a file of them, a JSON object a line, or from an archive. Raises InputError where it cannot be read."""
+    try:
+        rows = [json.loads(line) for line in _text(path).splitlines()]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
+    wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
+    if wrong:
+        raise InputError(f"{path}: line {wrong[0]} is no Record: an object with a key is expected")
+    return pd.DataFrame(rows)
+
+
+def _text(path: Path) -> str:
+    if path.suffix != ARCHIVE:
+        return path.read_text(encoding="utf-8")
+    with zipfile.ZipFile(path) as file:
+        return file.read(RECORDS).decode()
+
+
+def all_records(location: str) -> pd.DataFrame:
+    """Every Record of a store or of a file of them; a corrupt one is revoked on reading and left out."""
+    if location.endswith(FILES):
+        return read_lines(Path(location))
+    store = Store.open(location, create=False)
+    while True:
+        try:
+            return load_records(store)
+        except CorruptArtefact:
+            continue
+
+
+def _why(error: CorruptArtefact | None) -> str:
+    return f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
+
+
+def group_of(cell: Cell) -> dict[str, Any]:
+    """What a table groups by, of an evaluate cell, as its Record has it."""
+    settings = cell.settings
+    return {
+        "dataset": settings.dataset.name,
+        "test_pool": settings.dataset.test_pool,
+        "architecture": settings.architecture.name,
+        "filters": settings.architecture.filters,
+        "forget": str(cell.forget),
+    }
+
+
+def in_order_of_groups(records: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """Records with their groups in the order of the sweep file, of whatever revision they are; unknown groups last."""
+    cells = (cell for cell in sweep.cells.values() if cell.stage == "evaluate")
+    places = {
+        group: place for place, group in enumerate(dict.fromkeys(tuple(group_of(cell).values()) for cell in cells))
+    }
+    order = [places.get(tuple(row), len(places)) for row in records[list(GROUP)].itertuples(index=False)]
+    return records.iloc[sorted(range(len(records)), key=order.__getitem__)].reset_index(drop=True)

@@ -1,0 +1,148 @@
+"""Where the numbers of a table come from, in words; what is mixed is called mixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+COMMIT_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All values that occur in the Records of a table, and of how many Records the model was timed alone."""
+
+    precisions: list[str]
+    devices: list[str]
+    threads: list[str]
+    commits: list[str]
+    exclusive: int
+    records: int
+
+    def lines(self) -> list[str]:
+        """What the caption says: precision, devices, threads, commits, and whether times may be compared."""
+        facts = [
+            ("precision", "precisions", self.precisions),
+            ("device", "devices", self.devices),
+            ("threads per cell", "thread counts per cell", self.threads),
+            ("commit", "commits", self.commits),
+        ]
+        words = [
+            f"MIXED {many}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
+            for one, many, values in facts
+        ]
+        return ["; ".join(words), self._times()]
+
+    def _times(self) -> str:
+        if self.exclusive == self.records:
+            return "times are exclusive: each model was made with no other cell of its run beside it"
+        return f"times are NOT comparable: {self.exclusive} of {self.records} models were made with no other cell beside them"
+
+
+def provenance(records: pd.DataFrame) -> Provenance:
+    """Gather it; a column that the Records do not hold is unknown."""
+
+    def values(name: str) -> list[str]:
+        return unique_strings(records[name]) if name in records else []
+
+    exclusive = int((records["exclusive"] == True).sum()) if "exclusive" in records else 0  # noqa: E712  (may hold None)
+    commits = [commit_words(row) for _, row in records.iterrows()] if "commit" in records else []
+    return Provenance(
+        precisions=values("precision"),
+        devices=values("device"),
+        threads=values("threads"),
+        commits=list(dict.fromkeys(commits)),
+        exclusive=exclusive,
+        records=len(records),
+    )
+
+
+def figure_notes(records: pd.DataFrame) -> list[str]:
+    """What is printed below a figure: the seeds, then precision, device, threads and commit, mixed ones called mixed."""
+    seeds = sorted({int(seed) for seed in records["seed"]})
+    noun = "seed" if len(seeds) == 1 else "seeds"
+    return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records).lines()[0]]
+
+
+def commit_words(record: pd.Series[Any]) -> str:
+    """A short commit; `+dirty` where the checkout held changes."""
+    short = str(record.get("commit", "unknown"))[:COMMIT_DIGITS]
+    return f"{short}+dirty" if record.get("run_dirty") is True else short
+
+
+def unique_strings(column: pd.Series[Any]) -> list[str]:
+    """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
+    return list(dict.fromkeys("none" if is_empty(value) else str(value) for value in column))
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a column does not apply to a Record: None, or what pandas makes of it."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+
+def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
+    """Records with a time that no other cell disturbed, without the warm-up seed."""
+    is_timed = records["unlearn_seconds"].notna() & (records["seed"] != warm_up) & records["exclusive"].eq(True)
+    return records[is_timed]
+
+
+def mixed_hardware(records: pd.DataFrame) -> list[str]:
+    """A fault for each of device, threads and precision that is not the same everywhere."""
+    return [
+        f"times are compared on one kind of hardware only; found {name}: {', '.join(values)}"
+        for name in ("device", "threads", "precision")
+        if len(values := unique_strings(records[name])) > 1
+    ]
+
+
+# -- all Records of a report -------------------------------------------------------------------------------------------
+
+
+def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """What there is, and the values of it that occur, in their order; seeds in theirs."""
+    names = {
+        "data sets": "dataset",
+        "architectures": "architecture",
+        "forget requests": "forget",
+        "labels": "label",
+        "precision": "precision",
+        "hardware": "device",
+        "hosts": "host",
+        "PyTorch": "torch_version",
+        "Python": "python_version",
+    }
+    known = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
+    seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
+    commits = provenance(records).commits
+    return [(words, values) for words, values in [*known, ("seeds", seeds), ("commits", commits)] if values]
+
+
+def summary_warnings(records: pd.DataFrame) -> list[str]:
+    """What is mixed, dirty or not comparable, a sentence each."""
+    if records.empty:
+        return []
+    known, total = provenance(records), len(records)
+    dirty = int((records["run_dirty"] == True).sum()) if "run_dirty" in records else 0  # noqa: E712  (may hold None)
+    found = _mixed(known, records)
+    if dirty:
+        found.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
+    if beside := total - known.exclusive:
+        found.append(f"{beside:,} of {total:,} Records were made beside other cells: their times are not comparable")
+    return found
+
+
+def _mixed(known: Provenance, records: pd.DataFrame) -> list[str]:
+    versions = [name for name in map(str, records) if name.endswith("_version")]
+    candidates = {
+        "precision": known.precisions,
+        "hardware": known.devices,
+        "threads per cell": known.threads,
+        "commits": known.commits,
+        **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
+    }
+    return [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]

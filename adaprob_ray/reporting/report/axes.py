@@ -1,0 +1,82 @@
+"""Axes of the report's figures: where a number stands, which range is shown, and round ticks. No drawing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from adaprob_ray.reporting.records.metric_format import MetricFormat
+from adaprob_ray.reporting.stats.intervals import Estimate
+
+DECADES = 2.5  # positive values that span more are shown on a logarithmic axis
+MARGIN = 0.04  # of the range, left free at both ends
+TICKS = 5  # intervals between ticks, at most
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From `low` to `high` in the unit of the metric over `length` pixels from `start`; a negative length runs upwards.
+
+    `integer`: ticks are whole numbers.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool
+    start: float
+    length: float
+    integer: bool = False
+
+    @property
+    def is_upright(self) -> bool:
+        return self.length < 0
+
+    def at(self, value: float) -> float:
+        """The pixel of a value; what lies outside stands at the end."""
+        share = (self._scaled(value) - self._scaled(self.low)) / (self._scaled(self.high) - self._scaled(self.low))
+        return round(self.start + self.length * min(max(share, 0.0), 1.0), 1)
+
+    def _scaled(self, value: float) -> float:
+        return math.log10(max(value, self.low)) if self.logarithmic else value
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values as numbers and as text."""
+        if self.logarithmic:
+            # Powers of ten if two are in the range, else what is between them too.
+            has_two = math.floor(math.log10(self.high)) > math.ceil(math.log10(self.low))
+            locator = LogLocator(subs=(1.0,) if has_two else (1.0, 2.0, 5.0), numticks=TICKS + 4)
+            return [(value, f"{value:g}") for value in self._inside(locator.tick_values(self.low, self.high))]
+        steps = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10], integer=self.integer)
+        values = self._inside(steps.tick_values(self.low, self.high))
+        step = values[1] - values[0] if len(values) > 1 else 1.0
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        return [(value, f"{value + 0.0:.{decimals}f}") for value in values]  # 0.0 is added because −0.0 has a sign
+
+    def _inside(self, values: Iterable[float]) -> list[float]:
+        return [float(value) for value in values if self.low <= value <= self.high]
+
+
+def axis(estimates: Sequence[Estimate], column: MetricFormat, start: float, length: float) -> Axis:
+    """An axis that holds all means. Intervals wider than the means and the median interval together are cut."""
+    means = [estimate.mean for estimate in estimates]
+    low, high = min(means), max(means)
+    ends = [estimate.interval for estimate in estimates]
+    if low > 0 and high / low > 10**DECADES:
+        return Axis(low / 1.5, high * 1.5, True, start, length)
+    room = max(high - low, statistics.median(top - bottom for bottom, top in ends) / 2)
+    bottom = max(min(end for end, _ in ends), low - room)
+    top = min(max(end for _, end in ends), high + room)
+    return _widened(bottom, top, low, column, start, length)
+
+
+def _widened(bottom: float, top: float, lowest: float, column: MetricFormat, start: float, length: float) -> Axis:
+    """A margin on both sides, but not past 0 where nothing is negative, nor past 100 % with shares."""
+    margin = MARGIN * (top - bottom) or abs(top) * 0.1 or 1.0
+    low, high = bottom - margin, top + margin
+    low = -margin if lowest >= 0 and low < 0 else low
+    high = 100 + margin if column.is_share and high > 100 else high
+    return Axis(low, high, False, start, length)

@@ -1,0 +1,174 @@
+"""The whole report: summary, missing cells, a section for each table, all cells; rendered by templates and written at once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from adaprob_ray.reporting.records.provenance import summary_facts, summary_warnings
+from adaprob_ray.reporting.report.dot_plot import dot_plot
+from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
+from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
+from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables
+from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
+from adaprob_ray.reporting.report.trade_off import trade_off
+from adaprob_ray.reporting.tables.format import table_notes
+from adaprob_ray.reporting.tables.render import write_whole
+
+FILE = "report.html"
+LONG = 50  # characters, from which a fact takes two columns
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ExtraSection:
+    """A section of other things than Records, such as a search.
+
+    Attributes:
+        anchor: The `id` of its element.
+        heading: As in the contents.
+        counts: What it holds, for the head of the report.
+        methods: Label → method of all labels that it shows.
+        template: The file in templates/ that renders it, as `section`.
+        content: What the template reads, from the markers of labels.
+    """
+
+    anchor: str
+    heading: str
+    counts: str
+    methods: Mapping[str, str]
+    template: str
+    content: Callable[[Mapping[str, Marker]], Mapping[str, Any]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PartSection:
+    """What the template shows of a part: notes, tables, what the numbers are, figures."""
+
+    anchor: str
+    heading: str
+    notes: Sequence[str]
+    tables: Sequence[HtmlTable]
+    table_notes: Sequence[str]
+    figures: Sequence[SvgFigure]
+
+
+def write_report(
+    records: pd.DataFrame,
+    *,
+    missing: Sequence[str],
+    title: str,
+    folder: Path,
+    primary_label: str | None = None,
+    extra: Sequence[ExtraSection] = (),
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write report.html to `folder`. The file appears whole or not at all.
+
+    Args:
+        records: One row for each Record, as `load_records` gives them, possibly none.
+        missing: Titles of cells without a Record.
+        title: The heading of the report.
+        folder: Created if absent.
+        primary_label: Of the labels that share its method the only one that is tested against Retrain.
+        extra: Sections before the tables.
+        notes: What else the reader should know.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = render_report(records, missing=missing, title=title, primary_label=primary_label, extra=extra, notes=notes)
+    return write_whole(folder / FILE, text)
+
+
+def render_report(
+    records: pd.DataFrame,
+    *,
+    missing: Sequence[str],
+    title: str,
+    primary_label: str | None = None,
+    extra: Sequence[ExtraSection] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """The report as text, with the arguments of `write_report`: the same Records give the same text."""
+    records = records.reset_index(drop=True)
+    found = report_tables(records, primary_label)
+    methods = {} if records.empty else dict(zip(records["label"][::-1], records["method"][::-1], strict=True))
+    methods = {str(label): str(method) for label, method in reversed(methods.items())}
+    markers, colours = markers_of({**methods, **{name: own for part in extra for name, own in part.methods.items()}})
+    style, script = ((FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    style += colours
+    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
+    counts = [f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"] if len(records) or not extra else []
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            policy=policy,
+            style=style,
+            script=script,
+            counts="; ".join([*counts, *(section.counts for section in extra)]),
+            facts=[(words, ", ".join(values)) for words, values in summary_facts(records)],
+            long=LONG,
+            warnings=[*summary_warnings(records), *notes],
+            missing=missing,
+            missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
+            extra=[(section, section.content(markers)) for section in extra],
+            sections=[_section(number, part, records, markers) for number, part in enumerate(found, 1)],
+            cells=cell_table(records, markers) if len(records) else None,
+            has_records=bool(len(records)) or not extra,
+            data=_json(embedded(records, found)),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(marker_at=marker_at, glyph_box=f"{-SIZE} {-SIZE} {2 * SIZE} {2 * SIZE}")
+    return environment
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy calls this text by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: object) -> str:
+    """JSON that ends no script element: ASCII only, no `<`."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def _section(number: int, part: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]) -> PartSection:
+    rows = {name: markers[str(records["label"][at[0]])] for name, at in part.positions.items()}
+    figures = [trade_off(part.table, rows), *(dot_plot(part.table, column, rows) for column in part.table.columns)]
+    return PartSection(
+        anchor=f"part-{number}",
+        heading=part.heading,
+        notes=part.notes,
+        tables=part_tables(part, rows),
+        table_notes=table_notes(part.table),
+        figures=[figure for figure in figures if figure is not None],
+    )

@@ -1,0 +1,179 @@
+"""What a report shows, as data: tables of Records that may be averaged, and all Records as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
+from adaprob_ray.reporting.records.metric_format import known_columns
+from adaprob_ray.reporting.records.provenance import unique_strings
+from adaprob_ray.reporting.stats.intervals import Estimate
+from adaprob_ray.reporting.tables.model import Table, tables
+
+SHORT_KEY_LENGTH = 8
+_FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
+_IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table, the settings that set it apart from others of its group, its Records, and what a reader must know of it.
+
+    `positions`: row name -> the rows of the whole DataFrame that it averages.
+    """
+
+    table: Table
+    settings: str
+    positions: dict[str, list[int]]
+    notes: list[str]
+
+    @property
+    def heading(self) -> str:
+        return self.table.heading + (f" · {self.settings}" if self.settings else "")
+
+    def row_words(self, name: str) -> str:
+        """What a row is called in the whole report; the search box takes it between double quotes."""
+        return f"{self.heading} · {name}".replace('"', "'")
+
+
+# -- tables -------------------------------------------------------------------------------------------------------------------
+
+
+def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> list[ReportTable]:
+    """The Records of each data set, architecture and forget request, split until only seeds and repeats are averaged."""
+    if records.empty:
+        return []
+    return [
+        _part(part, settings, primary_label)
+        for _, group in split_groups(records.reset_index(drop=True))
+        for settings, part in _split(group.assign(label=_row_names(group)))
+    ]
+
+
+def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
+    """A label, with its method and the `method.…` settings where they vary within it."""
+    names: dict[Any, str] = {}
+    for label, part in group.groupby("label", sort=False):
+        texts = setting_texts(part, _with_prefix(part, ("method",)))
+        names |= {at: f"{label} {text}".strip() for at, text in zip(part.index, texts, strict=True)}
+    return pd.Series(names, dtype=object)
+
+
+def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The Records split by every column that varies within a row and may not, each with its values as text."""
+    rows = [part for _, part in named.groupby("label", sort=False)]
+    varying = [
+        name
+        for name in _with_prefix(named, _FIXED_PREFIXES)
+        if any(len(unique_strings(part[name])) > 1 for part in rows)
+    ]
+    texts = setting_texts(named, varying, separator=", ")
+    return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
+
+
+def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:
+    """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
+    twice = records.duplicated(["label", "seed", "repeat"], keep=False)
+    unclear = list(dict.fromkeys(records.loc[twice, "label"]))
+    digits = (
+        SHORT_KEY_LENGTH
+        if records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH].is_unique
+        else None
+    )
+    names = [
+        f"{label} key {key[:digits]}" if label in unclear else str(label)
+        for label, key in zip(records["label"], records["key"], strict=True)
+    ]
+    records = records.assign(label=names)
+    (table,) = tables(records, known_columns(), dict.fromkeys(names), primary_label)
+    positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
+    return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
+
+
+def _unclear_notes(unclear: list[str]) -> list[str]:
+    return [
+        f"{name}: several Records of one seed and repeat that no setting tells apart: each is a row of its own, by its key"
+        for name in unclear
+    ]
+
+
+def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
+    """Rows of fewer seeds than their table, and what is not there without retrain."""
+    notes = []
+    for name, part in records.groupby("label", sort=False):
+        missing = [str(seed) for seed in table.seeds if seed not in set(part["seed"])]
+        if missing:
+            notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    if "retrain" not in set(records["label"]):
+        notes.append("no Records under the label retrain alone: there is nothing to take differences to")
+    return notes
+
+
+def _with_prefix(records: pd.DataFrame, prefixes: tuple[str, ...]) -> list[str]:
+    return [name for name in map(str, records) if name.startswith(prefixes)]
+
+
+def format_full(estimate: Estimate, unit: str) -> str:
+    """All digits that matter, where a table rounds."""
+    half = f" ± {estimate.half_width:.6g}" if estimate.half_width is not None else ""
+    seeds = f", n = {estimate.n}" if estimate.n else ""
+    count = f"; {estimate.count.events:g} of {estimate.count.rows} rows" if estimate.count else ""
+    return f"{estimate.mean:.10g}{half} {unit}".rstrip() + seeds + count
+
+
+# -- cells -----------------------------------------------------------------------------------------------------------------
+
+
+def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
+    """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
+    rows = [""] * len(records)
+    for part in found:
+        for name, positions in part.positions.items():
+            for position in positions:
+                rows[position] = part.row_words(name)
+    sections = _sections([str(name) for name in records])
+    columns = {str(name): [plain(value) for value in records[name]] for name in records}
+    return {"sections": sections, "columns": columns, "rows": rows}
+
+
+def _sections(columns: list[str]) -> list[dict[str, Any]]:
+    """Every column in the first section that takes it; identity and metrics in their own order."""
+    metrics = [column.name for column in known_columns()]
+    takers: list[tuple[str, Callable[[str], bool]]] = [
+        ("Cell", lambda name: name in _IDENTITY),
+        ("Method", lambda name: name.startswith("method.")),
+        ("Recipe", lambda name: name.startswith("recipe.")),
+        ("Pretraining", lambda name: name.startswith("pretrain.")),
+        ("Relearning", lambda name: name.startswith("relearn.")),
+        ("Metrics", lambda name: name in metrics),
+        ("Provenance", _is_provenance),
+        ("Other facts", lambda name: True),
+    ]
+    found: dict[str, list[str]] = {title: [] for title, _ in takers}
+    for name in columns:
+        found[next(title for title, takes in takers if takes(name))].append(name)
+    found["Cell"].sort(key=_IDENTITY.index)
+    found["Metrics"].sort(key=metrics.index)
+    return [{"title": title, "columns": names} for title, names in found.items() if names]
+
+
+def _is_provenance(name: str) -> bool:
+    known = ("commit", "host", "device", "threads", "exclusive", "started_at")
+    processor = ("onednn_instruction_set", "blas", "mkl_instructions", "mkl_cbwr")
+    return name in (*known, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; an empty entry is None, what JSON does not know is text."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    known = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if known else str(value)

@@ -1,0 +1,122 @@
+"""Forget error against retain error: a mark for each row of the table with its intervals, named where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from adaprob_ray.reporting.figures.trade_off import TradeOffPoint, trade_off_points
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.report.axes import Axis, axis
+from adaprob_ray.reporting.report.markers import SIZE, Marker
+from adaprob_ray.reporting.report.sections import format_full
+from adaprob_ray.reporting.report.svg import (
+    RIGHT,
+    TOP,
+    WIDTH,
+    Shape,
+    SvgFigure,
+    band,
+    group,
+    interval,
+    marker_at,
+    scale,
+    shortened,
+    text,
+)
+from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
+
+RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
+LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
+MAX_ROWS_TWO_LINES = 9  # rows up to which this figure stands beside two others, one above the other
+CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels that a name or a mark takes."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: Box) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
+    """The figure; None where fewer than two marked rows have both errors."""
+    points = [point for point in trade_off_points(table) if point.name in markers]
+    if len(points) < 2:
+        return None
+    across = axis([point.retain for point in points], RETAIN, LEFT, WIDTH - RIGHT - LEFT)
+    upwards = axis([point.forget for point in points], FORGET, HEIGHT, TOP - HEIGHT)
+    places = {point.name: (across.at(point.retain.mean), upwards.at(point.forget.mean)) for point in points}
+    names, unnamed = _names(places)
+    note = "what retraining gives is shaded" + (f"; {unnamed} without room for a name" if unnamed else "")
+    shapes = [*_frame(points, across, upwards), *(_point(point, markers, across, upwards) for point in points), *names]
+    kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
+    return SvgFigure(kind, f"{FORGET.header()} against {RETAIN.header()}", note, HEIGHT + BELOW, shapes)
+
+
+def _frame(points: Sequence[TradeOffPoint], across: Axis, upwards: Axis) -> list[Shape]:
+    """Bands, axes and the title of the axis below; that of the other is the figure's."""
+    retrain = next((point for point in points if point.name == "retrain"), None)
+    bands = []
+    if retrain is not None:
+        bands = [*band(retrain.retain, across, TOP, HEIGHT), *band(retrain.forget, upwards, LEFT, WIDTH - RIGHT)]
+    title = text("tick", across.start + across.length / 2, HEIGHT + 34, RETAIN.header())
+    return [*bands, scale(across, HEIGHT), scale(upwards, LEFT), title]
+
+
+def _point(point: TradeOffPoint, markers: Mapping[str, Marker], across: Axis, upwards: Axis) -> Shape:
+    x, y = across.at(point.retain.mean), upwards.at(point.forget.mean)
+    shapes = [
+        *interval(point.retain, across, y),
+        *interval(point.forget, upwards, x),
+        marker_at(markers[point.name], x, y),
+    ]
+    words = f"retain error {format_full(point.retain, '%')}; forget error {format_full(point.forget, '%')}"
+    return group(shapes, title=f"{point.name}: {words}", name=point.name)
+
+
+# -- names -----------------------------------------------------------------------------------------------------------------
+
+
+def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]:
+    """Each name beside its mark where it meets no mark and no other name; and how many found no room."""
+    taken = [Box(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
+    drawn = []
+    for name, (x, y) in places.items():
+        words = shortened(name)
+        for anchor, left, middle in _beside(x, y, CHARACTER * len(words)):
+            box = Box(left, middle - LETTERS / 2, left + CHARACTER * len(words), middle + LETTERS / 2)
+            if _is_free(box, taken):
+                taken.append(box)
+                drawn.append(_name(name, words, anchor, box))
+                break
+    return drawn, len(places) - len(drawn)
+
+
+def _beside(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:
+    """Where a name may stand: its anchor, left end and middle height. Right, left, above, below, then the corners."""
+    yield "start", x + SIDE, y
+    yield "end", x - SIDE - width, y
+    yield "middle", x - width / 2, y - SIDE - LETTERS / 2
+    yield "middle", x - width / 2, y + SIDE + LETTERS / 2
+    for height in (y - SIDE - 2, y + SIDE + 2):
+        yield "start", x + SIDE / 2, height
+        yield "end", x - SIDE / 2 - width, height
+
+
+def _is_free(box: Box, taken: Sequence[Box]) -> bool:
+    inside = box.left >= LEFT and box.right <= WIDTH and box.top >= 0 and box.bottom <= HEIGHT
+    return inside and not any(box.meets(other) for other in taken)
+
+
+def _name(name: str, words: str, anchor: str, box: Box) -> Shape:
+    x = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
+    place = {"class": f"point-name {anchor}", "x": f"{x:.1f}", "y": f"{box.bottom - 2:.1f}", "data-name": name}
+    return Shape("text", place, words)

@@ -1,0 +1,1 @@
+"""Intervals over seeds, and tests of differences to Retrain."""

@@ -1,0 +1,140 @@
+"""What may be said of few seeds: Student-t intervals, paired differences, Clopper-Pearson bounds, predictions (DESIGN §9).
+
+Intervals hold at 95 %. Events are counted where a t interval would lie: when they are few, or when all seeds agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betaincinv, stdtrit
+from scipy.stats import bootstrap
+
+LEVEL = 0.95
+MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not believed (DESIGN §9)
+MIN_BOOTSTRAP_VALUES = 20  # examples below which no bootstrap is drawn
+EQUAL_TOLERANCE = (
+    1e-9  # relative spread below which values are equal: 55.00000000000001 % is 55 % summed in another order
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Events out of rows, over all seeds together, with the bounds of the share in percent."""
+
+    events: float
+    rows: int
+    low_percent: float
+    high_percent: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds in the unit of its metric; n = 0 for what is known without any.
+
+    `half_width` is that of the interval; None where there is no spread to tell: one seed, equal values, or few events, and
+    then `count` holds the events where the rows are known.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+    count: Count | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end, in the unit of the metric; the mean twice where there is no spread."""
+        if self.count is not None:
+            return self.count.low_percent, self.count.high_percent
+        half_width = self.half_width or 0.0
+        return self.mean - half_width, self.mean + half_width
+
+
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Mean ± t(0.975, n − 1) · s / √n, s the sample standard deviation (n − 1 in its denominator)."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if all_equal(values):
+        return Estimate(mean, None, n)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+    return Estimate(mean, quantile * math.sqrt(variance / n), n)
+
+
+def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
+    """Where the mean of `runs` further runs would lie: mean ± t(0.975, n − 1) · s · √(1/n + 1/runs).
+
+    A published mean outside it is not one of ours. No half-width for one seed; 0 where all seeds agree.
+    """
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n == 1:
+        return Estimate(mean, None, n)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+    return Estimate(mean, quantile * deviation * math.sqrt(1 / n + 1 / runs), n)
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), over the examples within one seed.
+
+    Raises ValueError under 20 examples, where it covers too seldom (docs/statistics.md has measured figures).
+    """
+    if len(values) < MIN_BOOTSTRAP_VALUES:
+        raise ValueError(f"a bootstrap over {len(values)} values: at least {MIN_BOOTSTRAP_VALUES} are needed")
+    if all_equal(values):
+        return float(values[0]), float(values[0])
+    drawn = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
+def all_equal(values: Sequence[float]) -> bool:
+    """Whether all values are equal but for rounding; one value is alike to itself."""
+    return max(values) - min(values) <= EQUAL_TOLERANCE * max(1.0, max(map(abs, values)))
+
+
+def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+    """Mean and interval of value − reference over the seeds that have both; None if none has."""
+    differences = [values[seed] - reference[seed] for seed in values if seed in reference]
+    return mean_interval(differences) if differences else None
+
+
+def paired_distance(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+    """Mean and interval of |value − reference| over the seeds that have both; None if none has."""
+    distances = [abs(values[seed] - reference[seed]) for seed in values if seed in reference]
+    return mean_interval(distances) if distances else None
+
+
+def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Estimate:
+    """The interval of a percentage of known rows, seed by seed; a Count where events or their opposites are few or all
+    seeds agree. One seed with many events is a plain value.
+
+    Rows of all seeds are pooled as if they were independent. `percents` are means over repeats, whose rows count once:
+    another repeat is no new row.
+    """
+    plain = mean_interval(list(percents.values()))
+    total = sum(rows[seed] for seed in percents)
+    events = math.fsum(percents[seed] / 100 * rows[seed] for seed in percents)
+    events = round(events) if abs(events - round(events)) < 1e-6 else events
+    if min(events, total - events) >= MIN_EVENTS and (plain.half_width is not None or plain.n == 1):
+        return plain
+    low, high = clopper_pearson(events, total)
+    return Estimate(plain.mean, None, plain.n, Count(events, total, 100 * low, 100 * high))
+
+
+def clopper_pearson(events: float, rows: int) -> tuple[float, float]:
+    """Exact 95 % bounds of a share (Clopper and Pearson 1934), 0 to 1.
+
+    Two-sided, from quantiles of the beta distribution; without any event, or with nothing else, all 5 % are spent on the one
+    side that is left.
+    """
+    if events == 0:
+        return 0.0, 1 - (1 - LEVEL) ** (1 / rows)
+    if events == rows:
+        return (1 - LEVEL) ** (1 / rows), 1.0
+    tail = (1 - LEVEL) / 2
+    low = betaincinv(events, rows - events + 1, tail)
+    high = betaincinv(events + 1, rows - events, 1 - tail)
+    return float(low), float(high)

@@ -1,0 +1,57 @@
+"""The table of any sweep: labels against metrics, with intervals and differences to Retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.format import table_document
+from adaprob_ray.reporting.tables.model import Table, tables
+from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write_documents
+
+
+def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None) -> Output:
+    """Write compare-SWEEP.md, .tex and .csv to `out`.
+
+    Args:
+        selection: The Records of one sweep.
+        out: A folder, created if absent.
+        metrics: Only these columns, separated by commas, in this order.
+
+    Raises:
+        InputError: A column is unknown, or Records are missing.
+    """
+    sweep = selection.sweep
+    columns = _selected(metric_columns(sweep.file.metrics), metrics)
+    gathered = selection.gather()
+    found = selected_tables(gathered.records, selection, columns)
+    missing = missing_document(gathered.missing)
+    documents = [*(table_document(table, MARKDOWN_WIDTH) for table in found), *missing]
+    paths = write_documents(documents, table_csv(found, sweep.name), f"compare-{sweep.name}", out)
+    width = terminal_width()
+    return Output([*(table_document(table, width) for table in found), *missing], paths)
+
+
+def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:
+    """The columns of the sweep, or those of them that were asked for."""
+    if metrics is None:
+        return columns
+    known = [column.name for column in columns]
+    names = [name.strip() for name in metrics.split(",")]
+    faults = [f"--metrics: {unknown_name('column', name, known)}" for name in names if name not in known]
+    if faults:
+        raise InputError(*faults)
+    return [metric_format(name) for name in dict.fromkeys(names)]
+
+
+def selected_tables(records: pd.DataFrame, selection: Selection, columns: Sequence[MetricFormat]) -> list[Table]:
+    """A table for each group; none without a Record."""
+    if not len(records):
+        return []
+    return tables(records, columns, selection.labels, selection.primary_label)

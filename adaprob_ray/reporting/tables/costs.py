@@ -1,0 +1,130 @@
+"""The table of what sweeps cost, by the model of adaprob_ray/costs.py: passes, multiply-adds, hours on measured devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaprob_ray.costs import DEVICE, METHOD, NEARNESS, NETWORK, Device, Speeds, Work, work_of
+from adaprob_ray.errors import NoStore
+from adaprob_ray.reporting.records.load import all_records, read_lines
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.sweep import Sweep
+
+DEVICES_PER_BLOCK = 3
+TOTAL = "all, each cell once"
+FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds", "device", "precision", "threads", "hours",
+          "measured_on")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a set of cells: `hours` by device, one cell after another; `nearest` is the least that was measured of any of them."""
+
+    name: str
+    works: Sequence[Work]
+    hours: Mapping[Device, float]
+    nearest: Mapping[Device, str]
+
+
+def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = ()) -> Output:
+    """Write costs.md, .tex and .csv of the selected sweeps to `out`.
+
+    Args:
+        measured: Files of Records whose times are used in addition to those of the store, if there is one.
+    """
+    from adaprob_ray.catalogue import REGISTRY  # which loads torch
+
+    frames = [read_lines(path) for path in measured]
+    with contextlib.suppress(NoStore):
+        frames.append(all_records(selection.location))
+    # A key may be of several machines: no Record is dropped.
+    rows = [{str(name): value for name, value in row.items()} for frame in frames for row in frame.to_dict("records")]
+    speeds = Speeds(rows, REGISTRY)
+    found = estimates(selection.sweeps.values(), speeds)
+    documents = [costs_page(found, speeds.devices())]
+    return Output(documents, write_documents(documents, cost_numbers(found), "costs", out))
+
+
+def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
+    """One for each sweep; with several, one for all their cells, each counted once."""
+    chosen = list(sweeps)
+    found = [_estimate(sweep.name, sweep.cells, speeds) for sweep in chosen]
+    if len(chosen) > 1:
+        found.append(_estimate(TOTAL, {key: cell for sweep in chosen for key, cell in sweep.cells.items()}, speeds))
+    return found
+
+
+def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
+    from adaprob_ray.catalogue import REGISTRY
+
+    works = [work for cell in cells.values() if (work := work_of(cell, REGISTRY)) is not None]
+    hours, nearest = dict[Device, float](), dict[Device, str]()
+    for device in speeds.devices():
+        timed = [speeds.seconds(work, device) for work in works if work.precision == device.precision]
+        if len(timed) == len(works) > 0:  # a sweep of another precision cannot be told from this device's times
+            hours[device] = sum(seconds for seconds, _ in timed) / 3600
+            nearest[device] = max((words for _, words in timed), key=NEARNESS.index)
+    return Estimate(name, works, hours, nearest)
+
+
+def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Document:
+    """The work, and below it the hours, of a few devices at a time: each block fits the narrowest terminal."""
+    work = ["networks to make", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
+    blocks = [_block(found, work, [_work(item) for item in found])]
+    for at in range(0, len(devices), DEVICES_PER_BLOCK):
+        some = devices[at : at + DEVICES_PER_BLOCK]
+        hours = [[_hours(item, device) for device in some] for item in found]
+        blocks.append(_block(found, [f"hours, {device.words()}" for device in some], hours))
+    return Document("cost, one cell after another", blocks, _CAPTION)
+
+
+def _block(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Block:
+    named = [[item.name, *line] for item, line in zip(found, lines, strict=True)]
+    return Block("", ["", *head], named)
+
+
+def _work(item: Estimate) -> list[str]:
+    forward, backward = (sum(getattr(work, way) for work in item.works) for way in ("forward", "backward"))
+    total = sum(work.multiply_adds for work in item.works)
+    return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{total / 1e15:.3g}"]
+
+
+def _hours(item: Estimate, device: Device) -> str:
+    if device not in item.hours:
+        return EMPTY_CELL
+    hours, mark = item.hours[device], {METHOD: "", NETWORK: " †", DEVICE: " ‡"}[item.nearest[device]]
+    return (f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}") + mark
+
+
+_CAPTION = [
+    "every network counts, done or not, evaluating and relearning do not; a backward pass is two forward passes",
+    "hours are those of the best measured speed; a machine that did other work beside was slower",
+    "† some method, ‡ some network was not measured on this device: from what was; – no Record of this precision there",
+]
+
+
+def cost_numbers(found: Sequence[Estimate]) -> str:
+    """A line for each sweep and device, as CSV."""
+    rows: list[dict[str, object]] = []
+    for item in found:
+        totals: dict[str, object] = {
+            "sweep": item.name,
+            "cells": len(item.works),
+            "forward_passes": sum(work.forward for work in item.works),
+            "backward_passes": sum(work.backward for work in item.works),
+            "multiply_adds": sum(work.multiply_adds for work in item.works),
+        }
+        hours = [
+            {**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]}
+            for device, hours in item.hours.items()
+        ]
+        rows += hours or [totals]
+    return to_csv(rows, FIELDS)

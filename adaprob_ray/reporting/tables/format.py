@@ -1,0 +1,239 @@
+"""Tables as text: entries, headings and notes, and the blocks that fit a width."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from adaprob_ray.reporting.records.metric_format import MetricFormat
+from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
+from adaprob_ray.reporting.stats.significance import MIN_SEEDS, Family
+from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
+from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
+
+EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK = "–", "−", " *"
+
+
+def table_document(table: Table, width: int) -> Document:
+    """A table as text, cut to `width` characters."""
+    return Document(table.heading, table_blocks(table, width), table_notes(table))
+
+
+def format_estimate(
+    estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
+) -> str:
+    """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
+    if estimate is None:
+        return EMPTY_CELL
+    if estimate.n == 0:
+        return _number(estimate.mean, decimals)
+    less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
+    if estimate.count is not None:
+        return _count(estimate.count) + less
+    half = estimate.half_width
+    if half is None:
+        decimals = max(decimals, column.most) if estimate.n == 1 else decimals
+        return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
+    decimals = max(decimals, _first_digit(half))  # never "± 0.00"
+    return f"{_number(estimate.mean, decimals, signed)} ± {_number(half, decimals)}{less}"
+
+
+def _count(count: Count) -> str:
+    """One decimal of a percent, more where the bound on the far side of the share is nearer than 1 % to 0 or 100."""
+    near = min(count.high_percent, 100 - count.low_percent)
+    decimals = 1 if near >= 1 else _first_digit(near) + 1
+    low, high = f"{count.low_percent:.{decimals}f}", f"{count.high_percent:.{decimals}f}"
+    bound = f"≤ {high}" if count.events == 0 else f"≥ {low}" if count.events == count.rows else f"{low}–{high}"
+    return f"{count.events:g}/{count.rows} ({bound})"
+
+
+def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
+    """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
+    halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
+    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.most
+    return min(max(wanted, column.fewest), column.most)
+
+
+def _first_digit(value: float) -> int:
+    """The decimals that show the first significant digit."""
+    return -math.floor(math.log10(value))
+
+
+def _exact(value: float, decimals: int, signed: bool) -> str:
+    """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
+    if abs(value) > EQUAL_TOLERANCE and abs(value) < 0.5 * 10**-decimals:
+        return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
+    return _number(value, decimals, signed)
+
+
+def _number(value: float, decimals: int, signed: bool = False) -> str:
+    """Fixed decimals with a true minus; zero has no sign."""
+    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", MINUS_SIGN)
+
+
+def table_blocks(table: Table, width: int) -> list[Block]:
+    """Values, then differences to Retrain, each whole if `width` characters hold it, else errors, then the rest."""
+    return [*_blocks(table, "", width), *difference_blocks(table, width)]
+
+
+def difference_blocks(table: Table, width: int) -> list[Block]:
+    """Differences to Retrain alone, seed by seed, with what is significant marked, and their floor."""
+    return _blocks(table, "difference to retrain, same seed", width)
+
+
+def _blocks(table: Table, title: str, width: int) -> list[Block]:
+    is_difference = bool(title)
+    estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
+    columns = [column for column in table.columns if any(column.name in own for own in estimates.values())]
+    # Errors first, and the others in blocks of their own where not all fit.
+    parts = [columns]
+    families = table.families if is_difference else {}
+    headers = {column.name: column.header(difference=is_difference) for column in columns}
+    texts = {
+        column.name: _texts(column, estimates, families.get(column.name), signed=is_difference, n=len(table.seeds))
+        for column in columns
+    }
+    widths = {name: column_width(headers[name], texts[name]) for name in headers}
+    room = width - min(max(map(len, estimates)), WIDEST_NAME)
+    if len(pack(list(widths.values()), room)) > 1:
+        errors = [column for column in columns if column.is_error]
+        parts = [errors, [column for column in columns if not column.is_error]]
+    found = []
+    for part in parts:
+        for places in pack([widths[column.name] for column in part], room):
+            chosen = [part[at].name for at in places]
+            body = [[name, *(texts[column][at] for column in chosen)] for at, name in enumerate(estimates)]
+            # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
+            body = [row for row in body if set(row[1:]) != {EMPTY_CELL}]
+            found.append(Block(title, ["", *(headers[column] for column in chosen)], body))
+    return found
+
+
+def row_names(table: Table) -> list[str]:
+    """The first column of a table."""
+    return [row.name for row in table.rows]
+
+
+def texts_of(table: Table, column: MetricFormat) -> list[str]:
+    """The values of one column in words, row by row."""
+    return _texts(column, {row.name: row.values for row in table.rows}, None, signed=False, n=len(table.seeds))
+
+
+def _texts(
+    column: MetricFormat, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+) -> list[str]:
+    """The entries of one column, row by row. A floor is a distance and has no sign."""
+    decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
+    return [
+        format_estimate(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
+        + (SIGNIFICANCE_MARK if tests is not None and tests.found(name) else "")
+        for name, entries in found.items()
+    ]
+
+
+# -- notes -----------------------------------------------------------------------------------------------------------
+
+
+def table_notes(table: Table) -> list[str]:
+    """What the numbers are, what the floor is, and where they come from, a line each."""
+    return [
+        _spread(table),
+        *_counts(table.rows),
+        *_divergence(table.columns),
+        *_relearning(table.columns),
+        *_floor(table.rows),
+        *_without_signal(table.rows),
+        *_significance(table),
+        *table.provenance.lines(),
+    ]
+
+
+def _spread(table: Table) -> str:
+    seeds, n = ", ".join(map(str, table.seeds)), len(table.seeds)
+    within = f", after averaging {table.repeats} repeats within each seed" if table.repeats > 1 else ""
+    if n == 1:
+        return f"n = 1 seed ({seeds}): single values{within}, no interval can be given"
+    return f"mean ± half-width of the {LEVEL:.0%} Student-t interval over n = {n} seeds ({seeds}){within}".replace(
+        "%", " %"
+    )
+
+
+def _counts(rows: list[Row]) -> list[str]:
+    estimates = [estimate for row in rows for estimate in (*row.values.values(), *row.differences.values())]
+    lines = []
+    if any(estimate.count for estimate in estimates):
+        lines.append(
+            "k/N (bound): k wrong of N rows of all seeds, with its 95 % Clopper-Pearson bound in %, where a t "
+            "interval would not hold: fewer than 10 wrong or right, or all seeds agree"
+        )
+    if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
+        lines.append("(all equal): every seed gave this value, so there is no spread to show")
+    return lines
+
+
+def _divergence(columns: list[MetricFormat]) -> list[str]:
+    if not any(column.is_divergence for column in columns):
+        return []
+    return [
+        "KL: of the model's outputs from those of retrain_independent, mean over rows; same seed: from those of retrain, "
+        "which shares the model's start and order"
+    ]
+
+
+def _relearning(columns: list[MetricFormat]) -> list[str]:
+    if not any(column.name == "relearn_steps" for column in columns):
+        return []
+    return [
+        "relearn time: epochs of 500 training rows until the forget rows' loss is the original's, plus one; the largest number "
+        "(100), which stands for never as well, is averaged as it is. Unless the sweep sets others under relearn"
+    ]
+
+
+def _floor(rows: list[Row]) -> list[str]:
+    if not any(row.values or row.differences for row in rows if row.label == FLOOR):
+        return []
+    return [
+        "floor: how far apart two honest retrainings are: mean |retrain_independent − retrain| of a seed; for KL, the "
+        "divergence of retrain from retrain_independent. What is below it cannot be told from retraining"
+    ]
+
+
+def _without_signal(rows: list[Row]) -> list[str]:
+    if all(row.label != NO_SIGNAL for row in rows):
+        return []
+    return [
+        "no signal: what an attack says in the mean where there is nothing to find, simulated at its number of rows "
+        "(python -m benchmarks.no_signal); an area under the curve is then 50 %"
+    ]
+
+
+def _significance(table: Table) -> list[str]:
+    """What a mark means, and how large a difference had to be for one to be expected."""
+    tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
+    known = [(column, tests) for column, tests in tested if tests.detectable is not None]
+    if not known:
+        return []
+    seeds, sizes = min(tests.seeds for _, tests in known), {tests.size for _, tests in known}
+    size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
+    found = "; ".join(
+        f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
+        + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
+        for column, tests in known
+    )
+    claim = (
+        f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
+        if seeds < MIN_SEEDS
+        else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
+        "procedure within a metric; an interval has 95 % by itself"
+    )
+    return [
+        claim,
+        "smallest difference to retrain that would be found with 80 % power in a row of median spread (two-sided, Holm's first "
+        f"step of {size}): {found}",
+    ]
+
+
+def _rounded(value: float) -> str:
+    """Two significant digits, without an exponent."""
+    return f"{value:.{max(0, _first_digit(value) + 1)}f}" if value else "0"

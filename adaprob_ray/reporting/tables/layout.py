@@ -1,0 +1,53 @@
+"""Documents of tables as text: blocks of columns that fit a width, below a heading and above notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GAP = 2  # blanks between columns
+WIDEST_NAME = 36  # characters; a longer row name is folded
+NARROWEST = 11  # characters of a column: headers of two or three words are then broken over few lines
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some columns of a table as text: a title, the header and the body, whose first entries are the names of rows."""
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+
+    @property
+    def widths(self) -> list[int]:
+        """The characters of each column. A header is broken between words."""
+        columns = [[row[at] for row in self.body] for at in range(len(self.header))]
+        names = max(map(len, [*columns[0], *self.header[0].split(" ")]))
+        others = [column_width(*column) for column in zip(self.header[1:], columns[1:], strict=True)]
+        return [min(names, WIDEST_NAME), *others]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A heading, blocks and notes: what is printed, and written as Markdown and LaTeX."""
+
+    heading: str
+    blocks: list[Block]
+    notes: list[str]
+
+
+def column_width(header: str, entries: Sequence[str]) -> int:
+    return max(NARROWEST, *map(len, [*header.split(" "), *entries]))
+
+
+def pack(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of neighbours that fit into `room` characters together, each with a gap before it."""
+    packs: list[list[int]] = []
+    left = 0
+    for at, width in enumerate(widths):
+        if not packs or left < width + GAP:
+            packs.append([])
+            left = room
+        packs[-1].append(at)
+        left -= width + GAP
+    return packs

@@ -1,0 +1,201 @@
+"""The table as data: Records grouped to labels and metrics, with intervals, differences to Retrain and the floor.
+
+One table for each data set, architecture and forget request; one row for each label and each `method.*` setting that varies
+within it (DESIGN §6). Only seeds and repeats are averaged: repeats within a seed first, then the spread is over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.reporting.records.grouping import (
+    RowGroup,
+    group_heading,
+    refuse_to_average,
+    row_groups,
+    seed_means,
+    split_groups,
+)
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.provenance import Provenance, provenance, unique_strings
+from adaprob_ray.reporting.stats.intervals import (
+    Estimate,
+    mean_interval,
+    paired_difference,
+    paired_distance,
+    share_interval,
+)
+from adaprob_ray.reporting.stats.significance import Family, family, no_signal_percent
+from adaprob_ray.sweep.method_choices import REFERENCES
+
+FLOOR, NO_SIGNAL = "floor", "no signal"
+RETAIN_ERROR, FORGET_ERROR = "retain_error_percent", "forget_error_percent"
+ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
+
+Seeds = dict[int, float]  # seed → value, repeats averaged
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column.
+
+    `seeds` are the values behind them: column → seed → mean over repeats. `chosen` holds the `method.*` settings, by name.
+    """
+
+    label: str
+    settings: str
+    values: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    method: str = ""
+    seeds: dict[str, Seeds] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.settings}".strip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each."""
+
+    group: dict[str, Any]
+    columns: list[MetricFormat]
+    rows: list[Row]
+    families: dict[str, Family]
+    seeds: list[int]
+    repeats: int
+    provenance: Provenance
+
+    @property
+    def heading(self) -> str:
+        return group_heading(self.group)
+
+
+def tables(
+    records: pd.DataFrame, columns: Sequence[MetricFormat], labels: Iterable[str], primary_label: str | None = None
+) -> list[Table]:
+    """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
+
+    `primary_label`: of the labels that share its method, the only one that is tested against Retrain. Raises InputError where
+    a row would average over anything but seed and repeat.
+    """
+    order = list(dict.fromkeys([*REFERENCES, *labels]))
+    return [_table(group, part, columns, order, primary_label) for group, part in split_groups(records)]
+
+
+def _table(
+    group: dict[str, Any],
+    records: pd.DataFrame,
+    columns: Sequence[MetricFormat],
+    order: list[str],
+    primary_label: str | None,
+) -> Table:
+    columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
+    groups = row_groups(records, order)
+    for row in groups:
+        refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
+    retrain = _seeds(records[records["label"] == "retrain"], columns)
+    rows = [_row(row, columns, retrain) for row in groups]
+    rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
+    rows += _no_signal(records, columns)
+    seeds = sorted({int(seed) for seed in records["seed"]})
+    untested = {*REFERENCES, FLOOR, NO_SIGNAL, *_same_method_labels(records, primary_label)}
+    families = _families([row for row in rows if row.label not in untested], columns, retrain)
+    return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
+
+
+def _same_method_labels(records: pd.DataFrame, primary_label: str | None) -> set[str]:
+    """Labels of the same method as the one that is compared."""
+    methods = set(records.loc[records["label"] == primary_label, "method"])
+    return set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
+
+
+def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, Family]:
+    """For each column the tests of these rows against Retrain."""
+    found = {}
+    for column in columns:
+        reference = retrain[column.name]
+        pairs = {row.name: (row.seeds[column.name], sorted(row.seeds[column.name].keys() & reference)) for row in rows}
+        differences = {
+            name: [own[seed] - reference[seed] for seed in both] for name, (own, both) in pairs.items() if both
+        }
+        if differences:
+            found[column.name] = family(differences)
+    return found
+
+
+def _no_signal(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
+    """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
+    names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
+    values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
+    if ATTACK in names and set(sizes) <= set(records):
+        forget, test, others = (records[size].min() for size in sizes)
+        expected = no_signal_percent(int(min(forget, test - others)))
+        values |= {ATTACK: Estimate(expected, None, 0)} if expected is not None else {}
+    return [Row(NO_SIGNAL, "", values, {})] if values else []
+
+
+def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, Seeds]:
+    """MetricFormat → seed → mean over repeats; seeds without a value are left out."""
+    return {column.name: seed_means(records, column.name) for column in columns}
+
+
+def _row(group: RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
+    values = {column.name: estimate_of(group.records, column.name) for column in columns}
+    differences, seeds = {}, _seeds(group.records, columns)
+    for column in columns:
+        difference = paired_difference(seeds[column.name], retrain[column.name]) if group.label != "retrain" else None
+        if difference:
+            differences[column.name] = difference
+    return Row(
+        group.label,
+        group.settings,
+        {name: value for name, value in values.items() if value is not None},
+        differences,
+        group.method,
+        seeds,
+        _chosen(group.records),
+    )
+
+
+def _chosen(records: pd.DataFrame) -> dict[str, Any]:
+    """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
+    first = records.iloc[0]
+    names = [
+        name for name in map(str, records) if name.startswith("method.") and unique_strings(records[name]) != ["none"]
+    ]
+    return {name.removeprefix("method."): first[name] for name in names}
+
+
+def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
+    """Mean and interval of a column over seeds; None without a value.
+
+    A percentage of a known number of samples may be counted (see `share_interval`); all else has a t interval.
+    """
+    seeds = seed_means(records, name)
+    if not seeds:
+        return None
+    samples = metric_format(name).rows
+    if samples not in records or records[samples].isna().any():
+        return mean_interval(list(seeds.values()))
+    return share_interval(
+        seeds, {int(seed): int(count) for seed, count in zip(records["seed"], records[samples], strict=True)}
+    )
+
+
+def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
+    """How far apart two honest retrainings are: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
+    values, differences = {}, {}
+    for column in columns:
+        own = retrain[column.name]
+        distance = paired_distance(independent[column.name], own) if column.is_share else None
+        if distance:
+            differences[column.name] = distance
+        if column.is_divergence and own:
+            values[column.name] = mean_interval(list(own.values()))
+    return Row(FLOOR, "", values, differences)

@@ -1,0 +1,125 @@
+"""Drawing: the same pages for a terminal (rich), as Markdown and as LaTeX; the numbers of tables as CSV."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from adaprob_ray.reporting.records.grouping import GROUP
+from adaprob_ray.reporting.stats.intervals import Estimate
+from adaprob_ray.reporting.tables.latex import latex
+from adaprob_ray.reporting.tables.layout import GAP, Block, Document
+from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
+
+MARKDOWN_WIDTH = 120  # characters: about what a page of GitHub shows without a scroll bar
+
+_FIELDS = (
+    "sweep", *GROUP, "label", "settings", "metric", "unit", "mean", "half_width", "n", "difference_mean",
+    "difference_half_width", "seeds", "repeats", "events", "rows", "low_percent", "high_percent",
+)  # fmt: skip
+
+
+def terminal(pages: Sequence[Document]) -> RenderableType:
+    """All pages, each block between heading and caption."""
+    parts: list[RenderableType] = []
+    for page in pages:
+        parts.append(Text(page.heading, style="bold"))
+        parts += [_rich_table(block) for block in page.blocks]
+        parts += [Text(f"· {line}", style="dim") for line in page.notes]
+        parts.append(Text(""))
+    return Group(*parts)
+
+
+def _rich_table(block: Block) -> RenderableType:
+    """Widths are the block's, heads are broken here. Texts, not strings: rich reads `milestones=[3, 5]` as its own markup."""
+    table = RichTable(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
+    )  # 1 is the box's own
+    for at, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
+        words = Text("\n".join(textwrap.wrap(head, width)))
+        table.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
+    for line in block.body:
+        table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
+    return Group(*([Text(block.title, style="bold")] if block.title else []), table, Text(""))
+
+
+def markdown(pages: Sequence[Document], title: str) -> str:
+    """What the terminal shows, at a width of its own, so that the file does not depend on a window."""
+    parts = [f"# {title}"]
+    for page in pages:
+        parts.append(f"## {page.heading}")
+        for block in page.blocks:
+            parts += [f"**{block.title}**"] if block.title else []
+            parts.append(markdown_table(block))
+        parts.append("\n".join(f"- {line}" for line in page.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(block: Block) -> str:
+    """One block as a Markdown table."""
+    rule = [":--", *("--:" for _ in block.header[1:])]
+    lines = [block.header, rule, *block.body]
+    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines)
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """One line for each row; what a row does not have is empty."""
+    return pd.DataFrame([*rows], columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+def table_csv(tables: Sequence[Table], sweep: str) -> str:
+    """Long format: a line for each group, label, varying setting and metric; no entry where there is none."""
+    rows = [
+        {"sweep": sweep, **table.group, **line} for table in tables for row in table.rows for line in _lines(table, row)
+    ]
+    return to_csv(rows, _FIELDS)
+
+
+def _lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
+    for column in table.columns:
+        value, difference = row.values.get(column.name), row.differences.get(column.name)
+        if value is None and difference is None:
+            continue
+        known = value or difference
+        yield {
+            "label": row.label,
+            "settings": row.settings,
+            "metric": column.name,
+            "unit": column.unit,
+            "n": known.n if known else 0,
+            "seeds": " ".join(map(str, table.seeds)),
+            "repeats": table.repeats,
+            **_numbers(value, ""),
+            **_numbers(difference, "difference_"),
+            **(vars(value.count) if value and value.count else {}),
+        }
+
+
+def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
+    if estimate is None:
+        return {}
+    return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
+
+
+def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
+    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    title = name.removeprefix("compare-")
+    texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}
+    return [write_whole(folder / f"{name}.{ending}", text) for ending, text in texts.items()]
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write beside the path and rename: nothing half written is ever read."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path

@@ -1,0 +1,1 @@
+"""The paper's numbers, our verdicts on them, and its tables."""

@@ -1,0 +1,135 @@
+"""SCRUB epoch by epoch: the errors that the authors' notebooks print before each epoch, and ours at the same point.
+
+A run of e epochs is what a run of ten is after e of them, so that the Records of `epochs: [1, …, 10]` are one trace: errors of
+the network at rest, evaluated as every other network is. Before the first epoch it is the original.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.records.provenance import provenance
+from adaprob_ray.reporting.records.selection import Selection, shown_seed
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
+from adaprob_ray.reporting.tables.layout import Block, Document
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.reporting.tables.render import to_csv, write_documents
+from analysis.paper.values import ARCHITECTURES, FOLDER, STAND_INS
+
+ERRORS = ("retain_error_percent", "forget_error_percent")
+NOTEBOOKS = "notebooks"
+TRACE_GROUP = ("dataset", "architecture", "filters", "forget", "precision")
+
+Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forget error, both in percent
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One group at one seed: by label, ours and the notebooks'. `note` says what is wrong with the notebooks'."""
+
+    title: str
+    seed: int
+    points: dict[str, Points]
+    note: str
+    records: pd.DataFrame
+
+
+@functools.cache
+def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
+    """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
+    found: dict[tuple[str, str], tuple[Points, str]] = {}
+    with (FOLDER / "scrub_traces.csv").open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
+            points, _ = found.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
+            points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
+    return found
+
+
+def build_traces(selection: Selection, out: Path) -> Output:
+    """Write traces.md, .tex and .csv to `out`."""
+    gathered = selection.gather_some("traces")
+    found = traces(gathered.records, shown_seed(gathered.records))
+    if not found:
+        raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
+    documents = [*map(trace_page, found), *missing_document(gathered.missing)]
+    return Output(documents, write_documents(documents, trace_numbers(found), "traces", out))
+
+
+def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
+    """The traces of every group that the notebooks print; a point without a Record is left out.
+
+    Raises InputError where an epoch of a label is there twice.
+    """
+    found = []
+    for group, own in records[records["seed"] == seed].groupby(list(TRACE_GROUP), sort=False):
+        dataset, architecture, _, forget, precision = map(str, group)
+        if (dataset, architecture) not in _printed():
+            continue
+        printed, note = _printed()[dataset, architecture]
+        title = f"{dataset} · {architecture} · forget {forget} · {precision}"
+        originals = own[own["label"] == "original"]
+        before = {1: _errors(originals, f"{title}: original")} if len(originals) else {}
+        points = {NOTEBOOKS: printed}
+        for label in dict.fromkeys(own.loc[own["method"] == "scrub", "label"]):
+            runs = own[own["label"] == label].groupby("method.epochs")
+            after = {int(e): _errors(part, f"{title}: {label}, {e:g} epochs") for e, part in runs}
+            points[str(label)] = {**before, **{epoch + 1: errors for epoch, errors in sorted(after.items())}}
+        found.append(Trace(title, seed, points, note, own))
+    return found
+
+
+def _errors(records: pd.DataFrame, words: str) -> tuple[float, float]:
+    if len(records) != 1:
+        told = [name for name in records if records[name].map(str).nunique() > 1 and str(name).startswith("method.")]
+        differ = f", which differ in {', '.join(map(str, told))}" if told else ""
+        raise InputError(f"{words}: {len(records)} Records where a trace has one{differ}")
+    retain, forget = (float(records[name].iloc[0]) for name in ERRORS)
+    return retain, forget
+
+
+def groups_printed() -> list[str]:
+    """Data set and architecture of each trace in the notebooks, as ours are called."""
+    return [" · ".join(group) for group in _printed()]
+
+
+def trace_page(trace: Trace) -> Document:
+    """Retain and forget errors, the notebooks' first, a line for each epoch."""
+    epochs = sorted({epoch for points in trace.points.values() for epoch in points})
+    blocks = []
+    for at, words in enumerate(("retain error (%)", "forget error (%)")):
+        head = ["before epoch", *trace.points]
+        lines = [[str(epoch), *(_word(points, epoch, at) for points in trace.points.values())] for epoch in epochs]
+        blocks.append(Block(words, head, lines))
+    stand_in = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
+    own = [line for line in stand_in if line.startswith(trace.title.partition(" ")[0])]
+    notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
+    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *own, *provenance(trace.records).lines()])
+
+
+def _word(points: Points, epoch: int, at: int) -> str:
+    return f"{points[epoch][at]:.1f}" if epoch in points else EMPTY_CELL
+
+
+def trace_numbers(found: Sequence[Trace]) -> str:
+    """A line for each trace, label and epoch, as CSV."""
+    rows = [
+        {
+            "group": trace.title,
+            "seed": trace.seed,
+            "label": label,
+            "before_epoch": epoch,
+            **dict(zip(ERRORS, errors, strict=True)),
+        }
+        for trace in found
+        for label, points in trace.points.items()
+        for epoch, errors in points.items()
+    ]
+    return to_csv(rows, ("group", "seed", "label", "before_epoch", *ERRORS))

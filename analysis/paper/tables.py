@@ -1,0 +1,147 @@
+"""The paper's tables: for every metric three columns, the paper's number, ours with its interval, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adaprob_ray.reporting.records.load import group_of
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.compare import selected_tables
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, table_notes, texts_of
+from adaprob_ray.reporting.tables.layout import GAP, WIDEST_NAME, Block, Document, column_width, pack
+from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write_documents
+from analysis.paper.values import PaperValue, paper_values, with_alternatives
+from analysis.paper.verdicts import (
+    MARGIN_ATTACK,
+    MARGIN_DIVERGENCE,
+    MARGIN_ERROR,
+    VERDICTS,
+    Judgement,
+    applies_to,
+    judgements,
+)
+
+FIELDS = (
+    "table", "dataset", "paper_dataset", "test_pool", "architecture", "filters", "forget", "label", "settings", "metric",
+    "unit", "paper", "paper_deviation", "paper_runs", "mean", "half_width", "n", "predicted_half_width", "margin", "verdict",
+    "why", "reading",
+)  # fmt: skip
+
+
+def build_paper_table(selection: Selection, out: Path, *, table: str, columns: Sequence[str], name: str) -> Output:
+    """Write NAME.md, .tex and .csv of a table of the paper to `out`: its numbers, ours, and the verdict."""
+    entries = paper_values(table)
+    gathered = selection.gather(lambda cell: any(applies_to(entry, group_of(cell)) for entry in entries))
+    found = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
+    everything = list(with_alternatives(entries))
+    judged = [(own, judgement) for own in found for judgement in judgements(everything, own)]
+    missing = missing_document(gathered.missing)
+    documents = [*(paper_page(own, entries, MARKDOWN_WIDTH) for own in found), *missing]
+    paths = write_documents(documents, judged_numbers(judged), name, out)
+    width = terminal_width()
+    return Output([*(paper_page(own, entries, width) for own in found), *missing], paths)
+
+
+def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
+    """One group of Records beside the numbers of the paper that are, or may be, about it."""
+    found = list(judgements(entries, table))
+    judged = {(judgement.row.name, judgement.column): judgement for judgement in found}
+    blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
+    return Document(table.heading, blocks, [*_legend(found), *_unmatched(entries, table, found), *table_notes(table)])
+
+
+def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
+    """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
+    names = [row.name for row in table.rows]
+    parts = [_block(table, column, judged) for column in table.columns]
+    parts.sort(key=lambda part: -len(part[0]))  # stable: triples first
+    widths = [sum(map(column_width, part[0], zip(*part[1], strict=True))) + GAP * (len(part[0]) - 1) for part in parts]
+    blocks = []
+    for places in pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
+        headers = [header for at in places for header in parts[at][0]]
+        body = [[name, *(entry for at in places for entry in parts[at][1][row])] for row, name in enumerate(names)]
+        blocks.append(Block("", ["", *headers], [row for row in body if set(row[1:]) != {EMPTY_CELL}]))
+    return blocks
+
+
+def _block(
+    table: Table, column: MetricFormat, judged: dict[tuple[str, str], Judgement]
+) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines of one metric: three columns where the paper has a number for some row, else ours alone."""
+    ours = texts_of(table, column)
+    found = [judged.get((row.name, column.name)) for row in table.rows]
+    if not any(found):
+        return [column.header()], [[text] for text in ours]
+    heads = [f"{column.header()}, paper", "ours", "verdict"]
+    lines = [
+        [judgement.published.text, text, judgement.verdict] if judgement else [EMPTY_CELL, text, EMPTY_CELL]
+        for judgement, text in zip(found, ours, strict=True)
+    ]
+    return heads, lines
+
+
+def _legend(found: Sequence[Judgement]) -> list[str]:
+    if not found:
+        return ["the paper has no number that can be set beside these rows"]
+    return [
+        "paper: as printed, ± its standard deviation over runs where it has one. Verdict, from where our seeds predict the "
+        "mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1) at 95 %: outside is not reproduced; inside "
+        f"is reproduced where the prediction is within ± {MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, "
+        f"{100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
+        *_reasons(found),
+        *_readings(found),
+    ]
+
+
+def _readings(found: Sequence[Judgement]) -> list[str]:
+    words = dict.fromkeys(other.reading for judgement in found for other in judgement.published.alternatives)
+    return [f"also judged, in the CSV file: the paper's numbers read as {'; '.join(words)}"] if words else []
+
+
+def _reasons(found: Sequence[Judgement]) -> list[str]:
+    """Why some numbers of the paper have no verdict, each once."""
+    reasons = {judgement.why: judgement for judgement in found if judgement.verdict in VERDICTS[3:]}
+    return [f"{judgement.verdict}: {why}" for why, judgement in reasons.items()]
+
+
+def _unmatched(entries: Sequence[PaperValue], table: Table, found: Sequence[Judgement]) -> list[str]:
+    """Numbers of the paper about this group for which there is no row."""
+    matched = {id(judgement.published) for judgement in found}
+    missing = [entry for entry in entries if applies_to(entry, table.group) and id(entry) not in matched]
+    words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
+    return [f"not measured: {'; '.join(words)}"] if words else []
+
+
+def judged_numbers(found: Sequence[tuple[Table, Judgement]]) -> str:
+    """A line for each number of the paper and row of ours, as CSV."""
+    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in found], FIELDS)
+
+
+def _numbers(judgement: Judgement) -> dict[str, object]:
+    entry, row = judgement.published, judgement.row
+    return {
+        "table": entry.table,
+        "paper_dataset": entry.paper_dataset,
+        **_row(row),
+        "metric": judgement.column,
+        "unit": judgement.unit,
+        "paper": entry.value,
+        "paper_deviation": entry.deviation,
+        "paper_runs": entry.runs,
+        "mean": judgement.ours.mean,
+        "half_width": judgement.ours.half_width,
+        "n": judgement.ours.n,
+        "predicted_half_width": judgement.prediction.half_width,
+        "margin": judgement.margin,
+        "verdict": judgement.verdict,
+        "why": judgement.why,
+        "reading": entry.reading,
+    }
+
+
+def _row(row: Row) -> dict[str, str]:
+    return {"label": row.label, "settings": row.settings}

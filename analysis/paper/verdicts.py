@@ -1,0 +1,122 @@
+"""Whether a published number is reproduced: judged by a prediction interval, with margins that stand here before any run.
+
+Our n seeds predict the mean of the paper's k runs: x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is `not reproduced`; inside
+is `reproduced` where the half-width is within the margin, and `undetermined` where it is wider, so that n was too small. Where
+rows are counted, because few events or none leave a spread nothing to say, Fisher's exact test takes the interval's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import fisher_exact
+
+from adaprob_ray.reporting.records.metric_format import MetricFormat
+from adaprob_ray.reporting.stats.intervals import LEVEL, Count, Estimate, prediction_interval
+from adaprob_ray.reporting.tables.model import Row, Table
+from analysis.paper.values import STAND_INS, PaperValue
+
+REPRODUCED, NOT_REPRODUCED, UNDETERMINED = "reproduced", "not reproduced", "undetermined"
+CONTRADICTS, OTHER_DATA, NOT_MEASURED = "contradicts itself", "other data", "not measured"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDETERMINED, CONTRADICTS, OTHER_DATA, NOT_MEASURED)
+
+# Written before the runs: percentage points of errors and of the attack, a share of a divergence's published value.
+MARGIN_ERROR, MARGIN_ATTACK, MARGIN_DIVERGENCE = 2.0, 3.0, 0.25
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A published number beside ours. `prediction` is where the paper's mean should lie, `margin` how wide that may be.
+
+    `column` is ours, whose unit `unit` is: AdaProb's targets are scored beside the trained model.
+    """
+
+    published: PaperValue
+    row: Row
+    column: str
+    unit: str
+    ours: Estimate
+    prediction: Estimate
+    margin: float
+    verdict: str
+    why: str
+
+
+def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Judgement | None:
+    """The verdict on one number from one row of a data set; None where the row has no value in the column."""
+    ours = row.values.get(column.name)
+    if ours is None:
+        return None
+    prediction = prediction_interval(list(row.seeds[column.name].values()), entry.runs)
+    margin = margin_of(entry, column)
+    verdict, why = _verdict(entry, prediction, margin, ours.count)
+    if entry.contradiction:
+        verdict, why = CONTRADICTS, f"{entry.contradiction}; as it stands: {verdict}"
+    if dataset in STAND_INS.values():
+        verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
+    return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
+
+
+def margin_of(entry: PaperValue, column: MetricFormat) -> float:
+    """How wide a prediction may be and still confirm a number, in the column's unit."""
+    if column.unit == "nats":
+        return MARGIN_DIVERGENCE * abs(entry.value)
+    return MARGIN_ERROR if column.is_error else MARGIN_ATTACK
+
+
+def _verdict(entry: PaperValue, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:
+    """Of a number that could be right, from our seeds: by counts where a t interval would not hold, else by prediction."""
+    if prediction.n == 1:
+        return UNDETERMINED, "one seed has no spread"
+    if count is not None:
+        return _by_counts(entry, count, prediction.n, margin)
+    half = prediction.half_width or 0.0
+    distance = abs(entry.value - prediction.mean)
+    words = f"{distance:.3g} from our mean, predicted within {half:.3g}, margin {margin:.3g}"
+    if distance > half + entry.rounding:
+        return NOT_REPRODUCED, words
+    return (REPRODUCED if half <= margin else UNDETERMINED), words
+
+
+def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tuple[str, str]:
+    """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
+    rows = round(count.rows / seeds) * entry.runs
+    events = min(rows, round(entry.value / 100 * rows))
+    own = round(count.events)
+    p = float(fisher_exact(np.array([[own, count.rows - own], [events, rows - events]])).pvalue)
+    half = (count.high_percent - count.low_percent) / 2
+    words = f"{events} of {rows} rows, ours {own} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
+    if p < 1 - LEVEL:
+        return NOT_REPRODUCED, words
+    return (REPRODUCED if half <= margin else UNDETERMINED), words
+
+
+def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgement]:
+    """Every number of the paper that is about this table's group, with each row of its method: all readings of AdaProb."""
+    for entry in entries:
+        if not applies_to(entry, table.group):
+            continue
+        for row in table.rows:
+            for column in table.columns:
+                if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry):
+                    found = judge(entry, row, column, table.group["dataset"])
+                    if found is not None:
+                        yield found
+
+
+def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
+    """Whether a number of the paper is, or may be, about this data set, network and forget request."""
+    network = (group["architecture"], group["filters"]) == (entry.architecture, entry.filters)
+    return network and group["dataset"] in entry.datasets and group["forget"] in entry.forgets
+
+
+def scored_by(entry: PaperValue) -> tuple[str, ...]:
+    """Our columns that a number is compared with: the trained model's, and for Table 5 those of AdaProb's targets too."""
+    return (entry.column, f"target_{entry.column}") if entry.table == "5" else (entry.column,)
+
+
+def _same_lam(entry: PaperValue, row: Row) -> bool:
+    return entry.lam is None or float(row.chosen.get("lam", 0)) == entry.lam

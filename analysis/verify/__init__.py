@@ -1,0 +1,1 @@
+"""README, docs and results/ against the Records and Outputs in results/."""

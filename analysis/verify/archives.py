@@ -1,0 +1,68 @@
+"""Archives of results/: Records and Outputs of a sweep as two files, and every metric computed again from the Outputs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adaprob_ray.catalogue import METRICS
+from adaprob_ray.metrics.outputs import Evaluation
+from adaprob_ray.reporting.records.archive import Archive, evaluations, record_lines, source_of, write_archive
+from adaprob_ray.reporting.records.load import ARCHIVE, LINES
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.tables.output import Output, missing_document
+from adaprob_ray.reporting.tables.render import write_whole
+from analysis.verify.marks import CheckResult
+
+
+def build_archive(selection: Selection, out: Path) -> Output:
+    """Write NAME.jsonl and NAME.zip of one sweep to `out`."""
+    name = selection.sweep.name
+    gathered, source = selection.gather_some(name), source_of(selection.location)
+    out.mkdir(parents=True, exist_ok=True)
+    # Outputs may be unreadable: the lines, from which tables are made, come after them.
+    outputs = write_archive(gathered.records, source, out / f"{name}{ARCHIVE}")
+    lines = write_whole(out / f"{name}{LINES}", record_lines(gathered.records))
+    return Output(missing_document(gathered.missing), [lines, outputs])
+
+
+def check_archive(path: Path) -> CheckResult:
+    """Every metric of every Record, computed again from the Outputs in the archive."""
+    archive = Archive(path)
+    numbers, faults = 0, _other_lines(path, archive)
+    for record, evaluation in evaluations(archive.records, archive):
+        for name, value in _computed(record, evaluation).items():
+            numbers += 1
+            if not _same(value, record.get(name)):
+                where = f"{record['label']} of seed {record['seed']}"
+                faults.append(
+                    f"{path.name}: {where}: {name} is {record.get(name)} in its Record, {value} from its Outputs"
+                )
+    return CheckResult(0, numbers, faults)
+
+
+def _other_lines(path: Path, archive: Archive) -> list[str]:
+    """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
+    beside = path.with_suffix(".jsonl")
+    if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
+        return [f"{path.name}: its Records are not those of {beside.name}"]
+    return []
+
+
+def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
+    """The columns that the Record has, of every metric that reads Outputs alone."""
+    found: dict[str, float | None] = {}
+    for metric in METRICS.values():
+        if set(metric.columns) & set(record):
+            found.update(metric.compute(evaluation))
+    return {name: value for name, value in found.items() if name in record}
+
+
+def _same(value: float | None, stored: Any) -> bool:
+    """Records are canonical JSON: ten decimals."""
+    if value is None or pd.isna(stored):
+        return value is None and bool(pd.isna(stored))
+    return math.isclose(value, stored, rel_tol=1e-9, abs_tol=1e-9)

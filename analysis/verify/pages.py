@@ -1,0 +1,213 @@
+"""README, docs and results/ against the Records: tables built again from Records, and Records again from Outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.records.load import in_order_of_groups, load_sweep, read_lines
+from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
+from adaprob_ray.reporting.records.selection import shown_seed
+from adaprob_ray.reporting.tables.format import table_blocks, table_document
+from adaprob_ray.reporting.tables.latex import latex
+from adaprob_ray.reporting.tables.model import Table, tables
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, markdown, markdown_table, table_csv, write_whole
+from adaprob_ray.sweep.sweep import Sweep
+from analysis.paper.claims import Claim, claim_tables, claims
+from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
+from analysis.paper.training_recipes import recipe_lines
+from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
+from analysis.verify.archives import check_archive
+from analysis.verify.fidelity_page import fidelity_text, scored_columns
+from analysis.verify.marks import SELECTORS, CheckResult, Mark, parse_marks, with_bodies
+from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
+
+FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
+WIDE = 10_000  # characters: a page's table is one block
+
+
+class Results:
+    """The files of results/ with the sweep files that they are Records of, each read once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[Path, tuple[Sweep, pd.DataFrame]] = {}
+
+    def files(self, ending: str) -> list[Path]:
+        return sorted((self.root / "results").glob(f"*.{ending}"))
+
+    def sweep(self, path: Path) -> Sweep:
+        return self._read(path)[0]
+
+    def records(self, path: Path) -> pd.DataFrame:
+        return self._read(path)[1]
+
+    def tables(self, path: Path, columns: Sequence[MetricFormat]) -> list[Table]:
+        """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
+        sweep, records = self._read(path)
+        return tables(records, columns, sweep.file.methods, sweep.file.primary_label)
+
+    def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
+        if path not in self._known:
+            sweep = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml")
+            self._known[path] = sweep, in_order_of_groups(read_lines(path), sweep)
+        return self._known[path]
+
+
+def build_verification(*, rewrite: bool = False) -> Output:
+    """Compare README, docs and results/ with the Records and Outputs in results/. Raises InputError where they differ."""
+    checked = verify(rewrite=rewrite)
+    if checked.faults:
+        raise InputError(*checked.faults)
+    words = f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
+
+
+def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
+    """Compare all; with `rewrite` tables that differ are written anew, Records never."""
+    results = Results(root)
+    pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
+    checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
+    marks = {path: parse_marks(path.read_text(encoding="utf-8"), path.name) for path in pages}  # before any is written
+    checked += [_tables_in(path, own, results, rewrite) for path, own in marks.items()]
+    checked += [_sentences_in(path, own, results) for path, own in marks.items()]
+    checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
+    checked += [check_archive(path) for path in results.files("zip")]
+    return CheckResult(
+        sum(part.tables for part in checked),
+        sum(part.numbers for part in checked),
+        [fault for part in checked for fault in part.faults],
+        [note for path in results.files("jsonl") for note in _notes(path, results)],
+    )
+
+
+def _notes(path: Path, results: Results) -> list[str]:
+    """What a file of Records cannot vouch for: rows that no Outputs stand behind, or that today's sweep would make anew."""
+    records, cells = results.records(path), results.sweep(path).cells
+    earlier = sum(key not in cells for key in records["key"])
+    notes = (
+        [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] if earlier else []
+    )
+    return notes if path.with_suffix(".zip").is_file() else [*notes, f"no Outputs stand behind {path.name}"]
+
+
+# -- tables in results/ ----------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
+    """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
+    name = f"compare-{path.stem}"
+    found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
+    pages = [table_document(table, MARKDOWN_WIDTH) for table in found]
+    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(found, path.stem)}
+    files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
+    faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
+    return CheckResult(len(files), texts["csv"].count("\n") - 1, faults)
+
+
+def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return []
+    if rewrite:
+        write_whole(path, text)
+        return []
+    return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------------
+
+
+def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: bool) -> CheckResult:
+    """Marked tables, and tables that should be marked."""
+    text, numbers = path.read_text(encoding="utf-8"), 0
+    marks = [mark for mark in marks if mark.kind == "from"]
+    faults, bodies = [], {}
+    for mark in marks:
+        body = _table(mark, results) if mark.is_of_records else _benchmark_table(mark, path, results)
+        numbers += body.count(" ± ") if mark.is_of_records else len(re.findall(r"\d+(?:\.\d+)?", mark.body))
+        if body != mark.body:
+            bodies[mark.span] = body
+            source = "its Records" if mark.is_of_records else "it"
+            name = mark.head if mark.is_of_records else f"of {Path(mark.file).name}"
+            faults.append(f"{path.name}: the table {name} differs from {source}")
+    if rewrite and bodies:
+        write_whole(path, with_bodies(text, bodies))
+        faults = []
+    unmarked = with_bodies(text, {mark.span: "" for mark in marks})
+    faults += [
+        f"{path.name}: a table with intervals is not marked with what it is made from: {table.splitlines()[0]}"
+        for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
+        if " ± " in table
+    ]
+    return CheckResult(len(marks), numbers, faults)
+
+
+def _table(mark: Mark, results: Results) -> str:
+    """The table of Records that a mark selects."""
+    known = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
+    chosen = matching_tables(known, mark.where)
+    if len(chosen) != 1:
+        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in known)
+        raise InputError(f"{mark.head}: {len(chosen)} tables are meant, one must be; there are: {groups}")
+    return markdown_table(table_blocks(chosen[0], WIDE)[0]) + "\n"
+
+
+def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
+    name = Path(mark.file).name
+    if name not in BENCHMARKS:
+        raise InputError(f"{path.name}: {unknown_name('benchmark', name, BENCHMARKS)}")
+    return BENCHMARKS[name](pd.read_csv(results.root / mark.file))
+
+
+def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> CheckResult:
+    """Numbers in marked paragraphs, against Records and benchmarks. A sentence is never rewritten."""
+    marks = [mark for mark in marks if mark.kind == "says"]
+
+    def make(file: Path, names: Sequence[str]) -> list[Table]:
+        return results.tables(file, list(map(metric_format, dict.fromkeys(names))))
+
+    faults = []
+    for mark in marks:
+        if mark.is_of_records:
+            found = sentence_faults(mark, results.records, make, results.root)
+        else:
+            found = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
+        faults += [f"{path.name}: {fault}" for fault in found]
+    return CheckResult(0, sum(len(mark.content) for mark in marks), faults)
+
+
+def _traces(results: Results, rewrite: bool) -> CheckResult:
+    """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
+    parts = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
+    found = [trace for records in parts for trace in traces(records, shown_seed(records))]
+    if not found:
+        return CheckResult(0, 0, [])
+    path = results.root / "results" / "traces"
+    pages = list(map(trace_page, found))
+    texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(found)}
+    faults = [fault for end, text in texts.items() for fault in _differs(path.with_suffix(f".{end}"), text, rewrite)]
+    return CheckResult(len(texts), texts["csv"].count("\n") - 1, faults)
+
+
+def _fidelity(results: Results, rewrite: bool) -> CheckResult:
+    """docs/fidelity.md as the Records say it."""
+    columns = list(map(metric_format, scored_columns()))
+    whole = [path for path in results.files("jsonl") if path.stem not in TRACES]  # a SCRUB cut short is nobody's SCRUB
+    found = {path.stem: results.tables(path, columns) for path in whole}
+    claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
+    sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
+    text = fidelity_text(found, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
+    return CheckResult(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
+
+
+def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
+    sweep, records = results.sweep(path), results.records(path)
+    found = claim_tables(
+        records, lambda own, name: tables(own, [metric_format(name)], sweep.file.methods, sweep.file.primary_label)
+    )
+    return [(table, claim) for table in found for claim in claims(table)]

@@ -1,0 +1,246 @@
+"""Tables of benchmarks and claims of sentences in Markdown pages, checked against the measurements in results/.
+
+Claims of a file of Records: `LABEL COLUMN seed N = WORDS`, a Record's value, rounded as the words are; `LABEL COLUMN = WORDS`,
+a table's entry; `run minutes = WORDS`, from the first start of a network that it names to the last Record.
+
+Claims of a benchmark: range, least, most, mean, median or count of a column in the rows that meet the conditions, or how many
+of its values are above a number, as in `limit above 2 = 11`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.tables.format import EMPTY_CELL, format_estimate
+from adaprob_ray.reporting.tables.layout import Block
+from adaprob_ray.reporting.tables.model import Table
+from adaprob_ray.reporting.tables.render import markdown_table
+from analysis.verify.marks import SELECTORS, Mark
+
+_COUNT = re.compile(
+    r"(?P<column>.+?) (?P<kind>range|least|most|mean|median|count|above (?P<bound>[\d.]+)) = (?P<words>.+)", re.S
+)
+_SEEDS = re.compile(r"\bseeds? \d+(?:, \d+)*(?: and \d+)?")  # which seed is no measurement
+_CLAIM = re.compile(r"(?P<label>\S+) (?P<column>\S+)(?: seed (?P<seed>\d+))? = (?P<words>.+)", re.S)
+
+
+def matching_tables(tables: Sequence[Table], where: Mapping[str, str]) -> list[Table]:
+    """Those whose group meets the conditions of a mark."""
+    return [table for table in tables if all(table.group[name] == value for name, value in where.items())]
+
+
+# -- benchmarks -----------------------------------------------------------------------------------------------------------
+
+
+def projection_table(measured: pd.DataFrame) -> str:
+    """Newton's method beside other solvers, sizes and residuals apart: passes, and ratios of time (docs/projection.md)."""
+    head = ["instances", "residual", "Newton: passes", "L-BFGS: passes", *_RATIOS.values()]
+    lines = []
+    for rows, classes in _SIZES:
+        own = measured[(measured["rows"] == rows) & (measured["classes"] == classes)]
+        for at, (tolerance, part) in enumerate(own.groupby("tolerance", sort=False)):
+            name = f"{len(part)} of {rows:,} x {classes:,}" if at == 0 else ""
+            passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
+            ratios = [_ratio(part[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
+            lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
+    return markdown_table(Block("", head, lines)) + "\n"
+
+
+_SIZES = ((500, 5), (50_000, 10), (20_000, 100), (50_000, 1_000))
+_RATIOS = {
+    "L-BFGS": "L-BFGS",
+    "scaling": "scaling",
+    "dual ascent": "dual ascent, default η",
+    "POT": "POT (λ = 1)",
+    "limit": "limit",
+}
+
+
+def _is_shown(solver: str, rows: int, classes: int) -> bool:
+    """The limit of a solve counts where its passes are most of the time: at 50,000 x 10."""
+    return solver != "limit" or (rows, classes) == (50_000, 10)
+
+
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _ratio(values: pd.Series) -> str:
+    known = values.dropna()
+    if not len(known):
+        return EMPTY_CELL
+    middle, low, high = (_short(float(value)) for value in (known.median(), known.min(), known.max()))
+    return f"{middle} ({low}-{high})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def coverage_table(measured: pd.DataFrame) -> str:
+    """How often three intervals hold the truth where few rows are wrong (docs/statistics.md)."""
+    head = ["wrong rows", "n", "t over seeds", "bootstrap over seeds", "our rule"]
+    lines = [
+        [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
+        for _, row in measured.iterrows()
+    ]
+    return markdown_table(Block("", head, lines)) + "\n"
+
+
+def frozen_table(measured: pd.DataFrame) -> str:
+    """Frozen settings against the defaults, by each selection rule (docs/search.md)."""
+    from adaprob_ray.reporting.search.tables.frozen import frozen_page  # which imports what a search needs
+
+    rows = [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in measured.to_dict("records")
+    ]
+    return markdown_table(frozen_page("", rows).blocks[0]) + "\n"
+
+
+BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
+    "projection.csv": projection_table,
+    "coverage.csv": coverage_table,
+    "search_digits_frozen-frozen.csv": frozen_table,
+    "search_digits_validation_frozen-frozen.csv": frozen_table,
+    "search_cifar5_frozen-frozen.csv": frozen_table,
+    "search_faces5_frozen-frozen.csv": frozen_table,
+}
+
+# -- sentences ------------------------------------------------------------------------------------------------------------
+
+
+def sentence_faults(
+    mark: Mark,
+    records: Callable[[Path], pd.DataFrame],
+    make: Callable[[Path, Sequence[str]], list[Table]],
+    root: Path,
+) -> list[str]:
+    """What a marked paragraph says that its Records do not, one line each.
+
+    `records`: those of a file. `make`: its tables with these columns.
+    """
+    faults, path = [], root / mark.file
+    claims = [_parsed(text) for text in mark.content]
+    tables = matching_tables(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), mark.where)
+    for claim in claims:
+        words = claim["words"].strip()
+        found = _decimals(_run_minutes(records(path), mark), words) if _is_of_run(claim) else _found(claim, tables)
+        name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
+        faults += _compared(name, found, words, mark)
+    return faults
+
+
+def _is_of_run(claim: re.Match[str]) -> bool:
+    return (claim["label"], claim["column"], claim["seed"]) == ("run", "minutes", None)
+
+
+def _run_minutes(records: pd.DataFrame, mark: Mark) -> float:
+    """From the first start to the last Record of a file. Raises InputError where that is not the time of one run."""
+    if mark.where:
+        raise InputError(f"mark of {mark.source}: run minutes are of a whole file, without conditions")
+    if "run_continued_after_epochs" in records and (records["run_continued_after_epochs"] > 0).any():
+        raise InputError(f"mark of {mark.file}: a training was interrupted and continued, so the run has no minutes")
+    started, done = (pd.to_datetime(records[name], format="ISO8601") for name in ("started_at", "run_committed_at"))
+    return float((done.max() - started.min()).total_seconds() / 60)
+
+
+def benchmark_faults(mark: Mark, measured: pd.DataFrame) -> list[str]:
+    """As `sentence_faults`, of a benchmark's numbers. Raises InputError for a mark that names no column, kind or row."""
+    chosen, faults = measured, []
+    for name, value in mark.where.items():
+        _require_column(name, measured, mark.file)
+        chosen = chosen[_equals_text(chosen[name], value)]
+    if not len(chosen):
+        raise InputError(f"{mark.source}: no row is so")
+    for text in mark.content:
+        claim = _COUNT.fullmatch(" ".join(text.split()))
+        if claim is None:
+            raise InputError(
+                f"mark {text!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
+            )
+        _require_column(claim["column"], measured, mark.file)
+        values = chosen[claim["column"]].dropna()
+        if claim["kind"] != "count":
+            _require_numbers(values, f"{mark.source}: {claim['column']}")
+        faults += _compared(f"{claim['column']} {claim['kind']}", _counted(values, claim), claim["words"], mark)
+    return faults
+
+
+def _equals_text(values: pd.Series, words: str) -> pd.Series:
+    """Which are what the words say: 1e-6 is the number, whatever its spelling."""
+    known = values.map(str) == words
+    with contextlib.suppress(ValueError):
+        return known | (pd.to_numeric(values, errors="coerce") == float(words))
+    return known
+
+
+def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
+    if name not in measured:
+        raise InputError(f"{file}: {unknown_name('column', name, map(str, measured.columns))}")
+
+
+def _require_numbers(values: pd.Series, where: str) -> None:
+    if not len(values) or not pd.api.types.is_numeric_dtype(values):
+        raise InputError(f"{where} holds {'no numbers' if len(values) else 'nothing'}; only its count can be said")
+
+
+def _counted(values: pd.Series, claim: re.Match[str]) -> str:
+    """In words, with as many decimals as those of the mark."""
+    kind, words = claim["kind"], claim["words"]
+    if claim["bound"] is not None:
+        return str(int((values > float(claim["bound"])).sum()))
+    if kind == "range":
+        return " to ".join(_decimals(value, words.rpartition(" ")[2]) for value in (values.min(), values.max()))
+    return _decimals(float(values.agg({"least": "min", "most": "max"}.get(kind, kind))), words)
+
+
+def _decimals(value: float, words: str) -> str:
+    """As many decimals as those of the words, 2.5e-7 as 2.5e-7, commas where they have some."""
+    digits = len(words.partition("e")[0].partition(".")[2])
+    if "e" in words:
+        mantissa, exponent = f"{value:.{digits}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:{',' if ',' in words else ''}.{digits}f}"
+
+
+def _compared(name: str, found: str, words: str, mark: Mark) -> list[str]:
+    """Whether a mark says what was found, and its paragraph what the mark says."""
+    faults = []
+    if found != words:
+        faults.append(f"{name} is {found} in {mark.file}, the page's mark says {words}")
+    paragraph = _SEEDS.sub("seeds", mark.body)
+    if re.search(rf"(?<![\w.,−-]){re.escape(words)}(?!\w|[.,]\d)", paragraph) is None:
+        faults.append(f"the paragraph below the mark of {mark.file} does not say {words} ({name})")
+    return faults
+
+
+def _parsed(text: str) -> re.Match[str]:
+    found = _CLAIM.fullmatch(text)
+    if found is None:
+        raise InputError(f"mark {text!r}: LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS is expected")
+    return found
+
+
+def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
+    """The table's entry, or a seed's value with as many decimals as the words have."""
+    rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
+    shown = metric_format(claim["column"])
+    if not rows:
+        raise InputError(
+            f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
+        )
+    if len(rows) > 1:
+        raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
+    if claim["seed"] is None:
+        return format_estimate(rows[0].values.get(shown.name), shown, shown.fewest)
+    return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())
