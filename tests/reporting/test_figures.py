@@ -202,6 +202,25 @@ def test_another_setting_that_varies_parts_curves_and_another_recipe_is_refused(
         compute_ablation(ablated(), "method.lamb")
 
 
+@pytest.mark.parametrize(
+    ("factor", "labels"), [(1.0, ["1", "4"]), (8.0, ["8", "32"]), (0.00173, ["0.00173", "0.00692"])]
+)
+def test_ticks_are_at_the_settings_of_a_short_axis(factor: float, labels: list[str]) -> None:
+    records = ablated()
+    records["method.lam"] *= factor
+    figure = draw_ablation(compute_ablation(records, "method.lam"))
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == labels
+
+
+def test_ticks_with_long_labels_are_at_powers_of_ten() -> None:
+    records = ablated()
+    records["method.lam"] = records["method.lam"].map({1.0: 1.73e-5, 4.0: 0.00693})
+    axes = draw_ablation(compute_ablation(records, "method.lam")).axes[0]
+    assert axes.get_xscale() == "log"
+    ticks = [tick for tick in axes.get_xticks() if 1.73e-5 <= tick <= 0.00693]
+    assert ticks == pytest.approx([1e-4, 1e-3])
+
+
 # -- trade-off and ranks -----------------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,8 @@ COLUMNS = (RETAIN_ERROR, FORGET_ERROR, "target_shift")
 AXIS_LABELS = {"target_shift": "target shift (0 to 1)"}  # where a metric's own header has no unit
 LOGARITHMIC = ("projection_residual",)
 DOTTED = (0, (1, 1.5))
+# Longer tick labels, as of step sizes, run into one another: the axis then has a tick for each power of ten.
+MAX_TICK_CHARACTERS = 5
 PUBLISHED: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "+", "markersize": 9, "markeredgewidth": 1.6}
 SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
 PublishedValues = Mapping[str, Mapping[float, float]]  # column → setting → the published value
@@ -212,10 +214,12 @@ def _draw_references(
 
 
 def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
-    """Ticks where there are values; logarithmic where they span a power of ten."""
+    """Ticks where there are values, if these are short enough to print; logarithmic where they span a power of ten."""
     settings = sorted({x for curve in curves for estimates in curve.values.values() for x in estimates})
     if settings[-1] >= 10 * settings[0] > 0:
         axes.set_xscale("log")
-    axes.set_xticks(settings, [f"{x:g}" for x in settings])
+    labels = [f"{x:g}" for x in settings]
+    if axes.get_xscale() == "linear" or max(map(len, labels)) <= MAX_TICK_CHARACTERS:
+        axes.set_xticks(settings, labels)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(SETTINGS.get(over, over), fontsize=TEXT)
