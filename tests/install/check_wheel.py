@@ -31,12 +31,18 @@ UNSET = ("PYTHONPATH", "PYTHONHOME", "ADAPROB_DATA", "ADAPROB_STORE", "PIP_CONST
 # that must work from the wheel is a line here; OUTPUTS names the files that must lie in the folder afterwards.
 COMMANDS = (
     "{bin}/adaprob-ray --help",
+    "{bin}/adaprob-ray list methods scrub",
+    "{bin}/adaprob-ray init sweep mine.yaml",
+    "{bin}/adaprob-ray plan mine.yaml --store store",
     "{bin}/adaprob-ray plan tiny.yaml --store store",
     "{bin}/adaprob-ray run tiny.yaml --store store",
     "{bin}/adaprob-ray status tiny.yaml --store store --exit-code",
+    "{bin}/adaprob-ray compare tiny.yaml --store store",
+    "{bin}/adaprob-ray report tiny.yaml --store store",
+    "{bin}/adaprob-ray figure trade_off tiny.yaml --store store",
     "{bin}/python use_from_python.py store",
 )
-OUTPUTS: tuple[str, ...] = ("store/store.json",)
+OUTPUTS = ("store/store.json", "out/compare-tiny.md", "out/compare-tiny.tex", "out/report.html", "out/trade_off.png")
 
 
 def run(command: Sequence[str | os.PathLike[str]], folder: Path) -> None:
