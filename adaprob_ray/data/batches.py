@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adaprob_ray.data.dataset import Dataset, Integers
 from adaprob_ray.data.split import copy_groups, forget_positions, split_images
+from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
@@ -142,7 +143,7 @@ def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, dev
         The training, validation and test subsets.
 
     Raises:
-        InputError: the files of the data set are missing or corrupt.
+        InputError: the files of the data set are missing or corrupt, or no test image is left.
 
     Example:
         >>> from adaprob_ray.data.digits import DIGITS
@@ -152,6 +153,11 @@ def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, dev
     """
     images = dataset.load(root, seed)
     rows = split_images(images, seed, test_pool=test_pool)
+    if not len(rows.test):
+        raise InputError(
+            f"test_pool: {test_pool}: all test images of {dataset.name} are copies of training images; "
+            "use `test_pool: paper`, or other test images"
+        )
     std = torch.tensor(dataset.std, dtype=torch.float64)
     mean = torch.tensor(dataset.mean, dtype=torch.float64)
     scale_C = (1 / (255 * std)).to(device, torch.float32)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from trees import write_classes, write_image
 
 from adaprob_ray import cli
 from adaprob_ray.cli._prepare_table import report_lines
 from adaprob_ray.data import folder_files
+from adaprob_ray.data.batches import load_subsets
+from adaprob_ray.data.digits import DIGITS
 from adaprob_ray.data.folder import load_folder, prepare_folder
 from adaprob_ray.data.image_files import UnreadableImage, read_picture
 from adaprob_ray.data.split import copy_groups, forget_positions, split_images
@@ -209,7 +212,7 @@ def test_copies_are_forgotten_together_and_clean_drops_those_that_test(
     assert len(split_images(images, seed, test_pool="paper").test) == 16
 
 
-def test_test_images_that_are_all_copies_are_named_when_prepared_and_refused_when_split(tmp_path: Path) -> None:
+def test_test_images_that_are_all_copies_are_named_when_prepared_and_refused_when_loaded(tmp_path: Path) -> None:
     write_classes(tmp_path / "zoo" / "train", (10, 10))
     for name in ("c0", "c1"):
         (tmp_path / "zoo" / "test" / name).mkdir(parents=True)
@@ -221,8 +224,9 @@ def test_test_images_that_are_all_copies_are_named_when_prepared_and_refused_whe
     assert lines[-1] == "zoo: all 20 test images are copies, so that `test_pool: clean` leaves few or none"
     trained = images.train_source[split_images(images, 1, test_pool="paper").train]
     images = replace(images, test_source=np.resize(trained, 20))
-    with pytest.raises(InputError, match="test_pool: clean: all test images are copies of training images"):
-        split_images(images, 1, test_pool="clean")
+    dataset = replace(DIGITS, name="zoo", load=lambda root, seed: images)
+    with pytest.raises(InputError, match="test_pool: clean: all test images of zoo are copies of training images"):
+        load_subsets(dataset, tmp_path, 1, test_pool="clean", device=torch.device("cpu"))
 
 
 def test_outputs_keep_the_groups_and_are_unchanged_without() -> None:
