@@ -50,7 +50,7 @@ def load_metric(path: Path) -> Metric:
     """The one public function of a file. Raises InputError where there is none, or more than one."""
     spec = importlib.util.spec_from_file_location("user_metric", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise InputError(f"{path}: is no Python file")
+        raise InputError(f"{path}: must be a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -58,7 +58,7 @@ def load_metric(path: Path) -> Metric:
         raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     found = _functions(module)
     if len(found) != 1:
-        raise InputError(f"{path}: one public function is expected, got {', '.join(found) or 'none'}")
+        raise InputError(f"{path}: must have one public function, got {', '.join(found) or 'none'}")
     return next(iter(found.values()))
 
 

@@ -30,7 +30,7 @@ from analysis.paper.values import FOLDER
 from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
 FORGET, SECONDS = "forget_error_percent", "unlearn_seconds"
-NEARER, FASTER = "forget error nearer to retrain's than SCRUB's", "time of SCRUB's"
+NEARER, FASTER = "forget error closer to retrain's than SCRUB's", "unlearning time relative to SCRUB's"
 NOT_DEFINED = "not defined"
 WARM_UP = 1  # the seed of the sweeps of figure 4 that only warms the machine up
 HALF = 50.0  # percent of SCRUB's time
@@ -109,7 +109,7 @@ def _forgetting(row: Row, rival: Row, retrain: Row | None) -> list[Claim]:
     nearer = [abs(other[seed] - target[seed]) - abs(own[seed] - target[seed]) for seed in seeds]
     if not nearer:
         return []
-    return [_claim(NEARER, _printed(0), row, rival, mean_interval(nearer), "% points", NOT_DEFINED)]
+    return [_claim(NEARER, _printed(0), row, rival, mean_interval(nearer), "pp", NOT_DEFINED)]
 
 
 def _claim(words: str, paper: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
@@ -156,9 +156,9 @@ def claims_page(table: Table, found: Sequence[Claim]) -> Document:
 
 
 _NOTES = (
-    "no table of the paper defines an improvement in forgetting of 20 % (protocol §9, 37): points of forget error by which "
-    "AdaProb is nearer to retrain than SCRUB, seed by seed, without a verdict",
-    "time: geometric mean over seeds of the ratio, and its 95 % interval; only cells that ran alone, without the warm-up seed",
+    "no table of the paper defines an improvement in forgetting of 20 % (protocol §9, 37): percentage points of forget error "
+    "by which AdaProb is closer to retrain than SCRUB, paired by seed, without a verdict",
+    "time: geometric mean over seeds of the ratio with its 95 % interval; only cells that ran alone, without the warm-up seed",
 )
 
 

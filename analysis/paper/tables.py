@@ -47,7 +47,7 @@ def build_paper_table(selection: Selection, out: Path, *, table: str, columns: S
 
 
 def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
-    """One group of Records beside the numbers of the paper that are, or may be, about it."""
+    """One group of Records compared with the numbers of the paper that are, or may be, about it."""
     found = list(judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in found}
     blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
@@ -86,12 +86,12 @@ def _block(
 
 def _legend(found: Sequence[Judgement]) -> list[str]:
     if not found:
-        return ["the paper has no number that can be set beside these rows"]
+        return ["the paper has no number for these rows"]
     return [
-        "paper: as printed, ± its standard deviation over runs where it has one. Verdict, from where our seeds predict the "
-        "mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1) at 95 %: outside is not reproduced; inside "
-        f"is reproduced where the prediction is within ± {MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, "
-        f"{100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
+        "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
+        "seeds for the mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1): not reproduced outside it; "
+        f"inside it, reproduced if its half-width is at most {MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the "
+        f"attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
         *_reasons(found),
         *_readings(found),
     ]

@@ -29,9 +29,9 @@ MARGIN_ERROR, MARGIN_ATTACK, MARGIN_DIVERGENCE = 2.0, 3.0, 0.25
 
 @dataclass(frozen=True)
 class Judgement:
-    """A published number beside ours. `prediction` is where the paper's mean should lie, `margin` how wide that may be.
+    """A published number and ours. `prediction` is where the paper's mean should lie, `margin` how wide that may be.
 
-    `column` is ours, whose unit `unit` is: AdaProb's targets are scored beside the trained model.
+    `column` is ours, whose unit `unit` is: AdaProb's targets are scored as well as the trained model.
     """
 
     published: PaperValue
@@ -54,7 +54,7 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Ju
     margin = margin_of(entry, column)
     verdict, why = _verdict(entry, prediction, margin, ours.count)
     if entry.contradiction:
-        verdict, why = CONTRADICTS, f"{entry.contradiction}; as it stands: {verdict}"
+        verdict, why = CONTRADICTS, f"{entry.contradiction}; taken as printed: {verdict}"
     if dataset in STAND_INS.values():
         verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)

@@ -46,9 +46,9 @@ def check_archive(path: Path) -> CheckResult:
 
 def _other_lines(path: Path, archive: Archive) -> list[str]:
     """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
-    beside = path.with_suffix(".jsonl")
-    if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
-        return [f"{path.name}: its Records are not those of {beside.name}"]
+    lines = path.with_suffix(".jsonl")
+    if not lines.is_file() or lines.read_text(encoding="utf-8") != record_lines(archive.records):
+        return [f"{path.name}: its Records are not those of {lines.name}"]
     return []
 
 

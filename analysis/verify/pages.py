@@ -64,12 +64,12 @@ def build_verification(*, rewrite: bool = False) -> Output:
     checked = verify(rewrite=rewrite)
     if checked.faults:
         raise InputError(*checked.faults)
-    words = f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    words = f"{checked.tables} tables and {checked.numbers} numbers agree with the Records and Outputs in results/"
     return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
 
 
 def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
-    """Compare all; with `rewrite` tables that differ are written anew, Records never."""
+    """Compare all; with `rewrite`, tables that differ are rewritten, Records never."""
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
@@ -87,20 +87,20 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
 
 
 def _notes(path: Path, results: Results) -> list[str]:
-    """What a file of Records cannot vouch for: rows that no Outputs stand behind, or that today's sweep would make anew."""
+    """What cannot be verified of a file of Records: rows without Outputs, and rows that the current sweep would recompute."""
     records, cells = results.records(path), results.sweep(path).cells
     earlier = sum(key not in cells for key in records["key"])
     notes = (
         [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] if earlier else []
     )
-    return notes if path.with_suffix(".zip").is_file() else [*notes, f"no Outputs stand behind {path.name}"]
+    return notes if path.with_suffix(".zip").is_file() else [*notes, f"{path.name} has no archive of Outputs"]
 
 
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
 
 
 def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
-    """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
+    """compare-NAME.md, .tex and .csv of NAME.jsonl."""
     name = f"compare-{path.stem}"
     found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
     pages = [table_document(table, MARKDOWN_WIDTH) for table in found]
@@ -116,7 +116,7 @@ def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
     if rewrite:
         write_whole(path, text)
         return []
-    return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
+    return [f"{path.parent.name}/{path.name}: {'differs from its Records' if path.is_file() else 'is missing'}"]
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
         faults = []
     unmarked = with_bodies(text, {mark.span: "" for mark in marks})
     faults += [
-        f"{path.name}: a table with intervals is not marked with what it is made from: {table.splitlines()[0]}"
+        f"{path.name}: a table with intervals has no mark that names its source: {table.splitlines()[0]}"
         for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
         if " ± " in table
     ]
@@ -153,7 +153,7 @@ def _table(mark: Mark, results: Results) -> str:
     chosen = matching_tables(known, mark.where)
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in known)
-        raise InputError(f"{mark.head}: {len(chosen)} tables are meant, one must be; there are: {groups}")
+        raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
     return markdown_table(table_blocks(chosen[0], WIDE)[0]) + "\n"
 
 
@@ -182,7 +182,7 @@ def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> CheckR
 
 
 def _traces(results: Results, rewrite: bool) -> CheckResult:
-    """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
+    """traces.md, .tex and .csv of the Records of SCRUB epoch by epoch, if there are any."""
     parts = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
     found = [trace for records in parts for trace in traces(records, shown_seed(records))]
     if not found:

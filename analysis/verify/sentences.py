@@ -41,7 +41,7 @@ def matching_tables(tables: Sequence[Table], where: Mapping[str, str]) -> list[T
 
 
 def projection_table(measured: pd.DataFrame) -> str:
-    """Newton's method beside other solvers, sizes and residuals apart: passes, and ratios of time (docs/projection.md)."""
+    """Passes of Newton's method and L-BFGS, and ratios of time, by size and residual (docs/projection.md)."""
     head = ["instances", "residual", "Newton: passes", "L-BFGS: passes", *_RATIOS.values()]
     lines = []
     for rows, classes in _SIZES:
@@ -161,12 +161,12 @@ def benchmark_faults(mark: Mark, measured: pd.DataFrame) -> list[str]:
         _require_column(name, measured, mark.file)
         chosen = chosen[_equals_text(chosen[name], value)]
     if not len(chosen):
-        raise InputError(f"{mark.source}: no row is so")
+        raise InputError(f"{mark.source}: no row meets these conditions")
     for text in mark.content:
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
             raise InputError(
-                f"mark {text!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
+                f"mark: must be COLUMN range|least|most|mean|median|count|above NUMBER = WORDS, got {text!r}"
             )
         _require_column(claim["column"], measured, mark.file)
         values = chosen[claim["column"]].dropna()
@@ -227,7 +227,7 @@ def _compared(name: str, found: str, words: str, mark: Mark) -> list[str]:
 def _parsed(text: str) -> re.Match[str]:
     found = _CLAIM.fullmatch(text)
     if found is None:
-        raise InputError(f"mark {text!r}: LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS is expected")
+        raise InputError(f"mark: must be LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS, got {text!r}")
     return found
 
 

@@ -184,7 +184,7 @@ def test_what_no_setting_tells_apart_is_not_averaged() -> None:
 def test_a_group_without_retrain_still_shows() -> None:
     (part,) = report_tables(frame(*seeds("scrub", "test_error_percent", 1.0, 2.0)))
     assert list(part.positions) == ["scrub"]
-    assert any("nothing to take differences to" in note for note in part.notes)
+    assert any("differences to it are not shown" in note for note in part.notes)
 
 
 def test_what_is_mixed_is_called_mixed() -> None:
@@ -199,7 +199,7 @@ def test_what_is_mixed_is_called_mixed() -> None:
     ):
         assert words in text
     assert "1 of 2 Records were made from a checkout with uncommitted changes" in text
-    assert "1 of 2 Records were made beside other cells" in text
+    assert "1 of 2 Records ran concurrently with other cells" in text
 
 
 def test_nothing_comes_from_elsewhere() -> None:

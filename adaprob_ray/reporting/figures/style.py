@@ -30,7 +30,7 @@ DPI = 300
 LEGEND_LINE = 0.19  # inches
 CAPTION_CHARACTERS_PER_INCH = 20
 INTERVAL_NOTE = "intervals: 95 % Student t over seeds"
-GREY = "0.45"  # of what is beside the point: grids, captions, the paper's values
+GREY = "0.45"  # secondary elements: grids, captions, the paper's values
 
 METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "original": ("#7F7F7F", "X", "++"),

@@ -62,7 +62,7 @@ def build_time_bars(selection: Selection, out: Path, *, warm_up: int | None = No
 
 
 def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
-    """`unlearn_seconds` of models that were made with no other cell beside them.
+    """`unlearn_seconds` of models whose cells ran with no other cell at the same time.
 
     Retrain's time is its training; the original's is no unlearning, and is not shown.
 
@@ -76,7 +76,7 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
     timed = records[records["unlearn_seconds"].notna()]
     seeds = sorted({int(seed) for seed in timed["seed"]})
     if warm_up is not None and (len(seeds) < 2 or warm_up != seeds[0]):
-        raise InputError(f"warm_up: {warm_up} is not the first of several seeds (found: {seeds})")
+        raise InputError(f"warm_up: must be the first of several seeds, got {warm_up} (known: {seeds})")
     alone = timed_alone(timed, warm_up)
     faults = [*_rows_without_time(timed, alone), *mixed_hardware(alone)]
     if faults or not len(alone):
@@ -87,16 +87,16 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
 
 
 def _caption(warm_up: int | None, concurrent: int) -> str:
-    words = ["mean ± standard error (s/√n); every model was made with no other cell beside it"]
-    words += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
-    words += [f"{concurrent} models were made beside other cells and are left out"] if concurrent else []
-    return "; ".join(words)
+    notes = ["mean ± standard error (s/√n); no other cell ran at the same time"]
+    notes += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
+    notes += [f"{concurrent} models ran concurrently with other cells and are left out"] if concurrent else []
+    return "; ".join(notes)
 
 
 def _rows_without_time(timed: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
     known = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
     return [
-        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: no model but the warm-up was made alone"
+        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
         for group in record_groups(timed)
         for row in group.rows
         if (group.title, row.name) not in known

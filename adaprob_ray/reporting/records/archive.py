@@ -63,7 +63,7 @@ class Archive:
         try:
             self._file = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: is no archive of Outputs: {error}") from error
+            raise InputError(f"{path}: must be an archive of Outputs: {error}") from error
         self._path = path
         self._read: dict[str, Outputs] = {}
 

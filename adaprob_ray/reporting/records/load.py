@@ -21,7 +21,7 @@ from adaprob_ray.sweep.select import select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
-ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines with Outputs and series beside them
+ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines together with Outputs and series
 FILES = (LINES, ARCHIVE)
 
 
@@ -132,10 +132,10 @@ def read_lines(path: Path) -> pd.DataFrame:
     try:
         rows = [json.loads(line) for line in _text(path).splitlines()]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
+        raise InputError(f"{path}: cannot be read as Records (one JSON object per line): {error}") from error
     wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
     if wrong:
-        raise InputError(f"{path}: line {wrong[0]} is no Record: an object with a key is expected")
+        raise InputError(f"{path}: line {wrong[0]}: must be a Record, an object with a key")
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # Suffix of a column, its unit, the unit of a difference, and the fewest and most decimals that are shown.
 _UNITS = (
-    ("_percent", "%", "% points", 1, 2),
+    ("_percent", "%", "pp", 1, 2),
     ("_nats", "nats", "nats", 2, 3),
     ("_seconds", "s", "s", 1, 2),
     ("_examples", "examples", "examples", 0, 0),
@@ -17,7 +17,7 @@ _NO_UNIT = ("", "", "", 1, 3)
 
 _WORDS = {  # where the column's name without its unit does not read well
     "test_other_classes_error_percent": "test error, other classes",
-    "membership_accuracy_percent": "membership attack",
+    "membership_accuracy_percent": "MIA accuracy",
     "kl_forget_nats": "KL forget",
     "kl_test_nats": "KL test",
     "kl_forget_same_seed_nats": "KL forget, same seed",
@@ -25,7 +25,7 @@ _WORDS = {  # where the column's name without its unit does not read well
     "membership_auc_percent": "membership AUC",
     "membership_auc_low_percent": "membership AUC, low",
     "membership_auc_high_percent": "membership AUC, high",
-    "membership_tpr_at_1_percent": "members found at 1 % false positives",
+    "membership_tpr_at_1_percent": "membership TPR at 1 % false positives",
     "kl_forget_reverse_nats": "KL forget, reverse",
     "kl_test_reverse_nats": "KL test, reverse",
     "kl_forget_centroid_nats": "KL forget, centroid",
@@ -36,8 +36,8 @@ _WORDS = {  # where the column's name without its unit does not read well
     "unlearn_seconds": "unlearning time",
     "forward_examples": "forward passes",
     "backward_examples": "backward passes",
-    "parameter_distance": "distance to original",
-    "start_distance": "distance to start",
+    "parameter_distance": "L2 distance to original",
+    "start_distance": "L2 distance to start",
 }
 
 

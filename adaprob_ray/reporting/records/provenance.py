@@ -37,8 +37,8 @@ class Provenance:
 
     def _times(self) -> str:
         if self.exclusive == self.records:
-            return "times are exclusive: each model was made with no other cell of its run beside it"
-        return f"times are NOT comparable: {self.exclusive} of {self.records} models were made with no other cell beside them"
+            return "times are exclusive: no other cell of the run ran at the same time"
+        return f"times are NOT comparable: {self.exclusive} of {self.records} models ran with no other cell at the same time"
 
 
 def provenance(records: pd.DataFrame) -> Provenance:
@@ -94,7 +94,7 @@ def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
 def mixed_hardware(records: pd.DataFrame) -> list[str]:
     """A fault for each of device, threads and precision that is not the same everywhere."""
     return [
-        f"times are compared on one kind of hardware only; found {name}: {', '.join(values)}"
+        f"times: must be of one kind of hardware, got {name} {', '.join(values)}"
         for name in ("device", "threads", "precision")
         if len(values := unique_strings(records[name])) > 1
     ]
@@ -131,8 +131,10 @@ def summary_warnings(records: pd.DataFrame) -> list[str]:
     found = _mixed(known, records)
     if dirty:
         found.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
-    if beside := total - known.exclusive:
-        found.append(f"{beside:,} of {total:,} Records were made beside other cells: their times are not comparable")
+    if concurrent := total - known.exclusive:
+        found.append(
+            f"{concurrent:,} of {total:,} Records ran concurrently with other cells: their times are not comparable"
+        )
     return found
 
 

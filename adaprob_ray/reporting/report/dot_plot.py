@@ -41,7 +41,7 @@ def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) 
     left = round(CHARACTER * min(LONGEST_NAME, max(len(row.name) for row in rows))) + GAP
     height = TOP + ROW * len(rows)
     along = axis([row.estimate for row in rows], column, left, WIDTH - RIGHT - left)
-    # What is known without any seed: the value of an attack that finds nothing.
+    # Estimates without seeds: the chance level of an attack.
     values = [row.values[column.name] for row in table.rows if column.name in row.values]
     chance = [value.mean for value in values if not value.n and along.low <= value.mean <= along.high]
     shapes = [
@@ -50,7 +50,7 @@ def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) 
         *(path("no-signal", f"M{along.at(mean):g} 0V{height:g}") for mean in chance),
         *(_row(row, column, along, TOP + ROW * (at + 0.5)) for at, row in enumerate(rows)),
     ]
-    notes = ["logarithmic axis"] * along.logarithmic + ["broken line: no signal"] * bool(chance)
+    notes = ["logarithmic axis"] * along.logarithmic + ["dashed line: chance level"] * bool(chance)
     return SvgFigure("dots", column.header(), "; ".join(notes), height + BELOW, shapes)
 
 

@@ -123,7 +123,7 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker]) -> HtmlTabl
         _cell_row(at, record, facts, metrics, markers[str(record["label"])])
         for at, (_, record) in enumerate(records.iterrows())
     ]
-    return HtmlTable("cells", "Every Record. Press a label for all that it holds", "all cells", headers, body)
+    return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
 
 
 def _cell_row(

@@ -97,7 +97,7 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
 
 def _unclear_notes(unclear: list[str]) -> list[str]:
     return [
-        f"{name}: several Records of one seed and repeat that no setting tells apart: each is a row of its own, by its key"
+        f"{name}: several Records have the same settings, seed and repeat; each is a row of its own, named by its key"
         for name in unclear
     ]
 
@@ -110,7 +110,7 @@ def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
         if missing:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
-        notes.append("no Records under the label retrain alone: there is nothing to take differences to")
+        notes.append("no Records with the single label retrain: differences to it are not shown")
     return notes
 
 

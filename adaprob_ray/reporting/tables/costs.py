@@ -105,9 +105,9 @@ def _hours(item: Estimate, device: Device) -> str:
 
 
 _CAPTION = [
-    "every network counts, done or not, evaluating and relearning do not; a backward pass is two forward passes",
-    "hours are those of the best measured speed; a machine that did other work beside was slower",
-    "† some method, ‡ some network was not measured on this device: from what was; – no Record of this precision there",
+    "all networks are counted, done or not, without evaluation and relearning; a backward pass counts as two forward passes",
+    "hours at the highest measured speed; a machine that was busy with other work was slower",
+    "† a method, ‡ a network was not measured on this device: estimated from those that were; – no Record of this precision",
 ]
 
 

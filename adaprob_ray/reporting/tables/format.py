@@ -164,11 +164,11 @@ def _counts(rows: list[Row]) -> list[str]:
     lines = []
     if any(estimate.count for estimate in estimates):
         lines.append(
-            "k/N (bound): k wrong of N rows of all seeds, with its 95 % Clopper-Pearson bound in %, where a t "
+            "k/N (bounds): k of N samples misclassified over all seeds, with 95 % Clopper-Pearson bounds in %, where a t "
             "interval would not hold: fewer than 10 wrong or right, or all seeds agree"
         )
     if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
-        lines.append("(all equal): every seed gave this value, so there is no spread to show")
+        lines.append("(all equal): identical for all seeds")
     return lines
 
 
@@ -176,8 +176,8 @@ def _divergence(columns: list[MetricFormat]) -> list[str]:
     if not any(column.is_divergence for column in columns):
         return []
     return [
-        "KL: of the model's outputs from those of retrain_independent, mean over rows; same seed: from those of retrain, "
-        "which shares the model's start and order"
+        "KL: divergence of the model's outputs from those of retrain_independent, mean over samples; same seed: from those of "
+        "retrain, which has the model's initial weights and data order"
     ]
 
 
@@ -185,8 +185,9 @@ def _relearning(columns: list[MetricFormat]) -> list[str]:
     if not any(column.name == "relearn_steps" for column in columns):
         return []
     return [
-        "relearn time: epochs of 500 training rows until the forget rows' loss is the original's, plus one; the largest number "
-        "(100), which stands for never as well, is averaged as it is. Unless the sweep sets others under relearn"
+        "relearn time: epochs on 500 training samples until the forget-set loss is back at the original's, plus one; "
+        "the maximum (100) is also recorded if it is never reached, and averaged as it is; a sweep may set other values "
+        "under relearn"
     ]
 
 
@@ -194,8 +195,9 @@ def _floor(rows: list[Row]) -> list[str]:
     if not any(row.values or row.differences for row in rows if row.label == FLOOR):
         return []
     return [
-        "floor: how far apart two honest retrainings are: mean |retrain_independent − retrain| of a seed; for KL, the "
-        "divergence of retrain from retrain_independent. What is below it cannot be told from retraining"
+        "floor: noise floor, the difference between two independent retrained models: mean |retrain_independent − retrain| "
+        "over seeds; for KL, the divergence of retrain from retrain_independent. Smaller values are indistinguishable from "
+        "retraining"
     ]
 
 
@@ -203,8 +205,8 @@ def _without_signal(rows: list[Row]) -> list[str]:
     if all(row.label != NO_SIGNAL for row in rows):
         return []
     return [
-        "no signal: what an attack says in the mean where there is nothing to find, simulated at its number of rows "
-        "(python -m benchmarks.no_signal); an area under the curve is then 50 %"
+        "no signal: chance level, the expected attack accuracy without a membership signal, simulated for this number of "
+        "samples (python -m benchmarks.no_signal); the AUC is then 50 %"
     ]
 
 
@@ -224,13 +226,13 @@ def _significance(table: Table) -> list[str]:
     claim = (
         f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
         if seeds < MIN_SEEDS
-        else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
-        "procedure within a metric; an interval has 95 % by itself"
+        else f"*: differs from retrain at the 5 % level: paired t-tests over seeds, Holm's procedure over the rows tested in "
+        f"each metric ({size}); the intervals are 95 % each, uncorrected"
     )
     return [
         claim,
-        "smallest difference to retrain that would be found with 80 % power in a row of median spread (two-sided, Holm's first "
-        f"step of {size}): {found}",
+        "minimum detectable difference to retrain with 80 % power, for a row of median spread (two-sided, Holm's first step of "
+        f"{size}): {found}",
     ]
 
 

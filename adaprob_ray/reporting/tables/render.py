@@ -118,7 +118,7 @@ def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: 
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write beside the path and rename: nothing half written is ever read."""
+    """Write to a temporary file in the same folder and rename it, so that no reader sees a partial file."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

@@ -40,7 +40,7 @@ def build_frozen(selection: Selection, out: Path) -> Output:
     for path, sweep in selection.sweeps.items():
         rows = frozen_rows(replace(selection, sweeps={path: sweep}).gather().records)
         if not rows:
-            raise InputError(f"{path}: has no label with a label {DEFAULT_SUFFIX} beside it")
+            raise InputError(f"{path}: must have a label LABEL together with LABEL{DEFAULT_SUFFIX}")
         documents.append(frozen_page(sweep.name, rows))
         paths += write_documents(documents[-1:], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", out)
     return Output(documents, paths)
