@@ -38,7 +38,7 @@ def flagged(generator: np.random.Generator, n: int) -> bool:
 
 def detected(generator: np.random.Generator, n: int) -> bool:
     """Whether the one that was moved is called different."""
-    return family(simulated_differences(generator, n, MOVED)).found(NAMES[-1])
+    return family(simulated_differences(generator, n, MOVED)).is_significant(NAMES[-1])
 
 
 def main() -> None:

@@ -56,16 +56,20 @@ def load_metric(path: Path) -> Metric:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
-    found = _functions(module)
-    if len(found) != 1:
-        raise InputError(f"{path}: must have one public function, got {', '.join(found) or 'none'}")
-    return next(iter(found.values()))
+    functions = _functions(module)
+    if len(functions) != 1:
+        raise InputError(f"{path}: must have one public function, got {', '.join(functions) or 'none'}")
+    return next(iter(functions.values()))
 
 
 def _functions(module: ModuleType) -> dict[str, Metric]:
     """What the file itself defines, without a leading underscore."""
     members = inspect.getmembers(module, inspect.isfunction)
-    return {name: own for name, own in members if own.__module__ == module.__name__ and not name.startswith("_")}
+    return {
+        name: function
+        for name, function in members
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
 
 
 def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFrame:
@@ -86,10 +90,10 @@ def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -
     except Exception as error:
         raise InputError(f"{where}: the metric fails: {type(error).__name__}: {error}") from error
     scores = value if isinstance(value, Mapping) else {metric.__name__: value}
-    found: dict[str, float | None] = {}
+    columns: dict[str, float | None] = {}
     for name, score in scores.items():
-        found |= _numbers(str(name), score, where)
-    return found
+        columns |= _numbers(str(name), score, where)
+    return columns
 
 
 def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:

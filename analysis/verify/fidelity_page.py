@@ -166,7 +166,7 @@ def _line(item: Measured) -> list[str]:
     words = "" if judgement.column == judgement.published.column else ", targets"
     return [
         *_of(judgement.published),
-        format_estimate(judgement.ours, shown, shown.fewest),
+        format_estimate(judgement.ours, shown, shown.min_decimals),
         str(judgement.ours.n),
         f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}, {item.table.group['test_pool']}",
         item.source,

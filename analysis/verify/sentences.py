@@ -242,5 +242,5 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if len(rows) > 1:
         raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
-        return format_estimate(rows[0].values.get(shown.name), shown, shown.fewest)
+        return format_estimate(rows[0].values.get(shown.name), shown, shown.min_decimals)
     return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic_records import frame, record, seeds
 
-from adaprob_ray.reporting.records.metric_format import known_columns
+from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.report import build, write_report
 from adaprob_ray.reporting.report.build import render_report
 from adaprob_ray.reporting.report.html_tables import PAGE_WIDTH
@@ -98,7 +98,7 @@ def test_every_record_is_in_the_page_whole() -> None:
 
 def test_values_are_those_of_the_words() -> None:
     records = plain_records()
-    (table,) = tables(records, known_columns(), list(dict.fromkeys(records["label"])))
+    (table,) = tables(records, all_columns(), list(dict.fromkeys(records["label"])))
     found = Page(report(records))
     expected = [line for block in table_blocks(table, PAGE_WIDTH) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain

@@ -141,7 +141,7 @@ def _is_curve(row: RowGroup, over: str) -> bool:
 def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
     settings = sorted({float(value) for value in row.records[over].dropna()})
     estimates = {setting: _estimates(row.records[row.records[over] == setting], columns) for setting in settings}
-    values = {name: {x: own[name] for x, own in estimates.items() if name in own} for name in columns}
+    values = {name: {x: by_column[name] for x, by_column in estimates.items() if name in by_column} for name in columns}
     return Curve(row.name, row.method, values)
 
 

@@ -71,14 +71,16 @@ def build_embedding(
     titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
     if len(titles) > 1:
         raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
-    shown = _shown_records(records, methods, selection.primary_label)
-    first = next(iter(shown.values()))
-    outputs: dict[str, Outputs] = {label: source.outputs(str(record["model_key"])) for label, record in shown.items()}
+    records_by_name = _shown_records(records, methods, selection.primary_label)
+    first = next(iter(records_by_name.values()))
+    outputs: dict[str, Outputs] = {
+        label: source.outputs(str(record["model_key"])) for label, record in records_by_name.items()
+    }
     same_seed = records[records["seed"] == first["seed"]]
     evaluation = evaluation_in({str(column): value for column, value in first.items()}, same_seed, source)
     embedding = compute_embedding(outputs, subset, evaluation.forget)
-    labels = ", ".join(f"{label}: {record['label']}" for label, record in shown.items())
-    caption = [labels, *figure_notes(pd.DataFrame(shown.values()))]
+    labels = ", ".join(f"{label}: {record['label']}" for label, record in records_by_name.items())
+    caption = [labels, *figure_notes(pd.DataFrame(records_by_name.values()))]
     figure = draw_embedding(embedding, f"{first['dataset']} ({first['architecture']})", caption)
     return save_output(figure, out / name, gathered.missing, is_noted=False)
 
@@ -88,14 +90,14 @@ def _shown_records(
 ) -> dict[str, pd.Series[Any]]:
     """A Record of each method, all of one seed."""
     seed = shown_seed(records)
-    shown = {}
+    records_by_name = {}
     for name, method in methods.items():
-        own = records[(records["method"] == method) & (records["seed"] == seed)]
-        primary = own[own["label"] == primary_label]
-        if not len(own):
+        candidates = records[(records["method"] == method) & (records["seed"] == seed)]
+        primary = candidates[candidates["label"] == primary_label]
+        if not len(candidates):
             raise InputError(f"{name}: no Record of method {method} and seed {seed}")
-        shown[name] = (primary if len(primary) else own).iloc[0]
-    return shown
+        records_by_name[name] = (primary if len(primary) else candidates).iloc[0]
+    return records_by_name
 
 
 def compute_embedding(
@@ -119,8 +121,8 @@ def compute_embedding(
         )
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
-        placed = _map(perplexity).fit_transform(reduced).astype(np.float64)
-    return Embedding(dict(zip(outputs, np.split(placed, len(outputs)), strict=True)), subset, perplexity)
+        points = _map(perplexity).fit_transform(reduced).astype(np.float64)
+    return Embedding(dict(zip(outputs, np.split(points, len(outputs)), strict=True)), subset, perplexity)
 
 
 def _map(perplexity: float) -> Any:

@@ -131,9 +131,9 @@ def draw_ranks(ranks: Ranks) -> Figure:
     styles = plot_styles(ranks.methods)
     figure = new_figure(6.6, 1.3 + 0.36 * len(names))
     axes = figure.subplots()
-    for at, name in enumerate(names):
+    for position, name in enumerate(names):
         colour = shade(styles[name].colour, 0.6)
-        axes.barh(at, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
+        axes.barh(position, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
     handles = _draw_metrics(axes, ranks, names)
     if ranks.independent in ranks.overall:
         label = f"{ranks.independent}, over all metrics"
@@ -154,7 +154,7 @@ def _draw_metrics(axes: Axes, ranks: Ranks, names: Sequence[str]) -> list[Line2D
     styles = plain_styles(ranks.by_column).values()
     for column, offset, style in zip(ranks.columns, offsets, styles, strict=True):
         means = ranks.by_column[column.name]
-        places = [(means[name], at + offset) for at, name in enumerate(names) if name in means]
+        places = [(means[name], position + offset) for position, name in enumerate(names) if name in means]
         marker: dict[str, Any] = {"marker": style.marker, "markersize": 4.5, "mfc": "white", "mec": "black", "mew": 0.9}
         handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, **marker)
     return handles

@@ -104,7 +104,7 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
         raise InputError(*faults)
     styles: dict[str, PlotStyle] = {}
     for method in dict.fromkeys(methods.values()):
-        names = sorted(name for name, own in methods.items() if own == method)
+        names = sorted(name for name, other in methods.items() if other == method)
         styles.update({name: _variant(*METHOD_STYLES[method], variant) for variant, name in enumerate(names)})
     return {name: styles[name] for name in methods}
 
@@ -112,10 +112,10 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
 def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
     """Styles for things that are no methods, by their order: colours and markers differ, filled and hollow ones in turn."""
     styles = {}
-    for at, name in enumerate(names):
-        colour, marker = PLAIN_STYLES[at % len(PLAIN_STYLES)]
+    for index, name in enumerate(names):
+        colour, marker = PLAIN_STYLES[index % len(PLAIN_STYLES)]
         style = _variant(colour, marker, "", 0)
-        styles[name] = replace(style, fill=_FILLS[at % 2], line=_LINES[at % len(_LINES)])
+        styles[name] = replace(style, fill=_FILLS[index % 2], line=_LINES[index % len(_LINES)])
     return styles
 
 
@@ -148,7 +148,7 @@ def methods_by_name(panels: Mapping[str, Iterable[Named]]) -> dict[str, str]:
 def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float, float, float]:
     """The colour mixed with white, by `share` from 0 to 1, or with black, from 0 to −1."""
     other = 1.0 if share > 0 else 0.0
-    red, green, blue = (part + abs(share) * (other - part) for part in to_rgb(colour))
+    red, green, blue = (channel + abs(share) * (other - channel) for channel in to_rgb(colour))
     return red, green, blue
 
 
@@ -160,7 +160,7 @@ def new_figure(width: float, height: float) -> Figure:
 def add_caption(figure: Figure, lines: Sequence[str]) -> None:
     """Small text below all else, broken to the figure's width."""
     width = int(CAPTION_CHARACTERS_PER_INCH * figure.get_figwidth())
-    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    text = "\n".join(wrapped for line in lines for wrapped in textwrap.wrap(line, width))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
 
 
@@ -193,10 +193,10 @@ def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) ->
     if faults:
         raise InputError(*faults)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return [_written(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
+    return [_save_format(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
 
 
-def _written(figure: Figure, path: Path, ending: str) -> Path:
+def _save_format(figure: Figure, path: Path, ending: str) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with rc_context({"svg.hashsalt": "adaprob_ray"}):

@@ -94,12 +94,12 @@ def _caption(warm_up: int | None, concurrent: int) -> str:
 
 
 def _rows_without_time(timed: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
-    known = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
+    rows_with_time = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
     return [
         f"{' '.join(group.title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
         for group in record_groups(timed)
         for row in group.rows
-        if (group.title, row.name) not in known
+        if (group.title, row.name) not in rows_with_time
     ]
 
 
@@ -115,8 +115,8 @@ def _bar(row: RowGroup) -> Bar:
 def draw_time_bars(times: TimeBars) -> Figure:
     """A panel for each group; on each bar its whisker (standard error) and its value."""
     styles = plot_styles(methods_by_name(times.panels))
-    most = max(map(len, times.panels.values()))
-    figure = new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * most)), 4.2)
+    max_bars = max(map(len, times.panels.values()))
+    figure = new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * max_bars)), 4.2)
     for axes, (title, bars) in zip(panel_grid(figure, 1, len(times.panels))[0], times.panels.items(), strict=True):
         _draw_bars(axes, bars, styles)
         axes.set_title(title, fontsize=TEXT)
@@ -125,11 +125,13 @@ def draw_time_bars(times: TimeBars) -> Figure:
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, PlotStyle]) -> None:
-    for at, bar in enumerate(bars):
+    for position, bar in enumerate(bars):
         style, error = styles[bar.name], bar.standard_error or 0.0
-        axes.bar(at, bar.mean_seconds, 0.7, color=shade(style.colour, 0.5), hatch=style.hatch, edgecolor=style.colour)
-        axes.errorbar(at, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
-        place = (at, bar.mean_seconds + error)
+        axes.bar(
+            position, bar.mean_seconds, 0.7, color=shade(style.colour, 0.5), hatch=style.hatch, edgecolor=style.colour
+        )
+        axes.errorbar(position, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
+        place = (position, bar.mean_seconds + error)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         options: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": TINY, "bbox": box}
         axes.annotate(_value_text(bar), place, (0, 4), textcoords="offset points", **options)

@@ -60,8 +60,8 @@ def gather(
         cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
         records, corrupt = _readable(location, sweep, chosen)
-        found = set(records["key"]) if len(records) else set()
-        missing = [cell for key, cell in chosen.items() if key not in found]
+        available = set(records["key"]) if len(records) else set()
+        missing = [cell for key, cell in chosen.items() if key not in available]
         frames.append(records)
         without.update({cell.key: cell for cell in missing})
         lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
@@ -93,9 +93,9 @@ def _missing_lines(
 
 
 def _command(path: str, location: str, conditions: str | None) -> str:
-    part = ["--only", conditions] if conditions is not None else []
+    options = ["--only", conditions] if conditions is not None else []
     store = "./store" if location.endswith(FILES) else location
-    return shlex.join(["adaprob-ray", "run", path, "--store", store, *part])
+    return shlex.join(["adaprob-ray", "run", path, "--store", store, *options])
 
 
 def _readable(
@@ -123,8 +123,8 @@ def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
     if not len(records):
         return records
     places = {key: place for place, key in enumerate(cells)}
-    own = records[records["key"].isin(places)]
-    return own.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
+    selected = records[records["key"].isin(places)]
+    return selected.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
 
 
 def read_lines(path: Path) -> pd.DataFrame:
@@ -133,9 +133,11 @@ def read_lines(path: Path) -> pd.DataFrame:
         rows = [json.loads(line) for line in _text(path).splitlines()]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as Records (one JSON object per line): {error}") from error
-    wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
-    if wrong:
-        raise InputError(f"{path}: line {wrong[0]}: must be a Record, an object with a key")
+    invalid = [
+        number for number, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))
+    ]
+    if invalid:
+        raise InputError(f"{path}: line {invalid[0]}: must be a Record, an object with a key")
     return pd.DataFrame(rows)
 
 

@@ -49,8 +49,8 @@ class MetricFormat:
     words: str
     unit: str
     difference_unit: str
-    fewest: int
-    most: int
+    min_decimals: int
+    max_decimals: int
 
     @property
     def is_share(self) -> bool:
@@ -80,9 +80,11 @@ class MetricFormat:
 
 def metric_format(name: str) -> MetricFormat:
     """The words and units of a column, from its name where nothing better is known."""
-    suffix, unit, difference_unit, fewest, most = next((u for u in _UNITS if name.endswith(u[0])), _NO_UNIT)
+    suffix, unit, difference_unit, min_decimals, max_decimals = next(
+        (u for u in _UNITS if name.endswith(u[0])), _NO_UNIT
+    )
     words = _WORDS.get(name, name.removesuffix(suffix).replace("_", " "))
-    return MetricFormat(name, words, unit, difference_unit, fewest, most)
+    return MetricFormat(name, words, unit, difference_unit, min_decimals, max_decimals)
 
 
 def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
@@ -92,7 +94,7 @@ def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
     return [metric_format(name) for metric in metrics for name in METRICS[metric].columns]
 
 
-def known_columns() -> list[MetricFormat]:
+def all_columns() -> list[MetricFormat]:
     """The columns of every metric in the catalogue."""
     from adaprob_ray.catalogue import METRICS
 

@@ -116,35 +116,35 @@ def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
         "PyTorch": "torch_version",
         "Python": "python_version",
     }
-    known = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
+    facts = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
     seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
     commits = provenance(records).commits
-    return [(words, values) for words, values in [*known, ("seeds", seeds), ("commits", commits)] if values]
+    return [(words, values) for words, values in [*facts, ("seeds", seeds), ("commits", commits)] if values]
 
 
 def summary_warnings(records: pd.DataFrame) -> list[str]:
     """What is mixed, dirty or not comparable, a sentence each."""
     if records.empty:
         return []
-    known, total = provenance(records), len(records)
+    origin, total = provenance(records), len(records)
     dirty = int((records["run_dirty"] == True).sum()) if "run_dirty" in records else 0  # noqa: E712  (may hold None)
-    found = _mixed(known, records)
+    warnings = _mixed(origin, records)
     if dirty:
-        found.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
-    if concurrent := total - known.exclusive:
-        found.append(
+        warnings.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
+    if concurrent := total - origin.exclusive:
+        warnings.append(
             f"{concurrent:,} of {total:,} Records ran concurrently with other cells: their times are not comparable"
         )
-    return found
+    return warnings
 
 
-def _mixed(known: Provenance, records: pd.DataFrame) -> list[str]:
+def _mixed(origin: Provenance, records: pd.DataFrame) -> list[str]:
     versions = [name for name in map(str, records) if name.endswith("_version")]
     candidates = {
-        "precision": known.precisions,
-        "hardware": known.devices,
-        "threads per cell": known.threads,
-        "commits": known.commits,
+        "precision": origin.precisions,
+        "hardware": origin.devices,
+        "threads per cell": origin.threads,
+        "commits": origin.commits,
         **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
     }
     return [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]

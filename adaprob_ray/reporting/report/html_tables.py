@@ -68,9 +68,9 @@ class HtmlTable:
 
 def part_tables(part: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
-    found = table_blocks(part.table, PAGE_WIDTH)
-    titles = [block.title for block in found]
-    return [_part_table(part, block, block.title in titles[:at], markers) for at, block in enumerate(found)]
+    blocks = table_blocks(part.table, PAGE_WIDTH)
+    titles = [block.title for block in blocks]
+    return [_part_table(part, block, block.title in titles[:index], markers) for index, block in enumerate(blocks)]
 
 
 def _part_table(part: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
@@ -120,14 +120,14 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker]) -> HtmlTabl
         Header("key", is_text=True),
     ]
     body = [
-        _cell_row(at, record, facts, metrics, markers[str(record["label"])])
-        for at, (_, record) in enumerate(records.iterrows())
+        _cell_row(index, record, facts, metrics, markers[str(record["label"])])
+        for index, (_, record) in enumerate(records.iterrows())
     ]
     return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
 
 
 def _cell_row(
-    at: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker
+    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker
 ) -> HtmlRow:
     key = str(record["key"])
     entries = [
@@ -137,7 +137,7 @@ def _cell_row(
         Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
     ]
     opens = {"type": "button", "class": "open", "aria-expanded": "false"}
-    return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": at})
+    return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": index})
 
 
 def _fact(value: Any) -> Entry:
@@ -149,7 +149,7 @@ def _fact(value: Any) -> Entry:
 def _metric(value: float | None, metric: MetricFormat) -> Entry:
     if value is None:
         return Entry(EMPTY_CELL, {"class": "nothing"})
-    text = format_estimate(Estimate(float(value), None, 1), metric, metric.most)
+    text = format_estimate(Estimate(float(value), None, 1), metric, metric.max_decimals)
     return Entry(text, {"data-value": repr(float(value)), "title": f"{value!r} {metric.unit}".strip()})
 
 
@@ -160,7 +160,9 @@ def text_table(block: Block, caption: str) -> HtmlTable:
     """Any block. A column that has numbers alone is sorted by them."""
     columns = list(zip(*block.body, strict=True)) or [()] * len(block.header)
     is_text = [any(_number(text) is None and text != EMPTY_CELL for text in column) for column in columns]
-    headers = [Header(text, flag or not at) for at, (text, flag) in enumerate(zip(block.header, is_text, strict=True))]
+    headers = [
+        Header(text, flag or not index) for index, (text, flag) in enumerate(zip(block.header, is_text, strict=True))
+    ]
     body = [
         HtmlRow(name, [_text_entry(text, flag) for text, flag in zip(texts, is_text[1:], strict=True)])
         for name, *texts in block.body

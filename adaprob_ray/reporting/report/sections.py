@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
-from adaprob_ray.reporting.records.metric_format import known_columns
+from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
@@ -58,9 +58,9 @@ def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> li
 def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     """A label, with its method and the `method.…` settings where they vary within it."""
     names: dict[Any, str] = {}
-    for label, part in group.groupby("label", sort=False):
-        texts = setting_texts(part, _with_prefix(part, ("method",)))
-        names |= {at: f"{label} {text}".strip() for at, text in zip(part.index, texts, strict=True)}
+    for label, rows in group.groupby("label", sort=False):
+        texts = setting_texts(rows, _with_prefix(rows, ("method",)))
+        names |= {index: f"{label} {text}".strip() for index, text in zip(rows.index, texts, strict=True)}
     return pd.Series(names, dtype=object)
 
 
@@ -90,7 +90,7 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
         for label, key in zip(records["label"], records["key"], strict=True)
     ]
     records = records.assign(label=names)
-    (table,) = tables(records, known_columns(), dict.fromkeys(names), primary_label)
+    (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
     positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
     return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 
@@ -129,10 +129,10 @@ def format_full(estimate: Estimate, unit: str) -> str:
 # -- cells -----------------------------------------------------------------------------------------------------------------
 
 
-def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
+def embedded(records: pd.DataFrame, parts: list[ReportTable]) -> dict[str, Any]:
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
     rows = [""] * len(records)
-    for part in found:
+    for part in parts:
         for name, positions in part.positions.items():
             for position in positions:
                 rows[position] = part.row_words(name)
@@ -143,7 +143,7 @@ def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
 
 def _sections(columns: list[str]) -> list[dict[str, Any]]:
     """Every column in the first section that takes it; identity and metrics in their own order."""
-    metrics = [column.name for column in known_columns()]
+    metrics = [column.name for column in all_columns()]
     takers: list[tuple[str, Callable[[str], bool]]] = [
         ("Cell", lambda name: name in _IDENTITY),
         ("Method", lambda name: name.startswith("method.")),
@@ -154,18 +154,18 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
         ("Provenance", _is_provenance),
         ("Other facts", lambda name: True),
     ]
-    found: dict[str, list[str]] = {title: [] for title, _ in takers}
+    by_section: dict[str, list[str]] = {title: [] for title, _ in takers}
     for name in columns:
-        found[next(title for title, takes in takers if takes(name))].append(name)
-    found["Cell"].sort(key=_IDENTITY.index)
-    found["Metrics"].sort(key=metrics.index)
-    return [{"title": title, "columns": names} for title, names in found.items() if names]
+        by_section[next(title for title, takes in takers if takes(name))].append(name)
+    by_section["Cell"].sort(key=_IDENTITY.index)
+    by_section["Metrics"].sort(key=metrics.index)
+    return [{"title": title, "columns": names} for title, names in by_section.items() if names]
 
 
 def _is_provenance(name: str) -> bool:
-    known = ("commit", "host", "device", "threads", "exclusive", "started_at")
+    facts = ("commit", "host", "device", "threads", "exclusive", "started_at")
     processor = ("onednn_instruction_set", "blas", "mkl_instructions", "mkl_cbwr")
-    return name in (*known, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
+    return name in (*facts, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
 
 
 def plain(value: Any) -> Any:
@@ -175,5 +175,5 @@ def plain(value: Any) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
-    known = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
-    return value if known else str(value)
+    is_json = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_json else str(value)

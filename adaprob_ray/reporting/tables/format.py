@@ -7,7 +7,7 @@ import statistics
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
-from adaprob_ray.reporting.stats.significance import MIN_SEEDS, Family
+from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
 from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
 
@@ -32,7 +32,7 @@ def format_estimate(
         return _count(estimate.count) + less
     half = estimate.half_width
     if half is None:
-        decimals = max(decimals, column.most) if estimate.n == 1 else decimals
+        decimals = max(decimals, column.max_decimals) if estimate.n == 1 else decimals
         return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
     decimals = max(decimals, _first_digit(half))  # never "± 0.00"
     return f"{_number(estimate.mean, decimals, signed)} ± {_number(half, decimals)}{less}"
@@ -50,8 +50,8 @@ def _count(count: Count) -> str:
 def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
     """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
     halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
-    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.most
-    return min(max(wanted, column.fewest), column.most)
+    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
+    return min(max(wanted, column.min_decimals), column.max_decimals)
 
 
 def _first_digit(value: float) -> int:
@@ -85,7 +85,7 @@ def difference_blocks(table: Table, width: int) -> list[Block]:
 def _blocks(table: Table, title: str, width: int) -> list[Block]:
     is_difference = bool(title)
     estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
-    columns = [column for column in table.columns if any(column.name in own for own in estimates.values())]
+    columns = [column for column in table.columns if any(column.name in entries for entries in estimates.values())]
     # Errors first, and the others in blocks of their own where not all fit.
     parts = [columns]
     families = table.families if is_difference else {}
@@ -95,19 +95,19 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
         for column in columns
     }
     widths = {name: column_width(headers[name], texts[name]) for name in headers}
-    room = width - min(max(map(len, estimates)), WIDEST_NAME)
-    if len(pack(list(widths.values()), room)) > 1:
+    available_width = width - min(max(map(len, estimates)), WIDEST_NAME)
+    if len(pack(list(widths.values()), available_width)) > 1:
         errors = [column for column in columns if column.is_error]
         parts = [errors, [column for column in columns if not column.is_error]]
-    found = []
-    for part in parts:
-        for places in pack([widths[column.name] for column in part], room):
-            chosen = [part[at].name for at in places]
-            body = [[name, *(texts[column][at] for column in chosen)] for at, name in enumerate(estimates)]
+    blocks = []
+    for block_columns in parts:
+        for places in pack([widths[column.name] for column in block_columns], available_width):
+            chosen = [block_columns[index].name for index in places]
+            body = [[name, *(texts[column][index] for column in chosen)] for index, name in enumerate(estimates)]
             # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
             body = [row for row in body if set(row[1:]) != {EMPTY_CELL}]
-            found.append(Block(title, ["", *(headers[column] for column in chosen)], body))
-    return found
+            blocks.append(Block(title, ["", *(headers[column] for column in chosen)], body))
+    return blocks
 
 
 def row_names(table: Table) -> list[str]:
@@ -121,14 +121,14 @@ def texts_of(table: Table, column: MetricFormat) -> list[str]:
 
 
 def _texts(
-    column: MetricFormat, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+    column: MetricFormat, estimates: dict[str, dict[str, Estimate]], tests: TestFamily | None, *, signed: bool, n: int
 ) -> list[str]:
     """The entries of one column, row by row. A floor is a distance and has no sign."""
-    decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
+    decimals = _decimals([entries[column.name] for entries in estimates.values() if column.name in entries], column)
     return [
         format_estimate(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
-        + (SIGNIFICANCE_MARK if tests is not None and tests.found(name) else "")
-        for name, entries in found.items()
+        + (SIGNIFICANCE_MARK if tests is not None and tests.is_significant(name) else "")
+        for name, entries in estimates.items()
     ]
 
 
@@ -213,15 +213,15 @@ def _without_signal(rows: list[Row]) -> list[str]:
 def _significance(table: Table) -> list[str]:
     """What a mark means, and how large a difference had to be for one to be expected."""
     tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
-    known = [(column, tests) for column, tests in tested if tests.detectable is not None]
-    if not known:
+    with_spread = [(column, tests) for column, tests in tested if tests.detectable is not None]
+    if not with_spread:
         return []
-    seeds, sizes = min(tests.seeds for _, tests in known), {tests.size for _, tests in known}
+    seeds, sizes = min(tests.seeds for _, tests in with_spread), {tests.size for _, tests in with_spread}
     size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
-    found = "; ".join(
+    differences = "; ".join(
         f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
         + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
-        for column, tests in known
+        for column, tests in with_spread
     )
     claim = (
         f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
@@ -232,7 +232,7 @@ def _significance(table: Table) -> list[str]:
     return [
         claim,
         "minimum detectable difference to retrain with 80 % power, for a row of median spread (two-sided, Holm's first step of "
-        f"{size}): {found}",
+        f"{size}): {differences}",
     ]
 
 

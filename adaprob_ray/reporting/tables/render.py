@@ -43,9 +43,9 @@ def _rich_table(block: Block) -> RenderableType:
     table = RichTable(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
     )  # 1 is the box's own
-    for at, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
+    for index, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
         words = Text("\n".join(textwrap.wrap(head, width)))
-        table.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
+        table.add_column(words, justify="right" if index else "left", vertical="bottom", width=width)
     for line in block.body:
         table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
     return Group(*([Text(block.title, style="bold")] if block.title else []), table, Text(""))
@@ -88,13 +88,13 @@ def _lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
         value, difference = row.values.get(column.name), row.differences.get(column.name)
         if value is None and difference is None:
             continue
-        known = value or difference
+        estimate = value or difference
         yield {
             "label": row.label,
             "settings": row.settings,
             "metric": column.name,
             "unit": column.unit,
-            "n": known.n if known else 0,
+            "n": estimate.n if estimate else 0,
             "seeds": " ".join(map(str, table.seeds)),
             "repeats": table.repeats,
             **_numbers(value, ""),
@@ -119,7 +119,7 @@ def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: 
 
 def write_whole(path: Path, text: str) -> Path:
     """Write to a temporary file in the same folder and rename it, so that no reader sees a partial file."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
     return path

@@ -64,14 +64,14 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
                     for name, each in (("default", f"{label}{DEFAULT_SUFFIX}"), ("frozen", label))
                 }
                 gaps = {
-                    name: {seed: rule.gap(model, other) for seed, (model, other) in own.items()}
-                    for name, own in facts.items()
+                    name: {seed: rule.gap(model, other) for seed, (model, other) in by_seed.items()}
+                    for name, by_seed in facts.items()
                 }
                 difference = paired_difference(gaps["frozen"], gaps["default"])
                 row: dict[str, Any] = {**dict(zip(GROUP, point, strict=True)), "label": label, "rule": rule.name}
                 row["seeds"] = len(gaps["frozen"])
-                for name, own in gaps.items():
-                    row |= _columns(f"gap.{name}", mean_interval(list(own.values())))
+                for name, by_seed in gaps.items():
+                    row |= _columns(f"gap.{name}", mean_interval(list(by_seed.values())))
                 row |= _columns("difference", difference) if difference is not None else {}
                 for name, seeds in facts.items():
                     excesses = rule.excesses([model for model, _ in seeds.values()])
