@@ -85,10 +85,10 @@ def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tu
     """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
     rows = round(count.rows / seeds) * entry.runs
     events = min(rows, round(entry.value / 100 * rows))
-    own = round(count.events)
-    p = float(fisher_exact(np.array([[own, count.rows - own], [events, rows - events]])).pvalue)
+    our_events = round(count.events)
+    p = float(fisher_exact(np.array([[our_events, count.rows - our_events], [events, rows - events]])).pvalue)
     half = (count.high_percent - count.low_percent) / 2
-    words = f"{events} of {rows} rows, ours {own} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
+    words = f"{events} of {rows} rows, ours {our_events} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
     if p < 1 - LEVEL:
         return NOT_REPRODUCED, words
     return (REPRODUCED if half <= margin else UNDETERMINED), words
@@ -102,9 +102,9 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
         for row in table.rows:
             for column in table.columns:
                 if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry):
-                    found = judge(entry, row, column, table.group["dataset"])
-                    if found is not None:
-                        yield found
+                    judgement = judge(entry, row, column, table.group["dataset"])
+                    if judgement is not None:
+                        yield judgement
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:

@@ -54,11 +54,11 @@ def _other_lines(path: Path, archive: Archive) -> list[str]:
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
     """The columns that the Record has, of every metric that reads Outputs alone."""
-    found: dict[str, float | None] = {}
+    columns: dict[str, float | None] = {}
     for metric in METRICS.values():
         if set(metric.columns) & set(record):
-            found.update(metric.compute(evaluation))
-    return {name: value for name, value in found.items() if name in record}
+            columns.update(metric.compute(evaluation))
+    return {name: value for name, value in columns.items() if name in record}
 
 
 def _same(value: float | None, stored: Any) -> bool:
