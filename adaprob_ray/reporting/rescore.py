@@ -63,7 +63,7 @@ def load_metric(path: Path) -> Metric:
 
 
 def _functions(module: ModuleType) -> dict[str, Metric]:
-    """What the file itself defines, without a leading underscore."""
+    """The functions that the file itself defines, except those with a leading underscore."""
     members = inspect.getmembers(module, inspect.isfunction)
     return {
         name: function
@@ -73,9 +73,9 @@ def _functions(module: ModuleType) -> dict[str, Metric]:
 
 
 def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """A line for each Record: what it is of, and what the metric says.
+    """A row for each Record: its settings and the values of the metric.
 
-    Raises InputError that names the cell where the metric fails or says anything but numbers.
+    Raises InputError with the cell if the metric fails or returns anything but numbers.
     """
     return pd.DataFrame(
         {name: record[name] for name in ("key", *SHARED, "label", "repeat")} | _scores(metric, evaluation, record)
@@ -106,6 +106,6 @@ def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
         return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
     if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
         raise InputError(
-            f"{where}: {name}: expected a finite number, or one for each row, got {type(score).__name__} {score!r}"
+            f"{where}: {name}: must be a finite number, or one for each row, got {type(score).__name__} {score!r}"
         )
     return {name: float(score)}

@@ -32,7 +32,7 @@ Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forg
 
 @dataclass(frozen=True)
 class ScrubTrace:
-    """One group at one seed: by label, ours and the notebooks'. `note` says what is wrong with the notebooks'."""
+    """One group at one seed: by label, ours and the notebooks'. `note`: what is wrong with the notebooks'."""
 
     title: str
     seed: int
@@ -90,7 +90,7 @@ def _errors(records: pd.DataFrame, words: str) -> tuple[float, float]:
     if len(records) != 1:
         varying = [name for name in records if records[name].map(str).nunique() > 1 and str(name).startswith("method.")]
         differ = f", which differ in {', '.join(map(str, varying))}" if varying else ""
-        raise InputError(f"{words}: {len(records)} Records where a trace has one{differ}")
+        raise InputError(f"{words}: must be one Record, got {len(records)}{differ}")
     retain, forget = (float(records[name].iloc[0]) for name in ERRORS)
     return retain, forget
 

@@ -1,8 +1,8 @@
-"""Whether a published number is reproduced: judged by a prediction interval, with margins that stand here before any run.
+"""Whether a published number is reproduced: judged by a prediction interval, with margins that were fixed before any run.
 
 Our n seeds predict the mean of the paper's k runs: x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is `not reproduced`; inside
 is `reproduced` where the half-width is within the margin, and `undetermined` where it is wider, so that n was too small. Where
-rows are counted, because few events or none leave a spread nothing to say, Fisher's exact test takes the interval's place.
+rows are counted, because with few events a spread is uninformative, Fisher's exact test takes the interval's place.
 """
 
 from __future__ import annotations

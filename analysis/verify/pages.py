@@ -195,11 +195,11 @@ def _traces(results: Results, rewrite: bool) -> CheckResult:
 
 
 def _fidelity(results: Results, rewrite: bool) -> CheckResult:
-    """docs/fidelity.md as the Records say it."""
+    """docs/fidelity.md against the Records."""
     columns = list(map(metric_format, scored_columns()))
     complete = [
         path for path in results.files("jsonl") if path.stem not in TRACES
-    ]  # a SCRUB cut short is nobody's SCRUB
+    ]  # runs of SCRUB with fewer epochs are not the paper's SCRUB
     tables_by_source = {path.stem: results.tables(path, columns) for path in complete}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]

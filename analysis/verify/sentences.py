@@ -125,7 +125,7 @@ def sentence_faults(
     make: Callable[[Path, Sequence[str]], list[Table]],
     root: Path,
 ) -> list[str]:
-    """What a marked paragraph says that its Records do not, one line each.
+    """The claims of a marked paragraph that differ from its Records, one line each.
 
     `records`: those of a file. `make`: its tables with these columns.
     """
@@ -179,7 +179,7 @@ def benchmark_faults(mark: Mark, measurements: pd.DataFrame) -> list[str]:
 
 
 def _equals_text(values: pd.Series, words: str) -> pd.Series:
-    """Which are what the words say: 1e-6 is the number, whatever its spelling."""
+    """Which values equal the text; numbers are compared as numbers, so that 1e-6 equals 0.000001."""
     matches = values.map(str) == words
     with contextlib.suppress(ValueError):
         return matches | (pd.to_numeric(values, errors="coerce") == float(words))
@@ -216,7 +216,7 @@ def _decimals(value: float, words: str) -> str:
 
 
 def _compared(name: str, value: str, words: str, mark: Mark) -> list[str]:
-    """Whether a mark says what was found, and its paragraph what the mark says."""
+    """Compare the mark with the value, and the paragraph with the mark."""
     faults = []
     if value != words:
         faults.append(f"{name} is {value} in {mark.file}, the page's mark says {words}")

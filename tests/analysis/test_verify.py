@@ -126,7 +126,7 @@ def test_lines_that_are_not_the_archives_are_noticed(checkout: Path) -> None:
     assert "tiny.zip: its Records are not those of tiny.jsonl" in verify(checkout, rewrite=True).faults
 
 
-def test_what_nothing_vouches_for_is_said(checkout: Path) -> None:
+def test_records_without_outputs_are_noted(checkout: Path) -> None:
     assert verify(checkout).notes == []
     (checkout / "results" / "tiny.zip").unlink()
     (checkout / "sweeps" / "tiny.yaml").write_text(SWEEP.replace("finetune: {epochs: 1}", "finetune: {epochs: 2}"))
@@ -136,7 +136,7 @@ def test_what_nothing_vouches_for_is_said(checkout: Path) -> None:
     ]
 
 
-def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Path) -> None:
+def test_a_table_with_intervals_and_no_mark_is_a_fault(checkout: Path) -> None:
     with (checkout / "README.md").open("a") as file:
         file.write("\n| method | error |\n| -- | -- |\n| mine | 1.0 ± 0.1 |\n")
     (fault,) = verify(checkout).faults

@@ -174,11 +174,11 @@ def test_one_label_of_two_methods_is_two_rows() -> None:
     assert list(part.positions) == ["mine method=ntk", "mine method=scrub", "retrain"]
 
 
-def test_what_no_setting_tells_apart_is_not_averaged() -> None:
+def test_records_with_the_same_settings_are_not_averaged() -> None:
     twice = [record("scrub", 1, test_error_percent=float(at), key=f"{at}2345678abc") for at in range(2)]
     (part,) = report_tables(frame(*twice, record("retrain", 1, test_error_percent=1.0)))
     assert part.positions == {"scrub key 02345678": [0], "scrub key 12345678": [1], "retrain": [2]}
-    assert any(note.startswith("scrub: several Records of one seed") for note in part.notes)
+    assert any(note.startswith("scrub: several Records have the same settings") for note in part.notes)
 
 
 def test_a_group_without_retrain_still_shows() -> None:
@@ -187,7 +187,7 @@ def test_a_group_without_retrain_still_shows() -> None:
     assert any("differences to it are not shown" in note for note in part.notes)
 
 
-def test_what_is_mixed_is_called_mixed() -> None:
+def test_mixed_properties_are_named() -> None:
     records = frame(
         record("retrain", 1), record("scrub", 1, precision="bfloat16", device="H200", run_dirty=True, exclusive=False)
     )

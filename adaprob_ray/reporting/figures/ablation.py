@@ -146,7 +146,7 @@ def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
 
 
 def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
-    """By column; one without a value, as it may be AdaProb's alone, is left out."""
+    """Column → estimate; columns without a value, such as AdaProb's own metrics for other methods, are left out."""
     estimates = {name: estimate_of(records, name) for name in columns}
     return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 

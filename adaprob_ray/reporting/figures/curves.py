@@ -37,7 +37,7 @@ SOLVER_SCALAR = "projection_residual"
 class Curves:
     """Name → (step, value) in order; a value that was not finite is NaN.
 
-    `methods`: which method each name stands for, empty if they are none. `goal`: a value to be reached, if there is one.
+    `methods`: the method of each name, empty if the names are not methods. `goal`: a target value, if there is one.
     """
 
     step: str
@@ -68,7 +68,7 @@ def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
     series_with_scalar = {
         label: scalars for label, scalars in series.items() if scalar in scalars
-    } or series  # none has it: refused below
+    } or series  # if no series has it, compute_curves raises
     without = [label for label in series if label not in series_with_scalar]
     notes = [f"without {scalar}: {', '.join(without)}"] if without else []
     caption = [f"{titles[0]}; seed {seed}", *notes, provenance(records).lines()[0]]
@@ -92,9 +92,9 @@ def compute_curves(
     step: str = "epoch",
     caption: Sequence[str] = (),
 ) -> Curves:
-    """One scalar of several cells, by the names that they are given: what their `methods` reported, step by step.
+    """One scalar of several cells, by name, as their `methods` reported it at each step.
 
-    Raises InputError for each cell whose series does not hold it, saying what it does hold.
+    Raises InputError for each cell whose series lacks it, with the scalars that it has.
     """
     faults = [
         f"{name}: {unknown_name('series', scalar, scalars)}"

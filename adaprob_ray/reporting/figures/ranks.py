@@ -66,8 +66,8 @@ def build_ranks(selection: Selection, out: Path, *, columns: Sequence[str] = COL
 def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     """Rank names by |value − Retrain's| in each cell and metric, ties sharing their mean rank, and average over cells.
 
-    Original and Retrain are not ranked. Another retraining, retrain_independent, is: no method can be asked to come nearer
-    than it does. A name without any value of a metric is not ranked in it.
+    Original and Retrain are not ranked. The independent retraining is: no method can be expected to come closer
+    than that. A name without any value of a metric is not ranked in it.
 
     Raises:
         InputError: A name has some values of a metric, but not all.
@@ -105,7 +105,7 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
         if (lacking := [cell for cell in cells if row not in cell])
     ]
     if faults or not present:
-        raise InputError(*(faults or [f"{name}: neither a line to rank nor Retrain to rank it by has a value"]))
+        raise InputError(*(faults or [f"{name}: must have values for Retrain and for a row to rank, got none"]))
     means = np.mean([rankdata([round(cell[row], RANK_DECIMALS) for row in present]) for cell in cells], axis=0)
     return dict(zip(present, map(float, means), strict=True))
 

@@ -2,7 +2,7 @@
 
 A method has one colour, marker and hatch, by its name, in every figure and in the report. Labels of one method differ in
 shade, in how the marker is filled, in the line and in the hatch. Colours are Okabe and Ito's (Color Universal Design, 2008) and
-Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure tells two things apart by colour alone, so that grey is enough.
+Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure relies on colour alone, so that all can be read in grey.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "scrub_rewind": ("#009E73", "D", "\\\\"),
     "adaprob": ("#D55E00", "o", "xx"),
 }
-# For things that are no methods, such as metrics and solvers.
+# For items other than methods, such as metrics and solvers.
 PLAIN_STYLES = (
     ("#E69F00", "s"), ("#56B4E9", "v"), ("#CC79A7", "<"), ("#882255", ">"), ("#999933", "p"), ("#44AA99", "h"),
     ("#332288", "d"), ("#0072B2", "^"), ("#009E73", "D"), ("#D55E00", "o"), ("#DDCC77", "8"), ("#AA4499", "H"),
@@ -110,7 +110,7 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
 
 
 def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
-    """Styles for things that are no methods, by their order: colours and markers differ, filled and hollow ones in turn."""
+    """Styles for items other than methods, in order; filled and hollow markers alternate."""
     styles = {}
     for index, name in enumerate(names):
         colour, marker = PLAIN_STYLES[index % len(PLAIN_STYLES)]
@@ -153,12 +153,12 @@ def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that makes room for all that is put on it."""
+    """An empty figure of this size in inches, with constrained layout."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def add_caption(figure: Figure, lines: Sequence[str]) -> None:
-    """Small text below all else, broken to the figure's width."""
+    """Small text at the bottom, wrapped to the figure's width."""
     width = int(CAPTION_CHARACTERS_PER_INCH * figure.get_figwidth())
     text = "\n".join(wrapped for line in lines for wrapped in textwrap.wrap(line, width))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
@@ -187,7 +187,7 @@ def style_axes(axes: Axes, *, grid: str = "both") -> None:
 def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Write `path` with each ending (png at 300 dpi, pdf, svg); the same figure gives the same bytes.
 
-    The folder is made if need be, and a file of that name is replaced in one step. Raises InputError for another ending.
+    The folder is created if absent, and an existing file is replaced atomically. Raises InputError for another ending.
     """
     faults = [unknown_name("figure format", ending, _METADATA) for ending in formats if ending not in _METADATA]
     if faults:
@@ -208,7 +208,7 @@ def _save_format(figure: Figure, path: Path, ending: str) -> Path:
 
 
 def save_output(figure: Figure, path: Path, missing: Sequence[Cell], *, is_noted: bool = True) -> Output:
-    """Save a figure, which says itself that Records are missing if `is_noted`."""
+    """Save a figure; if Records are missing and `is_noted`, a note on it says so."""
     if missing and is_noted:
         note = f"partial: {len(missing)} Records are missing"
         figure.suptitle(note, x=0.99, ha="right", size="small", style="italic")

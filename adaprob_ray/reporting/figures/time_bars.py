@@ -64,7 +64,7 @@ def build_time_bars(selection: Selection, out: Path, *, warm_up: int | None = No
 def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
     """`unlearn_seconds` of models whose cells ran with no other cell at the same time.
 
-    Retrain's time is its training; the original's is no unlearning, and is not shown.
+    Retrain's time is its training; the original is not an unlearning and is not shown.
 
     Args:
         records: One row for each evaluated model.

@@ -69,7 +69,7 @@ class Archive:
 
     @functools.cached_property
     def records(self) -> pd.DataFrame:
-        """Raises InputError where they cannot be read. Whoever has them from elsewhere does not read them twice."""
+        """Raises InputError where they cannot be read. Read on first access."""
         return read_lines(self._path)
 
     def outputs(self, key: str) -> Outputs:
@@ -96,7 +96,7 @@ def source_of(location: str) -> Source:
 
 
 def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
-    """Records, Outputs and series in one compressed file, the same bytes for the same content; it appears whole."""
+    """Records, Outputs and series in one compressed file, byte-identical for the same content; the write is atomic."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     with zipfile.ZipFile(temporary, "w") as file:
@@ -115,7 +115,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def record_lines(records: pd.DataFrame) -> str:
-    """A JSON object a line, in the order given, names sorted; what does not apply is left out."""
+    """One JSON object per line, in the order of `records`, names sorted; empty values are left out."""
     text = io.StringIO()
     for record in rows_of(records):
         values = {name: value for name, value in record.items() if not is_empty(value)}
@@ -137,7 +137,7 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
-    """Each Record with what a metric reads, by the references of its split and seed, recipe and pretraining."""
+    """Each Record with its Evaluation, whose references share its split, seed, recipe and pretraining."""
     recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
     for _, group in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
         for record in rows_of(group):

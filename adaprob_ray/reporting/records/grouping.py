@@ -31,7 +31,7 @@ _FIXED_PREFIXES = ("recipe.", "pretrain.", "relearn.")
 class RowGroup:
     """The Records of one row of a table, or of one bar, curve or point of a figure.
 
-    `settings`: the `method.*` settings that set it apart from other rows of its label, as text.
+    `settings`: the `method.*` settings that distinguish it from other rows of its label, as text.
     """
 
     label: str

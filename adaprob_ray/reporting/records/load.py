@@ -1,4 +1,4 @@
-"""The Records that a table needs, from a store or from a file in results/: all of them, or an error that names each hole."""
+"""The Records that a table needs, from a store or a file in results/: all, or an error that names each missing one."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def gather(
     wanted: Callable[[Cell], bool] = lambda cell: True,
     partial: bool = False,
 ) -> Gathered:
-    """The Records of the evaluate cells of `sweeps` (by path) that `conditions` and `wanted` let through.
+    """The Records of the evaluate cells of `sweeps` (by path) that meet `conditions` and `wanted`.
 
-    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that make them. A
-    corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
+    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that compute them.
+    Reading a corrupt Record revokes its attempt, so that the command recomputes it. A location without a store has none.
     """
     frames, lines = [], []
     without: dict[str, Cell] = {}
@@ -73,7 +73,7 @@ def gather(
 
 
 def _no_store(location: str) -> list[str]:
-    """A line where nothing is found because there is no store: the path may be mistyped."""
+    """A line that says that there is no store at this location: the path may be mistyped."""
     if location.endswith(FILES):
         return []
     try:
@@ -101,9 +101,9 @@ def _command(path: str, location: str, conditions: str | None) -> str:
 def _readable(
     location: str, sweep: Sweep, cells: Mapping[str, Cell]
 ) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
-    """The Records of these cells that can be read, in their order, and the faults that were met, by key.
+    """The Records of these cells that can be read, in their order, and the errors of the others, by key.
 
-    Each fault has revoked an attempt, which is then read no more; several readers at once may revoke more than they report.
+    Each error has revoked an attempt; concurrent readers may revoke more than they report.
     """
     if location.endswith(FILES):
         return _ordered(read_lines(Path(location)), cells), {}

@@ -1,4 +1,4 @@
-"""Record columns in human words: what stands in the head of a table, with the unit."""
+"""Record columns for readers: the header of a metric, its unit and its decimals."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class MetricFormat:
 
     @property
     def rows(self) -> str:
-        """The Record column that holds of how many rows an error, of the model or of targets, is a share."""
+        """The Record column with the denominator of an error, of the model or of its targets."""
         return self.name.removesuffix("_error_percent").removeprefix("target_") + "_rows" if self.is_error else ""
 
     def header(self, *, difference: bool = False) -> str:
@@ -79,7 +79,7 @@ class MetricFormat:
 
 
 def metric_format(name: str) -> MetricFormat:
-    """The words and units of a column, from its name where nothing better is known."""
+    """The words and units of a column, derived from its name where _WORDS has no entry."""
     suffix, unit, difference_unit, min_decimals, max_decimals = next(
         (u for u in _UNITS if name.endswith(u[0])), _NO_UNIT
     )

@@ -1,4 +1,4 @@
-"""Where the numbers of a table come from, in words; what is mixed is called mixed."""
+"""Where the numbers of a table come from, in words; several values are marked as MIXED."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Provenance:
 
 
 def provenance(records: pd.DataFrame) -> Provenance:
-    """Gather it; a column that the Records do not hold is unknown."""
+    """The provenance of Records; columns that they lack are unknown."""
 
     def values(name: str) -> list[str]:
         return unique_strings(records[name]) if name in records else []
@@ -60,7 +60,7 @@ def provenance(records: pd.DataFrame) -> Provenance:
 
 
 def figure_notes(records: pd.DataFrame) -> list[str]:
-    """What is printed below a figure: the seeds, then precision, device, threads and commit, mixed ones called mixed."""
+    """The notes below a figure: the seeds, then precision, device, threads and commit."""
     seeds = sorted({int(seed) for seed in records["seed"]})
     noun = "seed" if len(seeds) == 1 else "seeds"
     return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records).lines()[0]]
@@ -73,7 +73,7 @@ def commit_words(record: pd.Series[Any]) -> str:
 
 
 def unique_strings(column: pd.Series[Any]) -> list[str]:
-    """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
+    """The different values of a column as text, in their order. An empty entry counts as the value `none`."""
     return list(dict.fromkeys("none" if is_empty(value) else str(value) for value in column))
 
 
@@ -86,7 +86,7 @@ def is_empty(value: Any) -> bool:
 
 
 def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
-    """Records with a time that no other cell disturbed, without the warm-up seed."""
+    """Records whose time was measured with no other cell running, without the warm-up seed."""
     is_timed = records["unlearn_seconds"].notna() & (records["seed"] != warm_up) & records["exclusive"].eq(True)
     return records[is_timed]
 
@@ -104,7 +104,7 @@ def mixed_hardware(records: pd.DataFrame) -> list[str]:
 
 
 def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """What there is, and the values of it that occur, in their order; seeds in theirs."""
+    """Each property of the Records with its values, in order of occurrence; seeds are sorted."""
     names = {
         "data sets": "dataset",
         "architectures": "architecture",
@@ -123,7 +123,7 @@ def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
 
 
 def summary_warnings(records: pd.DataFrame) -> list[str]:
-    """What is mixed, dirty or not comparable, a sentence each."""
+    """One sentence for each property that is mixed, dirty or not comparable."""
     if records.empty:
         return []
     origin, total = provenance(records), len(records)

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ExtraSection:
-    """A section of other things than Records, such as a search.
+    """A section that does not show Records, such as a search.
 
     Attributes:
         anchor: The `id` of its element.
@@ -150,7 +150,7 @@ def _environment() -> Environment:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy calls this text by."""
+    """The hash of a text in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

@@ -34,7 +34,7 @@ CHARACTER = 7.2  # pixels of one in a name, in a wide font
 
 
 def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) -> SvgFigure | None:
-    """The figure of one metric, what retraining gives shaded; None where no marked row has a value."""
+    """The figure of one metric, with retrain's interval shaded; None where no marked row has a value."""
     rows = marked_estimates(table, column, markers)
     if not rows:
         return None

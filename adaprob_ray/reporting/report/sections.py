@@ -1,4 +1,4 @@
-"""What a report shows, as data: tables of Records that may be averaged, and all Records as JSON."""
+"""The content of a report as data: tables of averaged Records, and all Records as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table, the settings that set it apart from others of its group, its Records, and what a reader must know of it.
+    """A table, the settings that distinguish it from others of its group, the rows of its Records, and notes.
 
     `positions`: row name -> the rows of the whole DataFrame that it averages.
     """
@@ -77,7 +77,7 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:
-    """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
+    """One table. Records with the same settings, seed and repeat become rows of their own, named by their keys."""
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
     digits = (
@@ -103,7 +103,7 @@ def _unclear_notes(unclear: list[str]) -> list[str]:
 
 
 def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
-    """Rows of fewer seeds than their table, and what is not there without retrain."""
+    """Notes on rows with fewer seeds than their table, and on a missing retrain."""
     notes = []
     for name, part in records.groupby("label", sort=False):
         missing = [str(seed) for seed in table.seeds if seed not in set(part["seed"])]

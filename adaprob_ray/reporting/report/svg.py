@@ -116,7 +116,7 @@ def _end(pixel: float, other: float, way: int, is_cut: bool, is_upright: bool) -
 
 
 def band(estimate: Estimate | None, along: Axis, low: float, high: float) -> list[Shape]:
-    """What retraining gives: its interval shaded, its mean as a line, from pixel `low` to `high` of the other axis."""
+    """Retrain's interval, shaded, and its mean as a line, from pixel `low` to `high` of the other axis."""
     if estimate is None:
         return []
     mean, (first, last) = along.at(estimate.mean), sorted(along.at(end) for end in estimate.interval)

@@ -1,4 +1,4 @@
-"""Which methods differ from Retrain: paired t over seeds, Holm within a family, and what could have been found (DESIGN §9).
+"""Which methods differ from Retrain: paired t over seeds, Holm within a family, minimum detectable difference (DESIGN §9).
 
 A family is one metric of one table, with every method that is no reference and one reading of AdaProb, which the sweep file
 names. With fewer than five seeds nothing is called significant.
@@ -100,7 +100,7 @@ def simulated_attacks(rows: int, draws: int = DRAWS) -> NDArray[np.float64]:
 
 @functools.cache
 def no_signal_percent(rows: int) -> float | None:
-    """What the attack says in the mean where there is nothing to find: as simulated before, or now for another size."""
+    """The attack's chance level for this number of members: from no_signal.csv, or simulated for another size."""
     with NO_SIGNAL.open(newline="", encoding="utf-8") as file:
         simulated = {int(line["rows"]): float(line["mean_percent"]) for line in csv.DictReader(file)}
     if rows not in simulated:

@@ -26,7 +26,10 @@ FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a set of cells: `hours` by device, one cell after another; `nearest` is the least that was measured of any of them."""
+    """A set of cells: `hours` by device, one cell after another.
+
+    `nearest`: the weakest evidence used: same method, same network, or another network.
+    """
 
     name: str
     works: Sequence[Work]
@@ -71,7 +74,7 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
     hours, nearest = dict[Device, float](), dict[Device, str]()
     for device in speeds.devices():
         timed = [speeds.seconds(work, device) for work in works if work.precision == device.precision]
-        if len(timed) == len(works) > 0:  # a sweep of another precision cannot be told from this device's times
+        if len(timed) == len(works) > 0:  # times of one precision do not apply to another
             hours[device] = sum(seconds for seconds, _ in timed) / 3600
             nearest[device] = max((words for _, words in timed), key=NEARNESS.index)
     return Estimate(name, works, hours, nearest)

@@ -60,7 +60,7 @@ def _first_digit(value: float) -> int:
 
 
 def _exact(value: float, decimals: int, signed: bool) -> str:
-    """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
+    """A value without spread: rounding must not turn it into zero, nor summation order turn a zero into a value."""
     if abs(value) > EQUAL_TOLERANCE and abs(value) < 0.5 * 10**-decimals:
         return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
     return _number(value, decimals, signed)
@@ -211,7 +211,7 @@ def _without_signal(rows: list[Row]) -> list[str]:
 
 
 def _significance(table: Table) -> list[str]:
-    """What a mark means, and how large a difference had to be for one to be expected."""
+    """What the significance mark means, and the minimum detectable difference."""
     tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
     with_spread = [(column, tests) for column, tests in tested if tests.detectable is not None]
     if not with_spread:

@@ -41,7 +41,7 @@ Seeds = dict[int, float]  # seed → value, repeats averaged
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column.
+    """One line: a label, the settings that distinguish it from others of its label, and an Estimate for each column.
 
     `seeds` are the values behind them: column → seed → mean over repeats. `chosen` holds the `method.*` settings, by name.
     """
@@ -132,7 +132,7 @@ def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dic
 
 
 def _no_signal(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
-    """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
+    """The chance level of the attacks at their number of samples here."""
     names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
     values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
     if ATTACK in names and set(sizes) <= set(records):
@@ -191,7 +191,7 @@ def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
 
 
 def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
-    """How far apart two honest retrainings are: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
+    """The noise floor of two retrainings: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
     values, differences = {}, {}
     for column in columns:
         retrain_values = retrain[column.name]

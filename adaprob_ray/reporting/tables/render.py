@@ -52,7 +52,7 @@ def _rich_table(block: Block) -> RenderableType:
 
 
 def markdown(pages: Sequence[Document], title: str) -> str:
-    """What the terminal shows, at a width of its own, so that the file does not depend on a window."""
+    """The documents as Markdown, at a fixed width that does not depend on the terminal."""
     parts = [f"# {title}"]
     for page in pages:
         parts.append(f"## {page.heading}")
@@ -71,7 +71,7 @@ def markdown_table(block: Block) -> str:
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """One line for each row; what a row does not have is empty."""
+    """One line for each row; missing values are empty."""
     return pd.DataFrame([*rows], columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
@@ -110,7 +110,7 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
 
 
 def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
-    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
+    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is created if absent; each write is atomic."""
     folder.mkdir(parents=True, exist_ok=True)
     title = name.removeprefix("compare-")
     texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}

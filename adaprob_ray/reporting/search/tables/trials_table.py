@@ -1,4 +1,4 @@
-"""The table of all trials of a search: nothing that was tried is left out."""
+"""The table of all trials of a search, whatever their state."""
 
 from __future__ import annotations
 
