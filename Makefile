@@ -24,6 +24,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 quickstart: $(VENV)/installed
 	$(BIN)/adaprob-ray run sweeps/quickstart.yaml --store $(STORE)
 	$(BIN)/adaprob-ray compare sweeps/quickstart.yaml --store $(STORE) --out out
+	$(BIN)/adaprob-ray report sweeps/quickstart.yaml --store $(STORE) --out out > /dev/null
+	$(BIN)/adaprob-ray figure trade_off sweeps/quickstart.yaml --store $(STORE) --out out > /dev/null
+	@echo "report:      out/report.html"
+	@echo "picture:     out/trade_off.png"
 	@echo "records:     $(STORE)"
 	@echo "tensorboard: $(STORE)/tensorboard/quickstart  ($(BIN)/tensorboard --logdir $(STORE)/tensorboard/quickstart --host localhost --reload_multifile=true)"
 

@@ -22,6 +22,12 @@ LINE_SECONDS = 10.0
 DISPLAY_ERRORS = (OSError, ValueError)
 
 
+def announce(line: str) -> None:
+    """Say what is about to take some seconds."""
+    with contextlib.suppress(*DISPLAY_ERRORS):
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
 class ProgressReporter:
     """A live line on a terminal; elsewhere a line every ten seconds, and one at the end.
 

@@ -26,7 +26,7 @@ from adaprob_ray.runtime.machine_resources import NO_LIMITS, Limits, check_resou
 from adaprob_ray.runtime.packing import Capacity, GpuPacker
 from adaprob_ray.runtime.private_folder import private_folder
 from adaprob_ray.runtime.process_limits import check_process_limits
-from adaprob_ray.runtime.progress import ProgressReporter
+from adaprob_ray.runtime.progress import ProgressReporter, announce
 from adaprob_ray.runtime.ray_environment import OBJECT_STORE_BYTES
 from adaprob_ray.runtime.scratch import scratch_folder
 from adaprob_ray.runtime.searcher import CellSearcher
@@ -62,6 +62,7 @@ def cluster(address: str | None, limits: Limits = NO_LIMITS) -> Iterator[None]:
             if limits.gpus is not None:
                 options["num_gpus"] = limits.count_gpus()
         stack.callback(ray.shutdown)
+        announce("starting Ray …" if address is None else f"connecting to Ray at {address} …")
         try:
             with _unchanged_sigterm():
                 ray.init(address=address or "local", **options)

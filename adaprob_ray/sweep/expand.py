@@ -125,7 +125,14 @@ class _Builder:
             "precision": self.file.precision,
         }
 
-    def _add(self, stage_name: str, settings: CellSettings, parents: dict[str, str], revisions: dict[str, int]) -> str:
+    def _add(
+        self,
+        stage_name: str,
+        settings: CellSettings,
+        parents: dict[str, str],
+        revisions: dict[str, int],
+        varied: tuple[str, ...] = (),
+    ) -> str:
         stage = self.registry.stages[stage_name]
         cell = Cell(
             stage_name,
@@ -135,6 +142,7 @@ class _Builder:
             resources=self.resources[stage_name],
             keep=stage.keeps or getattr(self.file.keep, stage_name),
             priority=stage.priority,
+            varied=varied,
         )
         return self.cells.setdefault(cell.key, cell).key
 
@@ -174,7 +182,7 @@ class _Builder:
         )
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), f"method:{choice.name}": method.revision}
-        return self._add(method.stage, settings, parents, revisions)
+        return self._add(method.stage, settings, parents, revisions, choice.varied)
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]
@@ -189,6 +197,5 @@ class _Builder:
             metrics=tuple(metrics),
             **self._shared_settings(point),
         )
-        self._add(
-            "evaluate", settings, parents, {f"metric:{name}": self.registry.metrics[name].revision for name in metrics}
-        )
+        revisions = {f"metric:{name}": self.registry.metrics[name].revision for name in metrics}
+        self._add("evaluate", settings, parents, revisions, choice.varied)

@@ -20,11 +20,15 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """One setting of a label: the method's name, its hyperparameters, and the method itself."""
+    """One setting of a label: the method's name, its hyperparameters, and the method itself.
+
+    `varied`: those hyperparameters that differ between the settings of the label, as `name=value`.
+    """
 
     name: str
     hyper: Mapping[str, Any]
     method: MethodEntry
+    varied: tuple[str, ...] = ()
 
 
 def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
@@ -52,11 +56,15 @@ def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, 
         return []
     hyper = {key: value for key, value in settings.items() if key != "method"}
     choices = []
-    for combination in expand_lists(registry.methods[name], hyper):
+    combinations = list(expand_lists(registry.methods[name], hyper))
+    differing = [key for key in hyper if any(c[key] != combinations[0][key] for c in combinations)]
+    for combination in combinations:
         method, lines = parse_settings(registry.methods[name], combination, where)
         faults.add(*lines)
         if method is not None:
-            choices.append(MethodChoice(name, as_mapping(method), method))
+            parsed = as_mapping(method)
+            varied = tuple(f"{key}={parsed[key]}" for key in differing)
+            choices.append(MethodChoice(name, parsed, method, varied))
     return choices
 
 

@@ -1,4 +1,4 @@
-"""`--only` on settings of methods: which models and evaluations it selects."""
+"""Settings of methods in `--only` and in the titles of cells."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.select import select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
-CELLS = Sweep.parse(
-    """\
+HEADER = """\
 name: settings
 grid: {dataset: digits, architecture: allcnn, forget: {kind: class, class: 3}, seed: 1}
+"""
+CELLS = Sweep.parse(
+    HEADER
+    + """\
 methods:
   adaprob: {lam: [0.5, 1.0, 2.0]}
   scrub: {lr: [0.001, 0.01]}
@@ -58,3 +61,23 @@ def test_a_setting_selects_models_and_their_evaluations(conditions: str, expecte
 def test_what_no_cell_has_is_refused(conditions: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         select_cells(CELLS, conditions)
+
+
+@pytest.mark.parametrize(
+    ("settings", "varied"),
+    [
+        ("{method: adaprob, lam: [0.5, 2.0]}", [("lam=0.5",), ("lam=2.0",)]),
+        ("{method: adaprob, lam: [0.5, 2], epochs: 3}", [("lam=0.5",), ("lam=2.0",)]),
+        ("{method: adaprob, lam: [1.0, 2.0], epochs: [5], lr: [0.1]}", [("lam=1.0",), ("lam=2.0",)]),
+        ("{method: adaprob, lam: [1.0], epochs: [1, 5]}", [("epochs=1",), ("epochs=5",)]),
+        ("{method: adaprob, lam: 0.5}", [()]),
+        ("{method: adaprob}", [()]),
+    ],
+)
+def test_titles_say_what_differs_within_a_label(settings: str, varied: list[tuple[str, ...]]) -> None:
+    cells = Sweep.parse(f"{HEADER}methods: {{mine: {settings}}}\nmetrics: [errors]\n", REGISTRY).cells.values()
+    for stage, name in (("unlearn", "adaprob"), ("evaluate", "mine")):
+        chosen = [cell for cell in cells if cell.stage == stage and cell.method == "adaprob"]
+        assert [cell.varied for cell in chosen] == varied
+        for cell in chosen:
+            assert cell.title == "-".join([stage, name, *cell.varied, "digits", "allcnn", "class3", "s1", cell.key[:8]])
