@@ -67,8 +67,8 @@ class Artefact:
     @property
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments that every call of the builder has."""
-        known = {"table": self.table, "columns": self.columns}
-        return {**{name: value for name, value in known.items() if value}, **self.arguments}
+        shared = {"table": self.table, "columns": self.columns}
+        return {**{name: value for name, value in shared.items() if value}, **self.arguments}
 
 
 def _paper_table(name: str, summary: str, table: str, sweeps: tuple[str, ...], columns: tuple[str, ...]) -> Artefact:

@@ -163,11 +163,11 @@ def _unmeasured(number: PaperValue) -> str:
 
 def _line(item: MeasuredJudgement) -> list[str]:
     judgement = item.judgement
-    shown = metric_format(judgement.column)
+    column_format = metric_format(judgement.column)
     words = "" if judgement.column == judgement.published.column else ", targets"
     return [
         *_of(judgement.published),
-        format_estimate(judgement.ours, shown, shown.min_decimals),
+        format_estimate(judgement.ours, column_format, column_format.min_decimals),
         str(judgement.ours.n),
         f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}, {item.table.group['test_pool']}",
         item.source,

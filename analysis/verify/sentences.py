@@ -236,7 +236,7 @@ def _parsed(text: str) -> re.Match[str]:
 def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     """The table's entry, or a seed's value with as many decimals as the words have."""
     rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
-    shown = metric_format(claim["column"])
+    column_format = metric_format(claim["column"])
     if not rows:
         raise InputError(
             f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
@@ -244,5 +244,7 @@ def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if len(rows) > 1:
         raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
-        return format_estimate(rows[0].values.get(shown.name), shown, shown.min_decimals)
-    return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())
+        return format_estimate(rows[0].values.get(column_format.name), column_format, column_format.min_decimals)
+    return _decimals(
+        rows[0].seeds.get(column_format.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip()
+    )

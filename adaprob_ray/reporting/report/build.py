@@ -163,14 +163,19 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 
-def _section(number: int, part: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]) -> PartSection:
-    rows = {name: markers[str(records["label"][positions[0]])] for name, positions in part.positions.items()}
-    figures = [trade_off(part.table, rows), *(dot_plot(part.table, column, rows) for column in part.table.columns)]
+def _section(
+    number: int, report_table: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]
+) -> PartSection:
+    rows = {name: markers[str(records["label"][positions[0]])] for name, positions in report_table.positions.items()}
+    figures = [
+        trade_off(report_table.table, rows),
+        *(dot_plot(report_table.table, column, rows) for column in report_table.table.columns),
+    ]
     return PartSection(
         anchor=f"part-{number}",
-        heading=part.heading,
-        notes=part.notes,
-        tables=part_tables(part, rows),
-        table_notes=table_notes(part.table),
+        heading=report_table.heading,
+        notes=report_table.notes,
+        tables=part_tables(report_table, rows),
+        table_notes=table_notes(report_table.table),
         figures=[figure for figure in figures if figure is not None],
     )

@@ -66,34 +66,38 @@ class HtmlTable:
 # -- a part ------------------------------------------------------------------------------------------------------------
 
 
-def part_tables(part: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
+def part_tables(report_table: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
-    blocks = table_blocks(part.table, PAGE_WIDTH)
+    blocks = table_blocks(report_table.table, PAGE_WIDTH)
     titles = [block.title for block in blocks]
-    return [_part_table(part, block, block.title in titles[:index], markers) for index, block in enumerate(blocks)]
+    return [
+        _part_table(report_table, block, block.title in titles[:index], markers) for index, block in enumerate(blocks)
+    ]
 
 
-def _part_table(part: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
+def _part_table(
+    report_table: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]
+) -> HtmlTable:
     """Rows that average Records can be sorted; references without Records are the table's foot."""
     is_difference = bool(block.title)
-    columns = {column.header(difference=is_difference): column for column in part.table.columns}
-    estimates = {row.name: row.differences if is_difference else row.values for row in part.table.rows}
+    columns = {column.header(difference=is_difference): column for column in report_table.table.columns}
+    estimates = {row.name: row.differences if is_difference else row.values for row in report_table.table.rows}
     body, foot = [], []
     for name, *texts in block.body:
         entries = [
             _entry(text, columns[header], estimates[name].get(columns[header].name), is_difference)
             for header, text in zip(block.header[1:], texts, strict=True)
         ]
-        if name not in part.positions:
+        if name not in report_table.positions:
             foot.append(HtmlRow(name, entries))
             continue
-        query = f'"row={part.row_words(name)}"'
+        query = f'"row={report_table.row_words(name)}"'
         find = {"type": "button", "class": "find", "data-query": query, "title": "find its cells"}
-        where = {"data-name": name, "data-cells": " ".join(map(str, part.positions[name]))}
+        where = {"data-name": name, "data-cells": " ".join(map(str, report_table.positions[name]))}
         body.append(HtmlRow(name, entries, markers[name], find, where))
     title = (block.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
     headers = [Header("label", is_text=True), *map(Header, block.header[1:])]
-    return HtmlTable("values", title, f"{title}: {part.heading}", headers, body, foot)
+    return HtmlTable("values", title, f"{title}: {report_table.heading}", headers, body, foot)
 
 
 def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_difference: bool) -> Entry:

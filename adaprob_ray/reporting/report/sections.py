@@ -49,9 +49,9 @@ def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> li
     if records.empty:
         return []
     return [
-        _part(part, settings, primary_label)
+        _part(members, settings, primary_label)
         for _, group in split_groups(records.reset_index(drop=True))
-        for settings, part in _split(group.assign(label=_row_names(group)))
+        for settings, members in _split(group.assign(label=_row_names(group)))
     ]
 
 
@@ -66,11 +66,11 @@ def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
 
 def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The Records split by every column that varies within a row and may not, each with its values as text."""
-    rows = [part for _, part in named.groupby("label", sort=False)]
+    members_by_label = [members for _, members in named.groupby("label", sort=False)]
     varying = [
         name
         for name in _with_prefix(named, _FIXED_PREFIXES)
-        if any(len(unique_strings(part[name])) > 1 for part in rows)
+        if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
     texts = setting_texts(named, varying, separator=", ")
     return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
@@ -91,7 +91,7 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
     ]
     records = records.assign(label=names)
     (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
-    positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
+    positions = {str(name): list(map(int, members.index)) for name, members in records.groupby("label", sort=False)}
     return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 
 
@@ -105,8 +105,8 @@ def _unclear_notes(unclear: list[str]) -> list[str]:
 def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
     """Notes on rows with fewer seeds than their table, and on a missing retrain."""
     notes = []
-    for name, part in records.groupby("label", sort=False):
-        missing = [str(seed) for seed in table.seeds if seed not in set(part["seed"])]
+    for name, members in records.groupby("label", sort=False):
+        missing = [str(seed) for seed in table.seeds if seed not in set(members["seed"])]
         if missing:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
@@ -129,13 +129,13 @@ def format_full(estimate: Estimate, unit: str) -> str:
 # -- cells -----------------------------------------------------------------------------------------------------------------
 
 
-def embedded(records: pd.DataFrame, parts: list[ReportTable]) -> dict[str, Any]:
+def embedded(records: pd.DataFrame, all_tables: list[ReportTable]) -> dict[str, Any]:
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
     rows = [""] * len(records)
-    for part in parts:
-        for name, positions in part.positions.items():
+    for report_table in all_tables:
+        for name, positions in report_table.positions.items():
             for position in positions:
-                rows[position] = part.row_words(name)
+                rows[position] = report_table.row_words(name)
     sections = _sections([str(name) for name in records])
     columns = {str(name): [plain(value) for value in records[name]] for name in records}
     return {"sections": sections, "columns": columns, "rows": rows}

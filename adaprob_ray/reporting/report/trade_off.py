@@ -91,7 +91,7 @@ def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]
     drawn = []
     for name, (x, y) in places.items():
         words = shortened(name)
-        for anchor, left, middle in _beside(x, y, CHARACTER * len(words)):
+        for anchor, left, middle in _label_positions(x, y, CHARACTER * len(words)):
             box = Box(left, middle - LETTERS / 2, left + CHARACTER * len(words), middle + LETTERS / 2)
             if _is_free(box, taken):
                 taken.append(box)
@@ -100,7 +100,7 @@ def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]
     return drawn, len(places) - len(drawn)
 
 
-def _beside(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:
+def _label_positions(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:
     """Where a name may stand: its anchor, left end and middle height. Right, left, above, below, then the corners."""
     yield "start", x + SIDE, y
     yield "end", x - SIDE - width, y
