@@ -67,8 +67,8 @@ class Artefact:
     @property
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments that every call of the builder has."""
-        known = {"table": self.table, "columns": self.columns}
-        return {**{name: value for name, value in known.items() if value}, **self.arguments}
+        shared = {"table": self.table, "columns": self.columns}
+        return {**{name: value for name, value in shared.items() if value}, **self.arguments}
 
 
 def _paper_table(name: str, summary: str, table: str, sweeps: tuple[str, ...], columns: tuple[str, ...]) -> Artefact:
@@ -88,14 +88,14 @@ _ALL = (
         options=("only", "partial", "metrics"),
     ),
     _paper_table(
-        "table1", "KL to Retrain on forget rows", "1", ("small_all", "figure2", "table1_large"), FORGET_DIVERGENCES
+        "table1", "KL to Retrain on the forget set", "1", ("small_all", "figure2", "table1_large"), FORGET_DIVERGENCES
     ),
     _paper_table("table2", "errors, 100 images of a class forgotten by ALL-CNN", "2", ("table2",), ERRORS),
     _paper_table(
-        "table3", "KL to Retrain on test rows", "3", ("small_all", "figure2", "table1_large", "table3_large"),
+        "table3", "KL to Retrain on the test set", "3", ("small_all", "figure2", "table1_large", "table3_large"),
         TEST_DIVERGENCES,
     ),
-    _paper_table("table4", "membership attack, CIFAR-10", "4", ("notebook_membership",), ATTACKS),
+    _paper_table("table4", "membership inference attack, CIFAR-10", "4", ("notebook_membership",), ATTACKS),
     _paper_table(
         "table5", "AdaProb over λ: errors of the trained model and of its targets", "5", ("table5",),
         (*ERRORS[1:], *TARGETS),
@@ -113,7 +113,7 @@ _ALL = (
         arguments={"subset": "test", "name": "figure2"},
     ),
     Artefact(
-        "figure3", "t-SNE of outputs on the forget rows", f"{FIGURES}.embedding:build_embedding", ("figure2",),
+        "figure3", "t-SNE of outputs on the forget set", f"{FIGURES}.embedding:build_embedding", ("figure2",),
         arguments={"subset": "forget", "name": "figure3"},
     ),
     Artefact(

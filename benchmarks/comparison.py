@@ -33,12 +33,12 @@ def simulated_differences(generator: np.random.Generator, n: int, shift: float =
 
 def flagged(generator: np.random.Generator, n: int) -> bool:
     """Whether at least one of eight honest retrainings is called different."""
-    return any(map(family(simulated_differences(generator, n)).found, NAMES))
+    return any(map(family(simulated_differences(generator, n)).is_significant, NAMES))
 
 
 def detected(generator: np.random.Generator, n: int) -> bool:
     """Whether the one that was moved is called different."""
-    return family(simulated_differences(generator, n, MOVED)).found(NAMES[-1])
+    return family(simulated_differences(generator, n, MOVED)).is_significant(NAMES[-1])
 
 
 def main() -> None:

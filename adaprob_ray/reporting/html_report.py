@@ -17,7 +17,7 @@ from adaprob_ray.store.studies import stored_studies
 
 
 def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | None = None) -> Output:
-    """Write report.html to `out`. Missing Records are listed, nothing is refused.
+    """Write report.html to `out`. Missing Records are listed and raise no error.
 
     Args:
         location: A store, or a .jsonl or .zip file of Records.

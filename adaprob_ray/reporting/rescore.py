@@ -50,28 +50,32 @@ def load_metric(path: Path) -> Metric:
     """The one public function of a file. Raises InputError where there is none, or more than one."""
     spec = importlib.util.spec_from_file_location("user_metric", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise InputError(f"{path}: is no Python file")
+        raise InputError(f"{path}: must be a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
-    found = _functions(module)
-    if len(found) != 1:
-        raise InputError(f"{path}: one public function is expected, got {', '.join(found) or 'none'}")
-    return next(iter(found.values()))
+    functions = _functions(module)
+    if len(functions) != 1:
+        raise InputError(f"{path}: must have one public function, got {', '.join(functions) or 'none'}")
+    return next(iter(functions.values()))
 
 
 def _functions(module: ModuleType) -> dict[str, Metric]:
-    """What the file itself defines, without a leading underscore."""
+    """The functions that the file itself defines, except those with a leading underscore."""
     members = inspect.getmembers(module, inspect.isfunction)
-    return {name: own for name, own in members if own.__module__ == module.__name__ and not name.startswith("_")}
+    return {
+        name: function
+        for name, function in members
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
 
 
 def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """A line for each Record: what it is of, and what the metric says.
+    """A row for each Record: its settings and the values of the metric.
 
-    Raises InputError that names the cell where the metric fails or says anything but numbers.
+    Raises InputError with the cell if the metric fails or returns anything but numbers.
     """
     return pd.DataFrame(
         {name: record[name] for name in ("key", *SHARED, "label", "repeat")} | _scores(metric, evaluation, record)
@@ -86,10 +90,10 @@ def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -
     except Exception as error:
         raise InputError(f"{where}: the metric fails: {type(error).__name__}: {error}") from error
     scores = value if isinstance(value, Mapping) else {metric.__name__: value}
-    found: dict[str, float | None] = {}
+    columns: dict[str, float | None] = {}
     for name, score in scores.items():
-        found |= _numbers(str(name), score, where)
-    return found
+        columns |= _numbers(str(name), score, where)
+    return columns
 
 
 def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
@@ -102,6 +106,6 @@ def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
         return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
     if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
         raise InputError(
-            f"{where}: {name}: expected a finite number, or one for each row, got {type(score).__name__} {score!r}"
+            f"{where}: {name}: must be a finite number, or one for each row, got {type(score).__name__} {score!r}"
         )
     return {name: float(score)}

@@ -30,7 +30,7 @@ from analysis.paper.values import FOLDER
 from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
 FORGET, SECONDS = "forget_error_percent", "unlearn_seconds"
-NEARER, FASTER = "forget error nearer to retrain's than SCRUB's", "time of SCRUB's"
+FORGETTING_CLAIM, TIME_CLAIM = "forget error closer to retrain's than SCRUB's", "unlearning time relative to SCRUB's"
 NOT_DEFINED = "not defined"
 WARM_UP = 1  # the seed of the sweeps of figure 4 that only warms the machine up
 HALF = 50.0  # percent of SCRUB's time
@@ -61,11 +61,11 @@ class Claim:
 def build_claims(selection: Selection, out: Path) -> Output:
     """Write claims.md, .tex and .csv to `out`."""
     gathered = selection.gather()
-    found = claim_tables(
+    tables = claim_tables(
         gathered.records, lambda records, name: selected_tables(records, selection, [metric_format(name)])
     )
-    numbers = claim_numbers([(table, claim) for table in found for claim in claims(table)])
-    documents = [*(claims_page(table, claims(table)) for table in found), *missing_document(gathered.missing)]
+    numbers = claim_numbers([(table, claim) for table in tables for claim in claims(table)])
+    documents = [*(claims_page(table, claims(table)) for table in tables), *missing_document(gathered.missing)]
     return Output(documents, write_documents(documents, numbers, "claims", out))
 
 
@@ -80,12 +80,12 @@ def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list
     if faults := mixed_hardware(alone):
         raise InputError(*faults)
     parts = ((records, FORGET), (alone, SECONDS))
-    return [table for own, name in parts if len(own) for table in make(own, name) if claims(table)]
+    return [table for subset, name in parts if len(subset) for table in make(subset, name) if claims(table)]
 
 
 def printed_claims() -> list[tuple[str, str]]:
     """What the paper claims, in our words, and its number as printed."""
-    return [(NEARER, _printed(0)), (FASTER, _printed(1))]
+    return [(FORGETTING_CLAIM, _printed(0)), (TIME_CLAIM, _printed(1))]
 
 
 def claims(table: Table) -> list[Claim]:
@@ -93,23 +93,23 @@ def claims(table: Table) -> list[Claim]:
     ours = [row for row in table.rows if row.method == "adaprob"]
     rivals = [row for row in table.rows if row.method == "scrub"]
     retrain = next((row for row in table.rows if row.label == "retrain"), None)
-    found = []
+    table_claims = []
     for row in ours:
         for rival in rivals:
-            found += _forgetting(row, rival, retrain) + _time(row, rival)
-    return found
+            table_claims += _forgetting(row, rival, retrain) + _time(row, rival)
+    return table_claims
 
 
 def _forgetting(row: Row, rival: Row, retrain: Row | None) -> list[Claim]:
     """How much nearer to Retrain's forget error, in points: positive is nearer."""
     if retrain is None:
         return []
-    own, other, target = (_values(item, FORGET) for item in (row, rival, retrain))
-    seeds = sorted(own.keys() & other.keys() & target.keys())
-    nearer = [abs(other[seed] - target[seed]) - abs(own[seed] - target[seed]) for seed in seeds]
+    adaprob, scrub, target = (_values(item, FORGET) for item in (row, rival, retrain))
+    seeds = sorted(adaprob.keys() & scrub.keys() & target.keys())
+    nearer = [abs(scrub[seed] - target[seed]) - abs(adaprob[seed] - target[seed]) for seed in seeds]
     if not nearer:
         return []
-    return [_claim(NEARER, _printed(0), row, rival, mean_interval(nearer), "% points", NOT_DEFINED)]
+    return [_claim(FORGETTING_CLAIM, _printed(0), row, rival, mean_interval(nearer), "pp", NOT_DEFINED)]
 
 
 def _claim(words: str, paper: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
@@ -120,11 +120,11 @@ def _claim(words: str, paper: str, row: Row, rival: Row, ours: Estimate, unit: s
 
 def _time(row: Row, rival: Row) -> list[Claim]:
     """Percent of SCRUB's time: the geometric mean over seeds, with the interval of the logarithms."""
-    own, other = _values(row, SECONDS), _values(rival, SECONDS)
-    ratios = [math.log(own[seed] / other[seed]) for seed in sorted(own.keys() & other.keys())]
+    adaprob, scrub = _values(row, SECONDS), _values(rival, SECONDS)
+    ratios = [math.log(adaprob[seed] / scrub[seed]) for seed in sorted(adaprob.keys() & scrub.keys())]
     if not ratios:
         return []
-    logs = _claim(FASTER, _printed(1), row, rival, mean_interval(ratios), "%", "")
+    logs = _claim(TIME_CLAIM, _printed(1), row, rival, mean_interval(ratios), "%", "")
     low, high = (None if end is None else 100 * math.exp(end) for end in (logs.low, logs.high))
     return [replace(logs, mean=100 * math.exp(logs.mean), low=low, high=high, verdict=_below_half(low, high))]
 
@@ -149,20 +149,22 @@ def _values(row: Row, name: str) -> Mapping[int, float]:
     return row.seeds.get(name, {})
 
 
-def claims_page(table: Table, found: Sequence[Claim]) -> Document:
+def claims_page(table: Table, table_claims: Sequence[Claim]) -> Document:
     head = ["", "reading", "against", "paper", "ours", "verdict"]
-    lines = [[claim.words, claim.reading, claim.rival, claim.paper, claim.text, claim.verdict] for claim in found]
+    lines = [
+        [claim.words, claim.reading, claim.rival, claim.paper, claim.text, claim.verdict] for claim in table_claims
+    ]
     return Document(table.heading, [Block("", head, lines)], [*_NOTES, *table.provenance.lines()])
 
 
 _NOTES = (
-    "no table of the paper defines an improvement in forgetting of 20 % (protocol §9, 37): points of forget error by which "
-    "AdaProb is nearer to retrain than SCRUB, seed by seed, without a verdict",
-    "time: geometric mean over seeds of the ratio, and its 95 % interval; only cells that ran alone, without the warm-up seed",
+    "no table of the paper defines an improvement in forgetting of 20 % (protocol §9, 37): percentage points of forget error "
+    "by which AdaProb is closer to retrain than SCRUB, paired by seed, without a verdict",
+    "time: geometric mean over seeds of the ratio with its 95 % interval; only cells that ran alone, without the warm-up seed",
 )
 
 
-def claim_numbers(found: Sequence[tuple[Table, Claim]]) -> str:
+def claim_numbers(pairs: Sequence[tuple[Table, Claim]]) -> str:
     """The same as CSV."""
     group = ("dataset", "architecture", "filters", "forget")
     renamed = {"claim": "words", "paper": "paper", "reading": "reading", "against": "rival"}
@@ -173,6 +175,6 @@ def claim_numbers(found: Sequence[tuple[Table, Claim]]) -> str:
             **{name: getattr(claim, field) for name, field in renamed.items()},
             **{name: getattr(claim, name) for name in columns},
         }
-        for table, claim in found
+        for table, claim in pairs
     ]
     return to_csv(rows, (*group, *renamed, *columns))

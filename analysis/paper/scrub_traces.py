@@ -31,8 +31,8 @@ Points = dict[int, tuple[float, float]]  # before epoch e → retain error, forg
 
 
 @dataclass(frozen=True)
-class Trace:
-    """One group at one seed: by label, ours and the notebooks'. `note` says what is wrong with the notebooks'."""
+class ScrubTrace:
+    """One group at one seed: by label, ours and the notebooks'. `note`: what is wrong with the notebooks'."""
 
     title: str
     seed: int
@@ -44,53 +44,53 @@ class Trace:
 @functools.cache
 def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
     """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
-    found: dict[tuple[str, str], tuple[Points, str]] = {}
+    traces_by_network: dict[tuple[str, str], tuple[Points, str]] = {}
     with (FOLDER / "scrub_traces.csv").open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
-            points, _ = found.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
+            points, _ = traces_by_network.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
             points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
-    return found
+    return traces_by_network
 
 
 def build_traces(selection: Selection, out: Path) -> Output:
     """Write traces.md, .tex and .csv to `out`."""
     gathered = selection.gather_some("traces")
-    found = traces(gathered.records, shown_seed(gathered.records))
-    if not found:
+    scrub_traces = traces(gathered.records, shown_seed(gathered.records))
+    if not scrub_traces:
         raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
-    documents = [*map(trace_page, found), *missing_document(gathered.missing)]
-    return Output(documents, write_documents(documents, trace_numbers(found), "traces", out))
+    documents = [*map(trace_page, scrub_traces), *missing_document(gathered.missing)]
+    return Output(documents, write_documents(documents, trace_numbers(scrub_traces), "traces", out))
 
 
-def traces(records: pd.DataFrame, seed: int) -> list[Trace]:
+def traces(records: pd.DataFrame, seed: int) -> list[ScrubTrace]:
     """The traces of every group that the notebooks print; a point without a Record is left out.
 
     Raises InputError where an epoch of a label is there twice.
     """
-    found = []
-    for group, own in records[records["seed"] == seed].groupby(list(TRACE_GROUP), sort=False):
+    scrub_traces = []
+    for group, members in records[records["seed"] == seed].groupby(list(TRACE_GROUP), sort=False):
         dataset, architecture, _, forget, precision = map(str, group)
         if (dataset, architecture) not in _printed():
             continue
         printed, note = _printed()[dataset, architecture]
         title = f"{dataset} · {architecture} · forget {forget} · {precision}"
-        originals = own[own["label"] == "original"]
+        originals = members[members["label"] == "original"]
         before = {1: _errors(originals, f"{title}: original")} if len(originals) else {}
         points = {NOTEBOOKS: printed}
-        for label in dict.fromkeys(own.loc[own["method"] == "scrub", "label"]):
-            runs = own[own["label"] == label].groupby("method.epochs")
-            after = {int(e): _errors(part, f"{title}: {label}, {e:g} epochs") for e, part in runs}
+        for label in dict.fromkeys(members.loc[members["method"] == "scrub", "label"]):
+            runs = members[members["label"] == label].groupby("method.epochs")
+            after = {int(e): _errors(run, f"{title}: {label}, {e:g} epochs") for e, run in runs}
             points[str(label)] = {**before, **{epoch + 1: errors for epoch, errors in sorted(after.items())}}
-        found.append(Trace(title, seed, points, note, own))
-    return found
+        scrub_traces.append(ScrubTrace(title, seed, points, note, members))
+    return scrub_traces
 
 
 def _errors(records: pd.DataFrame, words: str) -> tuple[float, float]:
     if len(records) != 1:
-        told = [name for name in records if records[name].map(str).nunique() > 1 and str(name).startswith("method.")]
-        differ = f", which differ in {', '.join(map(str, told))}" if told else ""
-        raise InputError(f"{words}: {len(records)} Records where a trace has one{differ}")
+        varying = [name for name in records if records[name].map(str).nunique() > 1 and str(name).startswith("method.")]
+        differ = f", which differ in {', '.join(map(str, varying))}" if varying else ""
+        raise InputError(f"{words}: must be one Record, got {len(records)}{differ}")
     retain, forget = (float(records[name].iloc[0]) for name in ERRORS)
     return retain, forget
 
@@ -100,25 +100,27 @@ def groups_printed() -> list[str]:
     return [" · ".join(group) for group in _printed()]
 
 
-def trace_page(trace: Trace) -> Document:
+def trace_page(trace: ScrubTrace) -> Document:
     """Retain and forget errors, the notebooks' first, a line for each epoch."""
     epochs = sorted({epoch for points in trace.points.values() for epoch in points})
     blocks = []
-    for at, words in enumerate(("retain error (%)", "forget error (%)")):
+    for column, title in enumerate(("retain error (%)", "forget error (%)")):
         head = ["before epoch", *trace.points]
-        lines = [[str(epoch), *(_word(points, epoch, at) for points in trace.points.values())] for epoch in epochs]
-        blocks.append(Block(words, head, lines))
-    stand_in = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
-    own = [line for line in stand_in if line.startswith(trace.title.partition(" ")[0])]
+        lines = [[str(epoch), *(_word(points, epoch, column) for points in trace.points.values())] for epoch in epochs]
+        blocks.append(Block(title, head, lines))
+    all_notes = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
+    stand_in_notes = [line for line in all_notes if line.startswith(trace.title.partition(" ")[0])]
     notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
-    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *own, *provenance(trace.records).lines()])
+    return Document(
+        f"{trace.title} · seed {trace.seed}", blocks, [*notes, *stand_in_notes, *provenance(trace.records).lines()]
+    )
 
 
-def _word(points: Points, epoch: int, at: int) -> str:
-    return f"{points[epoch][at]:.1f}" if epoch in points else EMPTY_CELL
+def _word(points: Points, epoch: int, column: int) -> str:
+    return f"{points[epoch][column]:.1f}" if epoch in points else EMPTY_CELL
 
 
-def trace_numbers(found: Sequence[Trace]) -> str:
+def trace_numbers(scrub_traces: Sequence[ScrubTrace]) -> str:
     """A line for each trace, label and epoch, as CSV."""
     rows = [
         {
@@ -128,7 +130,7 @@ def trace_numbers(found: Sequence[Trace]) -> str:
             "before_epoch": epoch,
             **dict(zip(ERRORS, errors, strict=True)),
         }
-        for trace in found
+        for trace in scrub_traces
         for label, points in trace.points.items()
         for epoch, errors in points.items()
     ]

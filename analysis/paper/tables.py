@@ -36,34 +36,46 @@ def build_paper_table(selection: Selection, out: Path, *, table: str, columns: S
     """Write NAME.md, .tex and .csv of a table of the paper to `out`: its numbers, ours, and the verdict."""
     entries = paper_values(table)
     gathered = selection.gather(lambda cell: any(applies_to(entry, group_of(cell)) for entry in entries))
-    found = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
+    group_tables = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
     everything = list(with_alternatives(entries))
-    judged = [(own, judgement) for own in found for judgement in judgements(everything, own)]
+    judged = [
+        (group_table, judgement) for group_table in group_tables for judgement in judgements(everything, group_table)
+    ]
     missing = missing_document(gathered.missing)
-    documents = [*(paper_page(own, entries, MARKDOWN_WIDTH) for own in found), *missing]
+    documents = [*(paper_page(group_table, entries, MARKDOWN_WIDTH) for group_table in group_tables), *missing]
     paths = write_documents(documents, judged_numbers(judged), name, out)
     width = terminal_width()
-    return Output([*(paper_page(own, entries, width) for own in found), *missing], paths)
+    return Output([*(paper_page(group_table, entries, width) for group_table in group_tables), *missing], paths)
 
 
 def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
-    """One group of Records beside the numbers of the paper that are, or may be, about it."""
-    found = list(judgements(entries, table))
-    judged = {(judgement.row.name, judgement.column): judgement for judgement in found}
+    """One group of Records compared with the numbers of the paper that are, or may be, about it."""
+    table_judgements = list(judgements(entries, table))
+    judged = {(judgement.row.name, judgement.column): judgement for judgement in table_judgements}
     blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
-    return Document(table.heading, blocks, [*_legend(found), *_unmatched(entries, table, found), *table_notes(table)])
+    return Document(
+        table.heading,
+        blocks,
+        [*_legend(table_judgements), *_unmatched(entries, table, table_judgements), *table_notes(table)],
+    )
 
 
 def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
     """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
     names = [row.name for row in table.rows]
-    parts = [_block(table, column, judged) for column in table.columns]
-    parts.sort(key=lambda part: -len(part[0]))  # stable: triples first
-    widths = [sum(map(column_width, part[0], zip(*part[1], strict=True))) + GAP * (len(part[0]) - 1) for part in parts]
+    column_texts = [_block(table, column, judged) for column in table.columns]
+    column_texts.sort(key=lambda columns: -len(columns[0]))  # stable: triples first
+    widths = [
+        sum(map(column_width, columns[0], zip(*columns[1], strict=True))) + GAP * (len(columns[0]) - 1)
+        for columns in column_texts
+    ]
     blocks = []
     for places in pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
-        headers = [header for at in places for header in parts[at][0]]
-        body = [[name, *(entry for at in places for entry in parts[at][1][row])] for row, name in enumerate(names)]
+        headers = [header for index in places for header in column_texts[index][0]]
+        body = [
+            [name, *(entry for index in places for entry in column_texts[index][1][row])]
+            for row, name in enumerate(names)
+        ]
         blocks.append(Block("", ["", *headers], [row for row in body if set(row[1:]) != {EMPTY_CELL}]))
     return blocks
 
@@ -73,52 +85,52 @@ def _block(
 ) -> tuple[list[str], list[list[str]]]:
     """Heads and lines of one metric: three columns where the paper has a number for some row, else ours alone."""
     ours = texts_of(table, column)
-    found = [judged.get((row.name, column.name)) for row in table.rows]
-    if not any(found):
+    column_judgements = [judged.get((row.name, column.name)) for row in table.rows]
+    if not any(column_judgements):
         return [column.header()], [[text] for text in ours]
     heads = [f"{column.header()}, paper", "ours", "verdict"]
     lines = [
         [judgement.published.text, text, judgement.verdict] if judgement else [EMPTY_CELL, text, EMPTY_CELL]
-        for judgement, text in zip(found, ours, strict=True)
+        for judgement, text in zip(column_judgements, ours, strict=True)
     ]
     return heads, lines
 
 
-def _legend(found: Sequence[Judgement]) -> list[str]:
-    if not found:
-        return ["the paper has no number that can be set beside these rows"]
+def _legend(table_judgements: Sequence[Judgement]) -> list[str]:
+    if not table_judgements:
+        return ["the paper has no number for these rows"]
     return [
-        "paper: as printed, ± its standard deviation over runs where it has one. Verdict, from where our seeds predict the "
-        "mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1) at 95 %: outside is not reproduced; inside "
-        f"is reproduced where the prediction is within ± {MARGIN_ERROR:g} points of an error, {MARGIN_ATTACK:g} of the attack, "
-        f"{100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
-        *_reasons(found),
-        *_readings(found),
+        "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
+        "seeds for the mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1): not reproduced outside it; "
+        f"inside it, reproduced if its half-width is at most {MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the "
+        f"attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
+        *_reasons(table_judgements),
+        *_readings(table_judgements),
     ]
 
 
-def _readings(found: Sequence[Judgement]) -> list[str]:
-    words = dict.fromkeys(other.reading for judgement in found for other in judgement.published.alternatives)
+def _readings(table_judgements: Sequence[Judgement]) -> list[str]:
+    words = dict.fromkeys(other.reading for judgement in table_judgements for other in judgement.published.alternatives)
     return [f"also judged, in the CSV file: the paper's numbers read as {'; '.join(words)}"] if words else []
 
 
-def _reasons(found: Sequence[Judgement]) -> list[str]:
+def _reasons(table_judgements: Sequence[Judgement]) -> list[str]:
     """Why some numbers of the paper have no verdict, each once."""
-    reasons = {judgement.why: judgement for judgement in found if judgement.verdict in VERDICTS[3:]}
+    reasons = {judgement.why: judgement for judgement in table_judgements if judgement.verdict in VERDICTS[3:]}
     return [f"{judgement.verdict}: {why}" for why, judgement in reasons.items()]
 
 
-def _unmatched(entries: Sequence[PaperValue], table: Table, found: Sequence[Judgement]) -> list[str]:
+def _unmatched(entries: Sequence[PaperValue], table: Table, table_judgements: Sequence[Judgement]) -> list[str]:
     """Numbers of the paper about this group for which there is no row."""
-    matched = {id(judgement.published) for judgement in found}
+    matched = {id(judgement.published) for judgement in table_judgements}
     missing = [entry for entry in entries if applies_to(entry, table.group) and id(entry) not in matched]
     words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
     return [f"not measured: {'; '.join(words)}"] if words else []
 
 
-def judged_numbers(found: Sequence[tuple[Table, Judgement]]) -> str:
+def judged_numbers(pairs: Sequence[tuple[Table, Judgement]]) -> str:
     """A line for each number of the paper and row of ours, as CSV."""
-    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in found], FIELDS)
+    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in pairs], FIELDS)
 
 
 def _numbers(judgement: Judgement) -> dict[str, object]:

@@ -22,8 +22,8 @@ from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.values import ARCHITECTURES, FOLDER
 
-PAPERS, THEIRS, NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
-WORDS = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
+FROM_PAPER, FROM_NOTEBOOKS, FROM_NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
+SETTING_NAMES = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
     "filter": ("filters", "filters"),
     "learning_rate": ("lr", "lr"),
     "weight_decay": ("weight_decay", "decay"),
@@ -32,12 +32,12 @@ WORDS = {  # the paper's name -> ours in a notebook's line, and in a cell's sett
     "seed": ("data_seed", "seed"),
 }
 DATASETS = {"CIFAR5": "CIFAR-5", "Lacuna5": "Lacuna-5", "CIFAR10": "CIFAR-10", "Lacuna10": "Lacuna-10"}
-TO_THE_START, OF_THE_OPTIMISER = "to start", "optimiser"
-OURS = {"CIFAR-5": "cifar5", "Lacuna-5": "faces5", "CIFAR-10": "cifar10", "Lacuna-10": "faces10"}
+DECAY_TO_START, OPTIMISER_DECAY = "to start", "optimiser"
+OUR_DATASETS = {"CIFAR-5": "cifar5", "Lacuna-5": "faces5", "CIFAR-10": "cifar10", "Lacuna-10": "faces10"}
 
 
 @dataclass(frozen=True)
-class Line:
+class RecipeSetting:
     """One setting three times; a value that occurs in several ways has all of them."""
 
     name: str
@@ -49,10 +49,10 @@ class Line:
     @property
     def whose(self) -> str:
         """Whose setting ours is; of several of ours one must be it. A decay counts whichever of the two kinds it is."""
-        own = _values(self.ours)
-        if _values(self.paper) & own:
-            return PAPERS
-        return THEIRS if _values(self.notebooks) & own else NEITHER
+        ours = _values(self.ours)
+        if _values(self.paper) & ours:
+            return FROM_PAPER
+        return FROM_NOTEBOOKS if _values(self.notebooks) & ours else FROM_NEITHER
 
 
 def _values(text: str) -> set[str]:
@@ -66,7 +66,7 @@ def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> 
     return Output(documents, write_documents(documents, recipe_numbers(table, lines), name, out))
 
 
-def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:
+def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[RecipeSetting]:
     """The lines of Table `6` or `7`."""
     cells = [cell for sweep in sweeps for cell in sweep.cells.values()]
     with (FOLDER / "notebook_settings.csv").open(newline="", encoding="utf-8") as file:
@@ -77,16 +77,18 @@ def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[Line]:
     return [make(line, notebooks, cells) for line in printed]
 
 
-def _pretraining(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]) -> Line:
+def _pretraining(
+    line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]
+) -> RecipeSetting:
     """A line of Table 6, which names no data set: all pretrainings of that network."""
     architecture = ARCHITECTURES[line["model"]]
     field = {"filter": "filters", "learning_rate": "pretrain_lr"}[line["metric"]]
     theirs = [row[field] for row in notebooks if ARCHITECTURES.get(row["model"]) == architecture and row["pretrain_lr"]]
-    own = [_setting(cell, line["metric"]) for cell in cells if cell.stage == "pretrain" and _is(cell, architecture)]
-    return Line(line["model"], line["metric"], line["value"], _several(theirs), _several(own))
+    ours = [_setting(cell, line["metric"]) for cell in cells if cell.stage == "pretrain" and _is(cell, architecture)]
+    return RecipeSetting(line["model"], line["metric"], line["value"], _several(theirs), _several(ours))
 
 
-def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]) -> Line:
+def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]) -> RecipeSetting:
     """A line of Table 7: original and Retrain of one data set and network."""
     architecture, dataset = ARCHITECTURES[line["model"]], DATASETS[line["dataset"]]
     if line["note"].startswith("printed a second time"):
@@ -96,14 +98,18 @@ def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], c
         for row in notebooks
         if row["dataset"] == dataset and ARCHITECTURES.get(row["model"]) == architecture
     ]
-    own = [
+    ours = [
         _setting(cell, line["metric"])
         for cell in cells
-        if cell.stage == "train" and _is(cell, architecture) and cell.settings.dataset.name == OURS[dataset]
+        if cell.stage == "train" and _is(cell, architecture) and cell.settings.dataset.name == OUR_DATASETS[dataset]
     ]
-    said = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
-    name = said if OURS[dataset] == dataset.lower().replace("-", "") else f"{said}: {OURS[dataset]}"
-    return Line(name, line["metric"], line["value"], _several(theirs), _several(own))
+    printed_name = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
+    name = (
+        printed_name
+        if OUR_DATASETS[dataset] == dataset.lower().replace("-", "")
+        else f"{printed_name}: {OUR_DATASETS[dataset]}"
+    )
+    return RecipeSetting(name, line["metric"], line["value"], _several(theirs), _several(ours))
 
 
 def _is(cell: Cell, architecture: str) -> bool:
@@ -113,8 +119,8 @@ def _is(cell: Cell, architecture: str) -> bool:
 def _theirs(row: Mapping[str, str], setting: str) -> str:
     if setting == "learning_rate":
         return row["finetune_lr"]
-    value = row[WORDS[setting][0]]
-    kind = TO_THE_START if row["weight_decay_kind"].startswith("L2 to post-load init") else OF_THE_OPTIMISER
+    value = row[SETTING_NAMES[setting][0]]
+    kind = DECAY_TO_START if row["weight_decay_kind"].startswith("L2 to post-load init") else OPTIMISER_DECAY
     return f"{value} ({kind})" if setting == "weight_decay" else value.partition(" ")[0]
 
 
@@ -127,9 +133,9 @@ def _setting(cell: Cell, setting: str) -> str:
     if setting == "seed":
         return str(cell.settings.seed)
     if setting == "weight_decay":
-        kind = TO_THE_START if recipe["decay_to_start"] else OF_THE_OPTIMISER
+        kind = DECAY_TO_START if recipe["decay_to_start"] else OPTIMISER_DECAY
         return f"{recipe['decay_to_start'] or recipe['weight_decay']:g} ({kind})"
-    return f"{recipe[WORDS[setting][1]]:g}"
+    return f"{recipe[SETTING_NAMES[setting][1]]:g}"
 
 
 def _several(values: Iterable[str]) -> str:
@@ -145,15 +151,15 @@ def _plain(text: str) -> str:
         return text
 
 
-def recipe_page(table: str, lines: Sequence[Line]) -> Document:
+def recipe_page(table: str, lines: Sequence[RecipeSetting]) -> Document:
     """Three lines for each network: the paper's settings, the notebooks' and ours."""
     settings = list(dict.fromkeys(line.setting for line in lines))
     head = ["", "of", *(setting.replace("_", " ") for setting in settings)]
     texts = []
     for name in dict.fromkeys(line.name for line in lines):
-        own = {line.setting: line for line in lines if line.name == name}
+        by_setting = {line.setting: line for line in lines if line.name == name}
         for source in ("paper", "notebooks", "ours"):
-            entries = [getattr(own[setting], source) for setting in settings]
+            entries = [getattr(by_setting[setting], source) for setting in settings]
             texts.append([name if source == "paper" else "", source, *entries])
     about = {"6": "Table 6: pretraining", "7": "Table 7: training of original and Retrain"}[table]
     return Document(about, [Block("", head, texts)], _CAPTIONS[table])
@@ -172,7 +178,7 @@ _CAPTIONS = {
 }
 
 
-def recipe_numbers(table: str, lines: Sequence[Line]) -> str:
+def recipe_numbers(table: str, lines: Sequence[RecipeSetting]) -> str:
     """The same as CSV."""
     columns = ("table", "name", "setting", "paper", "notebooks", "ours")
     return to_csv([{"table": table, **vars(line)} for line in lines], columns)

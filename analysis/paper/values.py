@@ -1,6 +1,6 @@
 """The paper's printed numbers, in our words: `data/*.csv` are a transcription, checked number by number.
 
-What the paper leaves open is read as protocol §8 and §9 recommend; where it contradicts itself, the number says so.
+Where the paper is ambiguous, protocol §8 and §9 decide; where it contradicts itself, `contradiction` says so.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PaperValue:
 
     `runs` is how many runs it is the mean of, 1 if unknown. `forgets` are the forget requests that it may be about: several
     where the paper does not say. `datasets` are ours: the paper's own, and a stand-in for it. `contradiction` says why it
-    cannot be what it is said to be. `alternatives` are other readings of the number, each with its `reading` in words.
+    cannot be right as printed. `alternatives` are other readings of the number, each with its `reading` in words.
     """
 
     table: str

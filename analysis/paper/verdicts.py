@@ -1,8 +1,8 @@
-"""Whether a published number is reproduced: judged by a prediction interval, with margins that stand here before any run.
+"""Whether a published number is reproduced: judged by a prediction interval, with margins that were fixed before any run.
 
 Our n seeds predict the mean of the paper's k runs: x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is `not reproduced`; inside
 is `reproduced` where the half-width is within the margin, and `undetermined` where it is wider, so that n was too small. Where
-rows are counted, because few events or none leave a spread nothing to say, Fisher's exact test takes the interval's place.
+rows are counted, because with few events a spread is uninformative, Fisher's exact test takes the interval's place.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MARGIN_ERROR, MARGIN_ATTACK, MARGIN_DIVERGENCE = 2.0, 3.0, 0.25
 
 @dataclass(frozen=True)
 class Judgement:
-    """A published number beside ours. `prediction` is where the paper's mean should lie, `margin` how wide that may be.
+    """A published number and ours. `prediction` is where the paper's mean should lie, `margin` how wide that may be.
 
-    `column` is ours, whose unit `unit` is: AdaProb's targets are scored beside the trained model.
+    `column` is ours, whose unit `unit` is: AdaProb's targets are scored as well as the trained model.
     """
 
     published: PaperValue
@@ -54,7 +54,7 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Ju
     margin = margin_of(entry, column)
     verdict, why = _verdict(entry, prediction, margin, ours.count)
     if entry.contradiction:
-        verdict, why = CONTRADICTS, f"{entry.contradiction}; as it stands: {verdict}"
+        verdict, why = CONTRADICTS, f"{entry.contradiction}; taken as printed: {verdict}"
     if dataset in STAND_INS.values():
         verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
@@ -85,10 +85,10 @@ def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tu
     """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
     rows = round(count.rows / seeds) * entry.runs
     events = min(rows, round(entry.value / 100 * rows))
-    own = round(count.events)
-    p = float(fisher_exact(np.array([[own, count.rows - own], [events, rows - events]])).pvalue)
+    our_events = round(count.events)
+    p = float(fisher_exact(np.array([[our_events, count.rows - our_events], [events, rows - events]])).pvalue)
     half = (count.high_percent - count.low_percent) / 2
-    words = f"{events} of {rows} rows, ours {own} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
+    words = f"{events} of {rows} rows, ours {our_events} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
     if p < 1 - LEVEL:
         return NOT_REPRODUCED, words
     return (REPRODUCED if half <= margin else UNDETERMINED), words
@@ -102,9 +102,9 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
         for row in table.rows:
             for column in table.columns:
                 if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry):
-                    found = judge(entry, row, column, table.group["dataset"])
-                    if found is not None:
-                        yield found
+                    judgement = judge(entry, row, column, table.group["dataset"])
+                    if judgement is not None:
+                        yield judgement
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:

@@ -46,19 +46,19 @@ def check_archive(path: Path) -> CheckResult:
 
 def _other_lines(path: Path, archive: Archive) -> list[str]:
     """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
-    beside = path.with_suffix(".jsonl")
-    if not beside.is_file() or beside.read_text(encoding="utf-8") != record_lines(archive.records):
-        return [f"{path.name}: its Records are not those of {beside.name}"]
+    lines = path.with_suffix(".jsonl")
+    if not lines.is_file() or lines.read_text(encoding="utf-8") != record_lines(archive.records):
+        return [f"{path.name}: its Records are not those of {lines.name}"]
     return []
 
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
     """The columns that the Record has, of every metric that reads Outputs alone."""
-    found: dict[str, float | None] = {}
+    columns: dict[str, float | None] = {}
     for metric in METRICS.values():
         if set(metric.columns) & set(record):
-            found.update(metric.compute(evaluation))
-    return {name: value for name, value in found.items() if name in record}
+            columns.update(metric.compute(evaluation))
+    return {name: value for name, value in columns.items() if name in record}
 
 
 def _same(value: float | None, stored: Any) -> bool:

@@ -89,7 +89,7 @@ def parse_marks(text: str, page: str) -> list[Mark]:
         mark = _parsed(match, text) if match is not None else None
         if mark is None:
             words = " ".join(start[0].split())
-            raise InputError(f"{page}: mark {words!r} cannot be read; expected {_FORMS[start['kind']]}")
+            raise InputError(f"{page}: mark: must be {_FORMS[start['kind']]}, got {words!r}")
         marks.append(mark)
     return marks
 

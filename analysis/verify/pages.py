@@ -28,7 +28,7 @@ from analysis.verify.marks import SELECTORS, CheckResult, Mark, parse_marks, wit
 from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
 
 FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
-WIDE = 10_000  # characters: a page's table is one block
+UNLIMITED_WIDTH = 10_000  # characters: a page's table is one block
 
 
 class Results:
@@ -36,7 +36,7 @@ class Results:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[Path, tuple[Sweep, pd.DataFrame]] = {}
+        self._cache: dict[Path, tuple[Sweep, pd.DataFrame]] = {}
 
     def files(self, ending: str) -> list[Path]:
         return sorted((self.root / "results").glob(f"*.{ending}"))
@@ -53,10 +53,10 @@ class Results:
         return tables(records, columns, sweep.file.methods, sweep.file.primary_label)
 
     def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
-        if path not in self._known:
+        if path not in self._cache:
             sweep = load_sweep(self.root / "sweeps" / f"{path.stem}.yaml")
-            self._known[path] = sweep, in_order_of_groups(read_lines(path), sweep)
-        return self._known[path]
+            self._cache[path] = sweep, in_order_of_groups(read_lines(path), sweep)
+        return self._cache[path]
 
 
 def build_verification(*, rewrite: bool = False) -> Output:
@@ -64,47 +64,47 @@ def build_verification(*, rewrite: bool = False) -> Output:
     checked = verify(rewrite=rewrite)
     if checked.faults:
         raise InputError(*checked.faults)
-    words = f"{checked.tables} tables and {checked.numbers} numbers are what Records and Outputs in results/ say"
+    words = f"{checked.tables} tables and {checked.numbers} numbers agree with the Records and Outputs in results/"
     return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
 
 
 def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
-    """Compare all; with `rewrite` tables that differ are written anew, Records never."""
+    """Compare all; with `rewrite`, tables that differ are rewritten, Records never."""
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
     marks = {path: parse_marks(path.read_text(encoding="utf-8"), path.name) for path in pages}  # before any is written
-    checked += [_tables_in(path, own, results, rewrite) for path, own in marks.items()]
-    checked += [_sentences_in(path, own, results) for path, own in marks.items()]
+    checked += [_tables_in(path, page_marks, results, rewrite) for path, page_marks in marks.items()]
+    checked += [_sentences_in(path, page_marks, results) for path, page_marks in marks.items()]
     checked += [_traces(results, rewrite), _fidelity(results, rewrite)]
     checked += [check_archive(path) for path in results.files("zip")]
     return CheckResult(
-        sum(part.tables for part in checked),
-        sum(part.numbers for part in checked),
-        [fault for part in checked for fault in part.faults],
+        sum(result.tables for result in checked),
+        sum(result.numbers for result in checked),
+        [fault for result in checked for fault in result.faults],
         [note for path in results.files("jsonl") for note in _notes(path, results)],
     )
 
 
 def _notes(path: Path, results: Results) -> list[str]:
-    """What a file of Records cannot vouch for: rows that no Outputs stand behind, or that today's sweep would make anew."""
+    """What cannot be verified of a file of Records: rows without Outputs, and rows that the current sweep would recompute."""
     records, cells = results.records(path), results.sweep(path).cells
     earlier = sum(key not in cells for key in records["key"])
     notes = (
         [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] if earlier else []
     )
-    return notes if path.with_suffix(".zip").is_file() else [*notes, f"no Outputs stand behind {path.name}"]
+    return notes if path.with_suffix(".zip").is_file() else [*notes, f"{path.name} has no archive of Outputs"]
 
 
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
 
 
 def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
-    """compare-NAME.md, .tex and .csv beside NAME.jsonl."""
+    """compare-NAME.md, .tex and .csv of NAME.jsonl."""
     name = f"compare-{path.stem}"
-    found = results.tables(path, metric_columns(results.sweep(path).file.metrics))
-    pages = [table_document(table, MARKDOWN_WIDTH) for table in found]
-    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(found, path.stem)}
+    file_tables = results.tables(path, metric_columns(results.sweep(path).file.metrics))
+    pages = [table_document(table, MARKDOWN_WIDTH) for table in file_tables]
+    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(file_tables, path.stem)}
     files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
     faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
     return CheckResult(len(files), texts["csv"].count("\n") - 1, faults)
@@ -116,7 +116,7 @@ def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
     if rewrite:
         write_whole(path, text)
         return []
-    return [f"{path.parent.name}/{path.name}: {'differs from' if path.is_file() else 'is missing beside'} its Records"]
+    return [f"{path.parent.name}/{path.name}: {'differs from its Records' if path.is_file() else 'is missing'}"]
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
         faults = []
     unmarked = with_bodies(text, {mark.span: "" for mark in marks})
     faults += [
-        f"{path.name}: a table with intervals is not marked with what it is made from: {table.splitlines()[0]}"
+        f"{path.name}: a table with intervals has no mark that names its source: {table.splitlines()[0]}"
         for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
         if " ± " in table
     ]
@@ -149,12 +149,12 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
 
 def _table(mark: Mark, results: Results) -> str:
     """The table of Records that a mark selects."""
-    known = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
-    chosen = matching_tables(known, mark.where)
+    file_tables = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
+    chosen = matching_tables(file_tables, mark.where)
     if len(chosen) != 1:
-        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in known)
-        raise InputError(f"{mark.head}: {len(chosen)} tables are meant, one must be; there are: {groups}")
-    return markdown_table(table_blocks(chosen[0], WIDE)[0]) + "\n"
+        groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in file_tables)
+        raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
+    return markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0]) + "\n"
 
 
 def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
@@ -174,40 +174,43 @@ def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> CheckR
     faults = []
     for mark in marks:
         if mark.is_of_records:
-            found = sentence_faults(mark, results.records, make, results.root)
+            mark_faults = sentence_faults(mark, results.records, make, results.root)
         else:
-            found = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
-        faults += [f"{path.name}: {fault}" for fault in found]
+            mark_faults = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
+        faults += [f"{path.name}: {fault}" for fault in mark_faults]
     return CheckResult(0, sum(len(mark.content) for mark in marks), faults)
 
 
 def _traces(results: Results, rewrite: bool) -> CheckResult:
-    """traces.md, .tex and .csv beside the Records of SCRUB epoch by epoch, if there are any."""
-    parts = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
-    found = [trace for records in parts for trace in traces(records, shown_seed(records))]
-    if not found:
+    """traces.md, .tex and .csv of the Records of SCRUB epoch by epoch, if there are any."""
+    frames = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
+    scrub_traces = [trace for records in frames for trace in traces(records, shown_seed(records))]
+    if not scrub_traces:
         return CheckResult(0, 0, [])
     path = results.root / "results" / "traces"
-    pages = list(map(trace_page, found))
-    texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(found)}
+    pages = list(map(trace_page, scrub_traces))
+    texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(scrub_traces)}
     faults = [fault for end, text in texts.items() for fault in _differs(path.with_suffix(f".{end}"), text, rewrite)]
     return CheckResult(len(texts), texts["csv"].count("\n") - 1, faults)
 
 
 def _fidelity(results: Results, rewrite: bool) -> CheckResult:
-    """docs/fidelity.md as the Records say it."""
+    """docs/fidelity.md against the Records."""
     columns = list(map(metric_format, scored_columns()))
-    whole = [path for path in results.files("jsonl") if path.stem not in TRACES]  # a SCRUB cut short is nobody's SCRUB
-    found = {path.stem: results.tables(path, columns) for path in whole}
+    complete = [
+        path for path in results.files("jsonl") if path.stem not in TRACES
+    ]  # runs of SCRUB with fewer epochs are not the paper's SCRUB
+    tables_by_source = {path.stem: results.tables(path, columns) for path in complete}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
-    text = fidelity_text(found, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
+    text = fidelity_text(tables_by_source, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
     return CheckResult(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
 
 
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
     sweep, records = results.sweep(path), results.records(path)
-    found = claim_tables(
-        records, lambda own, name: tables(own, [metric_format(name)], sweep.file.methods, sweep.file.primary_label)
+    claimed_tables = claim_tables(
+        records,
+        lambda subset, name: tables(subset, [metric_format(name)], sweep.file.methods, sweep.file.primary_label),
     )
-    return [(table, claim) for table in found for claim in claims(table)]
+    return [(table, claim) for table in claimed_tables for claim in claims(table)]

@@ -40,16 +40,16 @@ def matching_tables(tables: Sequence[Table], where: Mapping[str, str]) -> list[T
 # -- benchmarks -----------------------------------------------------------------------------------------------------------
 
 
-def projection_table(measured: pd.DataFrame) -> str:
-    """Newton's method beside other solvers, sizes and residuals apart: passes, and ratios of time (docs/projection.md)."""
+def projection_table(measurements: pd.DataFrame) -> str:
+    """Passes of Newton's method and L-BFGS, and ratios of time, by size and residual (docs/projection.md)."""
     head = ["instances", "residual", "Newton: passes", "L-BFGS: passes", *_RATIOS.values()]
     lines = []
     for rows, classes in _SIZES:
-        own = measured[(measured["rows"] == rows) & (measured["classes"] == classes)]
-        for at, (tolerance, part) in enumerate(own.groupby("tolerance", sort=False)):
-            name = f"{len(part)} of {rows:,} x {classes:,}" if at == 0 else ""
-            passes = [_range(part[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
-            ratios = [_ratio(part[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
+        sized = measurements[(measurements["rows"] == rows) & (measurements["classes"] == classes)]
+        for index, (tolerance, solves) in enumerate(sized.groupby("tolerance", sort=False)):
+            name = f"{len(solves)} of {rows:,} x {classes:,}" if index == 0 else ""
+            passes = [_range(solves[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
+            ratios = [_ratio(solves[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
             lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
     return markdown_table(Block("", head, lines)) + "\n"
 
@@ -75,10 +75,10 @@ def _range(values: pd.Series) -> str:
 
 
 def _ratio(values: pd.Series) -> str:
-    known = values.dropna()
-    if not len(known):
+    ratios = values.dropna()
+    if not len(ratios):
         return EMPTY_CELL
-    middle, low, high = (_short(float(value)) for value in (known.median(), known.min(), known.max()))
+    middle, low, high = (_short(float(value)) for value in (ratios.median(), ratios.min(), ratios.max()))
     return f"{middle} ({low}-{high})"
 
 
@@ -86,23 +86,23 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
-def coverage_table(measured: pd.DataFrame) -> str:
+def coverage_table(measurements: pd.DataFrame) -> str:
     """How often three intervals hold the truth where few rows are wrong (docs/statistics.md)."""
     head = ["wrong rows", "n", "t over seeds", "bootstrap over seeds", "our rule"]
     lines = [
         [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
-        for _, row in measured.iterrows()
+        for _, row in measurements.iterrows()
     ]
     return markdown_table(Block("", head, lines)) + "\n"
 
 
-def frozen_table(measured: pd.DataFrame) -> str:
+def frozen_table(measurements: pd.DataFrame) -> str:
     """Frozen settings against the defaults, by each selection rule (docs/search.md)."""
     from adaprob_ray.reporting.search.tables.frozen import frozen_page  # which imports what a search needs
 
     rows = [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in measured.to_dict("records")
+        for row in measurements.to_dict("records")
     ]
     return markdown_table(frozen_page("", rows).blocks[0]) + "\n"
 
@@ -125,7 +125,7 @@ def sentence_faults(
     make: Callable[[Path, Sequence[str]], list[Table]],
     root: Path,
 ) -> list[str]:
-    """What a marked paragraph says that its Records do not, one line each.
+    """The claims of a marked paragraph that differ from its Records, one line each.
 
     `records`: those of a file. `make`: its tables with these columns.
     """
@@ -134,9 +134,11 @@ def sentence_faults(
     tables = matching_tables(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), mark.where)
     for claim in claims:
         words = claim["words"].strip()
-        found = _decimals(_run_minutes(records(path), mark), words) if _is_of_run(claim) else _found(claim, tables)
+        value = (
+            _decimals(_run_minutes(records(path), mark), words) if _is_of_run(claim) else _table_entry(claim, tables)
+        )
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
-        faults += _compared(name, found, words, mark)
+        faults += _compared(name, value, words, mark)
     return faults
 
 
@@ -154,21 +156,21 @@ def _run_minutes(records: pd.DataFrame, mark: Mark) -> float:
     return float((done.max() - started.min()).total_seconds() / 60)
 
 
-def benchmark_faults(mark: Mark, measured: pd.DataFrame) -> list[str]:
+def benchmark_faults(mark: Mark, measurements: pd.DataFrame) -> list[str]:
     """As `sentence_faults`, of a benchmark's numbers. Raises InputError for a mark that names no column, kind or row."""
-    chosen, faults = measured, []
+    chosen, faults = measurements, []
     for name, value in mark.where.items():
-        _require_column(name, measured, mark.file)
+        _require_column(name, measurements, mark.file)
         chosen = chosen[_equals_text(chosen[name], value)]
     if not len(chosen):
-        raise InputError(f"{mark.source}: no row is so")
+        raise InputError(f"{mark.source}: no row meets these conditions")
     for text in mark.content:
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
             raise InputError(
-                f"mark {text!r}: COLUMN range|least|most|mean|median|count|above NUMBER = WORDS is expected"
+                f"mark: must be COLUMN range|least|most|mean|median|count|above NUMBER = WORDS, got {text!r}"
             )
-        _require_column(claim["column"], measured, mark.file)
+        _require_column(claim["column"], measurements, mark.file)
         values = chosen[claim["column"]].dropna()
         if claim["kind"] != "count":
             _require_numbers(values, f"{mark.source}: {claim['column']}")
@@ -177,16 +179,16 @@ def benchmark_faults(mark: Mark, measured: pd.DataFrame) -> list[str]:
 
 
 def _equals_text(values: pd.Series, words: str) -> pd.Series:
-    """Which are what the words say: 1e-6 is the number, whatever its spelling."""
-    known = values.map(str) == words
+    """Which values equal the text; numbers are compared as numbers, so that 1e-6 equals 0.000001."""
+    matches = values.map(str) == words
     with contextlib.suppress(ValueError):
-        return known | (pd.to_numeric(values, errors="coerce") == float(words))
-    return known
+        return matches | (pd.to_numeric(values, errors="coerce") == float(words))
+    return matches
 
 
-def _require_column(name: str, measured: pd.DataFrame, file: str) -> None:
-    if name not in measured:
-        raise InputError(f"{file}: {unknown_name('column', name, map(str, measured.columns))}")
+def _require_column(name: str, measurements: pd.DataFrame, file: str) -> None:
+    if name not in measurements:
+        raise InputError(f"{file}: {unknown_name('column', name, map(str, measurements.columns))}")
 
 
 def _require_numbers(values: pd.Series, where: str) -> None:
@@ -213,11 +215,11 @@ def _decimals(value: float, words: str) -> str:
     return f"{value:{',' if ',' in words else ''}.{digits}f}"
 
 
-def _compared(name: str, found: str, words: str, mark: Mark) -> list[str]:
-    """Whether a mark says what was found, and its paragraph what the mark says."""
+def _compared(name: str, value: str, words: str, mark: Mark) -> list[str]:
+    """Compare the mark with the value, and the paragraph with the mark."""
     faults = []
-    if found != words:
-        faults.append(f"{name} is {found} in {mark.file}, the page's mark says {words}")
+    if value != words:
+        faults.append(f"{name} is {value} in {mark.file}, the page's mark says {words}")
     paragraph = _SEEDS.sub("seeds", mark.body)
     if re.search(rf"(?<![\w.,−-]){re.escape(words)}(?!\w|[.,]\d)", paragraph) is None:
         faults.append(f"the paragraph below the mark of {mark.file} does not say {words} ({name})")
@@ -225,16 +227,16 @@ def _compared(name: str, found: str, words: str, mark: Mark) -> list[str]:
 
 
 def _parsed(text: str) -> re.Match[str]:
-    found = _CLAIM.fullmatch(text)
-    if found is None:
-        raise InputError(f"mark {text!r}: LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS is expected")
-    return found
+    match = _CLAIM.fullmatch(text)
+    if match is None:
+        raise InputError(f"mark: must be LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS, got {text!r}")
+    return match
 
 
-def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
+def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     """The table's entry, or a seed's value with as many decimals as the words have."""
     rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
-    shown = metric_format(claim["column"])
+    column_format = metric_format(claim["column"])
     if not rows:
         raise InputError(
             f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
@@ -242,5 +244,7 @@ def _found(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if len(rows) > 1:
         raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
-        return format_estimate(rows[0].values.get(shown.name), shown, shown.fewest)
-    return _decimals(rows[0].seeds.get(shown.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())
+        return format_estimate(rows[0].values.get(column_format.name), column_format, column_format.min_decimals)
+    return _decimals(
+        rows[0].seeds.get(column_format.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip()
+    )

@@ -128,7 +128,7 @@ def test_a_file_that_holds_no_records_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "x.jsonl: cannot be read as Records" in capsys.readouterr().err
     (tmp_path / "x.jsonl").write_text('{"key": "a"}\n{"label": "scrub"}\n')
     assert main(["table5", "--store", str(tmp_path / "x.jsonl")]) == BAD_INPUT
-    assert "x.jsonl: line 2 is no Record" in capsys.readouterr().err
+    assert "x.jsonl: line 2: must be a Record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["table6", "table7"])

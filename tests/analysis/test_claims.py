@@ -58,10 +58,10 @@ def test_time_is_judged_by_the_interval_of_the_ratio(ratios: tuple[float, ...], 
 
 
 def test_forgetting_is_shown_in_points_and_not_judged() -> None:
-    (claim,) = [claim for claim in claims(table_of((0.5, 0.5))) if claim.unit == "% points"]
+    (claim,) = [claim for claim in claims(table_of((0.5, 0.5))) if claim.unit == "pp"]
     assert claim.mean == pytest.approx(15 - 5)  # |40 − 25| − |30 − 25|
     assert claim.verdict == NOT_DEFINED
-    (claim,) = [claim for claim in claims(table_of((0.5, 0.5), forget=80.0)) if claim.unit == "% points"]
+    (claim,) = [claim for claim in claims(table_of((0.5, 0.5), forget=80.0)) if claim.unit == "pp"]
     assert claim.mean == pytest.approx(15 - 55)
 
 

@@ -115,7 +115,7 @@ def test_a_stale_sentence_is_noticed(claims: str, paragraph: str, expected: list
 
 
 def test_a_mark_that_is_none_is_said() -> None:
-    with pytest.raises(InputError, match=r"mark 'scrub is 7': LABEL COLUMN = WORDS"):
+    with pytest.raises(InputError, match=r"mark: must be LABEL COLUMN = WORDS .*, got 'scrub is 7'"):
         faults("scrub is 7", "At 7 %.")
     with pytest.raises(InputError, match="unknown label 'scub'; did you mean 'scrub'"):
         faults("scub retain_error_percent = 7", "At 7 %.")

@@ -1,4 +1,4 @@
-"""The paper's numbers beside made-up ones: transcription, verdicts by hand, and what is never judged."""
+"""The paper's numbers against synthetic ones: transcription, verdicts computed by hand, and what is never judged."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_stand_ins_and_contradictions_have_no_verdict() -> None:
     other = judged(20.0, *values, dataset="faces10", paper_dataset="Lacuna-10", contradiction="x")
     assert (other.verdict, other.why) == (verdicts.OTHER_DATA, "faces10 stands in for Lacuna-10")
     contradicting = judged(20.0, *values, contradiction="why")
-    assert (contradicting.verdict, contradicting.why) == (verdicts.CONTRADICTS, "why; as it stands: undetermined")
+    assert (contradicting.verdict, contradicting.why) == (verdicts.CONTRADICTS, "why; taken as printed: undetermined")
     assert judged(20.0, *values, dataset="lacuna10", paper_dataset="Lacuna-10").verdict == verdicts.UNDETERMINED
 
 
@@ -196,7 +196,7 @@ def test_other_readings_do_not_count_and_stand_below_their_number() -> None:
     printed = next(i for i, line in enumerate(lines) if line.startswith("| CIFAR-10, allcnn, class5: retrain |"))
     assert "not measured; contradicts itself" in lines[printed]
     assert (
-        "100of5: retrain; read as ALL-CNN's columns interchanged | membership attack (%) | 55.00 ± 4.00"
+        "100of5: retrain; read as ALL-CNN's columns interchanged | MIA accuracy (%) | 55.00 ± 4.00"
         in lines[printed + 1]
     )
 

@@ -9,17 +9,17 @@ import pytest
 
 from adaprob_ray.reporting.records.load import load_sweep
 from analysis.paper import training_recipes as recipes
-from analysis.paper.training_recipes import Line, recipe_lines, recipe_numbers, recipe_page
+from analysis.paper.training_recipes import RecipeSetting, recipe_lines, recipe_numbers, recipe_page
 from analysis.registry import NOTEBOOKS, SWEEPS
 
 
 @pytest.fixture(scope="module")
-def lines() -> dict[str, list[Line]]:
+def lines() -> dict[str, list[RecipeSetting]]:
     sweeps = [load_sweep(SWEEPS / f"{name}.yaml") for name in NOTEBOOKS]
     return {table: recipe_lines(table, sweeps) for table in ("6", "7")}
 
 
-def test_our_training_is_the_papers_and_the_notebooks(lines: dict[str, list[Line]]) -> None:
+def test_our_training_is_the_papers_and_the_notebooks(lines: dict[str, list[RecipeSetting]]) -> None:
     assert len(lines["7"]) == 8 * 6
     for line in lines["7"]:
         theirs, ours = (text.partition(" (") for text in (line.notebooks, line.ours))
@@ -29,7 +29,7 @@ def test_our_training_is_the_papers_and_the_notebooks(lines: dict[str, list[Line
             assert theirs[2] == ours[2] != ""
 
 
-def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: dict[str, list[Line]]) -> None:
+def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: dict[str, list[RecipeSetting]]) -> None:
     found = defaultdict(dict)
     for line in lines["6"]:
         found[line.name][line.setting] = line
@@ -40,7 +40,7 @@ def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: di
 
 
 @pytest.mark.parametrize("table", ["6", "7"])
-def test_page_and_csv_hold_every_line(lines: dict[str, list[Line]], table: str) -> None:
+def test_page_and_csv_hold_every_line(lines: dict[str, list[RecipeSetting]], table: str) -> None:
     (block,) = recipe_page(table, lines[table]).blocks
     assert len(block.body) == 3 * len({line.name for line in lines[table]})
     rows = list(csv.DictReader(recipe_numbers(table, lines[table]).splitlines()))
@@ -52,12 +52,12 @@ def test_page_and_csv_hold_every_line(lines: dict[str, list[Line]], table: str) 
 @pytest.mark.parametrize(
     ("paper", "notebooks", "ours", "whose"),
     [
-        ("0.4", "1", "1", recipes.THEIRS),
-        ("3", "3", "1, 2, 3", recipes.PAPERS),
-        ("5e-4", "0.0005 (optimiser)", "0.0005 (optimiser)", recipes.PAPERS),
-        ("0.1", "0.1, 0.1 (0.05 in a notebook)", "0.2", recipes.NEITHER),
-        ("0.1", "–", "–", recipes.NEITHER),
+        ("0.4", "1", "1", recipes.FROM_NOTEBOOKS),
+        ("3", "3", "1, 2, 3", recipes.FROM_PAPER),
+        ("5e-4", "0.0005 (optimiser)", "0.0005 (optimiser)", recipes.FROM_PAPER),
+        ("0.1", "0.1, 0.1 (0.05 in a notebook)", "0.2", recipes.FROM_NEITHER),
+        ("0.1", "–", "–", recipes.FROM_NEITHER),
     ],
 )
 def test_whose_setting_ours_is(paper: str, notebooks: str, ours: str, whose: str) -> None:
-    assert recipes.Line("some", "lr", paper, notebooks, ours).whose == whose
+    assert recipes.RecipeSetting("some", "lr", paper, notebooks, ours).whose == whose

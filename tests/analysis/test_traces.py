@@ -51,7 +51,7 @@ def test_what_is_wrong_with_the_notebooks_and_what_stands_in_is_said() -> None:
 def test_two_records_of_one_epoch_are_refused() -> None:
     twice = pd.concat([records(), records()], ignore_index=True)
     with pytest.raises(
-        InputError, match="cifar5 · allcnn · forget 25of0 · float32: original: 2 Records where a trace has one"
+        InputError, match="cifar5 · allcnn · forget 25of0 · float32: original: must be one Record, got 2"
     ):
         traces(twice, 3)
 
@@ -65,7 +65,9 @@ def test_precisions_are_traces_of_their_own() -> None:
 def test_what_is_twice_is_named_with_what_differs() -> None:
     other = records(**{"method.lr": 0.1})
     other = other[other["label"] != "original"]
-    with pytest.raises(InputError, match=r"float32: scrub_notebook, 1 epochs: 2 Records .*which differ in method\.lr"):
+    with pytest.raises(
+        InputError, match=r"float32: scrub_notebook, 1 epochs: must be one Record, got 2, which differ in method\.lr"
+    ):
         traces(pd.concat([records(**{"method.lr": 0.2}), other], ignore_index=True), 3)
 
 

@@ -126,21 +126,21 @@ def test_lines_that_are_not_the_archives_are_noticed(checkout: Path) -> None:
     assert "tiny.zip: its Records are not those of tiny.jsonl" in verify(checkout, rewrite=True).faults
 
 
-def test_what_nothing_vouches_for_is_said(checkout: Path) -> None:
+def test_records_without_outputs_are_noted(checkout: Path) -> None:
     assert verify(checkout).notes == []
     (checkout / "results" / "tiny.zip").unlink()
     (checkout / "sweeps" / "tiny.yaml").write_text(SWEEP.replace("finetune: {epochs: 1}", "finetune: {epochs: 2}"))
     assert verify(checkout, rewrite=True).notes == [
         "2 of 8 Records of tiny.jsonl are of earlier revisions of the code",
-        "no Outputs stand behind tiny.jsonl",
+        "tiny.jsonl has no archive of Outputs",
     ]
 
 
-def test_a_table_with_intervals_that_nothing_vouches_for_is_noticed(checkout: Path) -> None:
+def test_a_table_with_intervals_and_no_mark_is_a_fault(checkout: Path) -> None:
     with (checkout / "README.md").open("a") as file:
         file.write("\n| method | error |\n| -- | -- |\n| mine | 1.0 ± 0.1 |\n")
     (fault,) = verify(checkout).faults
-    assert "is not marked with what it is made from: | method | error |" in fault
+    assert "has no mark that names its source: | method | error |" in fault
 
 
 @pytest.mark.parametrize("where", ["forget class5", "dataset cifar5, forget 25of3", "architecture resnet18"])
@@ -148,7 +148,7 @@ def test_a_mark_must_mean_one_table(checkout: Path, where: str) -> None:
     replace(checkout / "README.md", "tiny.jsonl:", f"tiny.jsonl, {where}:")
     with pytest.raises(
         InputError,
-        match="0 tables are meant, one must be; there are: dataset digits, architecture allcnn, forget 25of3",
+        match=r"must select one table, got 0 \(known: dataset digits, architecture allcnn, forget 25of3",
     ):
         verify(checkout)
 
@@ -207,13 +207,13 @@ def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str
 @pytest.mark.parametrize(
     ("mark", "words"),
     [
-        ("rows 7: passes most = 7", "rows 7: no row is so"),
+        ("rows 7: passes most = 7", "rows 7: no row meets these conditions"),
         ("rows 500: speed most = 7", "'speed'"),
         ("colour 500: passes most = 7", "'colour'"),
-        ("rows many: passes most = 7", "rows many: no row is so"),
+        ("rows many: passes most = 7", "rows many: no row meets these conditions"),
         ("rows 50000: ratio above 2 = 0", "ratio holds nothing; only its count can be said"),
         ("rows 500: kind most = 7", "kind holds no numbers; only its count can be said"),
-        ("rows 500: passes mode = 7", "range|least|most|mean|median|count|above NUMBER = WORDS is expected"),
+        ("rows 500: passes mode = 7", "range|least|most|mean|median|count|above NUMBER = WORDS, got"),
     ],
 )
 def test_a_benchmarks_mark_that_means_nothing_is_refused(checkout: Path, mark: str, words: str) -> None:
@@ -254,7 +254,7 @@ def test_a_mark_that_would_be_passed_over_is_refused_and_nothing_is_written(chec
     page.write_text(mark)
     (checkout / "docs" / "first.md").write_text("<!-- from results/coverage.csv -->\n| old |\n<!-- end -->\n")
     (checkout / "results" / "coverage.csv").write_text("wrong_percent,n,t,bootstrap,rule\n10,3,94.3,77.7,95\n")
-    with pytest.raises(InputError, match=r"page\.md: mark '<!-- .*cannot be read; expected <!-- "):
+    with pytest.raises(InputError, match=r"page\.md: mark: must be <!-- .*, got '<!-- "):
         verify(checkout, rewrite=True)
     assert page.read_text() == mark
     assert "| old |" in (checkout / "docs" / "first.md").read_text()

@@ -80,7 +80,7 @@ def test_missing_records_are_named_with_the_command(
     lines = printed.err.splitlines()
     assert [line.rpartition("-")[0] for line in lines[:-1]] == [
         f"error: missing: evaluate-{label}-digits-allcnn-25of3-s2"
-        for label in ("original", "retrain", "retrain_independent", "finetune", "finetune")
+        for label in ("original", "retrain", "retrain_independent", "finetune-lr=0.01", "finetune-lr=0.02")
     ]
     command = f"adaprob-ray run {wider} --store {store}"
     assert lines[-1] == f"error: 5 of 10 Records are missing; make them with:  {command}"

@@ -40,7 +40,7 @@ def test_equal_differences_count_in_the_family_and_are_never_found() -> None:
     spread = [1.0, 2.0, 3.0, 4.0, 5.0]
     tests = family({"a": spread, "b": [7.0] * 5})
     assert tests.size == 2
-    assert not tests.found("b")
+    assert not tests.is_significant("b")
     assert tests.p["a"] == pytest.approx(2 * ttest_1samp(spread, 0).pvalue)
 
 
@@ -80,7 +80,7 @@ def test_a_difference_of_five_standard_deviations_is_found_at_five_seeds() -> No
 def test_fewer_than_five_seeds_claim_nothing_and_say_so() -> None:
     for n in (3, 4):
         table = simulated_table(np.random.default_rng(5), n, 40.0)
-        assert not table.families[ERROR].found("m7")
+        assert not table.families[ERROR].is_significant("m7")
         assert any(f"{n} seeds are too few" in line for line in table_notes(table))
         assert not any(
             SIGNIFICANCE_MARK in text for block in table_blocks(table, 200) for line in block.body for text in line

@@ -94,7 +94,7 @@ def test_embedding_is_the_same_twice_and_keeps_models_apart_that_differ() -> Non
 def test_embedding_refuses_what_cannot_be_mapped() -> None:
     with pytest.raises(InputError, match="a 40 × 5, b 30 × 5"):
         compute_embedding({"a": outputs(1), "b": outputs(1, rows=30)}, "test")
-    with pytest.raises(InputError, match="t-SNE of 3 rows: more than 5 are needed"):
+    with pytest.raises(InputError, match="t-SNE: must have more than 5 rows in all groups, got 3"):
         compute_embedding(GROUPS, "forget", [1])
     with pytest.raises(InputError, match="positions from 0 to 39"):
         compute_embedding(GROUPS, "forget", [40])
@@ -120,7 +120,7 @@ def test_time_bars_have_the_standard_error_of_seeds_after_the_warm_up() -> None:
         assert bar.standard_error == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
     assert [bar.name for bar in bars] == ["retrain", "a"]
     assert compute_time_bars(timed()).panels[TITLE][0].n == 4
-    with pytest.raises(InputError, match="warm_up: 2 is not the first"):
+    with pytest.raises(InputError, match="warm_up: must be the first of several seeds, got 2"):
         compute_time_bars(timed(), warm_up=2)
 
 
@@ -137,7 +137,7 @@ def test_a_repeat_is_no_further_run_and_one_seed_has_no_error() -> None:
 def test_time_bars_refuse_mixed_hardware(column: str, values: list[object]) -> None:
     records = timed()
     records[column] = [values[label == "a"] for label in records["label"]]
-    with pytest.raises(InputError, match=re.escape(f"found {column}: {values[0]}, {values[1]}")):
+    with pytest.raises(InputError, match=re.escape(f"got {column} {values[0]}, {values[1]}")):
         compute_time_bars(records)
 
 
@@ -146,7 +146,7 @@ def test_only_models_made_alone_are_timed() -> None:
     records.loc[(records["label"] == "a") & (records["seed"] == 4), "exclusive"] = False
     found = compute_time_bars(records, warm_up=1)
     assert [bar.n for bar in found.panels[TITLE]] == [3, 2]
-    assert "1 models were made beside other cells" in found.caption[0]
+    assert "1 models ran concurrently with other cells" in found.caption[0]
     records.loc[records["label"] == "a", "exclusive"] = False
     with pytest.raises(InputError, match="a has no exclusive time"):
         compute_time_bars(records)
@@ -156,7 +156,7 @@ def test_only_models_made_alone_are_timed() -> None:
 
 
 def ablated() -> pd.DataFrame:
-    """Two labels, λ of 1 and 4, three seeds, two repeats; retrain beside them."""
+    """Two labels, λ of 1 and 4, three seeds, two repeats; and retrain."""
     rows = [
         record(label, seed, repeat=repeat, method="adaprob", retain_error_percent=lam + seed, target_shift=lam / 10,
                forget_error_percent=10 * seed + repeat, **{"method.lam": lam, "method.lr": 0.1})

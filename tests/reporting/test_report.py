@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic_records import frame, record, seeds
 
-from adaprob_ray.reporting.records.metric_format import known_columns
+from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.report import build, write_report
 from adaprob_ray.reporting.report.build import render_report
 from adaprob_ray.reporting.report.html_tables import PAGE_WIDTH
@@ -98,7 +98,7 @@ def test_every_record_is_in_the_page_whole() -> None:
 
 def test_values_are_those_of_the_words() -> None:
     records = plain_records()
-    (table,) = tables(records, known_columns(), list(dict.fromkeys(records["label"])))
+    (table,) = tables(records, all_columns(), list(dict.fromkeys(records["label"])))
     found = Page(report(records))
     expected = [line for block in table_blocks(table, PAGE_WIDTH) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain
@@ -174,20 +174,20 @@ def test_one_label_of_two_methods_is_two_rows() -> None:
     assert list(part.positions) == ["mine method=ntk", "mine method=scrub", "retrain"]
 
 
-def test_what_no_setting_tells_apart_is_not_averaged() -> None:
+def test_records_with_the_same_settings_are_not_averaged() -> None:
     twice = [record("scrub", 1, test_error_percent=float(at), key=f"{at}2345678abc") for at in range(2)]
     (part,) = report_tables(frame(*twice, record("retrain", 1, test_error_percent=1.0)))
     assert part.positions == {"scrub key 02345678": [0], "scrub key 12345678": [1], "retrain": [2]}
-    assert any(note.startswith("scrub: several Records of one seed") for note in part.notes)
+    assert any(note.startswith("scrub: several Records have the same settings") for note in part.notes)
 
 
 def test_a_group_without_retrain_still_shows() -> None:
     (part,) = report_tables(frame(*seeds("scrub", "test_error_percent", 1.0, 2.0)))
     assert list(part.positions) == ["scrub"]
-    assert any("nothing to take differences to" in note for note in part.notes)
+    assert any("differences to it are not shown" in note for note in part.notes)
 
 
-def test_what_is_mixed_is_called_mixed() -> None:
+def test_mixed_properties_are_named() -> None:
     records = frame(
         record("retrain", 1), record("scrub", 1, precision="bfloat16", device="H200", run_dirty=True, exclusive=False)
     )
@@ -199,7 +199,7 @@ def test_what_is_mixed_is_called_mixed() -> None:
     ):
         assert words in text
     assert "1 of 2 Records were made from a checkout with uncommitted changes" in text
-    assert "1 of 2 Records were made beside other cells" in text
+    assert "1 of 2 Records ran concurrently with other cells" in text
 
 
 def test_nothing_comes_from_elsewhere() -> None:

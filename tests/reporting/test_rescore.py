@@ -1,4 +1,4 @@
-"""A stranger's metric over made-up Outputs: what it is given, what it may say, and archives that come back as they went."""
+"""A user's metric over synthetic Outputs: its arguments, what it may return, and archives that survive a round trip."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_metric_is_given_the_models_and_the_rows_of_its_seed(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x = 1\n", "one public function is expected, got none"),
+        ("x = 1\n", "must have one public function, got none"),
         ("def a(e): ...\ndef b(e): ...\n", "got a, b"),
         ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
         ("def f(:\n", "cannot be imported: SyntaxError"),
@@ -97,7 +97,7 @@ def test_a_metric_is_given_the_models_and_the_rows_of_its_seed(
 def test_files_without_one_function_are_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load_metric(metric_file(tmp_path, text))
-    with pytest.raises(InputError, match="is no Python file"):
+    with pytest.raises(InputError, match="must be a Python file"):
         load_metric(tmp_path / "absent.py")
 
 
@@ -109,7 +109,7 @@ def test_what_is_imported_or_begins_with_an_underscore_is_no_metric(tmp_path: Pa
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("return 'high'", "original of seed 1: f: expected a finite number, or one for each row, got str 'high'"),
+        ("return 'high'", "original of seed 1: f: must be a finite number, or one for each row, got str 'high'"),
         ("return 1 / 0", "the metric fails: ZeroDivisionError"),
     ],
 )
@@ -188,5 +188,5 @@ def test_lines_are_read_back_as_records(tmp_path: Path, world: tuple[pd.DataFram
 def test_other_files_are_no_archives(tmp_path: Path) -> None:
     for text in ("", "PK nonsense"):
         (tmp_path / "x.zip").write_text(text)
-        with pytest.raises(InputError, match="is no archive of Outputs"):
+        with pytest.raises(InputError, match="must be an archive of Outputs"):
             Archive(tmp_path / "x.zip")

@@ -60,7 +60,7 @@ def test_golden_values_and_differences() -> None:
         "scrub": ["9.0 ± 2.5", "30/75 (28.9–52.0)", "0.20 (all equal)", "0.50 (all equal)"],
         "floor": ["–", "–", "0.20 ± 0.25", "–"],
     }
-    assert differences.header[1].replace("\N{NO-BREAK SPACE}", " ") == "test error (% points)"
+    assert differences.header[1].replace("\N{NO-BREAK SPACE}", " ") == "test error (pp)"
     assert by_name(differences) == {
         "original": ["−6.0 ± 2.5", "−4.00 (all equal)", "+0.30 ± 0.25", "–"],
         "retrain_independent": ["+1.0 ± 5.0", "+4.00 (all equal)", "–", "–"],
@@ -76,7 +76,7 @@ def test_relearn_time_is_shown_as_steps_and_explained() -> None:
     values = table_blocks(table, 200)[0]
     assert values.header[1].replace("\N{NO-BREAK SPACE}", " ") == "relearn time (steps)"
     assert by_name(values)["original"] == ["35 ± 141"]
-    assert sum("stands for never" in line for line in table_notes(table)) == 1
+    assert sum("also recorded if it is never reached" in line for line in table_notes(table)) == 1
     assert not any("relearn" in line for line in table_notes(golden()))
 
 
@@ -210,7 +210,7 @@ def test_head_words_and_units() -> None:
     assert heads[:2] == ["test error (%)", "retain error (%)"]
     assert "KL forget, same seed (nats)" in heads
     assert heads[-1] == "backward passes (examples)"
-    assert metric_format("parameter_distance").header() == "distance to original"
+    assert metric_format("parameter_distance").header() == "L2 distance to original"
     assert not SAME.is_divergence
 
 

@@ -141,12 +141,12 @@ def _is_curve(row: RowGroup, over: str) -> bool:
 def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
     settings = sorted({float(value) for value in row.records[over].dropna()})
     estimates = {setting: _estimates(row.records[row.records[over] == setting], columns) for setting in settings}
-    values = {name: {x: own[name] for x, own in estimates.items() if name in own} for name in columns}
+    values = {name: {x: by_column[name] for x, by_column in estimates.items() if name in by_column} for name in columns}
     return Curve(row.name, row.method, values)
 
 
 def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
-    """By column; one without a value, as it may be AdaProb's alone, is left out."""
+    """Column → estimate; columns without a value, such as AdaProb's own metrics for other methods, are left out."""
     estimates = {name: estimate_of(records, name) for name in columns}
     return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 

@@ -37,7 +37,7 @@ SOLVER_SCALAR = "projection_residual"
 class Curves:
     """Name → (step, value) in order; a value that was not finite is NaN.
 
-    `methods`: which method each name stands for, empty if they are none. `goal`: a value to be reached, if there is one.
+    `methods`: the method of each name, empty if the names are not methods. `goal`: a target value, if there is one.
     """
 
     step: str
@@ -66,12 +66,16 @@ def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR
         raise InputError(f"--only: a figure of series is of one group, got {'; '.join(titles)}")
     rows = groups[0].rows
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
-    shown = {label: own for label, own in series.items() if scalar in own} or series  # none has it: refused below
-    without = [label for label in series if label not in shown]
+    series_with_scalar = {
+        label: scalars for label, scalars in series.items() if scalar in scalars
+    } or series  # if no series has it, compute_curves raises
+    without = [label for label in series if label not in series_with_scalar]
     notes = [f"without {scalar}: {', '.join(without)}"] if without else []
     caption = [f"{titles[0]}; seed {seed}", *notes, provenance(records).lines()[0]]
     step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
-    curves = compute_curves(shown, scalar, {row.name: row.method for row in rows}, step=step, caption=caption)
+    curves = compute_curves(
+        series_with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption
+    )
     return save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
 
 
@@ -88,16 +92,20 @@ def compute_curves(
     step: str = "epoch",
     caption: Sequence[str] = (),
 ) -> Curves:
-    """One scalar of several cells, by the names that they are given: what their `methods` reported, step by step.
+    """One scalar of several cells, by name, as their `methods` reported it at each step.
 
-    Raises InputError for each cell whose series does not hold it, saying what it does hold.
+    Raises InputError for each cell whose series lacks it, with the scalars that it has.
     """
-    faults = [f"{name}: {unknown_name('series', scalar, held)}" for name, held in series.items() if scalar not in held]
+    faults = [
+        f"{name}: {unknown_name('series', scalar, scalars)}"
+        for name, scalars in series.items()
+        if scalar not in scalars
+    ]
     if faults:
         raise InputError(*faults)
     paths = {
-        name: [(float(at), math.nan if value is None else float(value)) for at, value in held[scalar]]
-        for name, held in series.items()
+        name: [(float(x), math.nan if value is None else float(value)) for x, value in scalars[scalar]]
+        for name, scalars in series.items()
     }
     return Curves(step, metric_format(scalar).header(), paths, dict(methods), caption=list(caption))
 
@@ -108,8 +116,8 @@ def compute_solver_curves(curve: pd.DataFrame, *, goal: float = 1e-9, caption: S
     `curve` has columns solver, passes, residual, as benchmarks/projection_curve.py writes them; `goal` is the tolerance.
     """
     paths = {
-        str(solver): list(zip(part["passes"].astype(float), part["residual"].astype(float), strict=True))
-        for solver, part in curve.groupby("solver", sort=False)
+        str(solver): list(zip(rows["passes"].astype(float), rows["residual"].astype(float), strict=True))
+        for solver, rows in curve.groupby("solver", sort=False)
     }
     return Curves("passes over the rows", "largest column error / N", paths, goal=goal, caption=list(caption))
 
@@ -141,5 +149,5 @@ def draw_curves(curves: Curves) -> Figure:
 
 
 def _scale(values: NDArray[np.float64]) -> str:
-    known = values[np.isfinite(values)]
-    return "log" if len(known) and 0 < known.min() <= known.max() / 1000 else "linear"
+    finite = values[np.isfinite(values)]
+    return "log" if len(finite) and 0 < finite.min() <= finite.max() / 1000 else "linear"

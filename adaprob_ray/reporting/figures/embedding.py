@@ -39,7 +39,7 @@ METHODS = {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}
 SEED = 42  # of PCA and of t-SNE
 COMPONENTS = 50
 ITERATIONS = 650
-# scikit-learn 1.5 gave n_iter another name.
+# scikit-learn 1.5 renamed n_iter.
 _ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
 
 
@@ -71,14 +71,16 @@ def build_embedding(
     titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
     if len(titles) > 1:
         raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
-    shown = _shown_records(records, methods, selection.primary_label)
-    first = next(iter(shown.values()))
-    outputs: dict[str, Outputs] = {label: source.outputs(str(record["model_key"])) for label, record in shown.items()}
+    records_by_name = _shown_records(records, methods, selection.primary_label)
+    first = next(iter(records_by_name.values()))
+    outputs: dict[str, Outputs] = {
+        label: source.outputs(str(record["model_key"])) for label, record in records_by_name.items()
+    }
     same_seed = records[records["seed"] == first["seed"]]
     evaluation = evaluation_in({str(column): value for column, value in first.items()}, same_seed, source)
     embedding = compute_embedding(outputs, subset, evaluation.forget)
-    labels = ", ".join(f"{label}: {record['label']}" for label, record in shown.items())
-    caption = [labels, *figure_notes(pd.DataFrame(shown.values()))]
+    labels = ", ".join(f"{label}: {record['label']}" for label, record in records_by_name.items())
+    caption = [labels, *figure_notes(pd.DataFrame(records_by_name.values()))]
     figure = draw_embedding(embedding, f"{first['dataset']} ({first['architecture']})", caption)
     return save_output(figure, out / name, gathered.missing, is_noted=False)
 
@@ -88,14 +90,14 @@ def _shown_records(
 ) -> dict[str, pd.Series[Any]]:
     """A Record of each method, all of one seed."""
     seed = shown_seed(records)
-    shown = {}
+    records_by_name = {}
     for name, method in methods.items():
-        own = records[(records["method"] == method) & (records["seed"] == seed)]
-        primary = own[own["label"] == primary_label]
-        if not len(own):
+        candidates = records[(records["method"] == method) & (records["seed"] == seed)]
+        primary = candidates[candidates["label"] == primary_label]
+        if not len(candidates):
             raise InputError(f"{name}: no Record of method {method} and seed {seed}")
-        shown[name] = (primary if len(primary) else own).iloc[0]
-    return shown
+        records_by_name[name] = (primary if len(primary) else candidates).iloc[0]
+    return records_by_name
 
 
 def compute_embedding(
@@ -105,8 +107,8 @@ def compute_embedding(
 ) -> Embedding:
     """One map of all groups. `forget` are positions in the training part, needed for `subset="forget"` only.
 
-    The same on every run: one thread, as sums over several depend on how they are shared out. Raises InputError if groups
-    differ in their rows or classes, and if the rows are too few for the perplexity.
+    Deterministic: it runs in one thread, as the order of sums over several threads varies. Raises InputError if groups
+    differ in their rows or classes, or if there are too few rows for the perplexity.
     """
     outputs = {name: _probabilities(outputs, subset, forget) for name, outputs in groups.items()}
     _check(outputs)
@@ -115,12 +117,12 @@ def compute_embedding(
     components = min(COMPONENTS, stacked.shape[1])
     if len(stacked) <= max(perplexity, components - 1):
         raise InputError(
-            f"t-SNE of {len(stacked)} rows: more than {max(perplexity, components - 1):g} are needed in all groups together"
+            f"t-SNE: must have more than {max(perplexity, components - 1):g} rows in all groups, got {len(stacked)}"
         )
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
-        placed = _map(perplexity).fit_transform(reduced).astype(np.float64)
-    return Embedding(dict(zip(outputs, np.split(placed, len(outputs)), strict=True)), subset, perplexity)
+        points = _map(perplexity).fit_transform(reduced).astype(np.float64)
+    return Embedding(dict(zip(outputs, np.split(points, len(outputs)), strict=True)), subset, perplexity)
 
 
 def _map(perplexity: float) -> Any:
@@ -138,7 +140,7 @@ def _probabilities(
         return softmax(outputs.logits["test"].astype(np.float64), axis=1)
     rows, count = np.asarray(forget, dtype=np.int64), len(outputs.logits["train"])
     if not len(rows) or rows.min() < 0 or rows.max() >= count:
-        raise InputError(f"forget: positions from 0 to {count - 1} are needed, at least one; given {rows.tolist()[:5]}")
+        raise InputError(f"forget: must be positions from 0 to {count - 1}, at least one, got {rows.tolist()[:5]}")
     return softmax(outputs.logits["train"][rows].astype(np.float64), axis=1)
 
 
@@ -146,7 +148,7 @@ def _check(outputs: Mapping[str, NDArray[np.float64]]) -> None:
     if len({values.shape for values in outputs.values()}) == 1:
         return
     shapes = ", ".join(f"{name} {values.shape[0]} × {values.shape[1]}" for name, values in outputs.items())
-    raise InputError(f"t-SNE needs groups of as many rows and classes; given {shapes or 'none'}")
+    raise InputError(f"t-SNE: must have groups of one shape, got {shapes or 'none'}")
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -155,7 +157,7 @@ def _check(outputs: Mapping[str, NDArray[np.float64]]) -> None:
 def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()) -> Figure:
     """8 × 8 in, marker area 18 without edges, a square window with 5 % margin. At most five groups."""
     if len(embedding.points) > len(EMBEDDING_STYLES):
-        raise InputError(f"a map shows at most {len(EMBEDDING_STYLES)} groups; given {', '.join(embedding.points)}")
+        raise InputError(f"t-SNE: must have at most {len(EMBEDDING_STYLES)} groups, got {', '.join(embedding.points)}")
     figure = new_figure(8, 8)
     axes = figure.subplots()
     for (name, points), (colour, marker) in zip(embedding.points.items(), EMBEDDING_STYLES, strict=False):
@@ -167,7 +169,7 @@ def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()
     axes.set_ylabel("t-SNE 2 (no unit)", fontsize=TEXT)
     axes.tick_params(labelsize=SMALL)
     axes.legend(loc="upper right", fontsize=TEXT, markerscale=1.6, framealpha=0.9)
-    what = {"test": "test set", "forget": "forget rows"}[embedding.subset]
+    what = {"test": "test set", "forget": "forget set"}[embedding.subset]
     add_caption(figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption])
     return figure
 

@@ -66,8 +66,8 @@ def build_ranks(selection: Selection, out: Path, *, columns: Sequence[str] = COL
 def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     """Rank names by |value − Retrain's| in each cell and metric, ties sharing their mean rank, and average over cells.
 
-    Original and Retrain are not ranked. Another retraining, retrain_independent, is: no method can be asked to come nearer
-    than it does. A name without any value of a metric is not ranked in it.
+    Original and Retrain are not ranked. The independent retraining is: no method can be expected to come closer
+    than that. A name without any value of a metric is not ranked in it.
 
     Raises:
         InputError: A name has some values of a metric, but not all.
@@ -105,7 +105,7 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
         if (lacking := [cell for cell in cells if row not in cell])
     ]
     if faults or not present:
-        raise InputError(*(faults or [f"{name}: neither a line to rank nor Retrain to rank it by has a value"]))
+        raise InputError(*(faults or [f"{name}: must have values for Retrain and for a row to rank, got none"]))
     means = np.mean([rankdata([round(cell[row], RANK_DECIMALS) for row in present]) for cell in cells], axis=0)
     return dict(zip(present, map(float, means), strict=True))
 
@@ -131,9 +131,9 @@ def draw_ranks(ranks: Ranks) -> Figure:
     styles = plot_styles(ranks.methods)
     figure = new_figure(6.6, 1.3 + 0.36 * len(names))
     axes = figure.subplots()
-    for at, name in enumerate(names):
+    for position, name in enumerate(names):
         colour = shade(styles[name].colour, 0.6)
-        axes.barh(at, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
+        axes.barh(position, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
     handles = _draw_metrics(axes, ranks, names)
     if ranks.independent in ranks.overall:
         label = f"{ranks.independent}, over all metrics"
@@ -154,7 +154,7 @@ def _draw_metrics(axes: Axes, ranks: Ranks, names: Sequence[str]) -> list[Line2D
     styles = plain_styles(ranks.by_column).values()
     for column, offset, style in zip(ranks.columns, offsets, styles, strict=True):
         means = ranks.by_column[column.name]
-        places = [(means[name], at + offset) for at, name in enumerate(names) if name in means]
+        places = [(means[name], position + offset) for position, name in enumerate(names) if name in means]
         marker: dict[str, Any] = {"marker": style.marker, "markersize": 4.5, "mfc": "white", "mec": "black", "mew": 0.9}
         handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, **marker)
     return handles

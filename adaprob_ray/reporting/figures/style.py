@@ -2,7 +2,7 @@
 
 A method has one colour, marker and hatch, by its name, in every figure and in the report. Labels of one method differ in
 shade, in how the marker is filled, in the line and in the hatch. Colours are Okabe and Ito's (Color Universal Design, 2008) and
-Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure tells two things apart by colour alone, so that grey is enough.
+Paul Tol's (SRON/EPS/TN/09-002, "muted"); no figure relies on colour alone, so that all can be read in grey.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DPI = 300
 LEGEND_LINE = 0.19  # inches
 CAPTION_CHARACTERS_PER_INCH = 20
 INTERVAL_NOTE = "intervals: 95 % Student t over seeds"
-GREY = "0.45"  # of what is beside the point: grids, captions, the paper's values
+GREY = "0.45"  # secondary elements: grids, captions, the paper's values
 
 METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "original": ("#7F7F7F", "X", "++"),
@@ -47,7 +47,7 @@ METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "scrub_rewind": ("#009E73", "D", "\\\\"),
     "adaprob": ("#D55E00", "o", "xx"),
 }
-# For things that are no methods, such as metrics and solvers.
+# For items other than methods, such as metrics and solvers.
 PLAIN_STYLES = (
     ("#E69F00", "s"), ("#56B4E9", "v"), ("#CC79A7", "<"), ("#882255", ">"), ("#999933", "p"), ("#44AA99", "h"),
     ("#332288", "d"), ("#0072B2", "^"), ("#009E73", "D"), ("#D55E00", "o"), ("#DDCC77", "8"), ("#AA4499", "H"),
@@ -104,18 +104,18 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
         raise InputError(*faults)
     styles: dict[str, PlotStyle] = {}
     for method in dict.fromkeys(methods.values()):
-        names = sorted(name for name, own in methods.items() if own == method)
+        names = sorted(name for name, other in methods.items() if other == method)
         styles.update({name: _variant(*METHOD_STYLES[method], variant) for variant, name in enumerate(names)})
     return {name: styles[name] for name in methods}
 
 
 def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
-    """Styles for things that are no methods, by their order: colours and markers differ, filled and hollow ones in turn."""
+    """Styles for items other than methods, in order; filled and hollow markers alternate."""
     styles = {}
-    for at, name in enumerate(names):
-        colour, marker = PLAIN_STYLES[at % len(PLAIN_STYLES)]
+    for index, name in enumerate(names):
+        colour, marker = PLAIN_STYLES[index % len(PLAIN_STYLES)]
         style = _variant(colour, marker, "", 0)
-        styles[name] = replace(style, fill=_FILLS[at % 2], line=_LINES[at % len(_LINES)])
+        styles[name] = replace(style, fill=_FILLS[index % 2], line=_LINES[index % len(_LINES)])
     return styles
 
 
@@ -148,19 +148,19 @@ def methods_by_name(panels: Mapping[str, Iterable[Named]]) -> dict[str, str]:
 def shade(colour: str | tuple[float, float, float], share: float) -> tuple[float, float, float]:
     """The colour mixed with white, by `share` from 0 to 1, or with black, from 0 to −1."""
     other = 1.0 if share > 0 else 0.0
-    red, green, blue = (part + abs(share) * (other - part) for part in to_rgb(colour))
+    red, green, blue = (channel + abs(share) * (other - channel) for channel in to_rgb(colour))
     return red, green, blue
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that makes room for all that is put on it."""
+    """An empty figure of this size in inches, with constrained layout."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def add_caption(figure: Figure, lines: Sequence[str]) -> None:
-    """Small text below all else, broken to the figure's width."""
+    """Small text at the bottom, wrapped to the figure's width."""
     width = int(CAPTION_CHARACTERS_PER_INCH * figure.get_figwidth())
-    text = "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    text = "\n".join(wrapped for line in lines for wrapped in textwrap.wrap(line, width))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=TINY, color=GREY)
 
 
@@ -187,16 +187,16 @@ def style_axes(axes: Axes, *, grid: str = "both") -> None:
 def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Write `path` with each ending (png at 300 dpi, pdf, svg); the same figure gives the same bytes.
 
-    The folder is made if need be, and a file of that name is replaced in one step. Raises InputError for another ending.
+    The folder is created if absent, and an existing file is replaced atomically. Raises InputError for another ending.
     """
     faults = [unknown_name("figure format", ending, _METADATA) for ending in formats if ending not in _METADATA]
     if faults:
         raise InputError(*faults)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return [_written(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
+    return [_save_format(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
 
 
-def _written(figure: Figure, path: Path, ending: str) -> Path:
+def _save_format(figure: Figure, path: Path, ending: str) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with rc_context({"svg.hashsalt": "adaprob_ray"}):
@@ -208,7 +208,7 @@ def _written(figure: Figure, path: Path, ending: str) -> Path:
 
 
 def save_output(figure: Figure, path: Path, missing: Sequence[Cell], *, is_noted: bool = True) -> Output:
-    """Save a figure, which says itself that Records are missing if `is_noted`."""
+    """Save a figure; if Records are missing and `is_noted`, a note on it says so."""
     if missing and is_noted:
         note = f"partial: {len(missing)} Records are missing"
         figure.suptitle(note, x=0.99, ha="right", size="small", style="italic")

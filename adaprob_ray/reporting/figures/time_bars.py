@@ -62,9 +62,9 @@ def build_time_bars(selection: Selection, out: Path, *, warm_up: int | None = No
 
 
 def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
-    """`unlearn_seconds` of models that were made with no other cell beside them.
+    """`unlearn_seconds` of models whose cells ran with no other cell at the same time.
 
-    Retrain's time is its training; the original's is no unlearning, and is not shown.
+    Retrain's time is its training; the original is not an unlearning and is not shown.
 
     Args:
         records: One row for each evaluated model.
@@ -76,7 +76,7 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
     timed = records[records["unlearn_seconds"].notna()]
     seeds = sorted({int(seed) for seed in timed["seed"]})
     if warm_up is not None and (len(seeds) < 2 or warm_up != seeds[0]):
-        raise InputError(f"warm_up: {warm_up} is not the first of several seeds (found: {seeds})")
+        raise InputError(f"warm_up: must be the first of several seeds, got {warm_up} (known: {seeds})")
     alone = timed_alone(timed, warm_up)
     faults = [*_rows_without_time(timed, alone), *mixed_hardware(alone)]
     if faults or not len(alone):
@@ -87,19 +87,19 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
 
 
 def _caption(warm_up: int | None, concurrent: int) -> str:
-    words = ["mean ± standard error (s/√n); every model was made with no other cell beside it"]
-    words += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
-    words += [f"{concurrent} models were made beside other cells and are left out"] if concurrent else []
-    return "; ".join(words)
+    notes = ["mean ± standard error (s/√n); no other cell ran at the same time"]
+    notes += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
+    notes += [f"{concurrent} models ran concurrently with other cells and are left out"] if concurrent else []
+    return "; ".join(notes)
 
 
 def _rows_without_time(timed: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
-    known = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
+    rows_with_time = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
     return [
-        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: no model but the warm-up was made alone"
+        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
         for group in record_groups(timed)
         for row in group.rows
-        if (group.title, row.name) not in known
+        if (group.title, row.name) not in rows_with_time
     ]
 
 
@@ -115,8 +115,8 @@ def _bar(row: RowGroup) -> Bar:
 def draw_time_bars(times: TimeBars) -> Figure:
     """A panel for each group; on each bar its whisker (standard error) and its value."""
     styles = plot_styles(methods_by_name(times.panels))
-    most = max(map(len, times.panels.values()))
-    figure = new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * most)), 4.2)
+    max_bars = max(map(len, times.panels.values()))
+    figure = new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * max_bars)), 4.2)
     for axes, (title, bars) in zip(panel_grid(figure, 1, len(times.panels))[0], times.panels.items(), strict=True):
         _draw_bars(axes, bars, styles)
         axes.set_title(title, fontsize=TEXT)
@@ -125,11 +125,13 @@ def draw_time_bars(times: TimeBars) -> Figure:
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, PlotStyle]) -> None:
-    for at, bar in enumerate(bars):
+    for position, bar in enumerate(bars):
         style, error = styles[bar.name], bar.standard_error or 0.0
-        axes.bar(at, bar.mean_seconds, 0.7, color=shade(style.colour, 0.5), hatch=style.hatch, edgecolor=style.colour)
-        axes.errorbar(at, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
-        place = (at, bar.mean_seconds + error)
+        axes.bar(
+            position, bar.mean_seconds, 0.7, color=shade(style.colour, 0.5), hatch=style.hatch, edgecolor=style.colour
+        )
+        axes.errorbar(position, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
+        place = (position, bar.mean_seconds + error)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         options: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": TINY, "bbox": box}
         axes.annotate(_value_text(bar), place, (0, 4), textcoords="offset points", **options)

@@ -59,10 +59,10 @@ def build_trade_off(selection: Selection, out: Path, *, name: str = "trade_off")
 
 
 def compute_trade_off(records: pd.DataFrame) -> TradeOff:
-    """Forget error against retain error. A method that forgot as retraining does lies on Retrain, not in a corner.
+    """Forget error against retain error. A method that forgets as retraining does coincides with Retrain.
 
     Raises:
-        InputError: A row has no such error, or would average over anything but seed and repeat.
+        InputError: A row lacks one of the errors, or would average over anything but seed and repeat.
     """
     panels = {group.title: [_point(row) for row in group.rows] for group in record_groups(records)}
     note = (

@@ -49,8 +49,8 @@ class StoredOutputs:
         return self._read[key]
 
     def series(self, key: str) -> Series:
-        found: Series = self._store.read_json(key, SERIES)
-        return found
+        series: Series = self._store.read_json(key, SERIES)
+        return series
 
 
 class Archive:
@@ -63,13 +63,13 @@ class Archive:
         try:
             self._file = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: is no archive of Outputs: {error}") from error
+            raise InputError(f"{path}: must be an archive of Outputs: {error}") from error
         self._path = path
         self._read: dict[str, Outputs] = {}
 
     @functools.cached_property
     def records(self) -> pd.DataFrame:
-        """Raises InputError where they cannot be read. Whoever has them from elsewhere does not read them twice."""
+        """Raises InputError where they cannot be read. Read on first access."""
         return read_lines(self._path)
 
     def outputs(self, key: str) -> Outputs:
@@ -78,8 +78,8 @@ class Archive:
         return self._read[key]
 
     def series(self, key: str) -> Series:
-        found: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
-        return found
+        series: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
+        return series
 
 
 def _parse_outputs(content: bytes) -> Outputs:
@@ -96,15 +96,15 @@ def source_of(location: str) -> Source:
 
 
 def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
-    """Records, Outputs and series in one compressed file, the same bytes for the same content; it appears whole."""
+    """Records, Outputs and series in one compressed file, byte-identical for the same content; the write is atomic."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(part, "w") as file:
+    temporary = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(temporary, "w") as file:
         file.writestr(_member(RECORDS), record_lines(records), compresslevel=9)
         for key in sorted(set(records["model_key"])):
             file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes(), compresslevel=9)
             file.writestr(_member(f"{key}.{SERIES}"), canonical(source.series(key)), compresslevel=9)
-    return part.replace(path)
+    return temporary.replace(path)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -115,11 +115,11 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def record_lines(records: pd.DataFrame) -> str:
-    """A JSON object a line, in the order given, names sorted; what does not apply is left out."""
+    """One JSON object per line, in the order of `records`, names sorted; empty values are left out."""
     text = io.StringIO()
     for record in rows_of(records):
-        known = {name: value for name, value in record.items() if not is_empty(value)}
-        text.write(json.dumps(known, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
+        values = {name: value for name, value in record.items() if not is_empty(value)}
+        text.write(json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
     return text.getvalue()
 
 
@@ -137,11 +137,11 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
-    """Each Record with what a metric reads, by the references of its split and seed, recipe and pretraining."""
+    """Each Record with its Evaluation, whose references share its split, seed, recipe and pretraining."""
     recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
-    for _, own in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
-        for record in rows_of(own):
-            yield record, evaluation_in(record, own, source)
+    for _, group in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
+        for record in rows_of(group):
+            yield record, evaluation_in(record, group, source)
 
 
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
@@ -155,11 +155,11 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
 
 def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
     where = ", ".join(str(record[name]) for name in SHARED)
-    found = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
-    missing = [label for label, keys in found.items() if not keys]
+    keys_by_label = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
+    missing = [label for label, keys in keys_by_label.items() if not keys]
     if missing:
         raise InputError(f"{where}: no Record of {', '.join(missing)}, which a metric may compare with")
-    several = [label for label, keys in found.items() if len(keys) > 1]
-    if several:
-        raise InputError(f"{where}: several models of {', '.join(several)}; a metric needs one to compare with")
-    return {label: keys.pop() for label, keys in found.items()}
+    ambiguous = [label for label, keys in keys_by_label.items() if len(keys) > 1]
+    if ambiguous:
+        raise InputError(f"{where}: several models of {', '.join(ambiguous)}; a metric needs one to compare with")
+    return {label: keys.pop() for label, keys in keys_by_label.items()}

@@ -31,7 +31,7 @@ _FIXED_PREFIXES = ("recipe.", "pretrain.", "relearn.")
 class RowGroup:
     """The Records of one row of a table, or of one bar, curve or point of a figure.
 
-    `settings`: the `method.*` settings that set it apart from other rows of its label, as text.
+    `settings`: the `method.*` settings that distinguish it from other rows of its label, as text.
     """
 
     label: str
@@ -68,9 +68,9 @@ def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "")
         along: A `method.*` column that is an axis of a figure; it does not split Records into rows.
     """
     return [
-        RowGroup(label, settings, part)
+        RowGroup(label, settings, members)
         for label in labels
-        for settings, part in _split_by_settings(records[records["label"] == label], along)
+        for settings, members in _split_by_settings(records[records["label"] == label], along)
     ]
 
 
@@ -81,8 +81,8 @@ def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup
         InputError: A row would average over anything but seed and repeat.
     """
     groups = []
-    for values, part in split_groups(records):
-        rows = row_groups(part, dict.fromkeys(part["label"]), along=along)
+    for values, members in split_groups(records):
+        rows = row_groups(members, dict.fromkeys(members["label"]), along=along)
         for row in rows:
             refuse_to_average(f"{group_title(values)}: {row.name}", row.records, along)
         groups.append(RecordGroup(values, sorted(rows, key=lambda row: (_method_rank(row.method), row.label))))
@@ -91,7 +91,9 @@ def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup
 
 def split_groups(records: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The values of the columns GROUP and the Records that have them, in the order of the Records."""
-    return [(dict(zip(GROUP, values, strict=True)), part) for values, part in records.groupby(list(GROUP), sort=False)]
+    return [
+        (dict(zip(GROUP, values, strict=True)), members) for values, members in records.groupby(list(GROUP), sort=False)
+    ]
 
 
 def _method_rank(method: str) -> int:

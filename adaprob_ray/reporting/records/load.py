@@ -1,4 +1,4 @@
-"""The Records that a table needs, from a store or from a file in results/: all of them, or an error that names each hole."""
+"""The Records that a table needs, from a store or a file in results/: all, or an error that names each missing one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from adaprob_ray.sweep.select import select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
-ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines with Outputs and series beside them
+ARCHIVE, RECORDS = ".zip", "records.jsonl"  # the same lines together with Outputs and series
 FILES = (LINES, ARCHIVE)
 
 
@@ -49,10 +49,10 @@ def gather(
     wanted: Callable[[Cell], bool] = lambda cell: True,
     partial: bool = False,
 ) -> Gathered:
-    """The Records of the evaluate cells of `sweeps` (by path) that `conditions` and `wanted` let through.
+    """The Records of the evaluate cells of `sweeps` (by path) that meet `conditions` and `wanted`.
 
-    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that make them. A
-    corrupt Record's attempt is revoked on reading, so that the command makes it again. A location without a store has none.
+    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that compute them.
+    Reading a corrupt Record revokes its attempt, so that the command recomputes it. A location without a store has none.
     """
     frames, lines = [], []
     without: dict[str, Cell] = {}
@@ -60,8 +60,8 @@ def gather(
         cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
         records, corrupt = _readable(location, sweep, chosen)
-        found = set(records["key"]) if len(records) else set()
-        missing = [cell for key, cell in chosen.items() if key not in found]
+        available = set(records["key"]) if len(records) else set()
+        missing = [cell for key, cell in chosen.items() if key not in available]
         frames.append(records)
         without.update({cell.key: cell for cell in missing})
         lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
@@ -73,7 +73,7 @@ def gather(
 
 
 def _no_store(location: str) -> list[str]:
-    """A line where nothing is found because there is no store: the path may be mistyped."""
+    """A line that says that there is no store at this location: the path may be mistyped."""
     if location.endswith(FILES):
         return []
     try:
@@ -93,17 +93,17 @@ def _missing_lines(
 
 
 def _command(path: str, location: str, conditions: str | None) -> str:
-    part = ["--only", conditions] if conditions is not None else []
+    options = ["--only", conditions] if conditions is not None else []
     store = "./store" if location.endswith(FILES) else location
-    return shlex.join(["adaprob-ray", "run", path, "--store", store, *part])
+    return shlex.join(["adaprob-ray", "run", path, "--store", store, *options])
 
 
 def _readable(
     location: str, sweep: Sweep, cells: Mapping[str, Cell]
 ) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
-    """The Records of these cells that can be read, in their order, and the faults that were met, by key.
+    """The Records of these cells that can be read, in their order, and the errors of the others, by key.
 
-    Each fault has revoked an attempt, which is then read no more; several readers at once may revoke more than they report.
+    Each error has revoked an attempt; concurrent readers may revoke more than they report.
     """
     if location.endswith(FILES):
         return _ordered(read_lines(Path(location)), cells), {}
@@ -123,8 +123,8 @@ def _ordered(records: pd.DataFrame, cells: Mapping[str, Cell]) -> pd.DataFrame:
     if not len(records):
         return records
     places = {key: place for place, key in enumerate(cells)}
-    own = records[records["key"].isin(places)]
-    return own.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
+    selected = records[records["key"].isin(places)]
+    return selected.sort_values("key", key=lambda keys: keys.map(places)).reset_index(drop=True)
 
 
 def read_lines(path: Path) -> pd.DataFrame:
@@ -132,10 +132,12 @@ def read_lines(path: Path) -> pd.DataFrame:
     try:
         rows = [json.loads(line) for line in _text(path).splitlines()]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as Records, a JSON object a line: {error}") from error
-    wrong = [at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))]
-    if wrong:
-        raise InputError(f"{path}: line {wrong[0]} is no Record: an object with a key is expected")
+        raise InputError(f"{path}: cannot be read as Records (one JSON object per line): {error}") from error
+    invalid = [
+        number for number, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))
+    ]
+    if invalid:
+        raise InputError(f"{path}: line {invalid[0]}: must be a Record, an object with a key")
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""Record columns in human words: what stands in the head of a table, with the unit."""
+"""Record columns for readers: the header of a metric, its unit and its decimals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # Suffix of a column, its unit, the unit of a difference, and the fewest and most decimals that are shown.
 _UNITS = (
-    ("_percent", "%", "% points", 1, 2),
+    ("_percent", "%", "pp", 1, 2),
     ("_nats", "nats", "nats", 2, 3),
     ("_seconds", "s", "s", 1, 2),
     ("_examples", "examples", "examples", 0, 0),
@@ -17,7 +17,7 @@ _NO_UNIT = ("", "", "", 1, 3)
 
 _WORDS = {  # where the column's name without its unit does not read well
     "test_other_classes_error_percent": "test error, other classes",
-    "membership_accuracy_percent": "membership attack",
+    "membership_accuracy_percent": "MIA accuracy",
     "kl_forget_nats": "KL forget",
     "kl_test_nats": "KL test",
     "kl_forget_same_seed_nats": "KL forget, same seed",
@@ -25,7 +25,7 @@ _WORDS = {  # where the column's name without its unit does not read well
     "membership_auc_percent": "membership AUC",
     "membership_auc_low_percent": "membership AUC, low",
     "membership_auc_high_percent": "membership AUC, high",
-    "membership_tpr_at_1_percent": "members found at 1 % false positives",
+    "membership_tpr_at_1_percent": "membership TPR at 1 % false positives",
     "kl_forget_reverse_nats": "KL forget, reverse",
     "kl_test_reverse_nats": "KL test, reverse",
     "kl_forget_centroid_nats": "KL forget, centroid",
@@ -36,8 +36,8 @@ _WORDS = {  # where the column's name without its unit does not read well
     "unlearn_seconds": "unlearning time",
     "forward_examples": "forward passes",
     "backward_examples": "backward passes",
-    "parameter_distance": "distance to original",
-    "start_distance": "distance to start",
+    "parameter_distance": "L2 distance to original",
+    "start_distance": "L2 distance to start",
 }
 
 
@@ -49,8 +49,8 @@ class MetricFormat:
     words: str
     unit: str
     difference_unit: str
-    fewest: int
-    most: int
+    min_decimals: int
+    max_decimals: int
 
     @property
     def is_share(self) -> bool:
@@ -69,7 +69,7 @@ class MetricFormat:
 
     @property
     def rows(self) -> str:
-        """The Record column that holds of how many rows an error, of the model or of targets, is a share."""
+        """The Record column with the denominator of an error, of the model or of its targets."""
         return self.name.removesuffix("_error_percent").removeprefix("target_") + "_rows" if self.is_error else ""
 
     def header(self, *, difference: bool = False) -> str:
@@ -79,10 +79,12 @@ class MetricFormat:
 
 
 def metric_format(name: str) -> MetricFormat:
-    """The words and units of a column, from its name where nothing better is known."""
-    suffix, unit, difference_unit, fewest, most = next((u for u in _UNITS if name.endswith(u[0])), _NO_UNIT)
+    """The words and units of a column, derived from its name where _WORDS has no entry."""
+    suffix, unit, difference_unit, min_decimals, max_decimals = next(
+        (u for u in _UNITS if name.endswith(u[0])), _NO_UNIT
+    )
     words = _WORDS.get(name, name.removesuffix(suffix).replace("_", " "))
-    return MetricFormat(name, words, unit, difference_unit, fewest, most)
+    return MetricFormat(name, words, unit, difference_unit, min_decimals, max_decimals)
 
 
 def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
@@ -92,7 +94,7 @@ def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:
     return [metric_format(name) for metric in metrics for name in METRICS[metric].columns]
 
 
-def known_columns() -> list[MetricFormat]:
+def all_columns() -> list[MetricFormat]:
     """The columns of every metric in the catalogue."""
     from adaprob_ray.catalogue import METRICS
 

@@ -1,4 +1,4 @@
-"""Where the numbers of a table come from, in words; what is mixed is called mixed."""
+"""Where the numbers of a table come from, in words; several values are marked as MIXED."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Provenance:
 
     def _times(self) -> str:
         if self.exclusive == self.records:
-            return "times are exclusive: each model was made with no other cell of its run beside it"
-        return f"times are NOT comparable: {self.exclusive} of {self.records} models were made with no other cell beside them"
+            return "times are exclusive: no other cell of the run ran at the same time"
+        return f"times are NOT comparable: {self.exclusive} of {self.records} models ran with no other cell at the same time"
 
 
 def provenance(records: pd.DataFrame) -> Provenance:
-    """Gather it; a column that the Records do not hold is unknown."""
+    """The provenance of Records; columns that they lack are unknown."""
 
     def values(name: str) -> list[str]:
         return unique_strings(records[name]) if name in records else []
@@ -60,7 +60,7 @@ def provenance(records: pd.DataFrame) -> Provenance:
 
 
 def figure_notes(records: pd.DataFrame) -> list[str]:
-    """What is printed below a figure: the seeds, then precision, device, threads and commit, mixed ones called mixed."""
+    """The notes below a figure: the seeds, then precision, device, threads and commit."""
     seeds = sorted({int(seed) for seed in records["seed"]})
     noun = "seed" if len(seeds) == 1 else "seeds"
     return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records).lines()[0]]
@@ -73,7 +73,7 @@ def commit_words(record: pd.Series[Any]) -> str:
 
 
 def unique_strings(column: pd.Series[Any]) -> list[str]:
-    """The different values of a column as text, in their order. Lists are no keys, and an empty entry is one value."""
+    """The different values of a column as text, in their order. An empty entry counts as the value `none`."""
     return list(dict.fromkeys("none" if is_empty(value) else str(value) for value in column))
 
 
@@ -86,7 +86,7 @@ def is_empty(value: Any) -> bool:
 
 
 def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
-    """Records with a time that no other cell disturbed, without the warm-up seed."""
+    """Records whose time was measured with no other cell running, without the warm-up seed."""
     is_timed = records["unlearn_seconds"].notna() & (records["seed"] != warm_up) & records["exclusive"].eq(True)
     return records[is_timed]
 
@@ -94,7 +94,7 @@ def timed_alone(records: pd.DataFrame, warm_up: int | None) -> pd.DataFrame:
 def mixed_hardware(records: pd.DataFrame) -> list[str]:
     """A fault for each of device, threads and precision that is not the same everywhere."""
     return [
-        f"times are compared on one kind of hardware only; found {name}: {', '.join(values)}"
+        f"times: must be of one kind of hardware, got {name} {', '.join(values)}"
         for name in ("device", "threads", "precision")
         if len(values := unique_strings(records[name])) > 1
     ]
@@ -104,7 +104,7 @@ def mixed_hardware(records: pd.DataFrame) -> list[str]:
 
 
 def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """What there is, and the values of it that occur, in their order; seeds in theirs."""
+    """Each property of the Records with its values, in order of occurrence; seeds are sorted."""
     names = {
         "data sets": "dataset",
         "architectures": "architecture",
@@ -116,33 +116,35 @@ def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
         "PyTorch": "torch_version",
         "Python": "python_version",
     }
-    known = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
+    facts = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
     seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
     commits = provenance(records).commits
-    return [(words, values) for words, values in [*known, ("seeds", seeds), ("commits", commits)] if values]
+    return [(words, values) for words, values in [*facts, ("seeds", seeds), ("commits", commits)] if values]
 
 
 def summary_warnings(records: pd.DataFrame) -> list[str]:
-    """What is mixed, dirty or not comparable, a sentence each."""
+    """One sentence for each property that is mixed, dirty or not comparable."""
     if records.empty:
         return []
-    known, total = provenance(records), len(records)
+    origin, total = provenance(records), len(records)
     dirty = int((records["run_dirty"] == True).sum()) if "run_dirty" in records else 0  # noqa: E712  (may hold None)
-    found = _mixed(known, records)
+    warnings = _mixed(origin, records)
     if dirty:
-        found.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
-    if beside := total - known.exclusive:
-        found.append(f"{beside:,} of {total:,} Records were made beside other cells: their times are not comparable")
-    return found
+        warnings.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
+    if concurrent := total - origin.exclusive:
+        warnings.append(
+            f"{concurrent:,} of {total:,} Records ran concurrently with other cells: their times are not comparable"
+        )
+    return warnings
 
 
-def _mixed(known: Provenance, records: pd.DataFrame) -> list[str]:
+def _mixed(origin: Provenance, records: pd.DataFrame) -> list[str]:
     versions = [name for name in map(str, records) if name.endswith("_version")]
     candidates = {
-        "precision": known.precisions,
-        "hardware": known.devices,
-        "threads per cell": known.threads,
-        "commits": known.commits,
+        "precision": origin.precisions,
+        "hardware": origin.devices,
+        "threads per cell": origin.threads,
+        "commits": origin.commits,
         **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
     }
     return [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]

@@ -1,4 +1,4 @@
-"""Axes of the report's figures: where a number stands, which range is shown, and round ticks. No drawing."""
+"""Axes of the report's figures: the position of a value, the range, and round ticks. No drawing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Axis:
         return self.length < 0
 
     def at(self, value: float) -> float:
-        """The pixel of a value; what lies outside stands at the end."""
+        """The pixel of a value, clipped to the range."""
         share = (self._scaled(value) - self._scaled(self.low)) / (self._scaled(self.high) - self._scaled(self.low))
         return round(self.start + self.length * min(max(share, 0.0), 1.0), 1)
 

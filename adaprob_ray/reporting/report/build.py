@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ExtraSection:
-    """A section of other things than Records, such as a search.
+    """A section that does not show Records, such as a search.
 
     Attributes:
         anchor: The `id` of its element.
@@ -104,14 +104,16 @@ def render_report(
 ) -> str:
     """The report as text, with the arguments of `write_report`: the same Records give the same text."""
     records = records.reset_index(drop=True)
-    found = report_tables(records, primary_label)
+    parts = report_tables(records, primary_label)
     methods = {} if records.empty else dict(zip(records["label"][::-1], records["method"][::-1], strict=True))
     methods = {str(label): str(method) for label, method in reversed(methods.items())}
-    markers, colours = markers_of({**methods, **{name: own for part in extra for name, own in part.methods.items()}})
+    markers, colours = markers_of(
+        {**methods, **{name: method for part in extra for name, method in part.methods.items()}}
+    )
     style, script = ((FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     style += colours
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
-    counts = [f"{_many(len(records), 'Record')} in {_many(len(found), 'table')}"] if len(records) or not extra else []
+    counts = [f"{_many(len(records), 'Record')} in {_many(len(parts), 'table')}"] if len(records) or not extra else []
     return (
         _environment()
         .get_template("report.html.j2")
@@ -127,10 +129,10 @@ def render_report(
             missing=missing,
             missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
             extra=[(section, section.content(markers)) for section in extra],
-            sections=[_section(number, part, records, markers) for number, part in enumerate(found, 1)],
+            sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
             cells=cell_table(records, markers) if len(records) else None,
             has_records=bool(len(records)) or not extra,
-            data=_json(embedded(records, found)),
+            data=_json(embedded(records, parts)),
         )
     )
 
@@ -148,7 +150,7 @@ def _environment() -> Environment:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy calls this text by."""
+    """The hash of a text in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -161,14 +163,19 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 
-def _section(number: int, part: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]) -> PartSection:
-    rows = {name: markers[str(records["label"][at[0]])] for name, at in part.positions.items()}
-    figures = [trade_off(part.table, rows), *(dot_plot(part.table, column, rows) for column in part.table.columns)]
+def _section(
+    number: int, report_table: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]
+) -> PartSection:
+    rows = {name: markers[str(records["label"][positions[0]])] for name, positions in report_table.positions.items()}
+    figures = [
+        trade_off(report_table.table, rows),
+        *(dot_plot(report_table.table, column, rows) for column in report_table.table.columns),
+    ]
     return PartSection(
         anchor=f"part-{number}",
-        heading=part.heading,
-        notes=part.notes,
-        tables=part_tables(part, rows),
-        table_notes=table_notes(part.table),
+        heading=report_table.heading,
+        notes=report_table.notes,
+        tables=part_tables(report_table, rows),
+        table_notes=table_notes(report_table.table),
         figures=[figure for figure in figures if figure is not None],
     )

@@ -34,23 +34,23 @@ CHARACTER = 7.2  # pixels of one in a name, in a wide font
 
 
 def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) -> SvgFigure | None:
-    """The figure of one metric, what retraining gives shaded; None where no marked row has a value."""
+    """The figure of one metric, with retrain's interval shaded; None where no marked row has a value."""
     rows = marked_estimates(table, column, markers)
     if not rows:
         return None
     left = round(CHARACTER * min(LONGEST_NAME, max(len(row.name) for row in rows))) + GAP
     height = TOP + ROW * len(rows)
     along = axis([row.estimate for row in rows], column, left, WIDTH - RIGHT - left)
-    # What is known without any seed: the value of an attack that finds nothing.
+    # Estimates without seeds: the chance level of an attack.
     values = [row.values[column.name] for row in table.rows if column.name in row.values]
     chance = [value.mean for value in values if not value.n and along.low <= value.mean <= along.high]
     shapes = [
         *band(retrain_estimate(rows), along, 0, height),
         scale(along, height),
         *(path("no-signal", f"M{along.at(mean):g} 0V{height:g}") for mean in chance),
-        *(_row(row, column, along, TOP + ROW * (at + 0.5)) for at, row in enumerate(rows)),
+        *(_row(row, column, along, TOP + ROW * (index + 0.5)) for index, row in enumerate(rows)),
     ]
-    notes = ["logarithmic axis"] * along.logarithmic + ["broken line: no signal"] * bool(chance)
+    notes = ["logarithmic axis"] * along.logarithmic + ["dashed line: chance level"] * bool(chance)
     return SvgFigure("dots", column.header(), "; ".join(notes), height + BELOW, shapes)
 
 

@@ -66,34 +66,38 @@ class HtmlTable:
 # -- a part ------------------------------------------------------------------------------------------------------------
 
 
-def part_tables(part: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
+def part_tables(report_table: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
-    found = table_blocks(part.table, PAGE_WIDTH)
-    titles = [block.title for block in found]
-    return [_part_table(part, block, block.title in titles[:at], markers) for at, block in enumerate(found)]
+    blocks = table_blocks(report_table.table, PAGE_WIDTH)
+    titles = [block.title for block in blocks]
+    return [
+        _part_table(report_table, block, block.title in titles[:index], markers) for index, block in enumerate(blocks)
+    ]
 
 
-def _part_table(part: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
+def _part_table(
+    report_table: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]
+) -> HtmlTable:
     """Rows that average Records can be sorted; references without Records are the table's foot."""
     is_difference = bool(block.title)
-    columns = {column.header(difference=is_difference): column for column in part.table.columns}
-    estimates = {row.name: row.differences if is_difference else row.values for row in part.table.rows}
+    columns = {column.header(difference=is_difference): column for column in report_table.table.columns}
+    estimates = {row.name: row.differences if is_difference else row.values for row in report_table.table.rows}
     body, foot = [], []
     for name, *texts in block.body:
         entries = [
             _entry(text, columns[header], estimates[name].get(columns[header].name), is_difference)
             for header, text in zip(block.header[1:], texts, strict=True)
         ]
-        if name not in part.positions:
+        if name not in report_table.positions:
             foot.append(HtmlRow(name, entries))
             continue
-        query = f'"row={part.row_words(name)}"'
+        query = f'"row={report_table.row_words(name)}"'
         find = {"type": "button", "class": "find", "data-query": query, "title": "find its cells"}
-        where = {"data-name": name, "data-cells": " ".join(map(str, part.positions[name]))}
+        where = {"data-name": name, "data-cells": " ".join(map(str, report_table.positions[name]))}
         body.append(HtmlRow(name, entries, markers[name], find, where))
     title = (block.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
     headers = [Header("label", is_text=True), *map(Header, block.header[1:])]
-    return HtmlTable("values", title, f"{title}: {part.heading}", headers, body, foot)
+    return HtmlTable("values", title, f"{title}: {report_table.heading}", headers, body, foot)
 
 
 def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_difference: bool) -> Entry:
@@ -120,14 +124,14 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker]) -> HtmlTabl
         Header("key", is_text=True),
     ]
     body = [
-        _cell_row(at, record, facts, metrics, markers[str(record["label"])])
-        for at, (_, record) in enumerate(records.iterrows())
+        _cell_row(index, record, facts, metrics, markers[str(record["label"])])
+        for index, (_, record) in enumerate(records.iterrows())
     ]
-    return HtmlTable("cells", "Every Record. Press a label for all that it holds", "all cells", headers, body)
+    return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
 
 
 def _cell_row(
-    at: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker
+    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker
 ) -> HtmlRow:
     key = str(record["key"])
     entries = [
@@ -137,7 +141,7 @@ def _cell_row(
         Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
     ]
     opens = {"type": "button", "class": "open", "aria-expanded": "false"}
-    return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": at})
+    return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": index})
 
 
 def _fact(value: Any) -> Entry:
@@ -149,7 +153,7 @@ def _fact(value: Any) -> Entry:
 def _metric(value: float | None, metric: MetricFormat) -> Entry:
     if value is None:
         return Entry(EMPTY_CELL, {"class": "nothing"})
-    text = format_estimate(Estimate(float(value), None, 1), metric, metric.most)
+    text = format_estimate(Estimate(float(value), None, 1), metric, metric.max_decimals)
     return Entry(text, {"data-value": repr(float(value)), "title": f"{value!r} {metric.unit}".strip()})
 
 
@@ -160,7 +164,9 @@ def text_table(block: Block, caption: str) -> HtmlTable:
     """Any block. A column that has numbers alone is sorted by them."""
     columns = list(zip(*block.body, strict=True)) or [()] * len(block.header)
     is_text = [any(_number(text) is None and text != EMPTY_CELL for text in column) for column in columns]
-    headers = [Header(text, flag or not at) for at, (text, flag) in enumerate(zip(block.header, is_text, strict=True))]
+    headers = [
+        Header(text, flag or not index) for index, (text, flag) in enumerate(zip(block.header, is_text, strict=True))
+    ]
     body = [
         HtmlRow(name, [_text_entry(text, flag) for text, flag in zip(texts, is_text[1:], strict=True)])
         for name, *texts in block.body

@@ -39,7 +39,7 @@ def markers_of(methods: Mapping[str, str]) -> tuple[dict[str, Marker], str]:
     """
     styles = plot_styles({label: method for label, method in methods.items() if method in METHOD_STYLES})
     styles |= plain_styles(label for label, method in methods.items() if method not in METHOD_STYLES)
-    colours = {style.colour: f"colour-{at}" for at, style in enumerate(_distinct(styles.values()))}
+    colours = {style.colour: f"colour-{index}" for index, style in enumerate(_distinct(styles.values()))}
     return {label: _marker(styles[label], colours[styles[label].colour]) for label in methods}, _style_sheet(colours)
 
 
@@ -67,7 +67,7 @@ def _outline(path: Outline) -> str:
         if code == Outline.CLOSEPOLY:
             parts.append("z")
         else:
-            numbers = (f"{SCALE * value * (-1 if at % 2 else 1):.2f}" for at, value in enumerate(vertices))
+            numbers = (f"{SCALE * value * (-1 if index % 2 else 1):.2f}" for index, value in enumerate(vertices))
             parts.append(_LETTERS[code] + " ".join(number.rstrip("0").rstrip(".") for number in numbers))
     return "".join(parts)
 
@@ -79,7 +79,7 @@ def _style_sheet(colours: Mapping[Colour, str]) -> str:
 
 
 def _rule(name: str, colour: Colour) -> str:
-    code = "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+    code = "#" + "".join(f"{round(255 * channel):02x}" for channel in colour)
     return f".{name} {{ fill: {code}; stroke: {code}; }}"
 
 

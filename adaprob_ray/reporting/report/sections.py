@@ -1,4 +1,4 @@
-"""What a report shows, as data: tables of Records that may be averaged, and all Records as JSON."""
+"""The content of a report as data: tables of averaged Records, and all Records as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
-from adaprob_ray.reporting.records.metric_format import known_columns
+from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
@@ -22,7 +22,7 @@ _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table, the settings that set it apart from others of its group, its Records, and what a reader must know of it.
+    """A table, the settings that distinguish it from others of its group, the rows of its Records, and notes.
 
     `positions`: row name -> the rows of the whole DataFrame that it averages.
     """
@@ -49,35 +49,35 @@ def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> li
     if records.empty:
         return []
     return [
-        _part(part, settings, primary_label)
+        _part(members, settings, primary_label)
         for _, group in split_groups(records.reset_index(drop=True))
-        for settings, part in _split(group.assign(label=_row_names(group)))
+        for settings, members in _split(group.assign(label=_row_names(group)))
     ]
 
 
 def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     """A label, with its method and the `method.…` settings where they vary within it."""
     names: dict[Any, str] = {}
-    for label, part in group.groupby("label", sort=False):
-        texts = setting_texts(part, _with_prefix(part, ("method",)))
-        names |= {at: f"{label} {text}".strip() for at, text in zip(part.index, texts, strict=True)}
+    for label, rows in group.groupby("label", sort=False):
+        texts = setting_texts(rows, _with_prefix(rows, ("method",)))
+        names |= {index: f"{label} {text}".strip() for index, text in zip(rows.index, texts, strict=True)}
     return pd.Series(names, dtype=object)
 
 
 def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The Records split by every column that varies within a row and may not, each with its values as text."""
-    rows = [part for _, part in named.groupby("label", sort=False)]
+    members_by_label = [members for _, members in named.groupby("label", sort=False)]
     varying = [
         name
         for name in _with_prefix(named, _FIXED_PREFIXES)
-        if any(len(unique_strings(part[name])) > 1 for part in rows)
+        if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
     texts = setting_texts(named, varying, separator=", ")
     return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
 
 
 def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:
-    """One table. Records of one row, seed and repeat that no setting tells apart become rows by their keys."""
+    """One table. Records with the same settings, seed and repeat become rows of their own, named by their keys."""
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
     digits = (
@@ -90,27 +90,27 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
         for label, key in zip(records["label"], records["key"], strict=True)
     ]
     records = records.assign(label=names)
-    (table,) = tables(records, known_columns(), dict.fromkeys(names), primary_label)
-    positions = {str(name): list(map(int, part.index)) for name, part in records.groupby("label", sort=False)}
+    (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
+    positions = {str(name): list(map(int, members.index)) for name, members in records.groupby("label", sort=False)}
     return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
 
 
 def _unclear_notes(unclear: list[str]) -> list[str]:
     return [
-        f"{name}: several Records of one seed and repeat that no setting tells apart: each is a row of its own, by its key"
+        f"{name}: several Records have the same settings, seed and repeat; each is a row of its own, named by its key"
         for name in unclear
     ]
 
 
 def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
-    """Rows of fewer seeds than their table, and what is not there without retrain."""
+    """Notes on rows with fewer seeds than their table, and on a missing retrain."""
     notes = []
-    for name, part in records.groupby("label", sort=False):
-        missing = [str(seed) for seed in table.seeds if seed not in set(part["seed"])]
+    for name, members in records.groupby("label", sort=False):
+        missing = [str(seed) for seed in table.seeds if seed not in set(members["seed"])]
         if missing:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
-        notes.append("no Records under the label retrain alone: there is nothing to take differences to")
+        notes.append("no Records with the single label retrain: differences to it are not shown")
     return notes
 
 
@@ -129,13 +129,13 @@ def format_full(estimate: Estimate, unit: str) -> str:
 # -- cells -----------------------------------------------------------------------------------------------------------------
 
 
-def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
+def embedded(records: pd.DataFrame, all_tables: list[ReportTable]) -> dict[str, Any]:
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
     rows = [""] * len(records)
-    for part in found:
-        for name, positions in part.positions.items():
+    for report_table in all_tables:
+        for name, positions in report_table.positions.items():
             for position in positions:
-                rows[position] = part.row_words(name)
+                rows[position] = report_table.row_words(name)
     sections = _sections([str(name) for name in records])
     columns = {str(name): [plain(value) for value in records[name]] for name in records}
     return {"sections": sections, "columns": columns, "rows": rows}
@@ -143,7 +143,7 @@ def embedded(records: pd.DataFrame, found: list[ReportTable]) -> dict[str, Any]:
 
 def _sections(columns: list[str]) -> list[dict[str, Any]]:
     """Every column in the first section that takes it; identity and metrics in their own order."""
-    metrics = [column.name for column in known_columns()]
+    metrics = [column.name for column in all_columns()]
     takers: list[tuple[str, Callable[[str], bool]]] = [
         ("Cell", lambda name: name in _IDENTITY),
         ("Method", lambda name: name.startswith("method.")),
@@ -154,18 +154,18 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
         ("Provenance", _is_provenance),
         ("Other facts", lambda name: True),
     ]
-    found: dict[str, list[str]] = {title: [] for title, _ in takers}
+    by_section: dict[str, list[str]] = {title: [] for title, _ in takers}
     for name in columns:
-        found[next(title for title, takes in takers if takes(name))].append(name)
-    found["Cell"].sort(key=_IDENTITY.index)
-    found["Metrics"].sort(key=metrics.index)
-    return [{"title": title, "columns": names} for title, names in found.items() if names]
+        by_section[next(title for title, takes in takers if takes(name))].append(name)
+    by_section["Cell"].sort(key=_IDENTITY.index)
+    by_section["Metrics"].sort(key=metrics.index)
+    return [{"title": title, "columns": names} for title, names in by_section.items() if names]
 
 
 def _is_provenance(name: str) -> bool:
-    known = ("commit", "host", "device", "threads", "exclusive", "started_at")
+    facts = ("commit", "host", "device", "threads", "exclusive", "started_at")
     processor = ("onednn_instruction_set", "blas", "mkl_instructions", "mkl_cbwr")
-    return name in (*known, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
+    return name in (*facts, *processor) or name.startswith(("run_", "cpu_")) or name.endswith(("_version", "_seconds"))
 
 
 def plain(value: Any) -> Any:
@@ -175,5 +175,5 @@ def plain(value: Any) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
-    known = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
-    return value if known else str(value)
+    is_json = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_json else str(value)

@@ -106,17 +106,17 @@ def interval(estimate: Estimate, along: Axis, other: float) -> list[Shape]:
     return [path("interval", bar + start + end)]
 
 
-def _end(at: float, other: float, way: int, is_cut: bool, is_upright: bool) -> str:
-    """The end of a bar at pixel `at`. `way`: +1 or -1, where an arrow would point."""
+def _end(pixel: float, other: float, way: int, is_cut: bool, is_upright: bool) -> str:
+    """The end of a bar at `pixel`. `way`: +1 or -1, where an arrow would point."""
     if is_upright:
-        arrow = f"M{other - CAP:g} {at - ARROWHEAD * way:g}l{CAP} {ARROWHEAD * way} {CAP} {-ARROWHEAD * way}"
-        return arrow if is_cut else f"M{other - CAP:g} {at:g}h{2 * CAP}"
-    arrow = f"M{at - ARROWHEAD * way:g} {other - CAP:g}l{ARROWHEAD * way} {CAP} {-ARROWHEAD * way} {CAP}"
-    return arrow if is_cut else f"M{at:g} {other - CAP:g}v{2 * CAP}"
+        arrow = f"M{other - CAP:g} {pixel - ARROWHEAD * way:g}l{CAP} {ARROWHEAD * way} {CAP} {-ARROWHEAD * way}"
+        return arrow if is_cut else f"M{other - CAP:g} {pixel:g}h{2 * CAP}"
+    arrow = f"M{pixel - ARROWHEAD * way:g} {other - CAP:g}l{ARROWHEAD * way} {CAP} {-ARROWHEAD * way} {CAP}"
+    return arrow if is_cut else f"M{pixel:g} {other - CAP:g}v{2 * CAP}"
 
 
 def band(estimate: Estimate | None, along: Axis, low: float, high: float) -> list[Shape]:
-    """What retraining gives: its interval shaded, its mean as a line, from pixel `low` to `high` of the other axis."""
+    """Retrain's interval, shaded, and its mean as a line, from pixel `low` to `high` of the other axis."""
     if estimate is None:
         return []
     mean, (first, last) = along.at(estimate.mean), sorted(along.at(end) for end in estimate.interval)
@@ -134,8 +134,8 @@ def scale(along: Axis, other: float) -> Shape:
     strokes = f"M{other:g} {start:g}V{end:g}" if along.is_upright else f"M{start:g} {other:g}H{end:g}"
     numbers = []
     for value, words in along.ticks():
-        at = along.at(value)
-        strokes += f"M{other - 4:g} {at:g}h4" if along.is_upright else f"M{at:g} {other:g}v4"
-        x, y, classes = (other - 7, at + 4, "tick left") if along.is_upright else (at, other + 16, "tick")
+        pixel = along.at(value)
+        strokes += f"M{other - 4:g} {pixel:g}h4" if along.is_upright else f"M{pixel:g} {other:g}v4"
+        x, y, classes = (other - 7, pixel + 4, "tick left") if along.is_upright else (pixel, other + 16, "tick")
         numbers.append(text(classes, x, y, words))
     return group([path("axis", strokes), *numbers])

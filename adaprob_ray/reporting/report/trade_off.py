@@ -28,7 +28,7 @@ from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 
 RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
 LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
-MAX_ROWS_TWO_LINES = 9  # rows up to which this figure stands beside two others, one above the other
+MAX_ROWS_TWO_LINES = 9  # rows up to which this figure takes two lines of the grid, next to two other figures
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
 
 
@@ -55,7 +55,7 @@ def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
     upwards = axis([point.forget for point in points], FORGET, HEIGHT, TOP - HEIGHT)
     places = {point.name: (across.at(point.retain.mean), upwards.at(point.forget.mean)) for point in points}
     names, unnamed = _names(places)
-    note = "what retraining gives is shaded" + (f"; {unnamed} without room for a name" if unnamed else "")
+    note = "shaded: retrain" + (f"; {unnamed} label{'s' * (unnamed > 1)} omitted" if unnamed else "")
     shapes = [*_frame(points, across, upwards), *(_point(point, markers, across, upwards) for point in points), *names]
     kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
     return SvgFigure(kind, f"{FORGET.header()} against {RETAIN.header()}", note, HEIGHT + BELOW, shapes)
@@ -86,12 +86,12 @@ def _point(point: TradeOffPoint, markers: Mapping[str, Marker], across: Axis, up
 
 
 def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]:
-    """Each name beside its mark where it meets no mark and no other name; and how many found no room."""
+    """Each name next to its marker if it overlaps no marker and no other name; and the number of names omitted."""
     taken = [Box(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
     drawn = []
     for name, (x, y) in places.items():
         words = shortened(name)
-        for anchor, left, middle in _beside(x, y, CHARACTER * len(words)):
+        for anchor, left, middle in _label_positions(x, y, CHARACTER * len(words)):
             box = Box(left, middle - LETTERS / 2, left + CHARACTER * len(words), middle + LETTERS / 2)
             if _is_free(box, taken):
                 taken.append(box)
@@ -100,7 +100,7 @@ def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[Shape], int]
     return drawn, len(places) - len(drawn)
 
 
-def _beside(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:
+def _label_positions(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:
     """Where a name may stand: its anchor, left end and middle height. Right, left, above, below, then the corners."""
     yield "start", x + SIDE, y
     yield "end", x - SIDE - width, y

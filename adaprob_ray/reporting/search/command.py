@@ -46,11 +46,11 @@ def figures_of(groups: Sequence[StudyGroup]) -> dict[str, Figure]:
         if (ranks := compute_method_ranks(single)) is not None:
             figures["ranks"] = draw_method_ranks(ranks, single)
     for objectives in sorted({group.first.objectives for group in groups if group not in single}):
-        own = [group for group in groups if group.first.objectives == objectives]
-        figures["pareto" if "pareto" not in figures else f"pareto-{len(figures)}"] = draw_pareto_fronts(own)
+        comparable = [group for group in groups if group.first.objectives == objectives]
+        figures["pareto" if "pareto" not in figures else f"pareto-{len(figures)}"] = draw_pareto_fronts(comparable)
     if (importance := draw_importance(groups)) is not None:
         figures["importance"] = importance
     for label in dict.fromkeys(label for group in groups for label in group.studies):
-        own = [group for group in groups if label in group.studies]
-        figures[f"slices-{label}"] = draw_slices(label, own)
+        comparable = [group for group in groups if label in group.studies]
+        figures[f"slices-{label}"] = draw_slices(label, comparable)
     return figures

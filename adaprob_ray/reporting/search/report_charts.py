@@ -68,11 +68,11 @@ class ValueScale:
         return [Shape("rect", {"class": "band", **box}), scale(self.axis, LEFT)]
 
 
-def best_so_far_charts(found: BestSoFar, markers: Mapping[str, Marker]) -> list[SvgFigure]:
+def best_so_far_charts(best: BestSoFar, markers: Mapping[str, Marker]) -> list[SvgFigure]:
     """Against trials, and against passes."""
-    values = ValueScale.of(found.axis)
+    values = ValueScale.of(best.axis)
     charts = []
-    for words, curves in (("trials", found.against_trials), ("passes", found.against_passes)):
+    for words, curves in (("trials", best.against_trials), ("passes", best.against_passes)):
         budgets = [x for curve in curves for x in curve.budget]
         if not budgets:
             continue
@@ -80,18 +80,18 @@ def best_so_far_charts(found: BestSoFar, markers: Mapping[str, Marker]) -> list[
         across = _across(budgets, is_log=words == "passes" and max(budgets) >= LOG_RATIO * least, integer=True)
         lines = [shape for curve in curves for shape in _curve(curve, across, values, markers[curve.label])]
         shapes = [*values.shapes(), scale(across, HEIGHT), _title_below(words), *lines]
-        charts.append(_figure(f"Best so far against {words}", found.objective, shapes))
+        charts.append(_figure(f"Best so far against {words}", best.objective, shapes))
     return charts
 
 
-def rank_charts(found: MethodRanks, markers: Mapping[str, Marker]) -> list[SvgFigure]:
+def rank_charts(method_ranks: MethodRanks, markers: Mapping[str, Marker]) -> list[SvgFigure]:
     """Mean ranks against trials, and against passes; 1 at the top."""
-    count = len(found.methods)
+    count = len(method_ranks.methods)
     upwards = Axis(-count - 0.2, -0.8, False, HEIGHT, TOP - HEIGHT)
     charts = []
     for words, budget, ranks in (
-        ("trials", found.trials, found.against_trials),
-        ("passes", found.passes, found.against_passes),
+        ("trials", method_ranks.trials, method_ranks.against_trials),
+        ("passes", method_ranks.passes, method_ranks.against_passes),
     ):
         if not budget:
             continue
@@ -108,38 +108,41 @@ def rank_charts(found: MethodRanks, markers: Mapping[str, Marker]) -> list[SvgFi
     return charts
 
 
-def slice_chart(found: Slice, values: ValueAxis, marker: Marker, objective: str) -> SvgFigure:
+def slice_chart(parameter_slice: Slice, values: ValueAxis, marker: Marker, objective: str) -> SvgFigure:
     """Value against one parameter; the chosen values are marked."""
     upwards = ValueScale.of(values)
     shapes = upwards.shapes()
-    if found.options:
-        across = Axis(-0.5, len(found.options) - 0.5, False, LEFT, WIDTH - RIGHT - LEFT)
-        shapes += [text("tick", across.at(at), HEIGHT + 16, shortened(name)) for at, name in enumerate(found.options)]
+    if parameter_slice.options:
+        across = Axis(-0.5, len(parameter_slice.options) - 0.5, False, LEFT, WIDTH - RIGHT - LEFT)
+        shapes += [
+            text("tick", across.at(index), HEIGHT + 16, shortened(name))
+            for index, name in enumerate(parameter_slice.options)
+        ]
         shapes.append(path("axis", f"M{LEFT} {HEIGHT}H{WIDTH - RIGHT}"))
     else:
-        across = _across(found.ends, is_log=found.is_log, integer=found.is_integer)
+        across = _across(parameter_slice.ends, is_log=parameter_slice.is_log, integer=parameter_slice.is_integer)
         shapes.append(scale(across, HEIGHT))
-    shapes.append(_title_below(found.parameter))
-    shapes += [path("no-signal", f"M{across.at(x):g} {TOP}V{HEIGHT}") for x in found.chosen]
+    shapes.append(_title_below(parameter_slice.parameter))
+    shapes += [path("no-signal", f"M{across.at(x):g} {TOP}V{HEIGHT}") for x in parameter_slice.chosen]
     # The chosen ones last, so that no other trial hides them.
-    for x, point in sorted(found.points, key=lambda item: item[1].is_best):
-        shift = choice_offset(point.number) if found.options else 0.0
+    for x, point in sorted(parameter_slice.points, key=lambda item: item[1].is_best):
+        shift = choice_offset(point.number) if parameter_slice.options else 0.0
         shapes.append(_trial(point, across.at(x + shift), upwards.at(point.value), marker))
-    return _figure(f"{objective} against {found.parameter}", "", shapes)
+    return _figure(f"{objective} against {parameter_slice.parameter}", "", shapes)
 
 
-def importance_chart(found: Importance) -> SvgFigure:
+def importance_chart(importance: Importance) -> SvgFigure:
     """A bar for each parameter: the mean over search seeds."""
-    left = round(CHARACTER * min(LONGEST_NAME, max(map(len, found.shares)))) + 12
+    left = round(CHARACTER * min(LONGEST_NAME, max(map(len, importance.shares)))) + 12
     across = Axis(0, 1, False, left, WIDTH - RIGHT - left)
-    height = TOP + BAR * len(found.shares)
+    height = TOP + BAR * len(importance.shares)
     shapes = [scale(across, height)]
-    for at, (name, shares) in enumerate(found.shares.items()):
-        y, share = TOP + BAR * at, fmean(shares)
+    for index, (name, shares) in enumerate(importance.shares.items()):
+        y, share = TOP + BAR * index, fmean(shares)
         bar = {"class": "bar", "x": left, "y": y + 4, "width": f"{across.at(share) - left:g}", "height": BAR - 8}
         shapes.append(text("name", left - 8, y + 16, shortened(name)))
         shapes.append(Shape("rect", bar, title=f"{name}: {share:.3f}"))
-    return SvgFigure("chart", "Importance", f"(PED-ANOVA, {found.trials} trials)", height + BELOW_BARS, shapes)
+    return SvgFigure("chart", "Importance", f"(PED-ANOVA, {importance.trials} trials)", height + BELOW_BARS, shapes)
 
 
 def pareto_charts(studies: StudyGroup, markers: Mapping[str, Marker]) -> list[SvgFigure]:

@@ -43,7 +43,7 @@ def search_sections(groups: Sequence[StudyGroup]) -> list[ExtraSection]:
 
 
 def _counts(group: StudyGroup) -> str:
-    runs = [run for own in group.studies.values() for run in own]
+    runs = [run for studies in group.studies.values() for run in studies]
     trials = sum(len(run.trials) for run in runs)
     return f"{trials:,} trial{'s' * (trials != 1)} of {len(runs)} stud{'y' if len(runs) == 1 else 'ies'}"
 
@@ -71,8 +71,8 @@ def _method_charts(group: StudyGroup, markers: Mapping[str, Marker]) -> tuple[li
     if ranks is not None:
         charts += rank_charts(ranks, markers)
         notes += method_ranks_caption(ranks, [group])
-    known = set(best_page(group).notes)
-    return charts, [line for line in dict.fromkeys(notes) if line not in known]
+    table_notes = set(best_page(group).notes)
+    return charts, [line for line in dict.fromkeys(notes) if line not in table_notes]
 
 
 def _label_content(group: StudyGroup, label: str, marker: Marker) -> dict[str, Any]:

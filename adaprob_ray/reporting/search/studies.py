@@ -114,10 +114,10 @@ def load_searches(store: str, paths: Iterable[str]) -> list[StudyGroup]:
     """
     if store.endswith(FILES):
         raise InputError(f"--store: must be a store, which has the trials, got {store}")
-    found = [results for path in paths for results in _load(store, path)]
-    if not any(results.trials for results in found):
+    studies = [results for path in paths for results in _load(store, path)]
+    if not any(results.trials for results in studies):
         raise InputError(f"{store}: has no trial of {', '.join(paths)}; run adaprob-ray search first")
-    return group_studies([results for results in found if results.trials])
+    return group_studies([results for results in studies if results.trials])
 
 
 def _load(store: str, path: str) -> list[StudyResults]:
@@ -136,10 +136,10 @@ def _passes(facts: Mapping[str, Any]) -> int:
     return int(facts.get("forward_examples", 0) + facts.get("backward_examples", 0))
 
 
-def group_studies(found: Sequence[StudyResults]) -> list[StudyGroup]:
+def group_studies(studies: Sequence[StudyResults]) -> list[StudyGroup]:
     """The studies in groups, in their order. Raises InputError where a label has two studies that are not comparable."""
     groups: dict[str, dict[str, list[StudyResults]]] = {}
-    for results in found:
+    for results in studies:
         document = results.study.document
         shared = {name: document[name] for name in ("point", "rule", "margin", "objective", "seeds")}
         groups.setdefault(repr(shared), {}).setdefault(results.label, []).append(results)

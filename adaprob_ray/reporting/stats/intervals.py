@@ -1,4 +1,4 @@
-"""What may be said of few seeds: Student-t intervals, paired differences, Clopper-Pearson bounds, predictions (DESIGN §9).
+"""Statistics for few seeds: Student-t intervals, paired differences, Clopper-Pearson bounds, predictions (DESIGN §9).
 
 Intervals hold at 95 %. Events are counted where a t interval would lie: when they are few, or when all seeds agree.
 """
@@ -14,7 +14,7 @@ from scipy.special import betaincinv, stdtrit
 from scipy.stats import bootstrap
 
 LEVEL = 0.95
-MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not believed (DESIGN §9)
+MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not used (DESIGN §9)
 MIN_BOOTSTRAP_VALUES = 20  # examples below which no bootstrap is drawn
 EQUAL_TOLERANCE = (
     1e-9  # relative spread below which values are equal: 55.00000000000001 % is 55 % summed in another order
@@ -33,9 +33,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds in the unit of its metric; n = 0 for what is known without any.
+    """A mean over n seeds in the unit of its metric; n = 0 for constants.
 
-    `half_width` is that of the interval; None where there is no spread to tell: one seed, equal values, or few events, and
+    `half_width` is that of the interval; None where there is no spread: one seed, equal values, or few events, and
     then `count` holds the events where the rows are known.
     """
 
@@ -67,7 +67,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
     """Where the mean of `runs` further runs would lie: mean ± t(0.975, n − 1) · s · √(1/n + 1/runs).
 
-    A published mean outside it is not one of ours. No half-width for one seed; 0 where all seeds agree.
+    A published mean outside it is not reproduced. No half-width for one seed; 0 where all seeds agree.
     """
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
@@ -91,7 +91,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 
 
 def all_equal(values: Sequence[float]) -> bool:
-    """Whether all values are equal but for rounding; one value is alike to itself."""
+    """Whether all values are equal except for rounding; True for a single value."""
     return max(values) - min(values) <= EQUAL_TOLERANCE * max(1.0, max(map(abs, values)))
 
 

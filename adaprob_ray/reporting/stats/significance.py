@@ -1,4 +1,4 @@
-"""Which methods differ from Retrain: paired t over seeds, Holm within a family, and what could have been found (DESIGN §9).
+"""Which methods differ from Retrain: paired t over seeds, Holm within a family, minimum detectable difference (DESIGN §9).
 
 A family is one metric of one table, with every method that is no reference and one reading of AdaProb, which the sweep file
 names. With fewer than five seeds nothing is called significant.
@@ -29,7 +29,7 @@ NO_SIGNAL = Path(__file__).with_name("no_signal.csv")  # python -m benchmarks.no
 
 
 @dataclass(frozen=True)
-class Family:
+class TestFamily:
     """Tests of one metric: p by row, adjusted by Holm; `size` tests in all, those without spread included.
 
     `detectable` is the mean difference, in the metric's unit, that a test of this family would find with 80 % power at Holm's
@@ -41,12 +41,12 @@ class Family:
     seeds: int
     detectable: float | None
 
-    def found(self, row: str) -> bool:
+    def is_significant(self, row: str) -> bool:
         """Whether the row differs from Retrain at 5 % over the whole family. Never with fewer than five seeds."""
         return self.seeds >= MIN_SEEDS and self.p.get(row, 1.0) < SIGNIFICANT
 
 
-def family(differences: Mapping[str, Sequence[float]]) -> Family:
+def family(differences: Mapping[str, Sequence[float]]) -> TestFamily:
     """The tests of one metric. `differences`: row -> value − Retrain's, seed by seed.
 
     The fewest seeds of a row are the family's. A row whose differences are all equal has no spread to test against: it counts
@@ -56,17 +56,17 @@ def family(differences: Mapping[str, Sequence[float]]) -> Family:
     p = {row: float(ttest_1samp(values, 0.0).pvalue) for row, values in tested.items()}
     deviations = [float(np.std(values, ddof=1)) for values in tested.values()]
     seeds = min(map(len, differences.values()))
-    found = deviations and seeds > 1
-    detectable = detectable_difference(statistics.median(deviations), seeds, len(differences)) if found else None
-    return Family(holm(p, len(differences)), len(differences), seeds, detectable)
+    has_spread = deviations and seeds > 1
+    detectable = detectable_difference(statistics.median(deviations), seeds, len(differences)) if has_spread else None
+    return TestFamily(holm(p, len(differences)), len(differences), seeds, detectable)
 
 
 def holm(p: Mapping[str, float], size: int) -> dict[str, float]:
     """p adjusted step by step (Holm 1979) for a family of `size` tests; those that are missing in `p` count as 1."""
-    adjusted, most = {}, 0.0
+    adjusted, running_maximum = {}, 0.0
     for step, row in enumerate(sorted(p, key=lambda row: p[row])):
-        most = max(most, min(1.0, (size - step) * p[row]))
-        adjusted[row] = most
+        running_maximum = max(running_maximum, min(1.0, (size - step) * p[row]))
+        adjusted[row] = running_maximum
     return adjusted
 
 
@@ -100,10 +100,10 @@ def simulated_attacks(rows: int, draws: int = DRAWS) -> NDArray[np.float64]:
 
 @functools.cache
 def no_signal_percent(rows: int) -> float | None:
-    """What the attack says in the mean where there is nothing to find: as simulated before, or now for another size."""
+    """The attack's chance level for this number of members: from no_signal.csv, or simulated for another size."""
     with NO_SIGNAL.open(newline="", encoding="utf-8") as file:
-        known = {int(line["rows"]): float(line["mean_percent"]) for line in csv.DictReader(file)}
-    if rows not in known:
+        simulated = {int(line["rows"]): float(line["mean_percent"]) for line in csv.DictReader(file)}
+    if rows not in simulated:
         scores = simulated_attacks(rows)
         return float(scores.mean()) if len(scores) else None
-    return known[rows]
+    return simulated[rows]

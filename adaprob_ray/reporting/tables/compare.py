@@ -30,21 +30,21 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
     sweep = selection.sweep
     columns = _selected(metric_columns(sweep.file.metrics), metrics)
     gathered = selection.gather()
-    found = selected_tables(gathered.records, selection, columns)
+    group_tables = selected_tables(gathered.records, selection, columns)
     missing = missing_document(gathered.missing)
-    documents = [*(table_document(table, MARKDOWN_WIDTH) for table in found), *missing]
-    paths = write_documents(documents, table_csv(found, sweep.name), f"compare-{sweep.name}", out)
+    documents = [*(table_document(table, MARKDOWN_WIDTH) for table in group_tables), *missing]
+    paths = write_documents(documents, table_csv(group_tables, sweep.name), f"compare-{sweep.name}", out)
     width = terminal_width()
-    return Output([*(table_document(table, width) for table in found), *missing], paths)
+    return Output([*(table_document(table, width) for table in group_tables), *missing], paths)
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:
     """The columns of the sweep, or those of them that were asked for."""
     if metrics is None:
         return columns
-    known = [column.name for column in columns]
+    available = [column.name for column in columns]
     names = [name.strip() for name in metrics.split(",")]
-    faults = [f"--metrics: {unknown_name('column', name, known)}" for name in names if name not in known]
+    faults = [f"--metrics: {unknown_name('column', name, available)}" for name in names if name not in available]
     if faults:
         raise InputError(*faults)
     return [metric_format(name) for name in dict.fromkeys(names)]

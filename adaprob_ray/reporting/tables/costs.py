@@ -26,7 +26,10 @@ FIELDS = ("sweep", "cells", "forward_passes", "backward_passes", "multiply_adds"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a set of cells: `hours` by device, one cell after another; `nearest` is the least that was measured of any of them."""
+    """A set of cells: `hours` by device, one cell after another.
+
+    `nearest`: the weakest evidence used: same method, same network, or another network.
+    """
 
     name: str
     works: Sequence[Work]
@@ -48,18 +51,20 @@ def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = (
     # A key may be of several machines: no Record is dropped.
     rows = [{str(name): value for name, value in row.items()} for frame in frames for row in frame.to_dict("records")]
     speeds = Speeds(rows, REGISTRY)
-    found = estimates(selection.sweeps.values(), speeds)
-    documents = [costs_page(found, speeds.devices())]
-    return Output(documents, write_documents(documents, cost_numbers(found), "costs", out))
+    sweep_estimates = estimates(selection.sweeps.values(), speeds)
+    documents = [costs_page(sweep_estimates, speeds.devices())]
+    return Output(documents, write_documents(documents, cost_numbers(sweep_estimates), "costs", out))
 
 
 def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
     """One for each sweep; with several, one for all their cells, each counted once."""
-    chosen = list(sweeps)
-    found = [_estimate(sweep.name, sweep.cells, speeds) for sweep in chosen]
-    if len(chosen) > 1:
-        found.append(_estimate(TOTAL, {key: cell for sweep in chosen for key, cell in sweep.cells.items()}, speeds))
-    return found
+    selected = list(sweeps)
+    sweep_estimates = [_estimate(sweep.name, sweep.cells, speeds) for sweep in selected]
+    if len(selected) > 1:
+        sweep_estimates.append(
+            _estimate(TOTAL, {key: cell for sweep in selected for key, cell in sweep.cells.items()}, speeds)
+        )
+    return sweep_estimates
 
 
 def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
@@ -69,25 +74,25 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
     hours, nearest = dict[Device, float](), dict[Device, str]()
     for device in speeds.devices():
         timed = [speeds.seconds(work, device) for work in works if work.precision == device.precision]
-        if len(timed) == len(works) > 0:  # a sweep of another precision cannot be told from this device's times
+        if len(timed) == len(works) > 0:  # times of one precision do not apply to another
             hours[device] = sum(seconds for seconds, _ in timed) / 3600
             nearest[device] = max((words for _, words in timed), key=NEARNESS.index)
     return Estimate(name, works, hours, nearest)
 
 
-def costs_page(found: Sequence[Estimate], devices: Sequence[Device]) -> Document:
+def costs_page(sweep_estimates: Sequence[Estimate], devices: Sequence[Device]) -> Document:
     """The work, and below it the hours, of a few devices at a time: each block fits the narrowest terminal."""
     work = ["networks to make", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
-    blocks = [_block(found, work, [_work(item) for item in found])]
-    for at in range(0, len(devices), DEVICES_PER_BLOCK):
-        some = devices[at : at + DEVICES_PER_BLOCK]
-        hours = [[_hours(item, device) for device in some] for item in found]
-        blocks.append(_block(found, [f"hours, {device.words()}" for device in some], hours))
+    blocks = [_block(sweep_estimates, work, [_work(item) for item in sweep_estimates])]
+    for start in range(0, len(devices), DEVICES_PER_BLOCK):
+        block_devices = devices[start : start + DEVICES_PER_BLOCK]
+        hours = [[_hours(item, device) for device in block_devices] for item in sweep_estimates]
+        blocks.append(_block(sweep_estimates, [f"hours, {device.words()}" for device in block_devices], hours))
     return Document("cost, one cell after another", blocks, _CAPTION)
 
 
-def _block(found: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Block:
-    named = [[item.name, *line] for item, line in zip(found, lines, strict=True)]
+def _block(sweep_estimates: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Block:
+    named = [[item.name, *line] for item, line in zip(sweep_estimates, lines, strict=True)]
     return Block("", ["", *head], named)
 
 
@@ -105,16 +110,16 @@ def _hours(item: Estimate, device: Device) -> str:
 
 
 _CAPTION = [
-    "every network counts, done or not, evaluating and relearning do not; a backward pass is two forward passes",
-    "hours are those of the best measured speed; a machine that did other work beside was slower",
-    "† some method, ‡ some network was not measured on this device: from what was; – no Record of this precision there",
+    "all networks are counted, done or not, without evaluation and relearning; a backward pass counts as two forward passes",
+    "hours at the highest measured speed; a machine that was busy with other work was slower",
+    "† a method, ‡ a network was not measured on this device: estimated from those that were; – no Record of this precision",
 ]
 
 
-def cost_numbers(found: Sequence[Estimate]) -> str:
+def cost_numbers(sweep_estimates: Sequence[Estimate]) -> str:
     """A line for each sweep and device, as CSV."""
     rows: list[dict[str, object]] = []
-    for item in found:
+    for item in sweep_estimates:
         totals: dict[str, object] = {
             "sweep": item.name,
             "cells": len(item.works),

@@ -7,7 +7,7 @@ import statistics
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
-from adaprob_ray.reporting.stats.significance import MIN_SEEDS, Family
+from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
 from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
 
@@ -32,7 +32,7 @@ def format_estimate(
         return _count(estimate.count) + less
     half = estimate.half_width
     if half is None:
-        decimals = max(decimals, column.most) if estimate.n == 1 else decimals
+        decimals = max(decimals, column.max_decimals) if estimate.n == 1 else decimals
         return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
     decimals = max(decimals, _first_digit(half))  # never "± 0.00"
     return f"{_number(estimate.mean, decimals, signed)} ± {_number(half, decimals)}{less}"
@@ -50,8 +50,8 @@ def _count(count: Count) -> str:
 def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
     """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
     halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
-    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.most
-    return min(max(wanted, column.fewest), column.most)
+    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
+    return min(max(wanted, column.min_decimals), column.max_decimals)
 
 
 def _first_digit(value: float) -> int:
@@ -60,7 +60,7 @@ def _first_digit(value: float) -> int:
 
 
 def _exact(value: float, decimals: int, signed: bool) -> str:
-    """A value without spread, of which rounding may not make a zero; sums in another order may not make one that is none."""
+    """A value without spread: rounding must not turn it into zero, nor summation order turn a zero into a value."""
     if abs(value) > EQUAL_TOLERANCE and abs(value) < 0.5 * 10**-decimals:
         return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
     return _number(value, decimals, signed)
@@ -85,7 +85,7 @@ def difference_blocks(table: Table, width: int) -> list[Block]:
 def _blocks(table: Table, title: str, width: int) -> list[Block]:
     is_difference = bool(title)
     estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
-    columns = [column for column in table.columns if any(column.name in own for own in estimates.values())]
+    columns = [column for column in table.columns if any(column.name in entries for entries in estimates.values())]
     # Errors first, and the others in blocks of their own where not all fit.
     parts = [columns]
     families = table.families if is_difference else {}
@@ -95,19 +95,19 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
         for column in columns
     }
     widths = {name: column_width(headers[name], texts[name]) for name in headers}
-    room = width - min(max(map(len, estimates)), WIDEST_NAME)
-    if len(pack(list(widths.values()), room)) > 1:
+    available_width = width - min(max(map(len, estimates)), WIDEST_NAME)
+    if len(pack(list(widths.values()), available_width)) > 1:
         errors = [column for column in columns if column.is_error]
         parts = [errors, [column for column in columns if not column.is_error]]
-    found = []
-    for part in parts:
-        for places in pack([widths[column.name] for column in part], room):
-            chosen = [part[at].name for at in places]
-            body = [[name, *(texts[column][at] for column in chosen)] for at, name in enumerate(estimates)]
+    blocks = []
+    for block_columns in parts:
+        for places in pack([widths[column.name] for column in block_columns], available_width):
+            chosen = [block_columns[index].name for index in places]
+            body = [[name, *(texts[column][index] for column in chosen)] for index, name in enumerate(estimates)]
             # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
             body = [row for row in body if set(row[1:]) != {EMPTY_CELL}]
-            found.append(Block(title, ["", *(headers[column] for column in chosen)], body))
-    return found
+            blocks.append(Block(title, ["", *(headers[column] for column in chosen)], body))
+    return blocks
 
 
 def row_names(table: Table) -> list[str]:
@@ -121,14 +121,14 @@ def texts_of(table: Table, column: MetricFormat) -> list[str]:
 
 
 def _texts(
-    column: MetricFormat, found: dict[str, dict[str, Estimate]], tests: Family | None, *, signed: bool, n: int
+    column: MetricFormat, estimates: dict[str, dict[str, Estimate]], tests: TestFamily | None, *, signed: bool, n: int
 ) -> list[str]:
     """The entries of one column, row by row. A floor is a distance and has no sign."""
-    decimals = _decimals([entries[column.name] for entries in found.values() if column.name in entries], column)
+    decimals = _decimals([entries[column.name] for entries in estimates.values() if column.name in entries], column)
     return [
         format_estimate(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
-        + (SIGNIFICANCE_MARK if tests is not None and tests.found(name) else "")
-        for name, entries in found.items()
+        + (SIGNIFICANCE_MARK if tests is not None and tests.is_significant(name) else "")
+        for name, entries in estimates.items()
     ]
 
 
@@ -164,11 +164,11 @@ def _counts(rows: list[Row]) -> list[str]:
     lines = []
     if any(estimate.count for estimate in estimates):
         lines.append(
-            "k/N (bound): k wrong of N rows of all seeds, with its 95 % Clopper-Pearson bound in %, where a t "
+            "k/N (bounds): k of N samples misclassified over all seeds, with 95 % Clopper-Pearson bounds in %, where a t "
             "interval would not hold: fewer than 10 wrong or right, or all seeds agree"
         )
     if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
-        lines.append("(all equal): every seed gave this value, so there is no spread to show")
+        lines.append("(all equal): identical for all seeds")
     return lines
 
 
@@ -176,8 +176,8 @@ def _divergence(columns: list[MetricFormat]) -> list[str]:
     if not any(column.is_divergence for column in columns):
         return []
     return [
-        "KL: of the model's outputs from those of retrain_independent, mean over rows; same seed: from those of retrain, "
-        "which shares the model's start and order"
+        "KL: divergence of the model's outputs from those of retrain_independent, mean over samples; same seed: from those of "
+        "retrain, which has the model's initial weights and data order"
     ]
 
 
@@ -185,8 +185,9 @@ def _relearning(columns: list[MetricFormat]) -> list[str]:
     if not any(column.name == "relearn_steps" for column in columns):
         return []
     return [
-        "relearn time: epochs of 500 training rows until the forget rows' loss is the original's, plus one; the largest number "
-        "(100), which stands for never as well, is averaged as it is. Unless the sweep sets others under relearn"
+        "relearn time: epochs on 500 training samples until the forget-set loss is back at the original's, plus one; "
+        "the maximum (100) is also recorded if it is never reached, and averaged as it is; a sweep may set other values "
+        "under relearn"
     ]
 
 
@@ -194,8 +195,9 @@ def _floor(rows: list[Row]) -> list[str]:
     if not any(row.values or row.differences for row in rows if row.label == FLOOR):
         return []
     return [
-        "floor: how far apart two honest retrainings are: mean |retrain_independent − retrain| of a seed; for KL, the "
-        "divergence of retrain from retrain_independent. What is below it cannot be told from retraining"
+        "floor: noise floor, the difference between two independent retrained models: mean |retrain_independent − retrain| "
+        "over seeds; for KL, the divergence of retrain from retrain_independent. Smaller values are indistinguishable from "
+        "retraining"
     ]
 
 
@@ -203,34 +205,34 @@ def _without_signal(rows: list[Row]) -> list[str]:
     if all(row.label != NO_SIGNAL for row in rows):
         return []
     return [
-        "no signal: what an attack says in the mean where there is nothing to find, simulated at its number of rows "
-        "(python -m benchmarks.no_signal); an area under the curve is then 50 %"
+        "no signal: chance level, the expected attack accuracy without a membership signal, simulated for this number of "
+        "samples (python -m benchmarks.no_signal); the AUC is then 50 %"
     ]
 
 
 def _significance(table: Table) -> list[str]:
-    """What a mark means, and how large a difference had to be for one to be expected."""
+    """What the significance mark means, and the minimum detectable difference."""
     tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
-    known = [(column, tests) for column, tests in tested if tests.detectable is not None]
-    if not known:
+    with_spread = [(column, tests) for column, tests in tested if tests.detectable is not None]
+    if not with_spread:
         return []
-    seeds, sizes = min(tests.seeds for _, tests in known), {tests.size for _, tests in known}
+    seeds, sizes = min(tests.seeds for _, tests in with_spread), {tests.size for _, tests in with_spread}
     size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
-    found = "; ".join(
+    differences = "; ".join(
         f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
         + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
-        for column, tests in known
+        for column, tests in with_spread
     )
     claim = (
         f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
         if seeds < MIN_SEEDS
-        else f"*: differs from retrain at 5 % over all rows that are tested ({size}), by paired t over seeds and Holm's "
-        "procedure within a metric; an interval has 95 % by itself"
+        else f"*: differs from retrain at the 5 % level: paired t-tests over seeds, Holm's procedure over the rows tested in "
+        f"each metric ({size}); the intervals are 95 % each, uncorrected"
     )
     return [
         claim,
-        "smallest difference to retrain that would be found with 80 % power in a row of median spread (two-sided, Holm's first "
-        f"step of {size}): {found}",
+        "minimum detectable difference to retrain with 80 % power, for a row of median spread (two-sided, Holm's first step of "
+        f"{size}): {differences}",
     ]
 
 

@@ -1,4 +1,4 @@
-r"""Pages as LaTeX: a document of its own with booktabs, whose `table` environments can be taken out as they stand."""
+r"""Pages as LaTeX: a document of its own with booktabs, whose `table` environments can be copied as they are."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def _line(entries: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX: its own signs escaped, ours as mathematics; what plain LaTeX has no sign for is named by its number."""
+    """Text as LaTeX: special characters escaped; characters without a LaTeX form are written as code points."""
     return "".join(_SIGNS.get(sign) or (sign if ord(sign) in LATIN else f"[U+{ord(sign):04X}]") for sign in text)

@@ -21,7 +21,7 @@ class Block:
     @property
     def widths(self) -> list[int]:
         """The characters of each column. A header is broken between words."""
-        columns = [[row[at] for row in self.body] for at in range(len(self.header))]
+        columns = [[row[index] for row in self.body] for index in range(len(self.header))]
         names = max(map(len, [*columns[0], *self.header[0].split(" ")]))
         others = [column_width(*column) for column in zip(self.header[1:], columns[1:], strict=True)]
         return [min(names, WIDEST_NAME), *others]
@@ -43,11 +43,11 @@ def column_width(header: str, entries: Sequence[str]) -> int:
 def pack(widths: Sequence[int], room: int) -> list[list[int]]:
     """Places of neighbours that fit into `room` characters together, each with a gap before it."""
     packs: list[list[int]] = []
-    left = 0
-    for at, width in enumerate(widths):
-        if not packs or left < width + GAP:
+    remaining = 0
+    for index, width in enumerate(widths):
+        if not packs or remaining < width + GAP:
             packs.append([])
-            left = room
-        packs[-1].append(at)
-        left -= width + GAP
+            remaining = room
+        packs[-1].append(index)
+        remaining -= width + GAP
     return packs

@@ -29,7 +29,7 @@ from adaprob_ray.reporting.stats.intervals import (
     paired_distance,
     share_interval,
 )
-from adaprob_ray.reporting.stats.significance import Family, family, no_signal_percent
+from adaprob_ray.reporting.stats.significance import TestFamily, family, no_signal_percent
 from adaprob_ray.sweep.method_choices import REFERENCES
 
 FLOOR, NO_SIGNAL = "floor", "no signal"
@@ -41,7 +41,7 @@ Seeds = dict[int, float]  # seed → value, repeats averaged
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a label, the settings that set it apart from others of its label, and an Estimate for each column.
+    """One line: a label, the settings that distinguish it from others of its label, and an Estimate for each column.
 
     `seeds` are the values behind them: column → seed → mean over repeats. `chosen` holds the `method.*` settings, by name.
     """
@@ -66,7 +66,7 @@ class Table:
     group: dict[str, Any]
     columns: list[MetricFormat]
     rows: list[Row]
-    families: dict[str, Family]
+    families: dict[str, TestFamily]
     seeds: list[int]
     repeats: int
     provenance: Provenance
@@ -85,7 +85,7 @@ def tables(
     a row would average over anything but seed and repeat.
     """
     order = list(dict.fromkeys([*REFERENCES, *labels]))
-    return [_table(group, part, columns, order, primary_label) for group, part in split_groups(records)]
+    return [_table(group, members, columns, order, primary_label) for group, members in split_groups(records)]
 
 
 def _table(
@@ -115,22 +115,24 @@ def _same_method_labels(records: pd.DataFrame, primary_label: str | None) -> set
     return set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
 
 
-def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, Family]:
+def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, TestFamily]:
     """For each column the tests of these rows against Retrain."""
-    found = {}
+    families = {}
     for column in columns:
         reference = retrain[column.name]
         pairs = {row.name: (row.seeds[column.name], sorted(row.seeds[column.name].keys() & reference)) for row in rows}
         differences = {
-            name: [own[seed] - reference[seed] for seed in both] for name, (own, both) in pairs.items() if both
+            name: [values[seed] - reference[seed] for seed in shared_seeds]
+            for name, (values, shared_seeds) in pairs.items()
+            if shared_seeds
         }
         if differences:
-            found[column.name] = family(differences)
-    return found
+            families[column.name] = family(differences)
+    return families
 
 
 def _no_signal(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
-    """What the attacks say in the mean where there is nothing to find, at the number of rows that they had here."""
+    """The chance level of the attacks at their number of samples here."""
     names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
     values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
     if ATTACK in names and set(sizes) <= set(records):
@@ -189,13 +191,13 @@ def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
 
 
 def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
-    """How far apart two honest retrainings are: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
+    """The noise floor of two retrainings: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
     values, differences = {}, {}
     for column in columns:
-        own = retrain[column.name]
-        distance = paired_distance(independent[column.name], own) if column.is_share else None
+        retrain_values = retrain[column.name]
+        distance = paired_distance(independent[column.name], retrain_values) if column.is_share else None
         if distance:
             differences[column.name] = distance
-        if column.is_divergence and own:
-            values[column.name] = mean_interval(list(own.values()))
+        if column.is_divergence and retrain_values:
+            values[column.name] = mean_interval(list(retrain_values.values()))
     return Row(FLOOR, "", values, differences)

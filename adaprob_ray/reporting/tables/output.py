@@ -49,7 +49,7 @@ def _console() -> Console:
 
 
 def missing_document(missing: Sequence[Cell]) -> list[Document]:
-    """The cells without a Record, for a table or figure that is made all the same."""
+    """The cells without a Record, for a table or figure that is written anyway."""
     if not missing:
         return []
     return [Document(f"partial: {len(missing)} Records are missing", [], [cell.title for cell in missing])]

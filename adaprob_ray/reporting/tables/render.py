@@ -43,16 +43,16 @@ def _rich_table(block: Block) -> RenderableType:
     table = RichTable(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
     )  # 1 is the box's own
-    for at, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
+    for index, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
         words = Text("\n".join(textwrap.wrap(head, width)))
-        table.add_column(words, justify="right" if at else "left", vertical="bottom", width=width)
+        table.add_column(words, justify="right" if index else "left", vertical="bottom", width=width)
     for line in block.body:
         table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
     return Group(*([Text(block.title, style="bold")] if block.title else []), table, Text(""))
 
 
 def markdown(pages: Sequence[Document], title: str) -> str:
-    """What the terminal shows, at a width of its own, so that the file does not depend on a window."""
+    """The documents as Markdown, at a fixed width that does not depend on the terminal."""
     parts = [f"# {title}"]
     for page in pages:
         parts.append(f"## {page.heading}")
@@ -71,7 +71,7 @@ def markdown_table(block: Block) -> str:
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """One line for each row; what a row does not have is empty."""
+    """One line for each row; missing values are empty."""
     return pd.DataFrame([*rows], columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
@@ -88,13 +88,13 @@ def _lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
         value, difference = row.values.get(column.name), row.differences.get(column.name)
         if value is None and difference is None:
             continue
-        known = value or difference
+        estimate = value or difference
         yield {
             "label": row.label,
             "settings": row.settings,
             "metric": column.name,
             "unit": column.unit,
-            "n": known.n if known else 0,
+            "n": estimate.n if estimate else 0,
             "seeds": " ".join(map(str, table.seeds)),
             "repeats": table.repeats,
             **_numbers(value, ""),
@@ -110,7 +110,7 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
 
 
 def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
-    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is made if need be; each appears whole."""
+    """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is created if absent; each write is atomic."""
     folder.mkdir(parents=True, exist_ok=True)
     title = name.removeprefix("compare-")
     texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}
@@ -118,8 +118,8 @@ def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: 
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write beside the path and rename: nothing half written is ever read."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    """Write to a temporary file in the same folder and rename it, so that no reader sees a partial file."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
     return path

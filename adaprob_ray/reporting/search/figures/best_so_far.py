@@ -108,20 +108,20 @@ def _finite(values: NDArray[np.float64]) -> list[float | None]:
 
 def draw_best_so_far(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group: against trials on the left, against passes on the right."""
-    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
+    styles = plot_styles({label: method for group in groups for label, method in group.methods.items()})
     figure = new_figure(7.6, 0.7 + 2.9 * len(groups))
-    add_legend(figure, [_handle(label, look) for label, look in shown.items()], 4)
+    add_legend(figure, [_handle(label, style) for label, style in styles.items()], 4)
     for row, group in zip(panel_grid(figure, len(groups), 2), groups, strict=True):
-        found = compute_best_so_far(group)
-        for axes, curves in zip(row, (found.against_trials, found.against_passes), strict=True):
+        best = compute_best_so_far(group)
+        for axes, curves in zip(row, (best.against_trials, best.against_passes), strict=True):
             for curve in curves:
-                _draw_curve(axes, curve, found.axis, shown[curve.label])
-            draw_value_axis(axes, found.axis)
-        row[0].set_title(found.title, fontsize=TEXT, loc="left")
+                _draw_curve(axes, curve, best.axis, styles[curve.label])
+            draw_value_axis(axes, best.axis)
+        row[0].set_title(best.title, fontsize=TEXT, loc="left")
         row[0].set_xlabel("trials", fontsize=TEXT)
-        row[0].set_ylabel(f"best so far:\n{found.objective}", fontsize=TEXT)
+        row[0].set_ylabel(f"best so far:\n{best.objective}", fontsize=TEXT)
         row[1].set_xlabel("passes (forward + backward examples)", fontsize=TEXT)
-        budgets = [x for curve in found.against_passes for x in curve.budget if x > 0]
+        budgets = [x for curve in best.against_passes for x in curve.budget if x > 0]
         if budgets and max(budgets) >= LOG_RATIO * min(budgets):
             row[1].set_xscale("log")
     add_caption(figure, best_so_far_caption(groups))
@@ -135,14 +135,14 @@ def best_so_far_caption(groups: Sequence[StudyGroup]) -> list[str]:
     return [*band, *caption_of(groups, strip=True)]
 
 
-def _handle(label: str, look: PlotStyle) -> Line2D:
-    return Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.markers(5))
+def _handle(label: str, style: PlotStyle) -> Line2D:
+    return Line2D([], [], linestyle=style.line, linewidth=1.4, label=label, **style.markers(5))
 
 
-def _draw_curve(axes: Axes, curve: BestSoFarCurve, axis: ValueAxis, look: PlotStyle) -> None:
+def _draw_curve(axes: Axes, curve: BestSoFarCurve, axis: ValueAxis, style: PlotStyle) -> None:
     if curve.has_band:
         low, high = ([axis.at(value) for value in line] for line in (curve.low, curve.high))
-        axes.fill_between(curve.budget, low, high, step="post", color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(curve.budget, low, high, step="post", color=style.colour, alpha=0.15, linewidth=0)
     values = [axis.at(value) for value in curve.median]
-    style = {"linestyle": look.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
-    axes.plot(curve.budget, values, markevery=max(1, len(values) // 6), **style, **look.markers(5))
+    options = {"linestyle": style.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
+    axes.plot(curve.budget, values, markevery=max(1, len(values) // 6), **options, **style.markers(5))

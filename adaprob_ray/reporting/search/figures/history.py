@@ -77,31 +77,31 @@ def state_handles(objectives: int = 1) -> list[Line2D]:
 
 def draw_history(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group, a panel for each method; groups have a single objective."""
-    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
-    figure = new_figure(0.8 + 2.1 * len(shown), 0.7 + 2.6 * len(groups))
+    styles = plot_styles({label: method for group in groups for label, method in group.methods.items()})
+    figure = new_figure(0.8 + 2.1 * len(styles), 0.7 + 2.6 * len(groups))
     add_legend(figure, [*state_handles(), Line2D([], [], color="0.4", linewidth=1, label="best so far")], 3)
-    for row, group in zip(panel_grid(figure, len(groups), len(shown)), groups, strict=True):
+    for row, group in zip(panel_grid(figure, len(groups), len(styles)), groups, strict=True):
         points = [point for runs in group.studies.values() for run in runs for point in trial_points(run)]
         axis = value_axis((point.value for point in points), sign=group.signs[0])
-        for axes, (label, look) in zip(row, shown.items(), strict=True):
+        for axes, (label, style) in zip(row, styles.items(), strict=True):
             for results in group.studies.get(label, ()):
-                _draw_study(axes, results, axis, look, group.signs[0])
+                _draw_study(axes, results, axis, style, group.signs[0])
             draw_value_axis(axes, axis)
             axes.set_title(label, fontsize=SMALL, loc="left")
             axes.set_xlabel("trial", fontsize=TEXT)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        row[0].set_title(f"{group.title}\n{next(iter(shown))}", fontsize=SMALL, loc="left")
+        row[0].set_title(f"{group.title}\n{next(iter(styles))}", fontsize=SMALL, loc="left")
         row[0].set_ylabel(objective_words(group.first)[0], fontsize=TEXT)
     add_caption(figure, caption_of(groups, strip=True))
     return figure
 
 
-def _draw_study(axes: Axes, results: StudyResults, axis: ValueAxis, look: PlotStyle, sign: float) -> None:
+def _draw_study(axes: Axes, results: StudyResults, axis: ValueAxis, style: PlotStyle, sign: float) -> None:
     best = [sign * value if np.isfinite(value) else None for value in best_values(results, sign)]
     line = [axis.at(value) for value in best]
-    axes.plot(range(len(line)), line, color=look.colour, linewidth=1, drawstyle="steps-post")
+    axes.plot(range(len(line)), line, color=style.colour, linewidth=1, drawstyle="steps-post")
     for point in trial_points(results):
-        draw_point(axes, point.number, point, axis, look.colour)
+        draw_point(axes, point.number, point, axis, style.colour)
 
 
 def draw_point(axes: Axes, x: float, point: TrialPoint, axis: ValueAxis, colour: Any) -> None:

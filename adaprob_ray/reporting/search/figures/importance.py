@@ -48,8 +48,8 @@ def compute_importance(group: StudyGroup, label: str) -> Importance | None:
     counts = [sum(trial.ended for trial in run.trials) for run in runs]
     if min(counts) < MIN_TRIALS or len(runs[0].study.target.space) < 2:
         return None
-    found = [_shares(run) for run in runs]
-    shares = {name: [each.get(name, 0.0) for each in found] for name in runs[0].study.target.space}
+    shares_by_run = [_shares(run) for run in runs]
+    shares = {name: [each.get(name, 0.0) for each in shares_by_run] for name in runs[0].study.target.space}
     ordered = sorted(shares, key=lambda name: -statistics.fmean(shares[name]))
     return Importance(label, group.methods[label], min(counts), {name: shares[name] for name in ordered})
 
@@ -71,14 +71,12 @@ def _shares(results: StudyResults) -> dict[str, float]:
 def draw_importance(groups: Sequence[StudyGroup]) -> Figure | None:
     """A row for each group, a panel for each method; None where no study has enough trials."""
     labels = list(dict.fromkeys(label for group in groups for label in group.studies))
-    found = [
-        {label: compute_importance(group, label) for label in labels if label in group.studies} for group in groups
-    ]
-    if not any(importance for row in found for importance in row.values()):
+    rows = [{label: compute_importance(group, label) for label in labels if label in group.studies} for group in groups]
+    if not any(importance for row in rows for importance in row.values()):
         return None
-    most = max(len(group.studies[label][0].study.target.space) for group in groups for label in group.studies)
-    figure = new_figure(max(6.0, 0.6 + 2.3 * len(labels)), 1.2 + (1.1 + 0.25 * most) * len(groups))
-    for row, group, importances in zip(panel_grid(figure, len(groups), len(labels)), groups, found, strict=True):
+    max_parameters = max(len(group.studies[label][0].study.target.space) for group in groups for label in group.studies)
+    figure = new_figure(max(6.0, 0.6 + 2.3 * len(labels)), 1.2 + (1.1 + 0.25 * max_parameters) * len(groups))
+    for row, group, importances in zip(panel_grid(figure, len(groups), len(labels)), groups, rows, strict=True):
         for axes, label in zip(row, labels, strict=True):
             importance = importances.get(label)
             if importance is None:
@@ -107,10 +105,12 @@ def importance_caption() -> list[str]:
 
 def _draw_bars(axes: Axes, importance: Importance) -> None:
     colour = plot_styles({importance.label: importance.method})[importance.label].colour
-    for at, shares in enumerate(importance.shares.values()):
-        axes.barh(at, statistics.fmean(shares), 0.7, color=shade(colour, 0.5), edgecolor=colour)
+    for position, shares in enumerate(importance.shares.values()):
+        axes.barh(position, statistics.fmean(shares), 0.7, color=shade(colour, 0.5), edgecolor=colour)
         if len(shares) > 1:
-            axes.plot(shares, [at] * len(shares), linestyle="", marker="o", markersize=3, color="black", clip_on=False)
+            axes.plot(
+                shares, [position] * len(shares), linestyle="", marker="o", markersize=3, color="black", clip_on=False
+            )
     axes.set_yticks(range(len(importance.shares)), list(importance.shares))
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

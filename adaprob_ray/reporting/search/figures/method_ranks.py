@@ -92,36 +92,40 @@ def _mean_ranks(
 # -- drawing -----------------------------------------------------------------------------------------------------------
 
 
-def draw_method_ranks(found: MethodRanks, groups: Sequence[StudyGroup]) -> Figure:
+def draw_method_ranks(method_ranks: MethodRanks, groups: Sequence[StudyGroup]) -> Figure:
     """Against trials on the left, against passes on the right; the best rank is at the top."""
-    shown = plot_styles(found.methods)
+    styles = plot_styles(method_ranks.methods)
     figure = new_figure(7.6, 3.4)
     handles = [
-        Line2D([], [], linestyle=look.line, linewidth=1.4, label=label, **look.markers(5))
-        for label, look in shown.items()
+        Line2D([], [], linestyle=style.line, linewidth=1.4, label=label, **style.markers(5))
+        for label, style in styles.items()
     ]
     add_legend(figure, handles, 4)
-    panels = [("trials", found.trials, found.against_trials)]
-    panels += [("passes (forward + backward examples)", found.passes, found.against_passes)] if found.passes else []
+    panels = [("trials", method_ranks.trials, method_ranks.against_trials)]
+    panels += (
+        [("passes (forward + backward examples)", method_ranks.passes, method_ranks.against_passes)]
+        if method_ranks.passes
+        else []
+    )
     for axes, (words, budget, ranks) in zip(panel_grid(figure, 1, len(panels))[0], panels, strict=True):
         for label, values in ranks.items():
-            look = shown[label]
-            often = max(1, len(values) // 6)
-            style = {"linestyle": look.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
-            axes.plot(budget, values, markevery=often, **style, **look.markers(5))
-        axes.set_ylim(len(shown) + 0.2, 0.8)
-        axes.set_yticks(range(1, len(shown) + 1))
+            style = styles[label]
+            marker_step = max(1, len(values) // 6)
+            options = {"linestyle": style.line, "linewidth": 1.4, "drawstyle": "steps-post", "clip_on": False}
+            axes.plot(budget, values, markevery=marker_step, **options, **style.markers(5))
+        axes.set_ylim(len(styles) + 0.2, 0.8)
+        axes.set_yticks(range(1, len(styles) + 1))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(words, fontsize=TEXT)
         axes.set_ylabel("mean rank (1 = best)", fontsize=TEXT)
         style_axes(axes)
-    add_caption(figure, method_ranks_caption(found, groups))
+    add_caption(figure, method_ranks_caption(method_ranks, groups))
     return figure
 
 
-def method_ranks_caption(found: MethodRanks, groups: Sequence[StudyGroup]) -> list[str]:
+def method_ranks_caption(method_ranks: MethodRanks, groups: Sequence[StudyGroup]) -> list[str]:
     """What is ranked, and the rule."""
-    mean = f"mean over {found.comparisons} groups and search seeds; " if found.comparisons > 1 else ""
+    mean = f"mean over {method_ranks.comparisons} groups and search seeds; " if method_ranks.comparisons > 1 else ""
     return [
         f"ranks of the best value so far; {mean}equal values share their mean rank; up to the budget that every method has "
         "spent",

@@ -50,12 +50,12 @@ def front_steps(front: Sequence[Trial], first: int, second: int, signs: Sequence
 
 def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
     """A row for each group, a panel for each pair of objectives; diverged trials have no values and are not shown."""
-    shown = plot_styles({label: method for group in groups for label, method in group.methods.items()})
+    styles = plot_styles({label: method for group in groups for label, method in group.methods.items()})
     pairs = list(combinations(range(len(groups[0].signs)), 2))
     figure = new_figure(0.9 + 4.2 * len(pairs), 0.8 + 3.6 * len(groups))
     handles = [
-        Line2D([], [], linestyle=look.line, linewidth=1.2, label=label, **look.markers(6))
-        for label, look in shown.items()
+        Line2D([], [], linestyle=style.line, linewidth=1.2, label=label, **style.markers(6))
+        for label, style in styles.items()
     ]
     add_legend(figure, handles, 3)
     for row, group in zip(panel_grid(figure, len(groups), len(pairs)), groups, strict=True):
@@ -66,7 +66,7 @@ def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
         for axes, pair in zip(row, pairs, strict=True):
             for label, runs in group.studies.items():
                 for results in runs:
-                    _draw_front(axes, results, pair, group.signs, shown[label])
+                    _draw_front(axes, results, pair, group.signs, styles[label])
             axes.set_xlabel(words[pair[0]], fontsize=TEXT)
             axes.set_ylabel(words[pair[1]], fontsize=TEXT)
             style_axes(axes)
@@ -78,18 +78,18 @@ def draw_pareto_fronts(groups: Sequence[StudyGroup]) -> Figure:
 
 
 def _draw_front(
-    axes: Axes, results: StudyResults, pair: tuple[int, int], signs: Sequence[float], look: PlotStyle
+    axes: Axes, results: StudyResults, pair: tuple[int, int], signs: Sequence[float], style: PlotStyle
 ) -> None:
     first, second = pair
     if len(signs) == 2 and results.best:
         corners = front_steps(results.best, first, second, signs)
-        axes.plot(*zip(*corners, strict=True), linestyle=look.line, linewidth=1.2, color=look.colour)
+        axes.plot(*zip(*corners, strict=True), linestyle=style.line, linewidth=1.2, color=style.colour)
     best = {trial.number for trial in results.best}
     for trial in results.trials:
         if trial.values is None:
             continue
         x, y = trial.values[first], trial.values[second]
         is_best = trial.number in best
-        axes.plot(x, y, linestyle="", alpha=1 if is_best else 0.35, zorder=3, **look.markers(7 if is_best else 3.5))
+        axes.plot(x, y, linestyle="", alpha=1 if is_best else 0.35, zorder=3, **style.markers(7 if is_best else 3.5))
         if trial is results.default:
             axes.plot(x, y, linestyle="", marker="o", markersize=11, markerfacecolor="none", markeredgecolor="black")

@@ -96,10 +96,10 @@ def slice_axis(runs: Sequence[StudyResults], sign: float, objective: int = 0) ->
 def draw_slices(label: str, groups: Sequence[StudyGroup]) -> Figure:
     """One method: a row for each group and objective, a panel for each parameter. Every group has the label."""
     rows = [(group, objective) for group in groups for objective in range(len(group.signs))]
-    most = max(len(group.studies[label][0].study.target.space) for group, _ in rows)
-    figure = new_figure(max(4.6, 0.8 + 2.1 * most), 0.7 + 2.6 * len(rows))
-    add_legend(figure, state_handles(max(len(group.signs) for group in groups)), 5 if most > 2 else 3)
-    for row, (group, objective) in zip(panel_grid(figure, len(rows), most), rows, strict=True):
+    max_parameters = max(len(group.studies[label][0].study.target.space) for group, _ in rows)
+    figure = new_figure(max(4.6, 0.8 + 2.1 * max_parameters), 0.7 + 2.6 * len(rows))
+    add_legend(figure, state_handles(max(len(group.signs) for group in groups)), 5 if max_parameters > 2 else 3)
+    for row, (group, objective) in zip(panel_grid(figure, len(rows), max_parameters), rows, strict=True):
         _draw_row(row, label, group, objective)
     shades = (
         "the darker a point, the later its trial; dotted line: the chosen value; each axis spans the searched range"
@@ -110,18 +110,18 @@ def draw_slices(label: str, groups: Sequence[StudyGroup]) -> Figure:
 
 def _draw_row(row: Sequence[Axes], label: str, group: StudyGroup, objective: int) -> None:
     runs = group.studies[label]
-    look = plot_styles(group.methods)[label]
+    style = plot_styles(group.methods)[label]
     slices = [compute_slice(name, runs, objective) for name in runs[0].study.target.space]
     axis = slice_axis(runs, group.signs[objective], objective)
     last = max((point.number for _, point in slices[0].points), default=0) or 1
-    for axes, found in zip(row, slices, strict=False):
-        for x in found.chosen:
+    for axes, parameter_slice in zip(row, slices, strict=False):
+        for x in parameter_slice.chosen:
             axes.axvline(x, color=GREY, linewidth=0.8, linestyle=":")
-        for x, point in found.points:
-            colour = shade(look.colour, _FIRST_SHADE * (1 - point.number / last))
-            draw_point(axes, x + (choice_offset(point.number) if found.options else 0.0), point, axis, colour)
+        for x, point in parameter_slice.points:
+            colour = shade(style.colour, _FIRST_SHADE * (1 - point.number / last))
+            draw_point(axes, x + (choice_offset(point.number) if parameter_slice.options else 0.0), point, axis, colour)
         draw_value_axis(axes, axis)
-        _parameter_axis(axes, found)
+        _parameter_axis(axes, parameter_slice)
     for axes in row[len(slices) :]:
         axes.set_visible(False)
     row[0].set_title(group.title, fontsize=TEXT, loc="left")
@@ -133,14 +133,16 @@ def choice_offset(number: int) -> float:
     return 0.6 * ((number % _SPREAD) / (_SPREAD - 1) - 0.5)
 
 
-def _parameter_axis(axes: Axes, found: Slice) -> None:
-    axes.set_xlabel(found.parameter, fontsize=TEXT)
-    if found.options:
-        axes.set_xticks(range(len(found.options)), found.options, rotation=25, ha="right", fontsize=SMALL)
-        axes.set_xlim(-0.6, len(found.options) - 0.4)
+def _parameter_axis(axes: Axes, parameter_slice: Slice) -> None:
+    axes.set_xlabel(parameter_slice.parameter, fontsize=TEXT)
+    if parameter_slice.options:
+        axes.set_xticks(
+            range(len(parameter_slice.options)), parameter_slice.options, rotation=25, ha="right", fontsize=SMALL
+        )
+        axes.set_xlim(-0.6, len(parameter_slice.options) - 0.4)
         return
-    low, high = found.ends
-    if found.is_log:
+    low, high = parameter_slice.ends
+    if parameter_slice.is_log:
         axes.set_xscale("log")
         room = (high / low) ** _MARGIN
         axes.set_xlim(low / room, high * room)
@@ -150,5 +152,5 @@ def _parameter_axis(axes: Axes, found: Slice) -> None:
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         return
     axes.set_xlim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
-    if found.is_integer:
+    if parameter_slice.is_integer:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -38,11 +38,11 @@ def value_axis(values: Iterable[float | None], *, sign: float) -> ValueAxis:
         The axis.
     """
     values = list(values)
-    known = [value for value in values if value is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    feasible = [value for value in values if value is not None]
+    low, high = (min(feasible), max(feasible)) if feasible else (0.0, 1.0)
     room = (high - low) or abs(high) or 1.0
     low, high = low - _PADDING * room, high + _PADDING * room
-    if len(known) == len(values):
+    if len(feasible) == len(values):
         return ValueAxis(low, high)
     edge = high if sign > 0 else low
     far = edge + sign * _STRIP * room

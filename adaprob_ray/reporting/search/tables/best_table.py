@@ -37,11 +37,11 @@ def _row(results: StudyResults, trial: Trial | None) -> dict[str, Any]:
     row["beyond_margin"] = sum(results.study.is_beyond_margin(each) for each in results.trials)
     row["passes"] = sum(results.passes)
     row["best_trial"] = None if trial is None else trial.number
-    for at, name in enumerate(results.study.objectives):
-        known = default.values[at] if default is not None and default.values is not None else None
-        best = trial.values[at] if trial is not None and trial.values is not None else None
-        difference = best - known if best is not None and known is not None else None
-        row |= {f"default.{name}": known, f"best.{name}": best, f"difference.{name}": difference}
+    for objective, name in enumerate(results.study.objectives):
+        default_value = default.values[objective] if default is not None and default.values is not None else None
+        best = trial.values[objective] if trial is not None and trial.values is not None else None
+        difference = best - default_value if best is not None and default_value is not None else None
+        row |= {f"default.{name}": default_value, f"best.{name}": best, f"difference.{name}": difference}
     params = trial.params if trial is not None else {}
     return row | {f"params.{name}": value for name, value in params.items()}
 
@@ -97,8 +97,12 @@ def _without_default(group: StudyGroup) -> str:
 def _line(results: StudyResults, trial: Trial | None, several: bool) -> list[str]:
     study, default = results.study, results.default
     line = [results.label, *([str(results.search_seed)] if several else []), study.target.rule.name]
-    for at in range(len(study.objectives)):
-        line += [value_words(study, default, at), value_words(study, trial, at), _difference(study, default, trial, at)]
+    for objective in range(len(study.objectives)):
+        line += [
+            value_words(study, default, objective),
+            value_words(study, trial, objective),
+            _difference(study, default, trial, objective),
+        ]
     number = EMPTY_CELL if trial is None else f"#{trial.number}"
     return [*line, number, _trials_words(results), f"{sum(results.passes):,}"]
 
@@ -119,9 +123,11 @@ def value_words(study: Study, trial: Trial | None, objective: int = 0) -> str:
     return number_words(trial.values[objective])
 
 
-def _difference(study: Study, default: Trial | None, trial: Trial | None, at: int) -> str:
-    known = [each.values[at] for each in (default, trial) if each and each.values and not study.is_beyond_margin(each)]
-    return f"{known[1] - known[0]:+.4g}".replace("-", MINUS_SIGN) if len(known) == 2 else EMPTY_CELL
+def _difference(study: Study, default: Trial | None, trial: Trial | None, objective: int) -> str:
+    values = [
+        each.values[objective] for each in (default, trial) if each and each.values and not study.is_beyond_margin(each)
+    ]
+    return f"{values[1] - values[0]:+.4g}".replace("-", MINUS_SIGN) if len(values) == 2 else EMPTY_CELL
 
 
 def number_words(value: Any) -> str:

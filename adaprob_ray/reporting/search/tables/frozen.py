@@ -40,7 +40,7 @@ def build_frozen(selection: Selection, out: Path) -> Output:
     for path, sweep in selection.sweeps.items():
         rows = frozen_rows(replace(selection, sweeps={path: sweep}).gather().records)
         if not rows:
-            raise InputError(f"{path}: has no label with a label {DEFAULT_SUFFIX} beside it")
+            raise InputError(f"{path}: must have a label LABEL together with LABEL{DEFAULT_SUFFIX}")
         documents.append(frozen_page(sweep.name, rows))
         paths += write_documents(documents[-1:], pd.DataFrame(rows).to_csv(index=False), f"{sweep.name}-frozen", out)
     return Output(documents, paths)
@@ -64,14 +64,14 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
                     for name, each in (("default", f"{label}{DEFAULT_SUFFIX}"), ("frozen", label))
                 }
                 gaps = {
-                    name: {seed: rule.gap(model, other) for seed, (model, other) in own.items()}
-                    for name, own in facts.items()
+                    name: {seed: rule.gap(model, other) for seed, (model, other) in by_seed.items()}
+                    for name, by_seed in facts.items()
                 }
                 difference = paired_difference(gaps["frozen"], gaps["default"])
                 row: dict[str, Any] = {**dict(zip(GROUP, point, strict=True)), "label": label, "rule": rule.name}
                 row["seeds"] = len(gaps["frozen"])
-                for name, own in gaps.items():
-                    row |= _columns(f"gap.{name}", mean_interval(list(own.values())))
+                for name, by_seed in gaps.items():
+                    row |= _columns(f"gap.{name}", mean_interval(list(by_seed.values())))
                 row |= _columns("difference", difference) if difference is not None else {}
                 for name, seeds in facts.items():
                     excesses = rule.excesses([model for model, _ in seeds.values()])

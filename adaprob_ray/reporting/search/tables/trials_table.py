@@ -1,4 +1,4 @@
-"""The table of all trials of a search: nothing that was tried is left out."""
+"""The table of all trials of a search, whatever their state."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def trial_lines(results: StudyResults) -> tuple[list[str], list[list[str]]]:
             [
                 f"{trial.number}{' *' if trial.number in best else ''}",
                 trial.state,
-                *(value_words(study, trial, at) for at in range(len(words))),
+                *(value_words(study, trial, objective) for objective in range(len(words))),
                 *of_seeds,
                 *[EMPTY_CELL] * (len(seeds) - len(of_seeds)),
                 f"{passes:,}",
