@@ -29,7 +29,8 @@ FAIL = {"ADAPROB_TEST_FAIL": "unlearn-scrub"}
 # Both are given in the environment, which only the user and root can read; they must appear nowhere else.
 SECRETS = {"RAY_AUTH_TOKEN": "9d1f6c0e" * 8, "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI-adaprob-test"}
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+# The fixture runs three sweeps on Ray: a minute alone, several where other work has the processors.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def secrets_in(folder: Path) -> dict[Path, set[str]]:
@@ -62,7 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     wait_for((command.marks / "ADAPROB_TEST_SLEEP_TOO-unlearn-adaprob").exists, process)
     wait_for(lambda: KILLED in commits(command.opened()), process)
     process.send_signal(signal.SIGINT)
-    _, interrupted_err = process.communicate(timeout=120)
+    _, interrupted_err = process.communicate(timeout=600)
     interrupted = commits(command.opened())
 
     code, out, err = command.run(ADAPROB_TEST_DIE="evaluate-adaprob", **environment)
@@ -88,7 +89,7 @@ def test_sigterm_interrupts_as_sigint_does(tmp_path: Path) -> None:
     process = command.start(ADAPROB_TEST_SLEEP="unlearn-finetune")
     wait_for((command.marks / "ADAPROB_TEST_SLEEP-unlearn-finetune").exists, process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Interrupted. Completed cells are saved." in err
     logs = command.opened().survey()
