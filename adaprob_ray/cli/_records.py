@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaprob_ray.cli._load import load_sweep
-from adaprob_ray.cli._sweep import complete_sweep_file
+from adaprob_ray.cli._sweep import complete_sweep_file, store_option_with
 
 if TYPE_CHECKING:
     from adaprob_ray.reporting.records.selection import Selection
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-records_option = click.option(
-    "--store",
-    "location",
-    metavar="LOCATION",
-    default="./store",
-    envvar="ADAPROB_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="A store (folder or URI: s3://, gs:// or az://), or a .jsonl or .zip file of Records.",
+records_option = store_option_with(
+    "A store (folder or URI: s3://, gs:// or az://), or a .jsonl or .zip file of Records."
 )
 out_option = click.option(
     "--out",
@@ -39,10 +31,15 @@ only_option = click.option(
 partial_option = click.option("--partial", is_flag=True, help="Go on without missing Records, and name them.")
 
 
-def record_parameters(function: Function) -> Function:
-    """Add SWEEP..., --store, --out, --only and --partial to a command."""
-    paths = click.argument("paths", metavar="SWEEP...", nargs=-1, required=True, shell_complete=complete_sweep_file)
-    return paths(records_option(out_option(only_option(partial_option(function)))))
+def record_parameters(function: Callable[..., None]) -> Callable[..., None]:
+    """Add SWEEP..., --store, --out, --only and --partial to a command, which gets a Selection and the folder `out`."""
+
+    @functools.wraps(function)
+    def command(paths: tuple[str, ...], location: str, only: str | None, partial: bool, **options: Any) -> None:
+        function(load_selection(paths, location, only, partial), **options)
+
+    argument = click.argument("paths", metavar="SWEEP...", nargs=-1, required=True, shell_complete=complete_sweep_file)
+    return argument(records_option(out_option(only_option(partial_option(command)))))
 
 
 def load_selection(paths: tuple[str, ...], location: str, only: str | None, partial: bool) -> Selection:

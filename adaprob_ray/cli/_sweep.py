@@ -32,16 +32,23 @@ only_option = click.option(
     metavar="CONDITIONS",
     help="Select cells, as in 'method=scrub,lr=0.1,seed<3', with all cells they depend on.",
 )
-store_option = click.option(
-    "--store",
-    "location",
-    metavar="LOCATION",
-    default="./store",
-    envvar="ADAPROB_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="A folder, or a URI: s3://, gs:// or az://.",
-)
+
+
+def store_option_with(help: str) -> Callable[[Function], Function]:
+    """The option --store; `help` says what it takes."""
+    return click.option(
+        "--store",
+        "location",
+        metavar="LOCATION",
+        default="./store",
+        envvar="ADAPROB_STORE",
+        show_default=True,
+        show_envvar=True,
+        help=help,
+    )
+
+
+store_option = store_option_with("A folder, or a URI: s3://, gs:// or az://.")
 
 
 def sweep_parameters(function: Function) -> Function:

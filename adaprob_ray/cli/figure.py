@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaprob_ray.cli._group import CommandGroup
-from adaprob_ray.cli._records import load_selection, record_parameters
+from adaprob_ray.cli._records import record_parameters
+
+if TYPE_CHECKING:
+    from adaprob_ray.reporting.records.selection import Selection
 
 
 @click.group(cls=CommandGroup)
@@ -27,38 +30,34 @@ columns_option = click.option(
 
 @figure.command("trade_off")
 @record_parameters
-def trade_off(paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool) -> None:
+def trade_off(selection: Selection, out: Path) -> None:
     """Forget error against retain error."""
     from adaprob_ray.reporting.figures.trade_off import build_trade_off
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_trade_off(load_selection(paths, location, only, partial), out))
+    show(build_trade_off(selection, out))
 
 
 @figure.command("ranks")
 @record_parameters
 @columns_option
-def ranks(
-    paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, columns: tuple[str, ...] | None
-) -> None:
+def ranks(selection: Selection, out: Path, columns: tuple[str, ...] | None) -> None:
     """Mean ranks by distance to Retrain."""
     from adaprob_ray.reporting.figures.ranks import build_ranks
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_ranks(load_selection(paths, location, only, partial), out, **_given(columns=columns)))
+    show(build_ranks(selection, out, **_given(columns=columns)))
 
 
 @figure.command("time_bars")
 @record_parameters
 @click.option("--warm-up", type=int, metavar="SEED", help="Leave out this seed, the first, which warms the machine up.")
-def time_bars(
-    paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, warm_up: int | None
-) -> None:
+def time_bars(selection: Selection, out: Path, warm_up: int | None) -> None:
     """Unlearning times with standard errors."""
     from adaprob_ray.reporting.figures.time_bars import build_time_bars
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_time_bars(load_selection(paths, location, only, partial), out, warm_up=warm_up))
+    show(build_time_bars(selection, out, warm_up=warm_up))
 
 
 @figure.command("ablation")
@@ -66,11 +65,8 @@ def time_bars(
 @click.option("--over", required=True, metavar="COLUMN", help="Setting of the x-axis, such as method.lam.")
 @columns_option
 def ablation(
-    paths: tuple[str, ...],
-    location: str,
+    selection: Selection,
     out: Path,
-    only: str | None,
-    partial: bool,
     over: str,
     columns: tuple[str, ...] | None,
 ) -> None:
@@ -78,7 +74,7 @@ def ablation(
     from adaprob_ray.reporting.figures.ablation import build_ablation
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_ablation(load_selection(paths, location, only, partial), out, over=over, **_given(columns=columns)))
+    show(build_ablation(selection, out, over=over, **_given(columns=columns)))
 
 
 @figure.command("embedding")
@@ -95,11 +91,8 @@ def ablation(
     help="Methods to show, at most five.",
 )
 def embedding(
-    paths: tuple[str, ...],
-    location: str,
+    selection: Selection,
     out: Path,
-    only: str | None,
-    partial: bool,
     subset: Any,
     methods: tuple[str, ...],
 ) -> None:
@@ -107,7 +100,6 @@ def embedding(
     from adaprob_ray.reporting.figures.embedding import build_embedding
     from adaprob_ray.reporting.tables.output import show
 
-    selection = load_selection(paths, location, only, partial)
     show(build_embedding(selection, out, subset=subset, methods=dict(zip(methods, methods, strict=True))))
 
 
@@ -120,12 +112,12 @@ def embedding(
     show_default=True,
     help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …",
 )
-def curves(paths: tuple[str, ...], location: str, out: Path, only: str | None, partial: bool, scalar: str) -> None:
+def curves(selection: Selection, out: Path, scalar: str) -> None:
     """A scalar of the models' series against epochs or steps."""
     from adaprob_ray.reporting.figures.curves import build_curves
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_curves(load_selection(paths, location, only, partial), out, scalar=scalar))
+    show(build_curves(selection, out, scalar=scalar))
 
 
 def _given(**options: Any) -> dict[str, Any]:

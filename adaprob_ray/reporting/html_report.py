@@ -30,9 +30,7 @@ def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | 
     sweep_files = [path for path in paths if path not in search_files]
     selection = Selection.load(location, sweep_files, only=only, partial=True)
     groups = load_searches(location, search_files) if search_files else []
-    gathered = selection.gather()
-    if not paths:
-        gathered = Gathered(all_records(location), [])
+    gathered = selection.gather() if paths else Gathered(all_records(location), [])
     names = [*(sweep.name for sweep in selection.sweeps.values()), *(group.first.search.name for group in groups)]
     path = write_report(
         gathered.records,

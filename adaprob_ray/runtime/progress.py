@@ -22,10 +22,10 @@ LINE_SECONDS = 10.0
 DISPLAY_ERRORS = (OSError, ValueError)
 
 
-def announce(line: str) -> None:
-    """Say what is about to take some seconds."""
+def announce(line: str, console: Console | None = None) -> None:
+    """Print a line, on standard error unless there is a console."""
     with contextlib.suppress(*DISPLAY_ERRORS):
-        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+        (console or Console(stderr=True)).print(line, highlight=False, soft_wrap=True)
 
 
 class ProgressReporter:
@@ -57,8 +57,7 @@ class ProgressReporter:
         self._print(self.line())
 
     def _print(self, line: str) -> None:
-        with contextlib.suppress(*DISPLAY_ERRORS):
-            self._console.print(line, highlight=False, soft_wrap=True)
+        announce(line, self._console)
 
     def update(self, cell: Cell | None = None) -> None:
         """Refresh what is shown; `cell` has just ended."""

@@ -54,8 +54,8 @@ class Cell:
     """One unit of work of a sweep.
 
     Its key is a hash of `stage`, `settings`, `parents` (role -> key) and `revisions` of the code that it names. `resources`,
-    `keep` (which artefacts it leaves) and `priority` say how it runs and are not part of the key. Nor is `varied`: the
-    settings, as `name=value`, in which it differs from other cells of its label, for the title.
+    `keep` (which artefacts it leaves) and `priority` say how it runs and are not part of the key. Nor are
+    `distinguishing_settings`, for the title: those, as `name=value`, in which it differs from other cells of its label.
     """
 
     stage: str
@@ -65,7 +65,7 @@ class Cell:
     resources: Resources = field(default=Resources(), compare=False)
     keep: Keep = field(default="weights", compare=False)
     priority: int = field(default=1, compare=False)
-    varied: tuple[str, ...] = field(default=(), compare=False)
+    distinguishing_settings: tuple[str, ...] = field(default=(), compare=False)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -111,7 +111,7 @@ class Cell:
         segments = [
             self.stage,
             getattr(settings, "label", "") or self.method,
-            *self.varied,
+            *self.distinguishing_settings,
             settings.dataset.name,
             settings.architecture.name,
             str(self.forget or ""),

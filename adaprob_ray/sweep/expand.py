@@ -131,7 +131,7 @@ class _Builder:
         settings: CellSettings,
         parents: dict[str, str],
         revisions: dict[str, int],
-        varied: tuple[str, ...] = (),
+        distinguishing_settings: tuple[str, ...] = (),
     ) -> str:
         stage = self.registry.stages[stage_name]
         cell = Cell(
@@ -142,7 +142,7 @@ class _Builder:
             resources=self.resources[stage_name],
             keep=stage.keeps or getattr(self.file.keep, stage_name),
             priority=stage.priority,
-            varied=varied,
+            distinguishing_settings=distinguishing_settings,
         )
         return self.cells.setdefault(cell.key, cell).key
 
@@ -182,7 +182,7 @@ class _Builder:
         )
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), f"method:{choice.name}": method.revision}
-        return self._add(method.stage, settings, parents, revisions, choice.varied)
+        return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings)
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]
@@ -198,4 +198,4 @@ class _Builder:
             **self._shared_settings(point),
         )
         revisions = {f"metric:{name}": self.registry.metrics[name].revision for name in metrics}
-        self._add("evaluate", settings, parents, revisions, choice.varied)
+        self._add("evaluate", settings, parents, revisions, choice.distinguishing_settings)

@@ -22,13 +22,13 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 class MethodChoice:
     """One setting of a label: the method's name, its hyperparameters, and the method itself.
 
-    `varied`: those hyperparameters that differ between the settings of the label, as `name=value`.
+    `distinguishing_settings`: those hyperparameters that differ between the settings of the label, as `name=value`.
     """
 
     name: str
     hyper: Mapping[str, Any]
     method: MethodEntry
-    varied: tuple[str, ...] = ()
+    distinguishing_settings: tuple[str, ...] = ()
 
 
 def check_labels(file: SweepFile, registry: Registry, faults: Faults) -> None:
@@ -63,8 +63,8 @@ def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, 
         faults.add(*lines)
         if method is not None:
             parsed = as_mapping(method)
-            varied = tuple(f"{key}={parsed[key]}" for key in differing)
-            choices.append(MethodChoice(name, parsed, method, varied))
+            distinguishing_settings = tuple(f"{key}={parsed[key]}" for key in differing)
+            choices.append(MethodChoice(name, parsed, method, distinguishing_settings))
     return choices
 
 

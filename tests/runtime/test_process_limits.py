@@ -66,4 +66,6 @@ def test_threads_of_other_users_do_not_count_and_root_has_no_limit(
     monkeypatch: pytest.MonkeyPatch, others: int, user: int
 ) -> None:
     limit = PROCESSES_NEEDED + 10 if user else 10
-    check(monkeypatch, Limits({FILES: (4096, 4096), PROCESSES: (limit, limit)}), others=others, user=user)
+    limits = Limits({FILES: (4096, 4096), PROCESSES: (limit, limit)})
+    check(monkeypatch, limits, others=others, user=user)
+    assert limits == {FILES: (4096, 4096), PROCESSES: (limit, limit)}, "a hard limit cannot be raised"

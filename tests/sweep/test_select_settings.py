@@ -78,6 +78,8 @@ def test_titles_say_what_differs_within_a_label(settings: str, varied: list[tupl
     cells = Sweep.parse(f"{HEADER}methods: {{mine: {settings}}}\nmetrics: [errors]\n", REGISTRY).cells.values()
     for stage, name in (("unlearn", "adaprob"), ("evaluate", "mine")):
         chosen = [cell for cell in cells if cell.stage == stage and cell.method == "adaprob"]
-        assert [cell.varied for cell in chosen] == varied
+        assert [cell.distinguishing_settings for cell in chosen] == varied
         for cell in chosen:
-            assert cell.title == "-".join([stage, name, *cell.varied, "digits", "allcnn", "class3", "s1", cell.key[:8]])
+            assert cell.title == "-".join(
+                [stage, name, *cell.distinguishing_settings, "digits", "allcnn", "class3", "s1", cell.key[:8]]
+            )
