@@ -1,7 +1,7 @@
 """Act on a store as one of several users: python as_user.py UID GID UMASK ACTION LOCATION [KEY… | SWEEP], started by root.
 
 A process of its own, because obstore's threads do not survive a fork, and all is imported before root's rights are
-given up: the interpreter may be in a folder that other users cannot read. What a sweep imports while it runs is imported by
+given up: the interpreter may be in a folder that other users cannot read. What a command imports while it runs is imported by
 running it once as root.
 """
 
@@ -74,6 +74,10 @@ def run(location: str, sweep: str) -> None:
         sys.exit(code)
 
 
+def plan(location: str, sweep: str) -> None:
+    sys.exit(cli.main(["plan", sweep, "--store", location]))
+
+
 def run_and_be_killed(location: str, sweep: str) -> None:
     """Be killed with the fourth cell executed and not yet committed."""
     commit, calls = Attempt.commit, []
@@ -93,11 +97,14 @@ if __name__ == "__main__":
     if action.startswith("run"):
         with tempfile.TemporaryDirectory() as folder:
             run(str(Path(folder) / "store"), arguments[1])
+    if action == "plan":
+        cli.main(["plan", arguments[1]])
     os.setgroups([])
     os.setgid(int(gid))
     os.setuid(int(uid))
     os.umask(int(umask))
     actions: dict[str, Callable[..., None]] = {
+        "plan": plan,
         "do": do,
         "be-killed": be_killed,
         "share": share,

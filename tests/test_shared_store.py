@@ -49,10 +49,18 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def as_user(uid: int, action: str, location: Path, *keys: str, exit_code: int = 0) -> str:
-    """What an action of as_user.py prints, by that user of the group."""
+def process_of_user(
+    uid: int, action: str, location: Path, *keys: str, data: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """An action of as_user.py by that user of the group; `data` is ADAPROB_DATA, since the user may not read that of root."""
     command = [sys.executable, str(AS_USER), str(uid), str(GROUP), str(USERS[uid]), action, str(location), *keys]
-    result = subprocess.run(command, cwd="/", capture_output=True, text=True)
+    environment = {**os.environ, "ADAPROB_DATA": data}
+    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True)
+
+
+def as_user(uid: int, action: str, location: Path, *keys: str, exit_code: int = 0) -> str:
+    """What an action of as_user.py prints."""
+    result = process_of_user(uid, action, location, *keys)
     assert result.returncode == exit_code, result.stderr
     return result.stdout
 
@@ -97,8 +105,29 @@ def test_sweeps_of_three_users_of_a_group_finish_though_one_is_killed(folder: Pa
     assert all(log.done is not None for log in logs.values())
     assert {key for key, log in logs.items() if log.leases != {1}} == {begun}
     assert len(load_records(location)) == 4 * 4  # seeds and labels
-    for path in (location / "cells").rglob("*"):
+    paths = list(location.rglob("*"))
+    assert any("tfevents" in path.name for path in paths)
+    for path in paths:
         assert path.stat().st_mode & 0o060 == 0o060, path
+
+
+@needs_root
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [0o700, 0o710])  # of the data root: closed, or open while the folder in it is closed
+def test_a_data_folder_of_another_user_is_an_error_in_one_line(folder: Path, mode: int) -> None:
+    (folder / "data" / "prepared").mkdir(parents=True, mode=0o700)
+    (folder / "data").chmod(mode)
+    os.chown(folder / "data", -1, GROUP)
+    (folder / "sweep.yaml").write_text(SWEEP.replace("SEEDS", "[1]"), encoding="utf-8")
+    arguments = "plan", folder / "store", str(folder / "sweep.yaml")
+    process = process_of_user(42_077, *arguments, data=str(folder / "data"))
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert line == (
+        f"error: ADAPROB_DATA: must be a folder that you can read, got {folder / 'data'}"
+        f" (Permission denied: {folder / 'data' / 'prepared'})"
+    )
+    assert process_of_user(42_077, *arguments).returncode == 0
 
 
 @needs_root

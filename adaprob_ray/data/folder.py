@@ -235,10 +235,10 @@ def channel_statistics(images_NHWC: NDArray[np.uint8]) -> tuple[list[float], lis
 def prepared_folders(root: Path, reserved: Container[str] = ()) -> dict[str, Dataset]:
     """The data sets prepared from folders under `root`, from their manifests alone, except those with reserved names.
 
-    Raises InputError if a manifest is damaged.
+    Raises InputError if a manifest is damaged or the folder cannot be read.
     """
-    names = sorted(path.stem for path in (root / prepared.FOLDER).glob("[!.]*.json"))
-    manifests = {name: prepared.read_manifest(root, name) for name in names if name not in reserved}
+    names = [name for name in prepared.manifest_names(root) if name not in reserved]
+    manifests = {name: prepared.read_manifest(root, name) for name in names}
     return {name: _dataset(name, m) for name, m in manifests.items() if m and m.get("kind") == "folder"}
 
 

@@ -49,6 +49,20 @@ def write(root: Path, name: str, images: RawImages, files_F: Sequence[str], **fa
     os.replace(temporary, folder / f"{name}.json")
 
 
+def manifest_names(root: Path) -> list[str]:
+    """The names of the data sets prepared under `root`, sorted. Raises InputError if the folder cannot be read."""
+    folder = root / FOLDER
+    try:
+        files = [path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"ADAPROB_DATA: must be a folder that you can read, got {root} ({error.strerror}: {folder})"
+        ) from error
+    return sorted(path.stem for path in files)
+
+
 def read_manifest(root: Path, name: str) -> dict[str, Any] | None:
     """The manifest, or None if the data set was never prepared. Raises InputError if the file is not a manifest."""
     path = root / FOLDER / f"{name}.json"

@@ -162,6 +162,7 @@ def _tensorboard_writer(
         cell,
         runs,
         None if sweep is None else partial(CellUpload, store, sweep, folders, file_mark(cell)),
+        umask=store.objects.umask,
         epoch_metrics=config.epoch_metrics,
         tsne=config.tsne,
     )

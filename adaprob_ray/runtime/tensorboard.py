@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ class TensorBoardWriter:
         cell: The cell.
         runs: Those that it writes to.
         open_upload: Begins to send the files to the store, from a folder of its own, instead of writing to `folder`.
+        umask: A context in which folders and files are created, such as that of a store that a group shares.
         epoch_metrics: Whether an unlearning shows metrics after each epoch.
         tsne: Whether an evaluation shows an embedding of the outputs.
 
@@ -111,22 +112,24 @@ class TensorBoardWriter:
         runs: tuple[TensorBoardRun, ...],
         open_upload: Callable[[], CellUpload] | None = None,
         *,
+        umask: Callable[[], AbstractContextManager[None]] = nullcontext,
         epoch_metrics: bool = True,
         tsne: bool = False,
     ) -> None:
         self.epoch_metrics = epoch_metrics
         self.error: str | None = None
         self._folder, self._cell, self._runs, self._tsne = folder, cell, runs, tsne
-        self._open_upload = open_upload
+        self._open_upload, self._umask = open_upload, umask
         self._upload: CellUpload | None = None
         self._streams: list[EventStream] = []
         self._series_bytes, self._flushed = 0, time.monotonic()
 
     def _open(self, folder: Path) -> EventStream:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob(f"*tfevents*{file_mark(self._cell)}*"):
-            file.unlink()
-        return EventStream((folder / file_name(self._cell, time.time(), uuid.uuid4().hex[:8])).open("xb"))
+        with self._umask():
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in folder.glob(f"*tfevents*{file_mark(self._cell)}*"):
+                file.unlink()
+            return EventStream((folder / file_name(self._cell, time.time(), uuid.uuid4().hex[:8])).open("xb"))
 
     @property
     def is_open(self) -> bool:

@@ -13,7 +13,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,10 @@ class Objects:
                 raise
             raise InputError(f"store {place}: {_one_line(error)}") from error
 
+    def umask(self) -> AbstractContextManager[None]:
+        """In this context the group may read and write what is written, if the store is shared."""
+        return group_umask() if self.is_shared else nullcontext()
+
     def put(self, path: str, data: bytes) -> None:
         """Put or replace an object."""
         self._write(path, data, "overwrite")
@@ -86,7 +90,7 @@ class Objects:
         """Whether the object is `data` in the end; False only if `mode` is "create" and another object is there."""
         for pause in (*RETRY_PAUSES, None):
             try:
-                with group_umask() if self.is_shared else nullcontext():
+                with self.umask():
                     obstore.put(self.backend, path, data, mode=mode)
             except (BaseError, OSError) as error:
                 stored = self._read_back(path, error)

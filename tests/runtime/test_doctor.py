@@ -556,7 +556,8 @@ def test_two_nodes_pass_and_a_node_with_other_code_stops_a_run_before_it_starts(
     assert {where[check] for check in ("nodes", "versions", "store", "data")} == {"2 nodes"}
 
     assert ran["code"] == 2, ran
-    (line,) = ran["err"].splitlines()
-    assert line.startswith("error: versions: ")
-    assert ": source " in line
+    connecting, error = ran["err"].splitlines()
+    assert connecting.startswith("connecting to Ray at ")
+    assert error.startswith("error: versions: ")
+    assert ": source " in error
     assert not Store.open(tmp_path / "store").survey(), "no cell was begun"
