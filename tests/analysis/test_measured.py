@@ -74,9 +74,9 @@ def mark_in(text: str) -> Mark:
 def test_a_sentence_that_its_records_bear_out() -> None:
     claims = (
         "scrub retain_error_percent seed 1 = 1.3;\nscrub retain_error_percent seed 2 = 1; "
-        "other retain_error_percent = 4.0 ± 5.0; run minutes = 21.5"
+        "other retain_error_percent = 4.0 (0–9.0); run minutes = 21.5"
     )
-    assert faults(claims, "It ends at 1.3 %, then at\n1 %, and the other at 4.0 ± 5.0 %, after 21.5 minutes.") == []
+    assert faults(claims, "It ends at 1.3 %, then at\n1 %, and the other at 4.0 (0–9.0) %, after 21.5 minutes.") == []
 
 
 @pytest.mark.parametrize(

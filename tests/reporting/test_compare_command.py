@@ -54,7 +54,7 @@ def test_tables_are_printed_and_written(folder: Path) -> None:
     rows = {(line["label"], line["settings"]) for line in lines}
     assert rows == {
         ("original", ""), ("retrain", ""), ("retrain_independent", ""), ("finetune", "lr=0.01"), ("finetune", "lr=0.02"),
-        ("floor", ""),
+        ("noise floor", ""),
     }  # fmt: skip
     assert "| finetune lr=0.02 |" in (folder / "new/out/compare-tiny.md").read_text()
 

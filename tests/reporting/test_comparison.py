@@ -10,14 +10,14 @@ from synthetic_records import frame, seeds
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.stats.significance import (
     MIN_SEEDS,
+    chance_percent,
     detectable_difference,
     family,
     holm,
-    no_signal_percent,
     simulated_attacks,
 )
 from adaprob_ray.reporting.tables.format import SIGNIFICANCE_MARK, table_blocks, table_notes
-from adaprob_ray.reporting.tables.model import NO_SIGNAL, Table, tables
+from adaprob_ray.reporting.tables.model import CHANCE, Table, tables
 from benchmarks.comparison import NAMES, detected, flagged, simulated_differences
 
 ERROR = "test_error_percent"
@@ -116,15 +116,15 @@ def test_the_line_without_signal_is_simulated_at_the_tables_size() -> None:
         for record in seeds(label, name, 60.0, 62.0, test_other_classes_rows=900, forget_rows=25)
     ]
     (table,) = tables(frame(*rows), [metric_format(name)], [])
-    (row,) = [row for row in table.rows if row.label == NO_SIGNAL]
-    assert row.values[name].mean == no_signal_percent(25)
-    assert any(line.startswith("no signal:") for line in table_notes(table))
+    (row,) = [row for row in table.rows if row.label == CHANCE]
+    assert row.values[name].mean == chance_percent(25)
+    assert any(line.startswith("chance level:") for line in table_notes(table))
 
 
 @pytest.mark.slow
 def test_stored_lines_without_signal_are_what_a_simulation_gives() -> None:
     scores = simulated_attacks(25, 60)
-    known = no_signal_percent(25)
+    known = chance_percent(25)
     assert known == pytest.approx(scores.mean(), abs=4 * scores.std() / np.sqrt(60))
     assert known == pytest.approx(47, abs=1)
-    assert no_signal_percent(5) is None
+    assert chance_percent(5) is None

@@ -54,18 +54,18 @@ def test_golden_values_and_differences() -> None:
     ]  # fmt: skip
     # t(0.975, 2) = 4.303: values 1 apart have half-width 4.303/√3 = 2.48.
     assert by_name(values) == {
-        "original": ["150/3000 (4.2–5.8)", "0/75 (≤ 3.9)", "0.50 (all equal)", "–"],
-        "retrain": ["11.0 ± 2.5", "3/75 (0.8–11.2)", "0.20 ± 0.25", "2.00 (all equal)"],
-        "retrain_independent": ["12.0 ± 6.6", "6/75 (3.0–16.6)", "–", "–"],
-        "scrub": ["9.0 ± 2.5", "30/75 (28.9–52.0)", "0.20 (all equal)", "0.50 (all equal)"],
-        "floor": ["–", "–", "0.20 ± 0.25", "–"],
+        "original": ["5.0 (4.2–5.8)†", "0 (≤ 3.9)†", "0.50 (all equal)", "–"],
+        "retrain": ["11.0 ± 2.5", "4.0 (0.8–11.2)†", "0.20 ± 0.25", "2.00 (all equal)"],
+        "retrain_independent": ["12.0 ± 6.6", "8.0 (3.0–16.6)†", "–", "–"],
+        "scrub": ["9.0 ± 2.5", "40.0 (28.9–52.0)†", "0.20 (all equal)", "0.50 (all equal)"],
+        "noise floor": ["–", "–", "0.20 ± 0.25", "–"],
     }
     assert differences.header[1].replace("\N{NO-BREAK SPACE}", " ") == "test error (pp)"
     assert by_name(differences) == {
         "original": ["−6.0 ± 2.5", "−4.00 (all equal)", "+0.30 ± 0.25", "–"],
         "retrain_independent": ["+1.0 ± 5.0", "+4.00 (all equal)", "–", "–"],
         "scrub": ["−2.0 (all equal)", "+36.00 (all equal)", "0.00 ± 0.25", "−1.50 (all equal)"],
-        "floor": ["1.7 ± 2.9", "4.00 (all equal)", "–", "–"],
+        "noise floor": ["1.7 (0–4.5)", "4.00 (all equal)", "–", "–"],
     }
 
 
@@ -86,7 +86,7 @@ def test_caption_says_what_is_shown() -> None:
     text = "\n".join(table_notes(table))
     assert "95 % Student-t interval over n = 3 seeds (1, 2, 3)" in text
     assert "Clopper-Pearson" in text
-    assert "floor: " in text
+    assert "noise floor: " in text
     assert "precision float32; device cpu (a); threads per cell 1; commit e2d2479" in text
     assert "times are exclusive" in text
 
@@ -111,8 +111,8 @@ def test_one_seed_is_a_bare_value() -> None:
     )
     (table,) = tables(records, [ERROR, FORGET], [])
     values, differences = table_blocks(table, 100)
-    assert by_name(values)["retrain"] == ["12.25", "0/25 (≤ 11.3)"]
-    assert by_name(differences) == {"retrain_independent": ["+0.75", "0.00"], "floor": ["0.75", "0.00"]}
+    assert by_name(values)["retrain"] == ["12.25", "0 (≤ 11.3)†"]
+    assert by_name(differences) == {"retrain_independent": ["+0.75", "0.00"], "noise floor": ["0.75", "0.00"]}
     assert table_notes(table)[0] == "n = 1 seed (4): single values, no interval can be given"
 
 
@@ -128,7 +128,7 @@ def test_repeats_are_averaged_within_a_seed_and_rows_count_once() -> None:
     noisy = table.rows[1].values
     assert noisy["test_error_percent"].mean == 17.0
     assert noisy["test_error_percent"].half_width == pytest.approx(12.7062 * 5, rel=1e-5)  # of 12 and 22, not of four
-    assert format_estimate(noisy["forget_error_percent"], FORGET, 1).startswith("0.5/50 (")
+    assert format_estimate(noisy["forget_error_percent"], FORGET, 1).startswith("1.0 (")
     assert "after averaging 2 repeats within each seed" in table_notes(table)[0]
 
 
@@ -141,7 +141,7 @@ def test_settings_that_vary_split_rows_in_the_order_of_the_file() -> None:
         *seeds("retrain", "test_error_percent", 5.0, 6.0),
     )
     (table,) = tables(records, [ERROR], ["b", "a"])
-    assert [row.name for row in table.rows] == ["retrain", "b lam=2", "b lam=0.5", "a", "floor"]
+    assert [row.name for row in table.rows] == ["retrain", "b lam=2", "b lam=0.5", "a", "noise floor"]
     assert table.rows[2].values["test_error_percent"].mean == 3.5
 
 
@@ -166,8 +166,8 @@ def test_one_table_for_each_request_and_empty_columns_are_dropped() -> None:
 
 
 def test_entries_never_show_a_half_width_of_zero() -> None:
-    table = tables(frame(*seeds("retrain", "unlearn_seconds", 1.0, 1.0001)), [TIME], [])[0]
-    assert table_blocks(table, 80)[0].body[0][1] == "1.0000 ± 0.0006"
+    table = tables(frame(*seeds("retrain", "unlearn_seconds", 1.0, 1.0001, 1.0)), [TIME], [])[0]
+    assert table_blocks(table, 80)[0].body[0][1] == "1.0000 ± 0.0001"
     unknown = frame(*seeds("retrain", "validation_error_percent", 0.0, 0.0))  # how many rows is not recorded
     (block, *_) = table_blocks(tables(unknown, [metric_format("validation_error_percent")], [])[0], 80)
     assert block.body[0][1] == "0.00 (all equal)"
@@ -176,9 +176,9 @@ def test_entries_never_show_a_half_width_of_zero() -> None:
 @pytest.mark.parametrize(
     ("percents", "rows", "text"),
     [
-        ((0.0, 0.0), 1000, "0/2000 (≤ 0.15)"),
-        ((100.0, 100.0), 250, "500/500 (≥ 99.40)"),
-        ((0.1, 0.0), 1000, "1/2000 (0.00–0.28)"),
+        ((0.0, 0.0), 1000, "0 (≤ 0.15)†"),
+        ((100.0, 100.0), 250, "100 (≥ 99.40)†"),
+        ((0.1, 0.0), 1000, "0.05 (0.00–0.28)†"),
     ],
 )
 def test_bounds_near_0_and_100_keep_their_digits(percents: tuple[float, ...], rows: int, text: str) -> None:
@@ -188,7 +188,45 @@ def test_bounds_near_0_and_100_keep_their_digits(percents: tuple[float, ...], ro
 
 def test_a_seed_without_a_value_is_not_hidden() -> None:
     records = frame(*seeds("retrain", "test_error_percent", 20.0, 22.0), record("retrain", 3))
-    assert table_blocks(tables(records, [ERROR], [])[0], 80)[0].body[0][1] == "21.0 ± 12.7 [n=2]"
+    assert table_blocks(tables(records, [ERROR], [])[0], 80)[0].body[0][1] == "21.0 [n=2]"
+
+
+@pytest.mark.parametrize(
+    ("percents", "text"),
+    [
+        ((1.0, 2.0, 6.0), "3.0 (0–9.6)"),
+        ((99.0, 94.0, 98.0), "97.0 (90.4–100)"),
+        ((20.0, 21.0, 25.0), "22.0 ± 6.6"),
+        ((0.0, 100.0, 50.0), "50.0 (0–100)"),
+        ((1.0, 9.0), "5.0"),  # two seeds: no interval
+    ],
+)
+def test_an_interval_of_a_percentage_stays_within_0_and_100(percents: tuple[float, ...], text: str) -> None:
+    records = frame(*seeds("retrain", "test_error_percent", *percents, test_rows=100_000))
+    table = tables(records, [ERROR], [])[0]
+    assert table_blocks(table, 80)[0].body[0][1] == text
+    words = "clipped" if len(percents) > 2 else "too few for an interval"
+    assert words in table_notes(table)[0]
+
+
+def test_a_difference_keeps_its_sign_and_is_not_clipped() -> None:
+    records = frame(
+        *seeds("retrain", "test_error_percent", 10.0, 10.0, 10.0),
+        *seeds("scrub", "test_error_percent", 11.0, 12.0, 16.0),
+    )
+    _, differences = table_blocks(tables(records, [ERROR], ["scrub"])[0], 80)
+    assert by_name(differences)["scrub"] == ["+3.0 ± 6.6"]
+
+
+@pytest.mark.parametrize(("spread", "text"), [(1.0, "test error "), (90.0, "test error not estimable")])
+def test_no_detectable_difference_of_percentages_exceeds_100_points(spread: float, text: str) -> None:
+    records = frame(
+        *seeds("retrain", "test_error_percent", 50.0, 50.0, 50.0),
+        *seeds("scrub", "test_error_percent", 50.0, 50.0 + spread / 2, 50.0 - spread / 2),
+    )
+    (line,) = [line for line in table_notes(tables(records, [ERROR], ["scrub"])[0]) if "detectable" in line]
+    assert line.partition(": ")[2].startswith(text)
+    assert line.endswith(" pp") == (spread == 1.0)
 
 
 def test_a_table_too_wide_is_cut_to_errors_and_the_rest() -> None:
@@ -220,7 +258,7 @@ def test_files_are_written(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["compare-tiny.md", "compare-tiny.tex", "compare-tiny.csv"]
     assert [path.name for path in sorted(paths[0].parent.iterdir())] == sorted(path.name for path in paths)
     assert paths[0].read_text() == markdown(pages, "tiny")
-    assert "| original | 150/3000 (4.2–5.8) | 0/75 (≤ 3.9) |" in paths[0].read_text()
+    assert "| original | 5.0 (4.2–5.8)† | 0 (≤ 3.9)† |" in paths[0].read_text()
     assert paths[1].read_text() == latex(pages, "tiny")
     assert paths[2].read_text() == table_csv([golden()], "tiny")
 
@@ -234,5 +272,5 @@ def test_csv_has_a_line_for_each_entry() -> None:
     assert (scrub["unit"], scrub["n"], scrub["seeds"], scrub["forget"]) == ("%", "3", "1 2 3", "25of3")
     (few,) = [line for line in lines if (line["label"], line["metric"]) == ("original", "forget_error_percent")]
     assert (few["events"], few["rows"], few["low_percent"]) == ("0", "75", "0.0")
-    (floor,) = [line for line in lines if (line["label"], line["metric"]) == ("floor", "test_error_percent")]
+    (floor,) = [line for line in lines if (line["label"], line["metric"]) == ("noise floor", "test_error_percent")]
     assert (floor["mean"], float(floor["difference_mean"])) == ("", pytest.approx(5 / 3))

@@ -47,7 +47,7 @@ def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) 
     shapes = [
         *band(retrain_estimate(rows), along, 0, height),
         scale(along, height),
-        *(path("no-signal", f"M{along.at(mean):g} 0V{height:g}") for mean in chance),
+        *(path("reference", f"M{along.at(mean):g} 0V{height:g}") for mean in chance),
         *(_row(row, column, along, TOP + ROW * (index + 0.5)) for index, row in enumerate(rows)),
     ]
     notes = ["logarithmic axis"] * along.logarithmic + ["dashed line: chance level"] * bool(chance)

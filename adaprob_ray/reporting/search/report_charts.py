@@ -123,7 +123,7 @@ def slice_chart(parameter_slice: Slice, values: ValueAxis, marker: Marker, objec
         across = _across(parameter_slice.ends, is_log=parameter_slice.is_log, integer=parameter_slice.is_integer)
         shapes.append(scale(across, HEIGHT))
     shapes.append(_title_below(parameter_slice.parameter))
-    shapes += [path("no-signal", f"M{across.at(x):g} {TOP}V{HEIGHT}") for x in parameter_slice.chosen]
+    shapes += [path("reference", f"M{across.at(x):g} {TOP}V{HEIGHT}") for x in parameter_slice.chosen]
     # The chosen ones last, so that no other trial hides them.
     for x, point in sorted(parameter_slice.points, key=lambda item: item[1].is_best):
         shift = choice_offset(point.number) if parameter_slice.options else 0.0

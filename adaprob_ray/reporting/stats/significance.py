@@ -25,7 +25,7 @@ MIN_SEEDS = 5
 POWER = 0.8
 SIGNIFICANT = 1 - LEVEL
 DRAWS = 200  # of an attack without signal, where its size was not simulated before
-NO_SIGNAL = Path(__file__).with_name("no_signal.csv")  # python -m benchmarks.no_signal
+CHANCE_LEVELS = Path(__file__).with_name("chance_level.csv")  # python -m benchmarks.chance_level
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def simulated_attacks(rows: int, draws: int = DRAWS) -> NDArray[np.float64]:
 
 
 @functools.cache
-def no_signal_percent(rows: int) -> float | None:
-    """The attack's chance level for this number of members: from no_signal.csv, or simulated for another size."""
-    with NO_SIGNAL.open(newline="", encoding="utf-8") as file:
+def chance_percent(rows: int) -> float | None:
+    """The attack's chance level for this number of members: from chance_level.csv, or simulated for another size."""
+    with CHANCE_LEVELS.open(newline="", encoding="utf-8") as file:
         simulated = {int(line["rows"]): float(line["mean_percent"]) for line in csv.DictReader(file)}
     if rows not in simulated:
         scores = simulated_attacks(rows)

@@ -9,9 +9,11 @@ from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
 from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
 from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
-from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
+from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Row, Table
 
-EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK = "–", "−", " *"
+EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK, COUNT_MARK = "–", "−", " *", "†"
+# The 95 % interval of two values is 12.7 standard errors wide on either side, which nobody can use.
+MIN_INTERVAL_SEEDS = 3
 
 
 def table_document(table: Table, width: int) -> Document:
@@ -22,29 +24,43 @@ def table_document(table: Table, width: int) -> Document:
 def format_estimate(
     estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
 ) -> str:
-    """`12.4 ± 3.1`, `0/75 (≤ 3.9)`, or a bare value. `n`: the seeds of the table; an entry of fewer says so."""
+    """`12.4 ± 3.1`, `1.3 (0–4.2)` for a percentage whose interval is clipped, `0 (≤ 3.9)†` for a count, or a bare value.
+
+    `n`: the seeds of the table; an entry of fewer says so. Two different values have no interval.
+    """
     if estimate is None:
         return EMPTY_CELL
     if estimate.n == 0:
         return _number(estimate.mean, decimals)
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
     if estimate.count is not None:
-        return _count(estimate.count) + less
+        return _count(estimate.mean, estimate.count) + less
     half = estimate.half_width
     if half is None:
         decimals = max(decimals, column.max_decimals) if estimate.n == 1 else decimals
         return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
+    if estimate.n < MIN_INTERVAL_SEEDS:
+        return _number(estimate.mean, decimals, signed) + less
     decimals = max(decimals, _first_digit(half))  # never "± 0.00"
-    return f"{_number(estimate.mean, decimals, signed)} ± {_number(half, decimals)}{less}"
+    mean = _number(estimate.mean, decimals, signed)
+    low, high = estimate.interval
+    if column.is_share and not signed and (low < 0 or high > 100):
+        return f"{mean} ({_bound(low, decimals)}–{_bound(high, decimals)}){less}"
+    return f"{mean} ± {_number(half, decimals)}{less}"
 
 
-def _count(count: Count) -> str:
+def _count(mean: float, count: Count) -> str:
     """One decimal of a percent, more where the bound on the far side of the share is nearer than 1 % to 0 or 100."""
     near = min(count.high_percent, 100 - count.low_percent)
     decimals = 1 if near >= 1 else _first_digit(near) + 1
     low, high = f"{count.low_percent:.{decimals}f}", f"{count.high_percent:.{decimals}f}"
     bound = f"≤ {high}" if count.events == 0 else f"≥ {low}" if count.events == count.rows else f"{low}–{high}"
-    return f"{count.events:g}/{count.rows} ({bound})"
+    return f"{_bound(mean, decimals)} ({bound}){COUNT_MARK}"
+
+
+def _bound(percent: float, decimals: int) -> str:
+    """A percentage within 0 to 100; these two without decimals."""
+    return "0" if percent <= 0 else "100" if percent >= 100 else f"{percent:.{decimals}f}"
 
 
 def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
@@ -143,7 +159,7 @@ def table_notes(table: Table) -> list[str]:
         *_divergence(table.columns),
         *_relearning(table.columns),
         *_floor(table.rows),
-        *_without_signal(table.rows),
+        *_chance_level(table.rows),
         *_significance(table),
         *table.provenance.lines(),
     ]
@@ -154,9 +170,12 @@ def _spread(table: Table) -> str:
     within = f", after averaging {table.repeats} repeats within each seed" if table.repeats > 1 else ""
     if n == 1:
         return f"n = 1 seed ({seeds}): single values{within}, no interval can be given"
-    return f"mean ± half-width of the {LEVEL:.0%} Student-t interval over n = {n} seeds ({seeds}){within}".replace(
-        "%", " %"
-    )
+    if n < MIN_INTERVAL_SEEDS:
+        return f"mean over n = {n} seeds ({seeds}){within}: too few for an interval"
+    return (
+        f"mean ± half-width of the {LEVEL:.0%} Student-t interval over n = {n} seeds ({seeds}){within}; the interval of a "
+        "percentage that would leave 0 to 100 is clipped and given as (low–high)"
+    ).replace("95%", "95 %")
 
 
 def _counts(rows: list[Row]) -> list[str]:
@@ -164,8 +183,8 @@ def _counts(rows: list[Row]) -> list[str]:
     lines = []
     if any(estimate.count for estimate in estimates):
         lines.append(
-            "k/N (bounds): k of N samples misclassified over all seeds, with 95 % Clopper-Pearson bounds in %, where a t "
-            "interval would not hold: fewer than 10 wrong or right, or all seeds agree"
+            f"{COUNT_MARK}: exact 95 % interval (Clopper-Pearson) of the samples of all seeds together, where a t interval "
+            "would not hold: fewer than 10 are misclassified, fewer than 10 are not, or all seeds agree"
         )
     if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
         lines.append("(all equal): identical for all seeds")
@@ -195,18 +214,18 @@ def _floor(rows: list[Row]) -> list[str]:
     if not any(row.values or row.differences for row in rows if row.label == FLOOR):
         return []
     return [
-        "floor: noise floor, the difference between two independent retrained models: mean |retrain_independent − retrain| "
-        "over seeds; for KL, the divergence of retrain from retrain_independent. Smaller values are indistinguishable from "
+        f"{FLOOR}: the difference between two independent retrained models, mean |retrain_independent − retrain| over seeds; "
+        "for KL, the divergence of retrain from retrain_independent. Smaller values are indistinguishable from "
         "retraining"
     ]
 
 
-def _without_signal(rows: list[Row]) -> list[str]:
-    if all(row.label != NO_SIGNAL for row in rows):
+def _chance_level(rows: list[Row]) -> list[str]:
+    if all(row.label != CHANCE for row in rows):
         return []
     return [
-        "no signal: chance level, the expected attack accuracy without a membership signal, simulated for this number of "
-        "samples (python -m benchmarks.no_signal); the AUC is then 50 %"
+        f"{CHANCE}: the expected attack accuracy without a membership signal, simulated for this number of samples "
+        "(python -m benchmarks.chance_level); the AUC is then 50 %"
     ]
 
 
@@ -219,7 +238,7 @@ def _significance(table: Table) -> list[str]:
     seeds, sizes = min(tests.seeds for _, tests in with_spread), {tests.size for _, tests in with_spread}
     size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
     differences = "; ".join(
-        f"{column.words} {_rounded(tests.detectable or 0.0)} {column.difference_unit}".strip()
+        f"{column.words} {_detectable(column, tests.detectable or 0.0)}"
         + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
         for column, tests in with_spread
     )
@@ -234,6 +253,13 @@ def _significance(table: Table) -> list[str]:
         "minimum detectable difference to retrain with 80 % power, for a row of median spread (two-sided, Holm's first step of "
         f"{size}): {differences}",
     ]
+
+
+def _detectable(column: MetricFormat, difference: float) -> str:
+    """With its unit; no two percentages differ by more than 100 points."""
+    if column.is_share and difference > 100:
+        return "not estimable"
+    return f"{_rounded(difference)} {column.difference_unit}".strip()
 
 
 def _rounded(value: float) -> str:

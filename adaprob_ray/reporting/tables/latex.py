@@ -19,7 +19,7 @@ _SIGNS = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "\N{NO-BREAK SPACE}": "~", "−": r"$-$", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$", "–": "--", "·": r"$\cdot$",
-    "×": r"$\times$", "λ": r"$\lambda$", "η": r"$\eta$", "√": r"$\surd$", "…": r"\dots{}", "’": "'",
+    "†": r"$\dagger$", "×": r"$\times$", "λ": r"$\lambda$", "η": r"$\eta$", "√": r"$\surd$", "…": r"\dots{}", "’": "'",
     '"': r"\textquotedbl{}", "‖": r"$\Vert$", "→": r"$\rightarrow$", "∞": r"$\infty$", "\n": " ",
 }  # fmt: skip
 LATIN = {*range(0x20, 0x7F), *range(0xA1, 0x100)}  # what the encodings of the preamble print

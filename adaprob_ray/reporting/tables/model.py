@@ -29,10 +29,10 @@ from adaprob_ray.reporting.stats.intervals import (
     paired_distance,
     share_interval,
 )
-from adaprob_ray.reporting.stats.significance import TestFamily, family, no_signal_percent
+from adaprob_ray.reporting.stats.significance import TestFamily, chance_percent, family
 from adaprob_ray.sweep.method_choices import REFERENCES
 
-FLOOR, NO_SIGNAL = "floor", "no signal"
+FLOOR, CHANCE = "noise floor", "chance level"
 RETAIN_ERROR, FORGET_ERROR = "retain_error_percent", "forget_error_percent"
 ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
 
@@ -102,9 +102,9 @@ def _table(
     retrain = _seeds(records[records["label"] == "retrain"], columns)
     rows = [_row(row, columns, retrain) for row in groups]
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
-    rows += _no_signal(records, columns)
+    rows += _chance_level(records, columns)
     seeds = sorted({int(seed) for seed in records["seed"]})
-    untested = {*REFERENCES, FLOOR, NO_SIGNAL, *_same_method_labels(records, primary_label)}
+    untested = {*REFERENCES, FLOOR, CHANCE, *_same_method_labels(records, primary_label)}
     families = _families([row for row in rows if row.label not in untested], columns, retrain)
     return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
 
@@ -131,15 +131,15 @@ def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dic
     return families
 
 
-def _no_signal(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
+def _chance_level(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> list[Row]:
     """The chance level of the attacks at their number of samples here."""
     names, sizes = {column.name for column in columns}, ("forget_rows", "test_rows", "test_other_classes_rows")
     values = {AUC: Estimate(50.0, None, 0)} if AUC in names else {}
     if ATTACK in names and set(sizes) <= set(records):
         forget, test, others = (records[size].min() for size in sizes)
-        expected = no_signal_percent(int(min(forget, test - others)))
+        expected = chance_percent(int(min(forget, test - others)))
         values |= {ATTACK: Estimate(expected, None, 0)} if expected is not None else {}
-    return [Row(NO_SIGNAL, "", values, {})] if values else []
+    return [Row(CHANCE, "", values, {})] if values else []
 
 
 def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, Seeds]:

@@ -17,7 +17,7 @@ from adaprob_ray.reporting.records.grouping import GROUP
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.latex import latex
 from adaprob_ray.reporting.tables.layout import GAP, Block, Document
-from adaprob_ray.reporting.tables.model import FLOOR, NO_SIGNAL, Row, Table
+from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Row, Table
 
 MARKDOWN_WIDTH = 120  # characters: about what a page of GitHub shows without a scroll bar
 
@@ -47,7 +47,7 @@ def _rich_table(block: Block) -> RenderableType:
         words = Text("\n".join(textwrap.wrap(head, width)))
         table.add_column(words, justify="right" if index else "left", vertical="bottom", width=width)
     for line in block.body:
-        table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, NO_SIGNAL) else "")
+        table.add_row(*map(Text, line), style="italic" if line[0] in (FLOOR, CHANCE) else "")
     return Group(*([Text(block.title, style="bold")] if block.title else []), table, Text(""))
 
 

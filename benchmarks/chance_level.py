@@ -1,10 +1,10 @@
 """Chance level of the paper's membership attack: its mean accuracy without a membership signal, by the number of members.
 
-    python -m benchmarks.no_signal [--draws 2000] [--rows 25 100 1000]
+    python -m benchmarks.chance_level [--draws 2000] [--rows 25 100 1000]
 
 The losses of members and others are drawn from one distribution; each draw is attacked with another seed. The mean is not 50 %
 if few rows are held out: with 25 members a split holds out five rows, which divide 3 to 2. Writes
-`adaprob_ray/reporting/stats/no_signal.csv` for the tables; sizes in it that are not requested are left as they are.
+`adaprob_ray/reporting/stats/chance_level.csv` for the tables; sizes in it that are not requested are left as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 
-from adaprob_ray.reporting.stats.significance import NO_SIGNAL, simulated_attacks
+from adaprob_ray.reporting.stats.significance import CHANCE_LEVELS, simulated_attacks
 from benchmarks import run_command
 
 # Sizes of the forget requests in `sweeps/`, at most the number of test images of their class.
@@ -27,16 +27,16 @@ def main() -> None:
     lines = (
         {
             int(line["rows"]): list(line.values())
-            for line in csv.DictReader(NO_SIGNAL.open(newline="", encoding="utf-8"))
+            for line in csv.DictReader(CHANCE_LEVELS.open(newline="", encoding="utf-8"))
         }
-        if NO_SIGNAL.is_file()
+        if CHANCE_LEVELS.is_file()
         else {}
     )
     for rows in options.rows:
         scores = simulated_attacks(rows, options.draws)
         line = lines[rows] = [str(rows), str(options.draws), f"{scores.mean():.2f}", f"{scores.std(ddof=1):.2f}"]
         print(f"{rows:>6} members: mean {line[2]} %, standard deviation {line[3]} points, {line[1]} draws", flush=True)
-    with NO_SIGNAL.open("w", newline="", encoding="utf-8") as file:
+    with CHANCE_LEVELS.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rows", "draws", "mean_percent", "deviation_percent"])
         writer.writerows(lines[rows] for rows in sorted(lines))
