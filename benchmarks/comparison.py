@@ -53,10 +53,10 @@ def main() -> None:
             ("moved", detected, np.random.default_rng(3)),
         )
     ]
-    found = pd.DataFrame(rows, columns=["drawn", "seeds", "tables", "called_different_percent"])
-    print(found.to_string(index=False))
+    actual = pd.DataFrame(rows, columns=["drawn", "seeds", "tables", "called_different_percent"])
+    print(actual.to_string(index=False))
     if options.out is not None:
-        found.to_csv(options.out, index=False, float_format="%.6g")
+        actual.to_csv(options.out, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -96,5 +96,5 @@ def params_of(study: Study, number: int) -> dict[str, Any]:
 
 def group(*values: Sequence[Any], **settings: Any) -> StudyGroup:
     """One group of adaprob and finetune."""
-    (found,) = group_studies([results(study, own) for study, own in zip(studies(**settings), values, strict=True)])
-    return found
+    (actual,) = group_studies([results(study, own) for study, own in zip(studies(**settings), values, strict=True)])
+    return actual

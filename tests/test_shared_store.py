@@ -146,11 +146,11 @@ def test_what_a_umask_hides_is_named_and_skipped(folder: Path) -> None:
     (location / "store.json").write_text('{"format":1}')  # a shared folder whose users write with their own umasks
     as_user(42_001, "do", location, "aaaa", "bbbb")
     as_user(42_077, "do", location, "cccc")
-    seen = json.loads(as_user(42_022, "look", location, "cccc"))
-    assert seen["visible"] == ["aaaa", "bbbb"]
-    (line,) = [line for line in seen["lines"] if "1 folder skipped" in line and "cells/cccc (uid 42077)" in line]
+    report = json.loads(as_user(42_022, "look", location, "cccc"))
+    assert report["visible"] == ["aaaa", "bbbb"]
+    (line,) = [line for line in report["lines"] if "1 folder skipped" in line and "cells/cccc (uid 42077)" in line]
     assert "store init --group" in line
-    assert "cells/cccc" in seen["refusal"]
+    assert "cells/cccc" in report["refusal"]
 
 
 @needs_root

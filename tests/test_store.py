@@ -502,8 +502,8 @@ def test_heartbeats_are_written_until_the_attempt_ends(store: Store, monkeypatch
     monkeypatch.setattr(attempt_module, "heartbeat_thread", lambda: thread)
     attempt = begin(store)
     assert not store.log(KEY).beats
-    seen: set[str] = set()
-    wait_for(lambda: len(seen.update(store.log(KEY).beats.values()) or seen) >= 3)
+    states: set[str] = set()
+    wait_for(lambda: len(states.update(store.log(KEY).beats.values()) or states) >= 3)
     attempt.commit({})
     assert not thread._due
     thread.close()

@@ -110,9 +110,9 @@ def test_of_many_writers_one_decides(store: Store, trials: StoredTrials) -> None
     writers = [StoredTrials(Store.open(store.location), STUDY) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for number in range(5):
-            told = list(pool.map(lambda item, n=number: item[1].create(n, {"writer": item[0]}), enumerate(writers)))  # type: ignore[misc]
-            assert all(params == told[0] for params in told)
-            assert trials.read()[number] == told[0]
+            created = list(pool.map(lambda item, n=number: item[1].create(n, {"writer": item[0]}), enumerate(writers)))  # type: ignore[misc]
+            assert all(params == created[0] for params in created)
+            assert trials.read()[number] == created[0]
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -63,8 +63,8 @@ def test_every_key_has_a_type_a_default_and_a_meaning(key: str) -> None:
 
 def completed(example: str) -> str:
     """The example with the keys that every file must have and it does not write."""
-    given = yaml.safe_load(example)
-    return example + "".join(text for key, text in REQUIRED.items() if key not in given)
+    document = yaml.safe_load(example)
+    return example + "".join(text for key, text in REQUIRED.items() if key not in document)
 
 
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", page(), re.DOTALL))

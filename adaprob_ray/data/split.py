@@ -51,13 +51,13 @@ def forget_positions(
     """
     class_rows = np.flatnonzero(train_labels == forget.class_index)
     count = len(class_rows) if forget.count is None else forget.count
-    drawn = np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
+    sample = np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
     if groups is None:
-        return drawn
-    copies = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[drawn])), drawn)
-    if len(drawn) + len(copies) == len(train_labels):
+        return sample
+    copies = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[sample])), sample)
+    if len(sample) + len(copies) == len(train_labels):
         raise InputError("forget: all training images are copies of the forgotten ones, so that none is left to retain")
-    return np.concatenate([drawn, copies])
+    return np.concatenate([sample, copies])
 
 
 def retain_positions(train_count: int, forget: Integers) -> Integers:

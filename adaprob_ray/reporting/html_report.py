@@ -1,4 +1,4 @@
-"""The HTML report of a store: every Record, and the searches whose files are named."""
+"""`adaprob-ray report`: the HTML file of a store, with the searches whose files are named."""
 
 from __future__ import annotations
 

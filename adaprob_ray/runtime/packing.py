@@ -140,12 +140,12 @@ class GpuPacker:
 
     def share(self, cell: Cell) -> float:
         """The share that a cell needs: the one in its sweep file, or for `auto` one that its memory fits in."""
-        asked: float | str = cell.resources.gpu
-        if asked == "auto":
+        requested_share: float | str = cell.resources.gpu
+        if requested_share == "auto":
             # Until a cell of the shape has ended, nothing is known: a whole card.
             need = self._need.get(shape(cell.identity), 1.0)
-            asked = next((1 / n for n in CELLS_PER_CARD if need <= 1 / n), 1.0)
-        return max(float(asked), self._least.get(cell.key, 0.0))
+            requested_share = next((1 / n for n in CELLS_PER_CARD if need <= 1 / n), 1.0)
+        return max(float(requested_share), self._least.get(cell.key, 0.0))
 
     def release(self, cell: Cell) -> None:
         """A cell has ended, or its process has."""
@@ -179,8 +179,8 @@ class Capacity:
 
     def request(self, cell: Cell, share: float | None = None) -> dict[str, float]:
         """CPUs and GPUs that a cell asks Ray for; `share` of a GPU instead of what its sweep file says."""
-        asked = cell.resources.gpu
-        gpu = (1.0 if asked == "auto" else asked) if share is None else share
+        requested_share = cell.resources.gpu
+        gpu = (1.0 if requested_share == "auto" else requested_share) if share is None else share
         return {"CPU": float(cell.resources.cpu), **({"GPU": gpu} if gpu and self.has_gpus else {})}
 
     def fits(self, request: Mapping[str, float]) -> bool:

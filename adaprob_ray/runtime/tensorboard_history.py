@@ -76,10 +76,10 @@ def write_missing(
         for name, data in history.files(cell, run).items():
             files.put(f"{run.folder}/{name}", data)
 
-    written = 0
-    while written < len(missing) and not (stop is not None and stop.is_set()):
-        in_threads(write, missing[written : written + BATCH])
-        written += BATCH
+    start = 0
+    while start < len(missing) and not (stop is not None and stop.is_set()):
+        in_threads(write, missing[start : start + BATCH])
+        start += BATCH
     return attempts.keys() & cells.keys()
 
 

@@ -150,10 +150,10 @@ def test_archives_in_results_are_read_as_stores_are(
 ) -> None:
     """README's commands over them, and a table; an archive that is none is named."""
     readme = (shared.ROOT / "README.md").read_text()
-    found = [
+    actual = [
         line.partition(" #")[0].split()[3:] for line in readme.splitlines() if line.startswith("python -m analysis")
     ]
-    commands = [command for command in found if any(word.startswith("results/") for word in command)]
+    commands = [command for command in actual if any(word.startswith("results/") for word in command)]
     assert commands
     monkeypatch.chdir(shared.ROOT)
     table = ["trade_off", "--sweep", "sweeps/cifar5_allcnn.yaml", "--store", "results/cifar5_allcnn.zip"]

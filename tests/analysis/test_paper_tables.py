@@ -40,9 +40,9 @@ def judged(
     **changes: object,
 ) -> Judgement:
     table = table_of(*values, name=name)
-    found = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), dataset)
-    assert found is not None
-    return found
+    actual = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), dataset)
+    assert actual is not None
+    return actual
 
 
 def test_every_number_of_the_paper_is_there() -> None:
@@ -75,9 +75,9 @@ def test_runs_are_three_where_the_grid_of_the_entries_says_so() -> None:
 def test_the_verdict_follows_the_prediction_interval(runs: int) -> None:
     values = (19.0, 20.0, 21.0, 20.5, 19.5)
     half = t.ppf(0.975, 4) * math.sqrt(2.5 / 4) * math.sqrt(1 / 5 + 1 / runs)
-    found = judged(20.0 + half - 0.01, *values, runs=runs)
-    assert found.prediction.half_width == pytest.approx(half)
-    assert found.verdict == (verdicts.UNDETERMINED if half > 2 else verdicts.REPRODUCED)
+    actual = judged(20.0 + half - 0.01, *values, runs=runs)
+    assert actual.prediction.half_width == pytest.approx(half)
+    assert actual.verdict == (verdicts.UNDETERMINED if half > 2 else verdicts.REPRODUCED)
     assert judged(20.0 + half + 0.1, *values, runs=runs).verdict == verdicts.NOT_REPRODUCED
     assert judged(20.0 - half - 0.1, *values, runs=runs).verdict == verdicts.NOT_REPRODUCED
 
@@ -113,9 +113,9 @@ def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
 ) -> None:
     name = "forget_error_percent"
     table = table_of(*[0.0] * 5, name=name, forget_rows=rows)
-    found = judge(entry(paper, name, runs=runs), table.rows[0], metric_format(name), "cifar10")
-    assert found is not None
-    assert found.verdict == verdict, found.why
+    actual = judge(entry(paper, name, runs=runs), table.rows[0], metric_format(name), "cifar10")
+    assert actual is not None
+    assert actual.verdict == verdict, actual.why
 
 
 def test_stand_ins_and_contradictions_have_no_verdict() -> None:
@@ -134,8 +134,8 @@ def test_contradictions_are_those_of_the_protocol() -> None:
     assert of_table_4 == {("allcnn", method, (task,)) for method in swapped for task in ("class5", "100of5")} | {
         ("resnet18", "adaprob", ("100of5",))
     }
-    found = {name: [e.value for e in paper_values(name) if e.contradiction] for name in TABLES if name != "4"}
-    assert found == {"1": [], "2": [25.35, 0.05], "3": [], "5": [23.0, 30.0], "sec5.6": [5.19]}
+    actual = {name: [e.value for e in paper_values(name) if e.contradiction] for name in TABLES if name != "4"}
+    assert actual == {"1": [], "2": [25.35, 0.05], "3": [], "5": [23.0, 30.0], "sec5.6": [5.19]}
 
 
 def test_a_number_is_about_one_width_of_one_network_on_the_papers_data_or_its_stand_in() -> None:
@@ -161,11 +161,11 @@ def test_the_interchanged_columns_are_compared_both_ways() -> None:
     assert {e.method for e in numbers if not e.alternatives} == {"bad_teacher"}
     where = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5", "method": "retrain"}
     table = table_of(55.0, 55.2, 54.8, 55.1, 54.9, name="membership_accuracy_percent", **where)
-    found = {j.published.reading: j for j in judgements(list(with_alternatives(paper_values("4"))), table)}
-    assert found[""].published.value == 48.73
-    assert found[""].verdict == verdicts.CONTRADICTS
-    assert found[other.reading].published.value == 55.0
-    assert found[other.reading].verdict == verdicts.REPRODUCED
+    actual = {j.published.reading: j for j in judgements(list(with_alternatives(paper_values("4"))), table)}
+    assert actual[""].published.value == 48.73
+    assert actual[""].verdict == verdicts.CONTRADICTS
+    assert actual[other.reading].published.value == 55.0
+    assert actual[other.reading].verdict == verdicts.REPRODUCED
 
 
 def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
@@ -215,11 +215,11 @@ def test_lambda_selects_its_own_number_and_both_scores_are_set_beside_it() -> No
     ]
     names = ("forget_error_percent", "target_forget_error_percent")
     (table,) = tables(frame(*rows), [metric_format(name) for name in names], ["adaprob"])
-    found = {(j.published.lam, j.column): j for j in judgements(paper_values("5"), table)}
-    assert set(found) == {(lam, name) for lam in (1.0, 2.0) for name in names}
-    assert [found[lam, names[0]].published.value for lam in (1.0, 2.0)] == [80.0, 56.0]
-    assert found[1.0, names[1]].ours.count.rows == 50  # of the targets, as of the model
-    assert found[1.0, names[1]].verdict == verdicts.UNDETERMINED
+    actual = {(j.published.lam, j.column): j for j in judgements(paper_values("5"), table)}
+    assert set(actual) == {(lam, name) for lam in (1.0, 2.0) for name in names}
+    assert [actual[lam, names[0]].published.value for lam in (1.0, 2.0)] == [80.0, 56.0]
+    assert actual[1.0, names[1]].ours.count.rows == 50  # of the targets, as of the model
+    assert actual[1.0, names[1]].verdict == verdicts.UNDETERMINED
 
 
 def test_the_page_has_three_columns_for_a_number_and_says_what_is_not_measured() -> None:
@@ -246,8 +246,8 @@ def test_a_narrow_page_is_cut_between_metrics() -> None:
 
 def test_numbers_go_to_csv_with_their_verdict() -> None:
     table = table_of(17.0, 17.2, 16.8)
-    found = [(table, judgement) for judgement in judgements(paper_values("2"), table)]
-    (line,) = csv.DictReader(judged_numbers(found).splitlines())
+    actual = [(table, judgement) for judgement in judgements(paper_values("2"), table)]
+    (line,) = csv.DictReader(judged_numbers(actual).splitlines())
     assert tuple(line) == FIELDS
     assert (line["paper"], line["verdict"], line["paper_runs"], line["n"]) == ("17.01", "reproduced", "3", "3")
     assert (line["dataset"], line["forget"], line["label"]) == ("cifar10", "100of5", "scrub_notebook")

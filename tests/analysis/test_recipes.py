@@ -30,12 +30,12 @@ def test_our_training_is_the_papers_and_the_notebooks(lines: dict[str, list[Reci
 
 
 def test_the_two_filters_of_pretraining_are_not_those_of_the_notebooks(lines: dict[str, list[RecipeSetting]]) -> None:
-    found = defaultdict(dict)
+    actual = defaultdict(dict)
     for line in lines["6"]:
-        found[line.name][line.setting] = line
-    assert (found["ALLCNN"]["filter"].paper, found["ALLCNN"]["filter"].notebooks) == ("0.4", "1")
-    assert found["ALLCNN"]["filter"].ours == "1"
-    assert found["ResNet"]["filter"].ours == found["ResNet"]["filter"].notebooks == "0.4, 1"
+        actual[line.name][line.setting] = line
+    assert (actual["ALLCNN"]["filter"].paper, actual["ALLCNN"]["filter"].notebooks) == ("0.4", "1")
+    assert actual["ALLCNN"]["filter"].ours == "1"
+    assert actual["ResNet"]["filter"].ours == actual["ResNet"]["filter"].notebooks == "0.4, 1"
     assert {line.ours for line in lines["6"] if line.setting == "learning_rate"} == {"0.1"}
 
 

@@ -187,7 +187,7 @@ SENTENCE = (
 
 
 @pytest.mark.parametrize(
-    ("claim", "found"),
+    ("claim", "fault"),
     [
         ("passes range = 3 to 7; ratio median = 1.9; ratio count = 2; residual most = 2.5e-7; ratio mean = 1.88", None),
         ("ratio above 1.5 = 1", "paragraph below the mark of results/counted.csv does not say 1 (ratio above 1.5)"),
@@ -196,12 +196,12 @@ SENTENCE = (
         ("passes most = 7; ratio least = 1.25", "paragraph below the mark of results/counted.csv does not say 1.25"),
     ],
 )
-def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str, found: str | None) -> None:
+def test_a_benchmarks_sentence_is_held_to_its_numbers(checkout: Path, claim: str, fault: str | None) -> None:
     (checkout / "results" / "counted.csv").write_text(COUNTED)
     (checkout / "docs" / "page.md").write_text(f"<!-- says results/counted.csv, rows 500: {claim} -->\n{SENTENCE}")
     faults = verify(checkout).faults
-    assert (found is None) == (faults == [])
-    assert found is None or any(found in fault for fault in faults)
+    assert (fault is None) == (faults == [])
+    assert fault is None or any(fault in line for line in faults)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_every_mark_above_a_paragraph_counts(checkout: Path) -> None:
     for kind, most, fault in (("most", 9, None), ("least", 9, "passes least is 3"), ("most", 7, "passes most is 9")):
         (checkout / "docs" / "page.md").write_text(marks.format(kind, most) + words)
         faults = verify(checkout).faults
-        assert [fault in found for found in faults] == ([True] if fault else [])
+        assert [fault in actual for actual in faults] == ([True] if fault else [])
 
 
 TABLE = "\n| 7 |\n<!-- end -->\n"

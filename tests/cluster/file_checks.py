@@ -130,9 +130,9 @@ def _call_faults(command: click.Command, name: str, words: list[str]) -> Iterato
         if words[0] not in command.list_commands(context):
             yield f"{name}: has no command {words[0]}"
             return
-        found = command.get_command(context, words[0])
-        assert found is not None
-        command, name, words = found, f"{name} {words[0]}", words[1:]
+        actual = command.get_command(context, words[0])
+        assert actual is not None
+        command, name, words = actual, f"{name} {words[0]}", words[1:]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
         if word == "--":

@@ -284,7 +284,7 @@ def test_the_slurm_script(tmp_path: Path, ray_fails: str, run_exits: int, status
     assert not temporary.exists()
     assert list(tmp_path.glob("*.started")) == []
     store = f"store {tmp_path}/shared/adaprob-store"
-    ran = f"adaprob-ray run my sweep.yaml --address 10.0.0.7:{port}, {store}"
-    asked = f"adaprob-ray status my sweep.yaml --exit-code, {store}"
-    assert (ran in calls, asked in calls) == ((False, False) if ray_fails else (True, True))
+    run_line = f"adaprob-ray run my sweep.yaml --address 10.0.0.7:{port}, {store}"
+    status_line = f"adaprob-ray status my sweep.yaml --exit-code, {store}"
+    assert (run_line in calls, status_line in calls) == ((False, False) if ray_fails else (True, True))
     assert ("Ray did not start" in done.stderr) == bool(ray_fails)

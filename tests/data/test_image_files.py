@@ -203,8 +203,8 @@ def test_copies_are_forgotten_together_and_clean_drops_those_that_test(
     labels = images.train_labels[rows.train]
     request = ForgetRequest("class" if count is None else "selective", 0, count)
     forget = forget_positions(labels, request, seed, groups)
-    drawn = forget_positions(labels, request, seed)
-    assert forget[: len(drawn)].tolist() == drawn.tolist()
+    positions = forget_positions(labels, request, seed)
+    assert forget[: len(positions)].tolist() == positions.tolist()
     pixels = [image.tobytes() for image in train_NHWC]
     forgotten = {pixels[row] for row in forget}
     assert sum(p in forgotten for p in pixels) == len(set(forget.tolist())) == len(forget)

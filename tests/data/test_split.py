@@ -247,9 +247,9 @@ def test_data_verify_succeeds_only_if_all_files_are_present(
     assert cli.main(["data", "verify", "digits"]) == 0
     assert capsys.readouterr().out == "verified: digits\n"
     assert cli.main(["data", "verify", "digits", "cifar100", "cifar10"]) == 2
-    written = capsys.readouterr()
-    assert written.out == ""
-    assert len(written.err.splitlines()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 2
 
 
 @pytest.mark.data

@@ -162,22 +162,22 @@ def timeless(facts: dict[str, Any]) -> dict[str, float]:
 
 def numbers(cell: Cell, product: StageOutput) -> dict[str, float]:
     """Facts, metrics, and enough of weights and logits that nothing can change unseen."""
-    found = timeless(product.facts)
+    actual = timeless(product.facts)
     if RECORD in product.files:
         record = json.loads(product.files[RECORD])
         columns = [column for metric in METRICS.values() for column in metric.columns]
-        found |= timeless({name: record.get(name) for name in columns})
+        actual |= timeless({name: record.get(name) for name in columns})
     if WEIGHTS in product.files:
         weights = load(product.files[WEIGHTS])  # in no particular order
         flat = torch.cat([weights[name].double().flatten() for name in sorted(weights)])
         wave = torch.linspace(1, 2, len(flat), dtype=torch.float64)  # tells a permutation from the same weights
-        found |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
+        actual |= {"weights_norm": float(flat.norm()), "weights_wave": float((wave * flat.abs()).sum())}
     if OUTPUTS in product.files:
         outputs = Outputs.from_bytes(product.files[OUTPUTS])
         for part in SUBSET_NAMES:
-            found[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
-            found[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])
-    return found
+            actual[f"{part}_logits_size"] = float(abs(outputs.logits[part].astype(float)).mean())
+            actual[f"{part}_first_logit"] = float(outputs.logits[part][0, 0])
+    return actual
 
 
 PRECISIONS = {"float32": contextlib.nullcontext, "float64": double_precision}

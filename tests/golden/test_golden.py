@@ -115,9 +115,9 @@ def now() -> Entries:
 
 @pytest.mark.slow
 def test_no_number_moved_without_a_revision(now: Entries) -> None:
-    found = faults(golden_cells.stored(), now)
-    assert not found, "\n".join(
-        ["", *found, f"stored: {golden_cells.stored_with()}", f"here: {golden_cells.made_with()}"]
+    actual = faults(golden_cells.stored(), now)
+    assert not actual, "\n".join(
+        ["", *actual, f"stored: {golden_cells.stored_with()}", f"here: {golden_cells.made_with()}"]
     )
 
 

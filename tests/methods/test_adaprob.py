@@ -143,24 +143,24 @@ def test_the_scripts_target_shift_is_zero_and_the_others_are_not() -> None:
 
 def test_the_noted_shifts_are_those_of_forget_and_of_retain_rows() -> None:
     """½ Σ_k |g* − r| per row: where only forget rows could move, the retain rows' shift would be 0."""
-    seen: dict[str, Any] = {}
+    calls: dict[str, Any] = {}
     real = AdaProb.targets
 
     def spying(self: AdaProb, *arguments: Any) -> Any:
-        seen["solution"], seen["reference"] = real(self, *arguments)
-        return seen["solution"], seen["reference"]
+        calls["solution"], calls["reference"] = real(self, *arguments)
+        return calls["solution"], calls["reference"]
 
     with mock.patch.object(AdaProb, "targets", spying):
         trial = contract.attempt(Case("adaprob", json.dumps({"epochs": 1})))
     facts = trial.facts
     residuals = [scalars["projection_residual"] for _, scalars in trial.reported if "projection_residual" in scalars]
-    assert residuals == seen["solution"].trajectory.tolist(), "the solver's way is in the cell's series"
-    moved_N = (seen["solution"].targets - seen["reference"].exp()).abs().sum(1) / 2
+    assert residuals == calls["solution"].trajectory.tolist(), "the solver's way is in the cell's series"
+    moved_N = (calls["solution"].targets - calls["reference"].exp()).abs().sum(1) / 2
     is_forget = torch.zeros(len(moved_N), dtype=torch.bool)
     is_forget[torch.from_numpy(contract.forget_rows(contract.make_parts()))] = True
     assert facts["target_shift"] == pytest.approx(float(moved_N[is_forget].mean()))
     assert facts["target_shift_retain"] == pytest.approx(float(moved_N[~is_forget].mean()))
-    assert facts["projection_residual"] == seen["solution"].residual <= 1e-9
+    assert facts["projection_residual"] == calls["solution"].residual <= 1e-9
 
 
 def test_mean_shift_is_total_variation() -> None:
@@ -195,12 +195,12 @@ def test_only_ties_are_drawn_for_and_rounding_makes_none_of_them_a_winner() -> N
 @every_pseudo
 def test_the_noted_errors_of_targets_are_those_of_labels_and_rows(reading: str, pseudo: str) -> None:
     """Against a count with numpy in which a row of T equal largest entries hits its label with probability 1/T."""
-    seen: list[np.ndarray] = []
+    calls: list[np.ndarray] = []
     real = AdaProb.targets
 
     def spying(self: AdaProb, *arguments: Any) -> Any:
         solution, reference = real(self, *arguments)
-        seen.append(solution.targets.numpy())
+        calls.append(solution.targets.numpy())
         return solution, reference
 
     case = Case("adaprob", json.dumps({**READINGS[reading], "pseudo": pseudo, "epochs": 1}))
@@ -209,7 +209,7 @@ def test_the_noted_errors_of_targets_are_those_of_labels_and_rows(reading: str, 
     parts = contract.make_parts()
     labels = parts.train.labels.numpy()
     forget = contract.forget_rows(parts)
-    best_NK = np.isclose(seen[0], seen[0].max(1, keepdims=True), rtol=1e-7, atol=0)
+    best_NK = np.isclose(calls[0], calls[0].max(1, keepdims=True), rtol=1e-7, atol=0)
     misses_N = 1 - best_NK[np.arange(len(labels)), labels] / best_NK.sum(1)
     retain = np.setdiff1d(np.arange(len(labels)), forget)
     assert facts["target_retain_error_percent"] == pytest.approx(100 * misses_N[retain].mean())
@@ -308,16 +308,16 @@ def test_random_rows_have_the_protocols_mean_entropy(classes: int, entropy: floa
 
 def captured(**context: Any) -> Tensor:
     """The totals that the projection is asked for; with `random` they depend on the draw."""
-    case, seen = Case("adaprob", json.dumps({"pseudo": "random", "epochs": 1})), []
+    case, calls = Case("adaprob", json.dumps({"pseudo": "random", "epochs": 1})), []
     real = adaprob.project
 
     def spying(reference: Tensor, weights: Tensor, totals: Tensor, **options: Any) -> Any:
-        seen.append(totals.clone())
+        calls.append(totals.clone())
         return real(reference, weights, totals, **options)
 
     with mock.patch.object(adaprob, "project", spying):
         contract.attempt(case, **context)
-    return seen[0]
+    return calls[0]
 
 
 def test_random_pseudo_probabilities_are_seeded_by_seed_and_repeat() -> None:

@@ -250,18 +250,18 @@ def test_pixels_of_subsets_that_it_does_not_need_have_no_influence(case: Case) -
 
 def reachable(start: Any) -> list[Any]:
     """All objects that are reachable by attributes, items and closures, but not through modules, classes and globals."""
-    seen: dict[int, Any] = {}
+    observations: dict[int, Any] = {}
     pending = [start]
     while pending:
         item = pending.pop()
-        if id(item) in seen or isinstance(item, (types.ModuleType, type)):
+        if id(item) in observations or isinstance(item, (types.ModuleType, type)):
             continue
-        seen[id(item)] = item
+        observations[id(item)] = item
         if isinstance(item, types.FunctionType):
             pending.extend([item.__closure__, item.__defaults__, item.__kwdefaults__])
         else:
             pending.extend(gc.get_referents(item))
-    return list(seen.values())
+    return list(observations.values())
 
 
 def unlearn_cell(case: Case, store: contract.MemoryStore) -> Any:
@@ -289,14 +289,14 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
     forbidden = {parts.test.pixels.images_NHWC.data_ptr(), parts.test.pixels.labels.data_ptr()}
     permitted = {parts.train.pixels.images_NHWC.data_ptr(), parts.validation.pixels.images_NHWC.data_ptr()}
     before = contract.weights_digest(store.products[cell.parents["original"]])
-    seen: set[int] = set()
+    observations: set[int] = set()
     real = case.cls.unlearn
 
     def spying(self: Any, model: Any, split: Any, context: Any) -> Any:
         assert sorted(split.subsets) == ["forget", "retain", "train", "validation"]
         assert not any("test" in name for name in dir(split) + dir(context) if not name.startswith("__"))
         items = reachable((model, split, context))
-        seen.update(item.data_ptr() for item in items if isinstance(item, torch.Tensor))
+        observations.update(item.data_ptr() for item in items if isinstance(item, torch.Tensor))
         return real(self, model, split, context)
 
     with (
@@ -304,8 +304,8 @@ def test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone(c
         mock.patch.object(case.cls, "unlearn", spying),
     ):
         product = store.run(cell)
-    assert permitted <= seen  # the search finds what is reachable
-    assert seen.isdisjoint(forbidden)
+    assert permitted <= observations  # the search finds what is reachable
+    assert observations.isdisjoint(forbidden)
     assert contract.weights_digest(store.products[cell.parents["original"]]) == before
     trial = contract.trial(case)
     moved = distance(trial.model.parameters(), [trial.before[name] for name, _ in trial.model.named_parameters()])

@@ -83,14 +83,14 @@ def test_each_weight_is_in_one_slice() -> None:
     model = contract.original()
     total = sum(p.numel() for p in model.parameters())
     for width in (total, 100, 7, 1):
-        seen = {name: torch.zeros(len(p), dtype=torch.int64) for name, p in model.named_parameters()}
+        counts = {name: torch.zeros(len(p), dtype=torch.int64) for name, p in model.named_parameters()}
         for start in range(0, total, width):
             column = 0
             for item in parameter_slices(model, start, start + width):
-                seen[f"{item.layer}.{item.parameter}"][item.channels] += 1
+                counts[f"{item.layer}.{item.parameter}"][item.channels] += 1
                 assert item.column == column
                 column += item.width
-        assert all(bool((count == 1).all()) for count in seen.values())
+        assert all(bool((count == 1).all()) for count in counts.values())
 
 
 def test_the_step_is_the_trapeziums() -> None:

@@ -115,24 +115,24 @@ def test_the_larger_list_is_subsampled_reproducibly_by_the_seed() -> None:
     """Python's random.sample from the seed, without replacement (protocol §6.3)."""
     generator = np.random.default_rng(1)
     few, many = generator.exponential(1.0, 40), np.arange(300) / 300
-    seen: list[Floats] = []
+    calls: list[Floats] = []
     real = model_selection.cross_val_score
 
     def spying(model: object, features: Floats, *arguments: object, **keywords: object) -> Floats:
-        seen.append(features[:, 0].copy())
+        calls.append(features[:, 0].copy())
         return real(model, features, *arguments, **keywords)
 
     with mock.patch.object(model_selection, "cross_val_score", spying):
         values = [attack_accuracy_percent(few, many, seed) for seed in (3, 3, 4)]
         attack_accuracy_percent(many, few, 3)
     assert values[0] == values[1]
-    np.testing.assert_array_equal(seen[0], seen[1])
-    assert not np.array_equal(seen[0][:40], seen[2][:40])
+    np.testing.assert_array_equal(calls[0], calls[1])
+    assert not np.array_equal(calls[0][:40], calls[2][:40])
     random.seed(3)
-    np.testing.assert_array_equal(seen[0][:40], many[random.sample(range(300), 40)])
-    np.testing.assert_array_equal(seen[0][40:], few)  # members come second, in their order
-    assert len(set(seen[0][:40].tolist())) == 40
-    np.testing.assert_array_equal(seen[3][40:], seen[0][:40])  # also when members are the larger list
+    np.testing.assert_array_equal(calls[0][:40], many[random.sample(range(300), 40)])
+    np.testing.assert_array_equal(calls[0][40:], few)  # members come second, in their order
+    assert len(set(calls[0][:40].tolist())) == 40
+    np.testing.assert_array_equal(calls[3][40:], calls[0][:40])  # also when members are the larger list
 
 
 def test_losses_are_clipped_at_100() -> None:

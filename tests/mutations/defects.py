@@ -18,10 +18,10 @@ REWIND = (
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """`found`: what the defect is, and in what kind of system it was found."""
+    """`about`: what the defect is, and in what kind of system it was found."""
 
     name: str
-    found: str
+    about: str
     changes: tuple[tuple[str, str, str], ...]
     test: str
 
@@ -29,7 +29,7 @@ class Defect:
 DEFECTS = (
     Defect(
         name="refinement that is no refinement",
-        found="AdaProb's published script: column sums taken from the very matrix that is refined, so that λ and η do nothing",
+        about="AdaProb's published script: column sums taken from the very matrix that is refined, so that λ and η do nothing",
         changes=(
             (
                 f"{METHODS}.adaprob",
@@ -41,7 +41,7 @@ DEFECTS = (
     ),
     Defect(
         name="unseeded pseudo-probabilities",
-        found="AdaProb's published script: random targets from the global generator, another result at every run",
+        about="AdaProb's published script: random targets from the global generator, another result at every run",
         changes=(
             (f"{METHODS}.adaprob", "torch.rand(rows, classes, generator=generator, ", "torch.rand(rows, classes, "),
         ),
@@ -49,7 +49,7 @@ DEFECTS = (
     ),
     Defect(
         name="optimizer of the teacher",
-        found="a benchmark's SCRUB: its optimizer held the teacher's parameters, and no weight of the student ever changed",
+        about="a benchmark's SCRUB: its optimizer held the teacher's parameters, and no weight of the student ever changed",
         changes=(
             (f"{METHODS}.scrub", "copy.deepcopy(model).eval().requires_grad_(False)", "copy.deepcopy(model).eval()"),
             (
@@ -62,7 +62,7 @@ DEFECTS = (
     ),
     Defect(
         name="swapped arguments of a divergence",
-        found="the same benchmark: (retrained, unlearned) handed to a function of (unlearned, retrained)",
+        about="the same benchmark: (retrained, unlearned) handed to a function of (unlearned, retrained)",
         changes=(
             (
                 f"{METRICS}.divergence",
@@ -74,7 +74,7 @@ DEFECTS = (
     ),
     Defect(
         name="swapped direction of distillation",
-        found="the same defect where it would train: KL(student ‖ teacher)",
+        about="the same defect where it would train: KL(student ‖ teacher)",
         changes=(
             (
                 "adaprob_ray.training.losses",
@@ -86,7 +86,7 @@ DEFECTS = (
     ),
     Defect(
         name="score that depends on its batch",
-        found="the modified-entropy attack of a family of saliency methods: columns indexed by the labels of all rows at once",
+        about="the modified-entropy attack of a family of saliency methods: columns indexed by the labels of all rows at once",
         changes=(
             (
                 f"{METRICS}.membership",
@@ -98,7 +98,7 @@ DEFECTS = (
     ),
     Defect(
         name="mask of gradients alone",
-        found="a saliency method: gradients were masked, and weight decay and momentum moved the masked weights all the same",
+        about="a saliency method: gradients were masked, and weight decay and momentum moved the masked weights all the same",
         changes=(
             (
                 "adaprob_ray.training.loop",
@@ -115,7 +115,7 @@ DEFECTS = (
     ),
     Defect(
         name="divergence averaged over classes",
-        found="the metrics of a bad-teaching repository: a divergence that is ten times too small for ten classes",
+        about="the metrics of a bad-teaching repository: a divergence that is ten times too small for ten classes",
         changes=(
             (f"{METRICS}.divergence", "smoothed(q_logits_NK)).sum(1).mean()", "smoothed(q_logits_NK)).mean(1).mean()"),
         ),
@@ -123,7 +123,7 @@ DEFECTS = (
     ),
     Defect(
         name="distillation averaged over classes",
-        found="the same defect where it would train",
+        about="the same defect where it would train",
         changes=(
             (
                 "adaprob_ray.training.losses",
@@ -135,7 +135,7 @@ DEFECTS = (
     ),
     Defect(
         name="attack scored on its own training rows",
-        found="a likelihood-ratio attack that was fitted and scored on the same models",
+        about="a likelihood-ratio attack that was fitted and scored on the same models",
         changes=(
             (
                 f"{METRICS}.membership",
@@ -148,37 +148,37 @@ DEFECTS = (
     ),
     Defect(
         name="deviation of zero, not a number",
-        found="the same attack: a Gaussian of standard deviation 0 gave NaN; here a color channel without any spread",
+        about="the same attack: a Gaussian of standard deviation 0 gave NaN; here a color channel without any spread",
         changes=(("adaprob_ray.data.folder", "np.where(variance > 0, np.sqrt(variance), 1.0)", "np.sqrt(variance)"),),
         test="tests/data/test_folder.py::test_a_flat_channel_is_not_divided_by_zero",
     ),
     Defect(
         name="deviation of zero, certainty",
-        found="tables that print ± 0.00 where three runs agree: here the interval of an AUC whose pairs all say the same",
+        about="tables that print ± 0.00 where three runs agree: here the interval of an AUC whose pairs all say the same",
         changes=((f"{METRICS}.auc", "if variance == 0:", "if variance < 0:"),),
         test="tests/metrics/test_auc.py::test_pairs_that_all_say_the_same_get_clopper_and_pearsons_bound[rows0]",
     ),
     Defect(
         name="distance to the original",
-        found="an evaluation framework: distances to the original model instead of Retrain",
+        about="an evaluation framework: distances to the original model instead of Retrain",
         changes=((f"{METRICS}.divergence", "divergences(evaluation.independent)", "divergences(evaluation.original)"),),
         test="tests/metrics/test_divergence.py::test_kl_to_retrain_compares_the_right_rows_with_the_right_reference",
     ),
     Defect(
         name="selection by the test set",
-        found="a benchmark that chose epochs by test accuracy: here the test images handed out for validation",
+        about="a benchmark that chose epochs by test accuracy: here the test images handed out for validation",
         changes=(("adaprob_ray.stages.unlearn", '"validation": subsets.validation,', '"validation": subsets.test,'),),
         test=f"{CONTRACT}::test_the_test_set_is_not_reachable_and_the_stage_leaves_the_original_alone[scrub_rewind]",
     ),
     Defect(
         name="rewinding by the forget rows",
-        found="the same defect in a selection rule: the reference error taken of the rows that are forgotten",
+        about="the same defect in a selection rule: the reference error taken of the rows that are forgotten",
         changes=((f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.forget)"),),
         test=f"{REWIND}[closest]",
     ),
     Defect(
         name="rewinding by all of validation",
-        found="feared: the reference error taken of validation images of all classes",
+        about="feared: the reference error taken of validation images of all classes",
         changes=(
             (f"{METHODS}.scrub_rewind", "error_fraction(model, unseen)", "error_fraction(model, split.validation)"),
         ),
@@ -186,19 +186,19 @@ DEFECTS = (
     ),
     Defect(
         name="attack that is unseeded",
-        found="feared: the larger list cut to the smaller by another draw at every call",
+        about="feared: the larger list cut to the smaller by another draw at every call",
         changes=((f"{METRICS}.membership", "random.Random(seed)", "random.Random()"),),
         test="tests/metrics/test_membership.py::test_the_larger_list_is_subsampled_reproducibly_by_the_seed",
     ),
     Defect(
         name="attack with its labels flipped",
-        found="feared: members and others named the wrong way round",
+        about="feared: members and others named the wrong way round",
         changes=((f"{METRICS}.membership", "np.repeat([0, 1], count)", "np.repeat([1, 0], count)"),),
         test="tests/metrics/test_membership.py::test_the_attack_equals_an_independent_one[25]",
     ),
     Defect(
         name="members that were not forgotten",
-        found="attacks of the dampening and bad-teaching family: trained on retain rows against test rows",
+        about="attacks of the dampening and bad-teaching family: trained on retain rows against test rows",
         changes=(
             (
                 f"{METRICS}.membership",
@@ -210,7 +210,7 @@ DEFECTS = (
     ),
     Defect(
         name="attack with its sign lost",
-        found="the same family, where forgetting too much looks perfect: here a leak below 50 % and over-forgetting above",
+        about="the same family, where forgetting too much looks perfect: here a leak below 50 % and over-forgetting above",
         changes=(
             (f"{METRICS}.auc", "return 1 - below_N / (2 * len(others_X))", "return below_N / (2 * len(others_X))"),
         ),
@@ -218,7 +218,7 @@ DEFECTS = (
     ),
     Defect(
         name="only the last linear layer reset",
-        found="the retraining of a dampening method: of all layers only the last linear one was reset",
+        about="the retraining of a dampening method: of all layers only the last linear one was reset",
         changes=(
             (
                 f"{METHODS}.eu_k",
@@ -230,7 +230,7 @@ DEFECTS = (
     ),
     Defect(
         name="Retrain that sees a forget row",
-        found="feared: replacements drawn from all rows instead of the retain rows",
+        about="feared: replacements drawn from all rows instead of the retain rows",
         changes=(
             (
                 "adaprob_ray.data.split",
@@ -242,13 +242,13 @@ DEFECTS = (
     ),
     Defect(
         name="ascent that descends",
-        found="feared: NegGrad+ adds the forget rows' loss where it should subtract it",
+        about="feared: NegGrad+ adds the forget rows' loss where it should subtract it",
         changes=((f"{METHODS}.neggrad_plus", "- (1 - self.alpha) * forget", "+ (1 - self.alpha) * forget"),),
         test="tests/methods/test_neggrad_plus.py::test_neggrad_plus_equals_the_plain_loop[large]",
     ),
     Defect(
         name="teacher that is trained",
-        found="feared: the bad teacher's parameters in the student's optimizer",
+        about="feared: the bad teacher's parameters in the student's optimizer",
         changes=(
             (f"{METHODS}.bad_teacher", "teacher.eval().requires_grad_(False)", "teacher.eval()"),
             (f"{METHODS}.bad_teacher", "with torch.no_grad():", "with torch.enable_grad():"),
@@ -258,25 +258,25 @@ DEFECTS = (
     ),
     Defect(
         name="batch norm that moves where it is frozen",
-        found="the authors' flag without effect: the training routine put all layers back to training mode",
+        about="the authors' flag without effect: the training routine put all layers back to training mode",
         changes=(("adaprob_ray.training.loop", 'if batch_norm == "frozen":', 'if batch_norm == "none":'),),
         test=f"{CONTRACT}::test_batch_norm_is_handled_as_declared[frozen-finetune]",
     ),
     Defect(
         name="noise of the global generator",
-        found="feared: Fisher's noise without its seed",
+        about="feared: Fisher's noise without its seed",
         changes=((f"{METHODS}.fisher", "torch.randn(v.shape, generator=generator, ", "torch.randn(v.shape, "),),
         test=f"{CONTRACT}::test_the_same_seed_gives_the_same_weights_and_the_global_generator_is_left_alone[fisher]",
     ),
     Defect(
         name="resumed without momentum",
-        found="feared in ours: a training that resumes from a checkpoint of only the weights ends with other weights",
+        about="feared in ours: a training that resumes from a checkpoint of only the weights ends with other weights",
         changes=(("adaprob_ray.training.training_state", "optimizer.load_state_dict(self.optimizer)", "pass"),),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
     ),
     Defect(
         name="resumed with another order",
-        found="feared in ours: the shuffling of a resumed training restarts, so that its batches differ",
+        about="feared in ours: the shuffling of a resumed training restarts, so that its batches differ",
         changes=(("adaprob_ray.training.training_state", 'generator.set_state(self.generators["order"])', "pass"),),
         test="tests/runtime/test_checkpoints.py::test_a_stopped_training_ends_with_the_same_bits[allcnn]",
     ),

@@ -67,7 +67,7 @@ def test_the_text_of_a_defect_stands_in_our_source(defect: Defect) -> None:
 
 def test_defects_have_names_of_their_own() -> None:
     assert len({defect.name for defect in DEFECTS}) == len(DEFECTS) >= 10
-    assert all(defect.found for defect in DEFECTS)
+    assert all(defect.about for defect in DEFECTS)
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_defects_have_names_of_their_own() -> None:
 def test_a_planted_defect_fails_its_test(runner: Runner, passing: set[str], defect: Defect) -> None:
     assert defect.test in passing
     planted = runner([defect.test], defect.changes)
-    assert planted["code"] == FAILED, f"not noticed: {defect.found}\n{planted['output']}"
+    assert planted["code"] == FAILED, f"not noticed: {defect.about}\n{planted['output']}"
     phase, message = planted["failed"][defect.test]
     assert phase == "call", planted["output"]
     assert message.startswith(("AssertionError", "assert ", "Failed: ")), planted["output"]

@@ -38,18 +38,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds tiny.yaml and its store, every cell done."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "tiny.yaml").write_text(SWEEP)
-    ran = python("adaprob_ray", "run", "tiny.yaml", "--store", "store", "--executor", "local", folder=folder)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    process = python("adaprob_ray", "run", "tiny.yaml", "--store", "store", "--executor", "local", folder=folder)
+    assert process.returncode == 0, process.stdout + process.stderr
     return folder
 
 
 def test_tables_are_printed_and_written(folder: Path) -> None:
-    ran = python("analysis", "compare", "--store", "store", "--sweep", "tiny.yaml", "--out", "new/out", folder=folder)
-    assert ran.returncode == 0, ran.stderr
-    assert "digits · allcnn, filters 0.02 · forget 25 rows of class 3" in ran.stdout
-    assert "finetune lr=0.01" in ran.stdout
-    assert "n = 1 seed (1)" in ran.stdout
-    assert max(map(len, ran.stdout.splitlines())) <= 100
+    process = python(
+        "analysis", "compare", "--store", "store", "--sweep", "tiny.yaml", "--out", "new/out", folder=folder
+    )
+    assert process.returncode == 0, process.stderr
+    assert "digits · allcnn, filters 0.02 · forget 25 rows of class 3" in process.stdout
+    assert "finetune lr=0.01" in process.stdout
+    assert "n = 1 seed (1)" in process.stdout
+    assert max(map(len, process.stdout.splitlines())) <= 100
     lines = list(csv.DictReader((folder / "new/out/compare-tiny.csv").open()))
     rows = {(line["label"], line["settings"]) for line in lines}
     assert rows == {

@@ -33,9 +33,9 @@ def record(**columns: Any) -> dict[str, Any]:
 
 def test_other_precisions_are_not_told_from_these_times() -> None:
     speeds = Speeds([record(precision="bfloat16")], REGISTRY)
-    (found,) = costs.estimates([load_sweep(ROOT / "sweeps/quickstart.yaml")], speeds)
-    assert found.hours == {}
-    assert len(found.works) == 45
+    (actual,) = costs.estimates([load_sweep(ROOT / "sweeps/quickstart.yaml")], speeds)
+    assert actual.hours == {}
+    assert len(actual.works) == 45
 
 
 def test_a_cell_that_two_sweeps_share_counts_once() -> None:
@@ -87,8 +87,8 @@ def test_sweep_files_say_what_the_command_says() -> None:
             said[path] = match.groups()
     assert len(said) >= 14
     for path, (device, hours) in said.items():
-        (found,) = costs.estimates([load_sweep(path)], speeds)
-        ours = [value for known, value in found.hours.items() if device.split()[0] in known.device]
+        (actual,) = costs.estimates([load_sweep(path)], speeds)
+        ours = [value for known, value in actual.hours.items() if device.split()[0] in known.device]
         assert max(ours) == pytest.approx(float(hours), rel=0.25), path.name
 
 

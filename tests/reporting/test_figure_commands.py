@@ -47,12 +47,12 @@ def test_series_are_drawn_from_a_store_and_from_its_archive_alike(
     sweep = ["--sweep", str(folder / "tiny.yaml")]
     assert command(folder, "archive", *sweep) == DONE
     for scalar in ("projection_residual", "retain_error_percent"):
-        drawn = folder / "out" / f"trajectories-{scalar}.png"
+        pictures = folder / "out" / f"trajectories-{scalar}.png"
         assert command(folder, "trajectories", *sweep, "--scalar", scalar) == DONE
-        first = drawn.read_bytes()
+        first = pictures.read_bytes()
         assert len(first) > 10_000
         assert command(folder, "trajectories", *sweep, "--scalar", scalar, store="out/tiny.zip") == DONE
-        assert drawn.read_bytes() == first
+        assert pictures.read_bytes() == first
     capsys.readouterr()
     assert command(folder, "trajectories", *sweep, "--scalar", "residual") == BAD_INPUT
     expected = "adaprob lam=1: unknown series 'residual' (known: loss, projection_residual, train_error_percent)"
@@ -63,19 +63,19 @@ def test_every_label_that_has_the_series_is_drawn_and_the_others_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two labels of equal settings share one model."""
-    drawn: list[Curves] = []
+    pictures: list[Curves] = []
 
     def draw(curve: Curves) -> Figure:
-        drawn.append(curve)
+        pictures.append(curve)
         return draw_curves(curve)
 
     monkeypatch.setattr(curves, "draw_curves", draw)
     sweep = ["--sweep", str(folder / "tiny.yaml")]
     assert command(folder, "trajectories", *sweep, "--scalar", "forget_error_percent") == DONE
     assert command(folder, "trajectories", *sweep, "--scalar", "projection_residual") == DONE
-    assert set(drawn[0].paths) == {"scrub", "scrub_again"}
-    assert set(drawn[1].paths) == {"adaprob lam=1", "adaprob lam=2"}
-    (left_out,) = [line for line in drawn[1].caption if line.startswith("without projection_residual: ")]
+    assert set(pictures[0].paths) == {"scrub", "scrub_again"}
+    assert set(pictures[1].paths) == {"adaprob lam=1", "adaprob lam=2"}
+    (left_out,) = [line for line in pictures[1].caption if line.startswith("without projection_residual: ")]
     assert "scrub, scrub_again" in left_out
 
 

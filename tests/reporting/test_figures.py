@@ -41,8 +41,8 @@ ERRORS = ("retain_error_percent", "forget_error_percent")
 def texts(figure: Figure) -> str:
     """All words of a drawing: ticks, titles, axis labels, legends and annotations."""
     figure.draw_without_rendering()
-    found = [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
-    return "\n".join(found)
+    actual = [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+    return "\n".join(actual)
 
 
 # -- figures 2 and 3 ---------------------------------------------------------------------------------------------------
@@ -77,10 +77,10 @@ def protocol_6_5(stacked: np.ndarray) -> np.ndarray:
 def test_embedding_is_protocol_6_5() -> None:
     rows = np.array([7, 3, 30, 31, 2, 11, 12, 20])
     stacked = np.concatenate([softmax(o.logits["train"][rows].astype(float), axis=1) for o in GROUPS.values()])
-    found = compute_embedding(GROUPS, "forget", rows)
-    assert list(found.points) == ["AdaProb", "SCRUB", "Retrain"]
-    assert found.perplexity == 6
-    np.testing.assert_array_equal(np.concatenate(list(found.points.values())), protocol_6_5(stacked))
+    actual = compute_embedding(GROUPS, "forget", rows)
+    assert list(actual.points) == ["AdaProb", "SCRUB", "Retrain"]
+    assert actual.perplexity == 6
+    np.testing.assert_array_equal(np.concatenate(list(actual.points.values())), protocol_6_5(stacked))
 
 
 def test_embedding_is_the_same_twice_and_keeps_models_apart_that_differ() -> None:
@@ -144,9 +144,9 @@ def test_time_bars_refuse_mixed_hardware(column: str, values: list[object]) -> N
 def test_only_models_made_alone_are_timed() -> None:
     records = timed()
     records.loc[(records["label"] == "a") & (records["seed"] == 4), "exclusive"] = False
-    found = compute_time_bars(records, warm_up=1)
-    assert [bar.n for bar in found.panels[TITLE]] == [3, 2]
-    assert "1 models ran concurrently with other cells" in found.caption[0]
+    actual = compute_time_bars(records, warm_up=1)
+    assert [bar.n for bar in actual.panels[TITLE]] == [3, 2]
+    assert "1 models ran concurrently with other cells" in actual.caption[0]
     records.loc[records["label"] == "a", "exclusive"] = False
     with pytest.raises(InputError, match="a has no exclusive time"):
         compute_time_bars(records)
@@ -167,14 +167,14 @@ def ablated() -> pd.DataFrame:
 
 
 def test_ablation_is_the_interval_over_seeds_of_means_over_repeats() -> None:
-    found = compute_ablation(ablated(), "method.lam")
-    (curves,) = found.panels.values()
+    actual = compute_ablation(ablated(), "method.lam")
+    (curves,) = actual.panels.values()
     assert [curve.name for curve in curves] == ["eq1", "script"]
     for curve in curves:
         assert curve.values["retain_error_percent"][4.0] == mean_interval([5.0, 6.0, 7.0])
         assert curve.values["forget_error_percent"][1.0] == mean_interval([10.5, 20.5, 30.5])
         assert {lam: e.mean for lam, e in curve.values["target_shift"].items()} == pytest.approx({1.0: 0.1, 4.0: 0.4})
-    (retrain,) = found.references[TITLE]
+    (retrain,) = actual.references[TITLE]
     assert {name: e.mean for name, e in retrain.values.items()} == dict(zip(ERRORS, (1.0, 2.0), strict=True))
 
 
@@ -182,11 +182,11 @@ def test_a_line_of_the_same_method_without_the_setting_stands_beside_the_curves(
     records = ablated()
     records.loc[records["label"] == "script", "method.lam"] = None
     records = records.drop_duplicates(["label", "seed", "repeat", "method.lam"])
-    found = compute_ablation(records, "method.lam", ["target_shift"])
-    assert [curve.name for curve in found.panels[TITLE]] == ["eq1"]
-    assert [line.name for line in found.references[TITLE]] == ["retrain", "script"]
-    assert found.references[TITLE][1].values["target_shift"].mean == pytest.approx(0.1)
-    assert "script" in texts(draw_ablation(found))
+    actual = compute_ablation(records, "method.lam", ["target_shift"])
+    assert [curve.name for curve in actual.panels[TITLE]] == ["eq1"]
+    assert [line.name for line in actual.references[TITLE]] == ["retrain", "script"]
+    assert actual.references[TITLE][1].values["target_shift"].mean == pytest.approx(0.1)
+    assert "script" in texts(draw_ablation(actual))
 
 
 def test_another_setting_that_varies_parts_curves_and_another_recipe_is_refused() -> None:
@@ -249,20 +249,20 @@ def test_trade_off_has_every_label_with_its_intervals() -> None:
 
 
 def test_ranks_by_hand() -> None:
-    found = compute_ranks(compared(), ["retain_error_percent"])
+    actual = compute_ranks(compared(), ["retain_error_percent"])
     # Seed 1: b 0, independent 1, a = c = 3. Seed 2: independent = a = b = 1, c 5.
     expected = {"b": (1 + 2) / 2, "retrain_independent": (2 + 2) / 2, "a": (3.5 + 2) / 2, "c": (3.5 + 4) / 2}
-    assert found.by_column["retain_error_percent"] == pytest.approx(expected)
-    assert list(found.methods) == list(expected)
-    assert (found.cells, found.independent) == (2, "retrain_independent")
+    assert actual.by_column["retain_error_percent"] == pytest.approx(expected)
+    assert list(actual.methods) == list(expected)
+    assert (actual.cells, actual.independent) == (2, "retrain_independent")
 
 
 def test_ranks_need_every_cell_and_skip_a_metric_that_does_not_apply() -> None:
     records = compared()
     records.loc[records["label"] == "retrain_independent", "test_error_percent"] = None
-    found = compute_ranks(records, ["retain_error_percent", "test_error_percent"])
-    assert "retrain_independent" not in found.by_column["test_error_percent"]
-    assert found.overall["retrain_independent"] == found.by_column["retain_error_percent"]["retrain_independent"]
+    actual = compute_ranks(records, ["retain_error_percent", "test_error_percent"])
+    assert "retrain_independent" not in actual.by_column["test_error_percent"]
+    assert actual.overall["retrain_independent"] == actual.by_column["retain_error_percent"]["retrain_independent"]
     records.loc[(records["label"] == "a") & (records["seed"] == 2), "test_error_percent"] = None
     with pytest.raises(InputError, match="test_error_percent: a has no value in 1 of 2 cells"):
         compute_ranks(records, ["test_error_percent"])
@@ -277,9 +277,9 @@ CURVE = pd.DataFrame({"solver": ["newton", "newton", "scaling"], "passes": [1, 3
 
 def test_a_curve_is_what_was_stored() -> None:
     stored = {"one": {"loss": [[1, 0.5], [2, None]]}, "two": {"loss": [[1, 0.25]]}}
-    found = compute_curves(stored, "loss", {"one": "scrub", "two": "adaprob"})
-    assert found.paths["two"] == [(1.0, 0.25)]
-    assert math.isnan(found.paths["one"][1][1])
+    actual = compute_curves(stored, "loss", {"one": "scrub", "two": "adaprob"})
+    assert actual.paths["two"] == [(1.0, 0.25)]
+    assert math.isnan(actual.paths["one"][1][1])
     with pytest.raises(InputError, match=r"one: unknown series 'projection_residual' \(known: loss\)"):
         compute_curves(stored, "projection_residual", {})
     assert compute_solver_curves(CURVE).paths == {"newton": [(1.0, 0.1), (3.0, 1e-9)], "scaling": [(1.0, 0.1)]}
@@ -297,17 +297,17 @@ def test_every_method_of_the_catalogue_has_a_style_and_a_place() -> None:
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own() -> None:
-    found = plot_styles({name: name for name in METHODS}).values()
-    assert len({style.colour for style in found}) == len({style.marker for style in found}) == len(METHODS)
-    assert len({style.hatch for style in found}) == len(METHODS)
+    actual = plot_styles({name: name for name in METHODS}).values()
+    assert len({style.colour for style in actual}) == len({style.marker for style in actual}) == len(METHODS)
+    assert len({style.hatch for style in actual}) == len(METHODS)
 
 
 def test_labels_of_one_method_are_told_apart_in_grey_whatever_their_order() -> None:
     names = {f"label{i:02d}": "adaprob" for i in range(12)} | {"other": "scrub"}
-    found = plot_styles(names)
-    assert len({(style.marker, style.fill) for style in found.values()}) == len(names)
-    assert plot_styles(dict(reversed(names.items()))) == found
-    assert found["label00"].colour == plot_styles({"adaprob": "adaprob"})["adaprob"].colour
+    actual = plot_styles(names)
+    assert len({(style.marker, style.fill) for style in actual.values()}) == len(names)
+    assert plot_styles(dict(reversed(names.items()))) == actual
+    assert actual["label00"].colour == plot_styles({"adaprob": "adaprob"})["adaprob"].colour
     with pytest.raises(InputError, match="did you mean 'scrub'"):
         plot_styles({"x": "scrubb"})
 
@@ -348,8 +348,8 @@ def test_every_drawing_names_all_that_it_shows() -> None:
         ("newton", "scaling", "tolerance 1e-09", "passes"): draw_curves(compute_solver_curves(CURVE)),
     }
     for words, figure in drawings.items():
-        found = texts(figure)
-        assert [word for word in words if word not in found] == []
+        actual = texts(figure)
+        assert [word for word in words if word not in actual] == []
     for figure in list(drawings.values())[:4]:
         assert "device cpu (a)" in texts(figure)
 

@@ -30,13 +30,13 @@ def test_it_compiles(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
     (tmp_path / "page.tex").write_text(latex([NASTY, NASTY], "a_b & 50 %"), encoding="utf-8")
-    ran = subprocess.run(
+    process = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
         cwd=tmp_path,
         capture_output=True,
         timeout=120,
     )
-    assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-2000:]
+    assert process.returncode == 0, process.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "page.pdf").stat().st_size > 1000
 
 

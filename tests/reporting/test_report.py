@@ -63,8 +63,8 @@ class Page(HTMLParser):
 
 
 def embedded(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text.partition('id="records">')[2].partition("</script>")[0])
-    return found
+    actual: dict[str, Any] = json.loads(text.partition('id="records">')[2].partition("</script>")[0])
+    return actual
 
 
 def plain_records() -> pd.DataFrame:
@@ -99,20 +99,20 @@ def test_every_record_is_in_the_page_whole() -> None:
 def test_values_are_those_of_the_words() -> None:
     records = plain_records()
     (table,) = tables(records, all_columns(), list(dict.fromkeys(records["label"])))
-    found = Page(report(records))
+    actual = Page(report(records))
     expected = [line for block in table_blocks(table, PAGE_WIDTH) for line in block.body]
     assert len(expected) == 9  # five rows, and four that differ from retrain
-    assert all(line in found.lines for line in expected)
-    assert set(table_notes(table)) <= set(found.all("li"))
+    assert all(line in actual.lines for line in expected)
+    assert set(table_notes(table)) <= set(actual.all("li"))
 
 
 def test_rows_name_the_records_that_they_average() -> None:
     records = plain_records()
     rows = [a for tag, a in Page(report(records)).elements if tag == "tr" and "data-cells" in a]
-    found = {a["data-name"]: a["data-cells"] for a in rows}
-    assert found["finetune lr=0.1"] == "6 7 8"
-    assert found["finetune lr=0.2"] == "9 10 11"
-    assert found["scrub"] == "12 13"
+    actual = {a["data-name"]: a["data-cells"] for a in rows}
+    assert actual["finetune lr=0.1"] == "6 7 8"
+    assert actual["finetune lr=0.2"] == "9 10 11"
+    assert actual["scrub"] == "12 13"
 
 
 def test_a_label_without_some_seeds_is_marked() -> None:
@@ -163,9 +163,9 @@ def test_whatever_a_user_writes_is_text() -> None:
 )
 def test_mixed_settings_are_tables_of_their_own(column: str, values: tuple[Any, Any]) -> None:
     one, other = ([r | {column: value} for r in seeds("retrain", "test_error_percent", 1.0, 2.0)] for value in values)
-    found = report_tables(frame(*one, *other))
-    assert [part.settings for part in found] == [f"{column}={'none' if v is None else v}" for v in values]
-    assert [list(part.positions.values()) for part in found] == [[[0, 1]], [[2, 3]]]
+    actual = report_tables(frame(*one, *other))
+    assert [part.settings for part in actual] == [f"{column}={'none' if v is None else v}" for v in values]
+    assert [list(part.positions.values()) for part in actual] == [[[0, 1]], [[2, 3]]]
 
 
 def test_one_label_of_two_methods_is_two_rows() -> None:
@@ -225,9 +225,9 @@ def test_the_policy_allows_the_page_s_own_script_and_style() -> None:
 
 def test_figures_draw_every_row_that_has_a_value() -> None:
     elements = Page(report(plain_records())).elements
-    drawn = [attributes["data-name"] for tag, attributes in elements if tag == "g" and "data-name" in attributes]
+    marks = [attributes["data-name"] for tag, attributes in elements if tag == "g" and "data-name" in attributes]
     names = ["original", "retrain", "finetune lr=0.1", "finetune lr=0.2", "scrub"]
-    assert drawn == ["original", "retrain", *names, "original", "retrain", "original", "retrain", "scrub"]
+    assert marks == ["original", "retrain", *names, "original", "retrain", "original", "retrain", "scrub"]
     coordinates = [
         float(n)
         for t, a in elements

@@ -56,9 +56,9 @@ def test_every_figure_shows_its_methods_and_says_the_rule() -> None:
 
 
 def test_the_chosen_value_is_a_line_in_each_slice() -> None:
-    found = group(ADAPROB, FINETUNE)
-    reading, lam = figures_of([found])["slices-adaprob"].axes
-    best = found.studies["adaprob"][0].best[0].params
+    actual = group(ADAPROB, FINETUNE)
+    reading, lam = figures_of([actual])["slices-adaprob"].axes
+    best = actual.studies["adaprob"][0].best[0].params
     assert lam.get_xscale() == "log"
     assert best["lam"] in [line.get_xdata()[0] for line in lam.lines if len(line.get_xdata()) == 2]
     assert [tick.get_text() for tick in reading.get_xticklabels()] == ["eq1", "script"]
@@ -83,8 +83,8 @@ def stub(monkeypatch: pytest.MonkeyPatch, groups: list[StudyGroup]) -> None:
                 trials=run.trials,
                 cells=[SimpleNamespace(seeds=[SimpleNamespace(model="key")])] * len(run.trials),
             )
-            for found in groups
-            for runs in found.studies.values()
+            for actual in groups
+            for runs in actual.studies.values()
             for run in runs
         ]
         facts = {"forward_examples": 60, "backward_examples": 40}
@@ -125,9 +125,9 @@ def test_the_command_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_report_has_a_section_for_each_search() -> None:
-    (found,) = replicated()
+    (actual,) = replicated()
     text = build.render_report(
-        plain_records(), missing=(), title="t", extra=search_sections([found, group(ADAPROB, FINETUNE)])
+        plain_records(), missing=(), title="t", extra=search_sections([actual, group(ADAPROB, FINETUNE)])
     )
     page = Page(text)
     assert [attributes["id"] for tag, attributes in page.elements if attributes.get("class") == "study"] == [

@@ -160,9 +160,9 @@ def test_one_table_for_each_request_and_empty_columns_are_dropped() -> None:
         *seeds("retrain", "test_error_percent", 1.0, 2.0, unlearn_seconds=None),
         *seeds("retrain", "test_error_percent", 3.0, 5.0, forget="class5"),
     )
-    found = tables(records, metric_columns(["errors", "seconds"]), [])
-    assert [table.group["forget"] for table in found] == ["25of3", "class5"]
-    assert [c.name for c in found[0].columns] == ["test_error_percent"]
+    actual = tables(records, metric_columns(["errors", "seconds"]), [])
+    assert [table.group["forget"] for table in actual] == ["25of3", "class5"]
+    assert [c.name for c in actual[0].columns] == ["test_error_percent"]
 
 
 def test_entries_never_show_a_half_width_of_zero() -> None:

@@ -190,11 +190,11 @@ def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixt
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(document)))
     arguments = [str(tmp_path / "sweep.yaml"), "--store", done.location]
     assert cli.main(["status", *arguments, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
     bad = key_of(plan.cells, "unlearn", "adaprob")
-    assert told["counts"]["done"] == 10
-    assert told["counts"]["ready"] == 1
-    assert told["failures"][bad]["message"] == "RuntimeError: the sky is falling"
+    assert report["counts"]["done"] == 10
+    assert report["counts"]["ready"] == 1
+    assert report["failures"][bad]["message"] == "RuntimeError: the sky is falling"
     assert cli.main(["explain", arguments[0], bad[:10], *arguments[1:]]) == 0
     explained = capsys.readouterr().out
     assert "attempt 1: failed" in explained

@@ -107,10 +107,10 @@ def test_records_hold_the_number_of_a_plain_loop(relearned_in_float64: Store) ->
     original = rows["original"]
     assert original["relearn_steps"] == 1
     assert original["relearn_threshold_nats"] - original["relearn_forget_nats"] == pytest.approx(1e-5, abs=1e-12)
-    found = {label: row["relearn_steps"] for label, row in rows.items()}
-    assert all(type(steps) is int for steps in found.values())
-    assert found == {label: plain_steps(store, label) for label in rows}
-    assert len(set(found.values())) > 1, "a sweep in which it says nothing would test nothing"
+    actual = {label: row["relearn_steps"] for label, row in rows.items()}
+    assert all(type(steps) is int for steps in actual.values())
+    assert actual == {label: plain_steps(store, label) for label in rows}
+    assert len(set(actual.values())) > 1, "a sweep in which it says nothing would test nothing"
     for row in rows.values():
         assert (row["relearn.lr"], row["relearn.epochs"]) == (0.05, 4)
         reached = row["relearn_forget_nats"] <= row["relearn_threshold_nats"]
@@ -154,16 +154,16 @@ def test_the_commands_know_the_stage(
 ) -> None:
     store, plan = relearned
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(dict(RELEARN)))
-    given = [str(tmp_path / "sweep.yaml"), "--store"]
-    assert cli.main(["plan", *given, str(tmp_path / "none"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [cell["stage"] for cell in told["cells"]].count("relearn") == ADDED
-    assert told["bytes_to_write"] > 0
-    assert cli.main(["status", *given, store.location]) == 0
+    arguments = [str(tmp_path / "sweep.yaml"), "--store"]
+    assert cli.main(["plan", *arguments, str(tmp_path / "none"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [cell["stage"] for cell in report["cells"]].count("relearn") == ADDED
+    assert report["bytes_to_write"] > 0
+    assert cli.main(["status", *arguments, store.location]) == 0
     assert any(line.split()[:3] == ["relearn", "6", "6"] for line in capsys.readouterr().out.splitlines())
     cell = plan.cells[key_of(plan.cells, "relearn", "finetune")]
     assert cell.title.startswith("relearn-finetune-digits-")
-    assert cli.main(["explain", given[0], cell.title, *given[1:], store.location]) == 0
+    assert cli.main(["explain", arguments[0], cell.title, *arguments[1:], store.location]) == 0
     explained = capsys.readouterr().out
     assert "settings.relearn.lr = 0.05" in explained
     assert f'parents.original = "{cell.parents["original"]}"' in explained

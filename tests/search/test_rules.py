@@ -123,8 +123,8 @@ def test_a_rule_reads_the_columns_that_it_names(rule: Any) -> None:
     assert model.read == set(rule.columns)
     assert retrain.read == (set(rule.columns) if rule.needs_retrain else set())
     selection = {*REGISTRY.metrics["selection"].columns, "forget_error_percent", "retain_error_percent"}
-    made = (
+    records = (
         selection | {"validation_error_percent"} if not rule.needs_retrain else set(REGISTRY.metrics["errors"].columns)
     )
-    assert set(rule.columns) <= made
+    assert set(rule.columns) <= records
     assert rule.needs_retrain or not any("test" in name for name in rule.columns)

@@ -321,10 +321,10 @@ def test_the_cells_of_a_trial_are_those_of_a_sweep(document: dict[str, Any], lab
 def test_an_optuna_study_has_the_trials_and_what_became_of_them() -> None:
     study = study_of()
     trials = [*ASKED[1][:3], ended(3, ASKED[1][3].params, None), Trial(number=4, params=ASKED[1][4].params)]
-    made = study.optuna_study(trials)
-    assert [trial.user_attrs["state"] for trial in made.trials] == ["complete"] * 3 + ["diverged", "running"]
-    assert made.trials[3].values == [max(bowl(trial.params)[0] for trial in trials[:3])]
-    assert made.trials[4].state == optuna.trial.TrialState.RUNNING
-    assert made.best_trial.params == min(trials[:3], key=lambda trial: bowl(trial.params)).params
-    assert made.user_attrs["key"] == study.key
-    assert made.metric_names == ["oracle"]
+    rebuilt_study = study.optuna_study(trials)
+    assert [trial.user_attrs["state"] for trial in rebuilt_study.trials] == ["complete"] * 3 + ["diverged", "running"]
+    assert rebuilt_study.trials[3].values == [max(bowl(trial.params)[0] for trial in trials[:3])]
+    assert rebuilt_study.trials[4].state == optuna.trial.TrialState.RUNNING
+    assert rebuilt_study.best_trial.params == min(trials[:3], key=lambda trial: bowl(trial.params)).params
+    assert rebuilt_study.user_attrs["key"] == study.key
+    assert rebuilt_study.metric_names == ["oracle"]

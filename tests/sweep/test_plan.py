@@ -171,9 +171,9 @@ def test_a_plan_that_grew_is_the_plan_of_all_its_cells(cells: dict[str, Cell], d
     order = list(cells)
     size = data.draw(st.integers(0, len(order)))
     first = {key: cells[key] for key in order[:size]}
-    drawn = data.draw(st.lists(st.sampled_from(order), unique=True))
-    place = data.draw(st.integers(0, len(drawn)))
-    done, leased = set(drawn[:place]), set(drawn[place:])
+    permutation = data.draw(st.lists(st.sampled_from(order), unique=True))
+    place = data.draw(st.integers(0, len(permutation)))
+    done, leased = set(permutation[:place]), set(permutation[place:])
     past, skipped = data.draw(st.sets(st.sampled_from(order))), data.draw(st.sets(st.sampled_from(order), max_size=2))
     failure = Failure(failure_class="diverged", message="no luck")
     known = {"done": done, "leased": leased, "past_failures": past, "skip_failures": dict.fromkeys(skipped, failure)}

@@ -120,8 +120,8 @@ def test_a_setting_of_relearning_moves_only_relearning_and_what_is_below() -> No
 )
 def test_a_revision_moves_what_it_makes(kind: str, name: str, moved: set[str]) -> None:
     before, after = expand(WITH_RELEARN), expand(WITH_RELEARN, with_bumped_revision(kind, name))
-    gone = {cell.stage for key, cell in before.items() if key not in after}
-    assert gone == moved
+    removed_stages = {cell.stage for key, cell in before.items() if key not in after}
+    assert removed_stages == moved
 
 
 def test_the_revision_of_relearning_moves_nothing_where_it_is_not_asked_for() -> None:

@@ -134,11 +134,11 @@ def test_the_number_of_cells_is_the_formula(
 
 def test_parents_stand_before_children() -> None:
     cells = Sweep.parse(TABLE2, WORLD).cells
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for key, cell in cells.items():
         assert key == cell.key
-        assert seen >= set(cell.parents.values())
-        seen.add(key)
+        assert earlier >= set(cell.parents.values())
+        earlier.add(key)
 
 
 def test_references_are_planned_and_evaluated_though_none_is_listed() -> None:
@@ -334,9 +334,9 @@ def test_a_revision_of_unlearning_moves_only_its_own_models_and_their_evaluation
 ) -> None:
     document = with_value(BASE, "methods", {"scrub": {}, "adaprob": {}})
     before, after = expand(document), expand(document, with_bumped_revision(kind, name))
-    gone = [(cell.stage, cell.settings.method) for key, cell in before.items() if key not in after]
-    assert set(gone) == {(stage, method) for stage in ("unlearn", "evaluate") for method in methods}
-    assert len(gone) == 2 * 2 * len(methods)  # two stages, two seeds
+    removed = [(cell.stage, cell.settings.method) for key, cell in before.items() if key not in after]
+    assert set(removed) == {(stage, method) for stage in ("unlearn", "evaluate") for method in methods}
+    assert len(removed) == 2 * 2 * len(methods)  # two stages, two seeds
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
 from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables
 from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
-from adaprob_ray.reporting.report.trade_off import trade_off
+from adaprob_ray.reporting.report.trade_off_chart import trade_off
 from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole
 

@@ -86,8 +86,8 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
         raise ValueError(f"a bootstrap over {len(values)} values: at least {MIN_BOOTSTRAP_VALUES} are needed")
     if all_equal(values):
         return float(values[0]), float(values[0])
-    drawn = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    result = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def all_equal(values: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""What a command prints and which files it has written."""
+"""What a builder returns: documents to print and the paths of the files it wrote."""
 
 from __future__ import annotations
 

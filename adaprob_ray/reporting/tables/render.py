@@ -1,4 +1,4 @@
-"""Drawing: the same pages for a terminal (rich), as Markdown and as LaTeX; the numbers of tables as CSV."""
+"""Tables as Markdown, LaTeX, CSV and rich text for a terminal, and files that are written whole."""
 
 from __future__ import annotations
 
