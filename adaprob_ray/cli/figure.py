@@ -38,6 +38,16 @@ def trade_off(selection: Selection, out: Path) -> None:
     show(build_trade_off(selection, out))
 
 
+@figure.command("cost")
+@record_parameters
+def cost(selection: Selection, out: Path) -> None:
+    """Distance to Retrain against passes."""
+    from adaprob_ray.reporting.figures.cost import build_cost
+    from adaprob_ray.reporting.tables.output import show
+
+    show(build_cost(selection, out))
+
+
 @figure.command("ranks")
 @record_parameters
 @columns_option

@@ -31,7 +31,7 @@ def test_commands() -> None:
     assert values("") == ["init", "plan", "run", "search", *reading, "list", "doctor", "store", "data"]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
-    assert values("figure", "") == ["trade_off", "ranks", "time_bars", "ablation", "embedding", "curves"]
+    assert values("figure", "") == ["trade_off", "cost", "ranks", "time_bars", "ablation", "embedding", "curves"]
     assert complete("")[0].help, "shells show the summary of each command"
 
 

@@ -17,6 +17,7 @@ SWEEP_PARAMETERS = ["SWEEP", "--store", "--only"]
 FIGURE_PARAMETERS = ["SWEEP...", "--store", "--out", "--only", "--partial"]
 FIGURES = {
     "trade_off": [],
+    "cost": [],
     "ranks": ["--columns"],
     "time_bars": ["--warm-up"],
     "ablation": ["--over", "--columns"],

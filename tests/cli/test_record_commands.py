@@ -43,7 +43,7 @@ def test_compare_shows_only_the_columns_that_are_asked_for(folder: Path, capsys:
 
 
 def test_a_figure_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("trade_off", "ranks"):
+    for name in ("trade_off", "cost", "ranks"):
         assert cli.main(["figure", name, "quickstart.yaml"]) == 0
         assert (folder / "out" / f"{name}.png").stat().st_size > 10_000
         assert (folder / "out" / f"{name}.pdf").is_file()

@@ -32,7 +32,10 @@ ADDRESSES = {HEAD: "10.99.0.1", WORKER: "10.99.0.2", DYING: "10.99.0.3", JOINING
 DOCUMENT = with_value(TINY, "grid.seed", [1, 2, 3, 4, 5, 6])
 CELLS = cells_of(DOCUMENT)
 # The hosts reach no package index; what the wheel requires is there already, see `ready_environment`.
+# What chooses the kernels of a library. The hosts have those of this machine, whose table theirs must equal.
+KERNEL_VARIABLES = ("ATEN_", "DNNL_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_")
 ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name.startswith(KERNEL_VARIABLES)},
     "PIP_NO_INDEX": "1",
     "PIP_NO_DEPS": "1",
     "PYTHONPATH": f"{CHECKOUT}/tests/cluster:{CHECKOUT}/tests/runtime",

@@ -34,7 +34,7 @@ def command(folder: Path, *arguments: str, store: str = "store") -> int:
     return main([*arguments, "--store", str(folder / store), "--out", str(folder / "out")])
 
 
-@pytest.mark.parametrize("name", ["figure2", "figure3", "ablation_lambda", "trade_off", "figure4"])
+@pytest.mark.parametrize("name", ["figure2", "figure3", "ablation_lambda", "trade_off", "cost", "figure4"])
 def test_a_figure_is_drawn_from_any_sweep(folder: Path, name: str) -> None:
     assert command(folder, name, "--sweep", str(folder / "tiny.yaml")) == DONE
     assert {path.suffix for path in (folder / "out").glob(f"{name}.*")} >= {".png", ".pdf"}

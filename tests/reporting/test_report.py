@@ -227,7 +227,8 @@ def test_figures_draw_every_row_that_has_a_value() -> None:
     elements = Page(report(plain_records())).elements
     marks = [attributes["data-name"] for tag, attributes in elements if tag == "g" and "data-name" in attributes]
     names = ["original", "retrain", "finetune lr=0.1", "finetune lr=0.2", "scrub"]
-    assert marks == ["original", "retrain", *names, "original", "retrain", "original", "retrain", "scrub"]
+    overview = trade_off = ["original", "retrain"]
+    assert marks == [*overview, *trade_off, *names, "original", "retrain", "original", "retrain", "scrub"]
     coordinates = [
         float(n)
         for t, a in elements

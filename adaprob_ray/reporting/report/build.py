@@ -13,18 +13,20 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from adaprob_ray.reporting.figures.cost import floor_summary
 from adaprob_ray.reporting.records.provenance import summary_facts, summary_warnings
 from adaprob_ray.reporting.report.dot_plot import dot_plot
 from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
+from adaprob_ray.reporting.report.scatter import cost_chart, trade_off
 from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables
 from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
-from adaprob_ray.reporting.report.trade_off_chart import trade_off
 from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole
 
 FILE = "report.html"
 LONG = 50  # characters, from which a fact takes two columns
+MAX_OVERVIEWS = 6  # tables whose answers are at the beginning of the report; the contents name all
 FOLDER = Path(__file__).parent
 
 
@@ -51,10 +53,15 @@ class ExtraSection:
 
 @dataclass(frozen=True)
 class PartSection:
-    """What the template shows of a part: notes, tables, what the numbers are, figures."""
+    """What the template shows of a part: notes, tables, what the numbers are, figures.
+
+    `summary` and `overview` are its answer in words and as a picture, at the beginning of the report.
+    """
 
     anchor: str
     heading: str
+    summary: str
+    overview: SvgFigure | None
     notes: Sequence[str]
     tables: Sequence[HtmlTable]
     table_notes: Sequence[str]
@@ -125,6 +132,7 @@ def render_report(
             counts="; ".join([*counts, *(section.counts for section in extra)]),
             facts=[(words, ", ".join(values)) for words, values in summary_facts(records)],
             long=LONG,
+            max_overviews=MAX_OVERVIEWS,
             warnings=[*summary_warnings(records), *notes],
             missing=missing,
             missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
@@ -174,6 +182,8 @@ def _section(
     return PartSection(
         anchor=f"part-{number}",
         heading=report_table.heading,
+        summary=floor_summary(report_table.table),
+        overview=cost_chart(report_table.table, rows) or figures[0],
         notes=report_table.notes,
         tables=part_tables(report_table, rows),
         table_notes=table_notes(report_table.table),

@@ -1,10 +1,11 @@
-"""Forget error against retain error: a mark for each row of the table with its intervals, named where there is room."""
+"""Scatter plots: distance to Retrain against cost, and forget against retain error. A mark is named where there is room."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from adaprob_ray.reporting.figures.cost import COST, DISTANCE, CostPanel, cost_panel, spread_costs
 from adaprob_ray.reporting.figures.trade_off import TradeOffPoint, trade_off_points
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.report.axes import Axis, axis
@@ -20,6 +21,7 @@ from adaprob_ray.reporting.report.svg import (
     group,
     interval,
     marker_at,
+    path,
     scale,
     shortened,
     text,
@@ -29,6 +31,7 @@ from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
 LEFT, HEIGHT, BELOW = 44, 300, 38  # pixels: left of the plot, down to its end, and for numbers and title under it
 MAX_ROWS_TWO_LINES = 9  # rows up to which this figure takes two lines of the grid, next to two other figures
+COST_MARGIN = 1.5  # factor of the cost left free at both ends
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
 
 
@@ -46,6 +49,43 @@ class Box:
         return across and self.top < other.bottom and other.top < self.bottom
 
 
+def cost_chart(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
+    """KL forget against passes, with the noise floor shaded; None where a table has no such points."""
+    panel = cost_panel(table)
+    if panel is None:
+        return None
+    points = [point for point in panel.points if point.name in markers]
+    costs = dict(zip((point.name for point in panel.points), spread_costs(panel.points), strict=True))
+    across = Axis(
+        min(costs.values()) / COST_MARGIN, max(costs.values()) * COST_MARGIN, True, LEFT, WIDTH - RIGHT - LEFT
+    )
+    distances = [point.distance for point in panel.points] + ([panel.original] if panel.original else [])
+    upwards = axis(distances, DISTANCE, HEIGHT, TOP - HEIGHT)
+    places = {point.name: (across.at(costs[point.name]), upwards.at(point.distance.mean)) for point in points}
+    names, unnamed = _names(places)
+    marks = []
+    for point in points:
+        x, y = places[point.name]
+        words = f"KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
+        shapes = [*interval(point.distance, upwards, x), marker_at(markers[point.name], x, y)]
+        marks.append(group(shapes, title=f"{point.name}: {words}", name=point.name))
+    note = "shaded: at most the noise floor" + _omitted(unnamed)
+    shapes = [*_cost_frame(panel, across, upwards), *marks, *names]
+    return SvgFigure("trade-off", f"{DISTANCE.header()} against {COST}", note, HEIGHT + BELOW, shapes)
+
+
+def _cost_frame(panel: CostPanel, across: Axis, upwards: Axis) -> list[Shape]:
+    """The noise floor, the original model's distance, axes and the title of the axis below."""
+    right, top, bottom = WIDTH - RIGHT, upwards.at(panel.floor.mean), upwards.start
+    box = {"x": LEFT, "y": f"{top:g}", "width": right - LEFT, "height": f"{bottom - top:g}"}
+    shapes = [Shape("rect", {"class": "band", **box})]
+    if panel.original is not None:
+        y = upwards.at(panel.original.mean)
+        shapes += [path("reference", f"M{LEFT} {y:g}H{right}"), text("tick left", right, y - 4, "original")]
+    title = text("tick", across.start + across.length / 2, HEIGHT + 34, COST)
+    return [*shapes, scale(across, HEIGHT), scale(upwards, LEFT), title]
+
+
 def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
     """The figure; None where fewer than two marked rows have both errors."""
     points = [point for point in trade_off_points(table) if point.name in markers]
@@ -55,10 +95,14 @@ def trade_off(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
     upwards = axis([point.forget for point in points], FORGET, HEIGHT, TOP - HEIGHT)
     places = {point.name: (across.at(point.retain.mean), upwards.at(point.forget.mean)) for point in points}
     names, unnamed = _names(places)
-    note = "shaded: retrain" + (f"; {unnamed} label{'s' * (unnamed > 1)} omitted" if unnamed else "")
+    note = "shaded: retrain" + _omitted(unnamed)
     shapes = [*_frame(points, across, upwards), *(_point(point, markers, across, upwards) for point in points), *names]
     kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
     return SvgFigure(kind, f"{FORGET.header()} against {RETAIN.header()}", note, HEIGHT + BELOW, shapes)
+
+
+def _omitted(names: int) -> str:
+    return f"; {names} label{'s' * (names > 1)} omitted" if names else ""
 
 
 def _frame(points: Sequence[TradeOffPoint], across: Axis, upwards: Axis) -> list[Shape]:

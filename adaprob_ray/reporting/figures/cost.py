@@ -1,0 +1,255 @@
+"""Distance to Retrain against cost: which methods are as close as another retrained model, and for how many passes.
+
+Distance is KL forget, the divergence from an independent retrained model on the forget set; cost is forward and backward passes
+relative to Retrain's, which depend on no machine. A row is *within the noise floor* in a metric if its mean distance to Retrain
+over seeds is at most that of a second retrained model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.figures.style import (
+    GREY,
+    INTERVAL_NOTE,
+    LEGEND_LINE,
+    SMALL,
+    TEXT,
+    PlotStyle,
+    add_caption,
+    methods_by_name,
+    new_figure,
+    panel_grid,
+    plot_styles,
+    save_output,
+    style_axes,
+)
+from adaprob_ray.reporting.records.metric_format import metric_format
+from adaprob_ray.reporting.records.provenance import figure_notes
+from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, Estimate, paired_distance
+from adaprob_ray.reporting.tables.model import FLOOR, FORGET_ERROR, RETAIN_ERROR, Row, Table, tables
+from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.sweep.method_choices import REFERENCES
+
+PASSES = ("forward_examples", "backward_examples")
+DISTANCE = metric_format("kl_forget_nats")
+ERRORS = tuple(map(metric_format, ("test_error_percent", RETAIN_ERROR, FORGET_ERROR)))
+COST = "passes relative to Retrain"
+# Costs whose logarithms differ by less than the first are drawn this far from each other.
+EQUAL_COST, SPREAD = 0.02, 0.06
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """A row of a table. `cost`: passes relative to Retrain's; `distance`: KL forget in nats."""
+
+    name: str
+    method: str
+    cost: float
+    distance: Estimate
+
+
+@dataclass(frozen=True)
+class CostPanel:
+    """The points of a table, Retrain's among them at the noise floor; `original`: the model before unlearning."""
+
+    points: list[CostPoint]
+    floor: Estimate
+    original: Estimate | None
+
+
+@dataclass(frozen=True)
+class FloorVerdict:
+    """The metrics, in words, in which a row is within the noise floor, and the others. `cost`: None if unknown."""
+
+    name: str
+    within: tuple[str, ...]
+    outside: tuple[str, ...]
+    cost: float | None
+    distance: float
+
+
+def build_cost(selection: Selection, out: Path, *, name: str = "cost") -> Output:
+    """Write the figure of the selected Records to `out`/`name`."""
+    gathered = selection.gather_some(name)
+    return save_output(draw_cost(compute_cost(gathered.records), gathered.records), out / name, gathered.missing)
+
+
+def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:
+    """Heading of a table → its panel.
+
+    Raises:
+        InputError: No table has retrain, retrain_independent and a method with passes and KL forget.
+    """
+    columns = [DISTANCE, *ERRORS, *map(metric_format, PASSES)]
+    labels = dict.fromkeys(map(str, records["label"]))
+    panels = {table.heading: cost_panel(table) for table in tables(records, columns, labels)}
+    complete = {heading: panel for heading, panel in panels.items() if panel is not None}
+    if not complete:
+        needed = f"{DISTANCE.name}, {' and '.join(PASSES)} of retrain, retrain_independent and a method"
+        raise InputError(f"cost: must have {needed}, got none in {len(panels)} tables")
+    return complete
+
+
+def cost_panel(table: Table) -> CostPanel | None:
+    """The panel of a table; None where Retrain or its distance is missing, or no method has both numbers."""
+    rows = {row.name: row for row in table.rows}
+    floor = rows["retrain"].values.get(DISTANCE.name) if "retrain" in rows else None
+    points = [
+        CostPoint(row.name, row.method, cost, row.values[DISTANCE.name])
+        for row in table.rows
+        if row.label not in (*REFERENCES, FLOOR)
+        and DISTANCE.name in row.values
+        and (cost := relative_cost(row, table)) is not None
+    ]
+    if floor is None or not points:
+        return None
+    original = rows["original"].values.get(DISTANCE.name) if "original" in rows else None
+    return CostPanel([CostPoint("retrain", rows["retrain"].method, 1.0, floor), *points], floor, original)
+
+
+def relative_cost(row: Row, table: Table) -> float | None:
+    """Forward and backward passes relative to Retrain's; None where one of them is unknown or zero."""
+    retrain = next((other for other in table.rows if other.name == "retrain"), None)
+    passes = [_passes(each) if each else None for each in (row, retrain)]
+    return passes[0] / passes[1] if passes[0] and passes[1] else None
+
+
+def _passes(row: Row) -> float | None:
+    counts = [row.values[name].mean for name in PASSES if name in row.values]
+    return math.fsum(counts) if len(counts) == len(PASSES) else None
+
+
+# -- the noise floor ---------------------------------------------------------------------------------------------------
+
+
+def floor_verdicts(table: Table) -> list[FloorVerdict]:
+    """Each row but Retrain's against the noise floor, in the order of the table; empty without a noise floor."""
+    rows = {row.name: row for row in table.rows}
+    if not {"retrain", "retrain_independent", FLOOR} <= rows.keys():
+        return []
+    verdicts = []
+    for row in table.rows:
+        if row.method and row.label not in ("retrain", "retrain_independent"):
+            distances = _distances(row, rows["retrain"], rows[FLOOR])
+            within = tuple(words for words, is_within in distances.items() if is_within)
+            outside = tuple(words for words, is_within in distances.items() if not is_within)
+            distance = row.values[DISTANCE.name].mean if DISTANCE.name in row.values else math.inf
+            verdicts.append(FloorVerdict(row.name, within, outside, relative_cost(row, table), distance))
+    return verdicts
+
+
+def _distances(row: Row, retrain: Row, floor: Row) -> dict[str, bool]:
+    """Metric in words → whether the row is within its noise floor; metrics without one are left out."""
+    is_within = {}
+    for column in ERRORS:
+        limit = floor.differences.get(column.name)
+        distance = paired_distance(row.seeds.get(column.name, {}), retrain.seeds.get(column.name, {}))
+        if limit is not None and distance is not None:
+            is_within[column.words] = distance.mean <= limit.mean + EQUAL_TOLERANCE
+    if DISTANCE.name in row.values and DISTANCE.name in floor.values:
+        is_within[DISTANCE.words] = row.values[DISTANCE.name].mean <= floor.values[DISTANCE.name].mean
+    return is_within
+
+
+def floor_summary(table: Table) -> str:
+    """One or two sentences: the methods that are within the noise floor in every metric, else the closest one."""
+    verdicts = floor_verdicts(table)
+    methods = [verdict for verdict in verdicts if verdict.name not in REFERENCES and verdict.within + verdict.outside]
+    if not methods:
+        return "There is no noise floor to compare with: it needs retrain, retrain_independent and a method."
+    known = {*methods[0].within, *methods[0].outside}
+    metrics = _listed([column.words for column in (*ERRORS, DISTANCE) if column.words in known])
+    inside = [verdict for verdict in methods if verdict.within and not verdict.outside]
+    if inside:
+        names = _listed([f"{verdict.name}{_cost(verdict)}" for verdict in inside])
+        sentence = f"Within the noise floor in {metrics}: {names}."
+    else:
+        best = min(methods, key=lambda verdict: (-len(verdict.within), verdict.distance))
+        sentence = f"No method is within the noise floor in {'all of' if best.within else 'any of'} {metrics}."
+        if best.within:
+            sentence += f" Closest: {best.name}{_cost(best)}, in all but {_listed(best.outside)}."
+    if any(verdict.name == "original" and verdict.within and not verdict.outside for verdict in verdicts):
+        sentence += " So is the original model: this setting cannot tell unlearning from doing nothing."
+    return sentence
+
+
+def _cost(verdict: FloorVerdict) -> str:
+    return "" if verdict.cost is None else f" ({verdict.cost:.2g} × Retrain's passes)"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def draw_cost(panels: dict[str, CostPanel], records: pd.DataFrame) -> Figure:
+    """KL forget against passes, a panel for each table; the shaded area is at or below the noise floor."""
+    styles = plot_styles(methods_by_name({heading: panel.points for heading, panel in panels.items()}))
+    figure = new_figure(2.2 + 3.9 * len(panels), max(4.0, LEGEND_LINE * len(styles) + 0.8))
+    for axes, (heading, panel) in zip(panel_grid(figure, 1, len(panels))[0], panels.items(), strict=True):
+        _draw_panel(axes, panel, styles)
+        axes.set_title(heading.replace(" · ", "\n"), fontsize=TEXT)
+    handles = [Line2D([], [], linestyle="", label=name, **style.markers(7)) for name, style in styles.items()]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
+    notes = [
+        f"shaded: at most the noise floor, the mean KL between two independent retrained models; {INTERVAL_NOTE}; markers of "
+        "equal cost are shifted so that all can be seen"
+    ]
+    add_caption(figure, [*notes, *figure_notes(records)])
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, PlotStyle]) -> None:
+    axes.axhspan(0, panel.floor.mean, color="0.92", zorder=0)
+    if panel.original is not None:
+        axes.axhline(panel.original.mean, color=GREY, linestyle="--", linewidth=0.8)
+        axes.annotate(
+            "original",
+            (0.99, panel.original.mean),
+            (0, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=SMALL,
+            color=GREY,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )
+    for point, cost in zip(panel.points, spread_costs(panel.points), strict=True):
+        low, high = point.distance.interval
+        axes.plot([cost] * 2, [max(low, 0), high], color=styles[point.name].colour, linewidth=1, alpha=0.6)
+        axes.plot(cost, point.distance.mean, linestyle="", zorder=3, **styles[point.name].markers(8))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(COST, fontsize=TEXT)
+    axes.set_ylabel(f"{DISTANCE.header()}: closer to 0 is better", fontsize=TEXT)
+    style_axes(axes)
+
+
+def spread_costs(points: Sequence[CostPoint]) -> list[float]:
+    """The costs, where equal ones differ by a few percent so that no marker hides another."""
+    groups: dict[int, list[int]] = {}
+    for index, point in enumerate(points):
+        groups.setdefault(round(math.log(point.cost) / EQUAL_COST), []).append(index)
+    costs = [point.cost for point in points]
+    for members in groups.values():
+        for place, index in enumerate(members):
+            costs[index] *= math.exp(SPREAD * (place - (len(members) - 1) / 2))
+    return costs
