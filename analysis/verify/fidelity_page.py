@@ -45,11 +45,12 @@ RECIPES = {"6": "pretraining", "7": "training of original and Retrain"}
 NOTES = {  # protocol §9, 24, 25 and 32; §6.4
     "1": (
         "the notebook of Lacuna-5's two numbers is about ALL-CNN, and gives 3.65 to AdaProb and 1.35 to SCRUB",
+        "small scale: 25 images of class 0; on ten classes the paper does not say whether class 5 or 100 images of it",
         "the paper names no formula: shown is the mean over samples of KL(model ‖ Retrain of the same seed); the CSV file has "
         "other formulas, against the independent Retrain",
     ),
     "3": (
-        "formulas as for Table 1",
+        "forget sets and formulas as for Table 1",
         "our CIFAR-5 test set has no training sample (pool `clean`); the paper's has samples that its model was trained on",
     ),
     "4": ("ALL-CNN's columns are compared as printed and interchanged",),
@@ -61,6 +62,7 @@ NETWORKS = {"resnet18": "ResNet-18", "allcnn": "ALL-CNN"}
 FORGETS = {"25of0": "25 of class 0", "100of5": "100 of class 5", "class5": "all of class 5", "class0": "all of class 0"}
 FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
 SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
+NO_BREAK = "\u00a0"
 WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 
 
@@ -98,8 +100,11 @@ class TableOfPaper:
         return [next(iter(values)) for values in self._values().values() if len(values) == 1 and all(values)]
 
     def name_of(self, number: PaperValue, without: str = "") -> str:
-        """What distinguishes a number from others of its table."""
+        """What distinguishes a number from others of its table; the forget request only where the data set does not say it."""
         varying = [part for part, values in self._values().items() if len(values) > 1 and part != without]
+        requests = {(entry.paper_dataset, entry.forgets) for entry in self.numbers}
+        if len(requests) == len(self._values()["dataset"]) and "forget" in varying:
+            varying.remove("forget")
         parts = self.parts(number)
         where = ", ".join(parts[part] for part in varying if part in WHERE)
         what = ", ".join(parts[part] for part in varying if part not in WHERE)
@@ -157,18 +162,27 @@ def _headline(tables: Sequence[TableOfPaper]) -> str:
 
 def _summary(tables: Sequence[TableOfPaper]) -> str:
     """How many numbers have which verdict, by the reading that is shown."""
-    lines = []
-    for table in tables:
-        verdicts = table.verdicts()
-        counts = [str(verdicts[verdict] or EMPTY_CELL) for verdict in VERDICTS]
-        lines.append([TITLES[table.name].replace(": ", ", ", 1), str(len(table.numbers)), *counts])
+    total = sum((table.verdicts() for table in tables), Counter[str]())
+    shown = [verdict for verdict in VERDICTS if total[verdict] or verdict == REPRODUCED]
+    lines = [
+        [
+            TITLES[table.name].partition(":")[0],
+            str(len(table.numbers)),
+            *(str(table.verdicts()[v] or EMPTY_CELL) for v in shown),
+        ]
+        for table in tables
+    ]
+    lines.append(["all", str(total.total()), *(str(total[verdict] or EMPTY_CELL) for verdict in shown)])
     readings = [item.judgement for table in tables for item in table.judged]
     reproduced = sum(reading.verdict == REPRODUCED for reading in readings)
     words = (
         f"Of all {len(readings)} readings in [`fidelity.csv`](fidelity.csv), {reproduced or 'none'} "
         f"{'is' if reproduced < 2 else 'are'} *reproduced*."
     )
-    return markdown_table(Block("", ["", "numbers", *VERDICTS], lines)) + "\n\n" + words
+    left_out = [f"*{verdict}*" for verdict in VERDICTS if verdict not in shown]
+    if left_out:
+        words += f" No measured number is {' or '.join(left_out)}."
+    return markdown_table(Block("", ["", "numbers", *shown], lines)) + "\n\n" + words
 
 
 def _section(table: TableOfPaper) -> list[str]:
@@ -177,11 +191,10 @@ def _section(table: TableOfPaper) -> list[str]:
     missing = [number for number, item in zip(table.numbers, table.shown, strict=True) if item is None]
     parts = [f"All numbers: {', '.join(table.constant())}."] if table.constant() else []
     if measured:
-        head = ["", "paper", "ours", "verdict", "reading shown", "readings in CSV"]
+        head = ["", "paper", "ours", "n", "verdict", "reading shown"]
         text = markdown_table(Block("", head, [_line(table, item) for item in measured]))
-        parts.append(
-            text.replace("| --: | --: | --: | --: | --: |", "| --: | --: | :-- | :-- | --: |", 1)
-        )  # words: left
+        # Words are set flush left, numbers flush right.
+        parts.append(text.replace("| --: | --: | --: | --: | --: |", "| --: | --: | --: | :-- | :-- |", 1))
     if missing:
         parts += [f"Not measured, {len(missing)} of the paper's numbers:", _missing(table, missing)]
     notes = [f"- {mark} contradicts itself: {reason}" for mark, reason in zip(FOOTNOTES, table.reasons, strict=False)]
@@ -191,15 +204,13 @@ def _section(table: TableOfPaper) -> list[str]:
 
 def _line(table: TableOfPaper, item: MeasuredJudgement) -> list[str]:
     judgement = item.judgement
-    number = judgement.published
-    readings = [other for other in table.judged if other.judgement.published in (number, *number.alternatives)]
     return [
-        table.name_of(number),
-        table.text_of(number),
-        f"{ours_text(judgement)}, n = {judgement.ours.n}",
-        judgement.verdict,
+        table.name_of(judgement.published),
+        table.text_of(judgement.published),
+        ours_text(judgement).replace(" ", NO_BREAK),
+        str(judgement.ours.n),
+        judgement.verdict.replace(" ", NO_BREAK),
         f"{_reading(item)} in [{item.records}](../results/{item.records}.jsonl)",
-        str(len(readings)),
     ]
 
 
@@ -264,8 +275,8 @@ other readings, with their verdicts and files of Records, are in [`fidelity.csv`
 x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
 {MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else
 *undetermined*. These margins were fixed before any run. Where few samples are misclassified, or few are not, Fisher's exact
-test of the counts replaces the interval. *Other data*: a stand-in replaces Lacuna, whose source is no longer available.
-*Contradicts itself*: the number cannot be what the paper says it is.
+test of the counts replaces the interval; such an interval has a dagger (†) and is Clopper-Pearson's. *Other data*: a stand-in
+replaces Lacuna, whose source is no longer available. *Contradicts itself*: the number cannot be what the paper says it is.
 
 Generated by `python -m analysis verify --write` from the Records in [`results/`](../results); `python -m analysis verify` fails
 if this page or the CSV file is stale."""
