@@ -11,7 +11,7 @@ from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import markdown_table
-from analysis.paper.claims import Claim, printed_claims
+from analysis.paper.claims import Claim
 from analysis.paper.training_recipes import RecipeSetting
 from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
 from analysis.paper.verdicts import (
@@ -32,6 +32,7 @@ from analysis.verify.fidelity_readings import (
     ours_text,
     shown_judgement,
 )
+from analysis.verify.fidelity_sections import NO_BREAK, claims_section, recipes_section
 
 TITLES = {
     "1": "Table 1: KL to Retrain on the forget set",
@@ -62,7 +63,6 @@ NETWORKS = {"resnet18": "ResNet-18", "allcnn": "ALL-CNN"}
 FORGETS = {"25of0": "25 of class 0", "100of5": "100 of class 5", "class5": "all of class 5", "class0": "all of class 0"}
 FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
 SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
-NO_BREAK = "\u00a0"
 WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 
 
@@ -135,9 +135,9 @@ def fidelity_text(
     parts = ["# Fidelity", _headline(tables), _summary(tables), _RULES]
     for table in tables:
         parts += [f"## {TITLES[table.name]}", *_section(table)]
-    parts += ["## The abstract's claims", _claims(claims)]
+    parts += ["## The abstract's claims", claims_section(claims)]
     for name, lines in recipes.items():
-        parts += [f"## Table {name}: {RECIPES[name]}", _recipes(lines)]
+        parts += [f"## Table {name}: {RECIPES[name]}", recipes_section(lines)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -236,32 +236,6 @@ def _missing(table: TableOfPaper, numbers: Sequence[PaperValue]) -> str:
         lines.setdefault(table.name_of(number, part), {})[table.parts(number)[part]] = table.text_of(number)
     body = [[name, *(entries.get(column, EMPTY_CELL) for column in columns)] for name, entries in lines.items()]
     return markdown_table(Block("", ["", *columns], body))
-
-
-def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
-    """Both claims with every pair of rows that they are judged by."""
-    lines = []
-    for words, printed in printed_claims():
-        matching = [(table, claim) for table, claim in claims if claim.words == words]
-        lines += [
-            [words, printed, claim.text, str(claim.n), _rows_of(table, claim), claim.verdict]
-            for table, claim in matching
-        ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED]]
-    head = ["", "paper", "ours", "n", "rows", "verdict"]
-    return markdown_table(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
-
-
-def _rows_of(table: Table, claim: Claim) -> str:
-    return f"{claim.reading} against {claim.rival}, {table.heading}"
-
-
-def _recipes(lines: Sequence[RecipeSetting]) -> str:
-    """Settings are chosen, not measured: whose ours are takes the verdict's place."""
-    head = ["", "setting", "paper", "notebooks", "ours", "ours is"]
-    texts = [
-        [line.name, line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose] for line in lines
-    ]
-    return markdown_table(Block("", head, texts))
 
 
 _RULES = f"""**Which reading is shown.** A line shows the reading that follows the paper's own words: the number as printed,

@@ -14,6 +14,7 @@ from synthetic_records import frame, seeds
 from adaprob_ray.reporting.records.load import read_lines
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.model import Table, tables
+from analysis.paper.training_recipes import RecipeSetting
 from analysis.paper.values import PaperValue, paper_values
 from analysis.registry import RESULTS, ROOT
 from analysis.verify.fidelity_page import TITLES, fidelity_text
@@ -105,6 +106,27 @@ def test_other_readings_do_not_count_and_are_below_their_number_in_the_csv() -> 
         ("55.00 ± 4.00", "class5", "", "yes", "not measured"),
         ("55.00 ± 4.00", "100of5", "ALL-CNN's columns interchanged", "no", "reproduced"),
         ("48.73 ± 0.24", "100of5", "", "yes", "contradicts itself"),
+    ]
+
+
+def test_networks_with_equal_settings_share_a_line() -> None:
+    names = ["ResNet (CIFAR5)", "ALLCNN (CIFAR5)", "ResNet (CIFAR10)", "ALLCNN (CIFAR10)"]
+    rates = ["0.001", "0.001", "0.01", "0.01"]
+    filters = ["0.4", "1.0", "1.0", "1.0"]
+    lines = [
+        *(RecipeSetting(name, "learning_rate", rate, rate, rate) for name, rate in zip(names, rates, strict=True)),
+        *(RecipeSetting(name, "filter", width, width, width) for name, width in zip(names, filters, strict=True)),
+        *(RecipeSetting(name, "seed", "3", "3", "1, 2, 3") for name in names),
+    ]
+    text = fidelity_text({name: [] for name in PAPER_TABLES}, [], {"7": lines})
+    table = page_tables(text.partition("## Table 7")[2])[0]
+    assert [line[:3] for line in table] == [
+        ["setting", "of", "paper"],
+        ["filter", "ResNet (CIFAR5)", "0.4"],
+        ["filter", "all others", "1.0"],
+        ["learning rate", "CIFAR5 and Lacuna5", "0.001"],
+        ["learning rate", "CIFAR10 and Lacuna10", "0.01"],
+        ["seed", "all 4", "3"],
     ]
 
 
