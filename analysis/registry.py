@@ -102,7 +102,7 @@ _ALL = (
     ),
     _recipes("table6", "pretraining: the paper's, the notebooks', ours", "6"),
     _recipes("table7", "training: the paper's, the notebooks', ours", "7"),
-    _paper_table("cifar100", "CIFAR-100, a class forgotten (§5.6)", "sec5.6", ("notebook_cifar100",), ERRORS[1:]),
+    _paper_table("cifar100", "CIFAR-100, a class forgotten (paper §5.6)", "sec5.6", ("notebook_cifar100",), ERRORS[1:]),
     Artefact("claims", "the abstract's claims", "analysis.paper.claims:build_claims", CLAIMED),
     Artefact(
         "traces", "SCRUB epoch by epoch, the notebooks' and ours", "analysis.paper.scrub_traces:build_traces",

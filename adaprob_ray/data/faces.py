@@ -1,6 +1,6 @@
 """Substitutes for Lacuna, which is drawn from VGGFace2 and no longer available: `faces5`, `faces10`, `faces100`.
 
-They keep the protocol's counts where there are enough images (§1.1), but show other people: no table may call them Lacuna.
+They keep the counts of protocol §1.1 where there are enough images, but show other people: no table may call them Lacuna.
 
     ROOT/faces/lacuna10/IDENTITY/PHOTO_IMAGE.png     10 identities of Glint360k: faces10, and faces5 drawn from it
     ROOT/faces/lacuna100/IDENTITY/PHOTO_IMAGE.png    100 identities of LFW, none of them above: faces100, to pretrain on
@@ -21,7 +21,7 @@ from adaprob_ray.data.dataset import Dataset, Integers, RawImages
 from adaprob_ray.data.folder import assemble, list_classes
 from adaprob_ray.errors import InputError
 
-# Mean and standard deviation of Lacuna in the protocol (§1.4). The authors computed them on BGR and apply them to RGB.
+# Mean and standard deviation of Lacuna (protocol §1.4). The authors computed them on BGR and apply them to RGB.
 MEAN = (0.382, 0.420, 0.502)
 STD = (0.276, 0.279, 0.302)
 
@@ -141,7 +141,7 @@ def _load(identities: IdentityFolder, root: Path, seed: int) -> RawImages:
 
 
 def draw_lacuna5(ten: RawImages, seed: int) -> RawImages:
-    """The Lacuna-5 of a Lacuna-10 (§1.3): 125 pool images of each of five classes, then their test images, permuted.
+    """The Lacuna-5 of a Lacuna-10 (protocol §1.3): 125 pool images of each of five classes, then their test images, permuted.
 
     One generator draws the pool images of all five classes, then the test images of all five.
     """

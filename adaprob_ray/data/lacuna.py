@@ -38,7 +38,7 @@ DRAW_SEED = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSizes:
-    """Identities of the small and the large set, and images of each identity. The defaults are the protocol's (§1.1)."""
+    """Identities of the small and the large set, and images of each identity. The defaults are those of protocol §1.1."""
 
     small: int = 10
     large: int = 100

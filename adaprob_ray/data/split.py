@@ -18,7 +18,7 @@ from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 
 def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
-    """(training rows, validation rows) of a pool: a fifth of each class, rounded down, drawn class by class (§1.2).
+    """(training rows, validation rows) of a pool: a fifth of each class, rounded down, class by class (protocol §1.2).
 
     Training rows ascend; validation rows are in the order of the draw, class by class.
     """
@@ -43,7 +43,7 @@ def copy_groups(images: RawImages, train_rows: Integers) -> Integers | None:
 def forget_positions(
     train_labels: Integers, forget: ForgetRequest, seed: int, groups: Integers | None = None
 ) -> Integers:
-    """Positions of the rows to forget, in the order of the draw (§1.6), which the protocol uses for a whole class as well.
+    """Positions of the rows to forget, in the order of the draw, for a whole class as well (protocol §1.6).
 
     With `groups`, the group of each training row (see `copy_groups`), all other rows of a drawn row's group follow, ascending.
 
@@ -66,7 +66,7 @@ def retain_positions(train_count: int, forget: Integers) -> Integers:
 
 
 def replacement_positions(train_count: int, forget: Integers, seed: int) -> Integers:
-    """The retain row that Retrain trains on in place of each forget row (§1.6), drawn with replacement."""
+    """The retain row that Retrain trains on in place of each forget row (protocol §1.6), drawn with replacement."""
     return np.random.RandomState(seed - 1).choice(retain_positions(train_count, forget), len(forget), replace=True)
 
 

@@ -1,29 +1,38 @@
-"""docs/fidelity.md: every number of the paper, ours where Records in results/ have one, and the verdict; generated."""
+"""docs/fidelity.md: every number of the paper once, ours where Records in results/ have one, and the verdict; generated."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adaprob_ray.reporting.records.metric_format import metric_format
-from adaprob_ray.reporting.tables.format import EMPTY_CELL, format_estimate
+from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import markdown_table
-from analysis.paper.claims import Claim, printed_claims
+from analysis.paper.claims import Claim
 from analysis.paper.training_recipes import RecipeSetting
-from analysis.paper.values import PaperValue, paper_values, with_alternatives
+from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
 from analysis.paper.verdicts import (
     MARGIN_ATTACK,
     MARGIN_DIVERGENCE,
     MARGIN_ERROR,
     NOT_MEASURED,
+    OTHER_DATA,
+    REPRODUCED,
     VERDICTS,
-    Judgement,
-    judgements,
     scored_by,
 )
+from analysis.verify.fidelity_readings import (
+    PAPER_TABLES,
+    MeasuredJudgement,
+    adaprob_reading,
+    is_as_written,
+    ours_text,
+    shown_judgement,
+)
+from analysis.verify.fidelity_sections import NO_BREAK, claims_section, recipes_section
 
 TITLES = {
     "1": "Table 1: KL to Retrain on the forget set",
@@ -37,165 +46,211 @@ RECIPES = {"6": "pretraining", "7": "training of original and Retrain"}
 NOTES = {  # protocol §9, 24, 25 and 32; §6.4
     "1": (
         "the notebook of Lacuna-5's two numbers is about ALL-CNN, and gives 3.65 to AdaProb and 1.35 to SCRUB",
-        "no formula is named: first the mean over samples of KL(model ‖ Retrain of the same seed), then other formulas, "
-        "against the independent Retrain",
+        "small scale: 25 images of class 0; on ten classes the paper does not say whether class 5 or 100 images of it",
+        "the paper names no formula: shown is the mean over samples of KL(model ‖ Retrain of the same seed); the CSV file has "
+        "other formulas, against the independent Retrain",
     ),
     "3": (
-        "formulas as for Table 1",
+        "forget sets and formulas as for Table 1",
         "our CIFAR-5 test set has no training sample (pool `clean`); the paper's has samples that its model was trained on",
     ),
     "4": ("ALL-CNN's columns are compared as printed and interchanged",),
 }
-HEADER = ["", "metric", "paper", "ours", "n", "row", "Records", "verdict"]
+# What the columns of a table of numbers without ours are; everything else that varies is in the name of the line.
+COLUMNS_OF = {"1": "method", "2": "metric", "3": "method", "4": "forget", "5": "metric", "sec5.6": "metric"}
+METHOD_NAMES = {ours: papers for papers, ours in METHODS.items()}
+NETWORKS = {"resnet18": "ResNet-18", "allcnn": "ALL-CNN"}
+FORGETS = {"25of0": "25 of class 0", "100of5": "100 of class 5", "class5": "all of class 5", "class0": "all of class 0"}
+FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
+SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
+WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 
 
-@dataclass(frozen=True)
-class MeasuredJudgement:
-    """A judgement, the group that it is about, and the file of Records that it comes from."""
+@dataclass
+class TableOfPaper:
+    """One table of the paper: its numbers, the readings shown, and the reasons why some numbers contradict themselves."""
 
-    judgement: Judgement
-    table: Table
-    source: str
+    name: str
+    judged: Sequence[MeasuredJudgement]
+    numbers: tuple[PaperValue, ...] = field(init=False)
+    shown: list[MeasuredJudgement | None] = field(init=False)
+    reasons: list[str] = field(init=False)
 
+    def __post_init__(self) -> None:
+        self.numbers = paper_values(self.name)
+        self.shown = [shown_judgement(number, self.judged) for number in self.numbers]
+        self.reasons = list(dict.fromkeys(number.contradiction for number in self.numbers if number.contradiction))
 
-def measured_judgements(name: str, tables_by_source: Mapping[str, Sequence[Table]]) -> list[MeasuredJudgement]:
-    """What the tables of each file of Records say about one table of the paper."""
-    entries = list(with_alternatives(paper_values(name)))
-    return [
-        MeasuredJudgement(judgement, table, source)
-        for source, tables in tables_by_source.items()
-        for table in tables
-        for judgement in judgements(entries, table)
-    ]
+    def verdicts(self) -> Counter[str]:
+        return Counter(item.judgement.verdict if item else NOT_MEASURED for item in self.shown)
+
+    def parts(self, number: PaperValue) -> dict[str, str]:
+        """What a number is about, in words."""
+        return {
+            "dataset": number.paper_dataset,
+            "network": NETWORKS[number.architecture],
+            "forget": " or ".join(FORGETS[forget] for forget in number.forgets),
+            "method": METHOD_NAMES[number.method],
+            "lam": "" if number.lam is None else f"λ = {number.lam:g}",
+            "metric": metric_format(number.column).header(),
+        }
+
+    def constant(self) -> list[str]:
+        """What all numbers have in common."""
+        return [next(iter(values)) for values in self._values().values() if len(values) == 1 and all(values)]
+
+    def name_of(self, number: PaperValue, without: str = "") -> str:
+        """What distinguishes a number from others of its table; the forget request only where the data set does not say it."""
+        varying = [part for part, values in self._values().items() if len(values) > 1 and part != without]
+        requests = {(entry.paper_dataset, entry.forgets) for entry in self.numbers}
+        if len(requests) == len(self._values()["dataset"]) and "forget" in varying:
+            varying.remove("forget")
+        parts = self.parts(number)
+        where = ", ".join(parts[part] for part in varying if part in WHERE)
+        what = ", ".join(parts[part] for part in varying if part not in WHERE)
+        return ": ".join(filter(None, [where, what]))
+
+    def text_of(self, number: PaperValue) -> str:
+        """The number as printed, with the mark of the note that says why it contradicts itself."""
+        return number.text + (FOOTNOTES[self.reasons.index(number.contradiction)] if number.contradiction else "")
+
+    def _values(self) -> dict[str, dict[str, None]]:
+        parts = [self.parts(number) for number in self.numbers]
+        return {part: dict.fromkeys(entry[part] for entry in parts) for part in parts[0]}
 
 
 def scored_columns() -> list[str]:
     """Every Record column that a number of the paper is compared with."""
-    entries = [entry for name in TITLES for entry in with_alternatives(paper_values(name))]
+    entries = [entry for name in PAPER_TABLES for entry in with_alternatives(paper_values(name))]
     return list(dict.fromkeys(column for entry in entries for column in scored_by(entry)))
 
 
 def fidelity_text(
-    tables_by_source: Mapping[str, Sequence[Table]],
+    judged: Mapping[str, Sequence[MeasuredJudgement]],
     claims: Sequence[tuple[Table, Claim]],
     recipes: Mapping[str, Sequence[RecipeSetting]],
 ) -> str:
-    """The whole page. `tables_by_source`: file of Records → its tables, with every column that a number of the paper is about.
-
-    `recipes`: the lines of Tables 6 and 7.
-    """
-    judged = {name: measured_judgements(name, tables_by_source) for name in TITLES}
-    parts = [_INTRODUCTION, _summary(judged)]
-    for name, title in TITLES.items():
-        parts += [f"## {title}", _section(name, judged[name])]
-    parts += ["## The abstract's claims", _claims(claims)]
+    """The whole page. `judged`: table of the paper → every reading; `recipes`: the lines of Tables 6 and 7."""
+    tables = [TableOfPaper(name, judged[name]) for name in PAPER_TABLES]
+    parts = ["# Fidelity", _headline(tables), _summary(tables), _RULES]
+    for table in tables:
+        parts += [f"## {TITLES[table.name]}", *_section(table)]
+    parts += ["## The abstract's claims", claims_section(claims)]
     for name, lines in recipes.items():
-        parts += [f"## Table {name}: {RECIPES[name]}", _recipes(lines)]
+        parts += [f"## Table {name}: {RECIPES[name]}", recipes_section(lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(judged: Mapping[str, Sequence[MeasuredJudgement]]) -> str:
-    """How many numbers have which verdict; a number with several rows of ours counts once for each verdict that it gets."""
-    lines = []
-    for name, title in TITLES.items():
-        counts = Counter(verdict for entry in paper_values(name) for verdict in _verdicts(entry, judged[name]))
-        lines.append(
-            [title, str(len(paper_values(name))), *(str(counts[verdict] or EMPTY_CELL) for verdict in VERDICTS)]
-        )
-    head = ["", "numbers", *VERDICTS]
-    return markdown_table(Block("", head, lines)) + "\n\n" + _SEVERAL
+def _headline(tables: Sequence[TableOfPaper]) -> str:
+    """How many numbers there are, are measured and reproduced, and why most are not."""
+    verdicts = sum((table.verdicts() for table in tables), Counter[str]())
+    missing = [n for table in tables for n, item in zip(table.numbers, table.shown, strict=True) if item is None]
+    large = sum(number.paper_dataset not in SMALL_SCALE for number in missing)
+    small = len(missing) - large
+    words = (
+        f"**Of the {verdicts.total()} numbers in the paper's tables, {verdicts.total() - len(missing)} are measured "
+        f"({verdicts[OTHER_DATA]} of them on a stand-in for Lacuna, where no verdict is possible) and "
+        f"{verdicts[REPRODUCED] or 'none'} {'is' if verdicts[REPRODUCED] < 2 else 'are'} reproduced.**"
+    )
+    if missing:
+        words += (
+            f" {len(missing)} are not measured: {large} because of their scale (networks that are pretrained and trained at "
+            "full width on CIFAR-10, CIFAR-100 or Lacuna-10, for several seeds: `make paper-large`, on GPUs, has not been run)"
+        ) + (f", {small} because `sweeps/table5.yaml` has not been run." if small else ".")
+    return words
 
 
-def _verdicts(entry: PaperValue, judged: Sequence[MeasuredJudgement]) -> set[str]:
-    return {item.judgement.verdict for item in judged if item.judgement.published is entry} or {NOT_MEASURED}
-
-
-def _section(name: str, judged: Sequence[MeasuredJudgement]) -> str:
-    lines = []
-    for number in paper_values(name):
-        matching = [item for item in judged if item.judgement.published is number]
-        lines += [_line(item) for item in matching] or [
-            [*_of(number), EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, _unmeasured(number)]
+def _summary(tables: Sequence[TableOfPaper]) -> str:
+    """How many numbers have which verdict, by the reading that is shown."""
+    total = sum((table.verdicts() for table in tables), Counter[str]())
+    shown = [verdict for verdict in VERDICTS if total[verdict] or verdict == REPRODUCED]
+    lines = [
+        [
+            TITLES[table.name].partition(":")[0],
+            str(len(table.numbers)),
+            *(str(table.verdicts()[v] or EMPTY_CELL) for v in shown),
         ]
-        lines += [_line(item) for other in number.alternatives for item in judged if item.judgement.published is other]
-    reasons = dict.fromkeys(number.contradiction for number in paper_values(name) if number.contradiction)
-    notes = [f"- contradicts itself: {reason}" for reason in reasons] + [f"- {note}" for note in NOTES.get(name, ())]
-    return "\n\n".join(filter(None, [markdown_table(Block("", HEADER, lines)), "\n".join(notes)]))
-
-
-def _claims(claims: Sequence[tuple[Table, Claim]]) -> str:
-    """Both claims with every pair of rows that they are judged by."""
-    lines = []
-    for words, printed in printed_claims():
-        matching = [(table, claim) for table, claim in claims if claim.words == words]
-        lines += [
-            [words, printed, claim.text, str(claim.n), _rows_of(table, claim), claim.verdict]
-            for table, claim in matching
-        ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED]]
-    head = ["", "paper", "ours", "n", "rows", "verdict"]
-    return markdown_table(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
-
-
-def _rows_of(table: Table, claim: Claim) -> str:
-    return f"{claim.reading} against {claim.rival}, {table.heading}"
-
-
-def _recipes(lines: Sequence[RecipeSetting]) -> str:
-    """Settings are chosen, not measured: whose ours are takes the verdict's place."""
-    head = ["", "setting", "paper", "notebooks", "ours", "ours is"]
-    texts = [
-        [line.name, line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose] for line in lines
+        for table in tables
     ]
-    return markdown_table(Block("", head, texts))
+    lines.append(["all", str(total.total()), *(str(total[verdict] or EMPTY_CELL) for verdict in shown)])
+    readings = [item.judgement for table in tables for item in table.judged]
+    reproduced = sum(reading.verdict == REPRODUCED for reading in readings)
+    words = (
+        f"Of all {len(readings)} readings in [`fidelity.csv`](fidelity.csv), {reproduced or 'none'} "
+        f"{'is' if reproduced < 2 else 'are'} *reproduced*."
+    )
+    left_out = [f"*{verdict}*" for verdict in VERDICTS if verdict not in shown]
+    if left_out:
+        words += f" No measured number is {' or '.join(left_out)}."
+    return markdown_table(Block("", ["", "numbers", *shown], lines)) + "\n\n" + words
 
 
-def _of(number: PaperValue) -> list[str]:
-    forget = " or ".join(number.forgets)
-    lam = "" if number.lam is None else f", λ = {number.lam:g}"
-    reading = f"; read as {number.reading}" if number.reading else ""
-    where = f"{number.paper_dataset}, {number.architecture}, {forget}: {number.method}{lam}{reading}"
-    return [where, metric_format(number.column).header(), number.text]
+def _section(table: TableOfPaper) -> list[str]:
+    """The numbers with one of ours, one a line; then those without, in a table like the paper's; then the notes."""
+    measured = [item for item in table.shown if item]
+    missing = [number for number, item in zip(table.numbers, table.shown, strict=True) if item is None]
+    parts = [f"All numbers: {', '.join(table.constant())}."] if table.constant() else []
+    if measured:
+        head = ["", "paper", "ours", "n", "verdict", "reading shown"]
+        text = markdown_table(Block("", head, [_line(table, item) for item in measured]))
+        # Words are set flush left, numbers flush right.
+        parts.append(text.replace("| --: | --: | --: | --: | --: |", "| --: | --: | --: | :-- | :-- |", 1))
+    if missing:
+        parts += [f"Not measured, {len(missing)} of the paper's numbers:", _missing(table, missing)]
+    notes = [f"- {mark} contradicts itself: {reason}" for mark, reason in zip(FOOTNOTES, table.reasons, strict=False)]
+    notes += [f"- {note}" for note in NOTES.get(table.name, ())]
+    return [*parts, "\n".join(notes)] if notes else parts
 
 
-def _unmeasured(number: PaperValue) -> str:
-    return f"{NOT_MEASURED}; contradicts itself" if number.contradiction else NOT_MEASURED
-
-
-def _line(item: MeasuredJudgement) -> list[str]:
+def _line(table: TableOfPaper, item: MeasuredJudgement) -> list[str]:
     judgement = item.judgement
-    column_format = metric_format(judgement.column)
-    words = "" if judgement.column == judgement.published.column else ", targets"
     return [
-        *_of(judgement.published),
-        format_estimate(judgement.ours, column_format, column_format.min_decimals),
+        table.name_of(judgement.published),
+        table.text_of(judgement.published),
+        ours_text(judgement).replace(" ", NO_BREAK),
         str(judgement.ours.n),
-        f"{judgement.row.name}{words}{_reading(judgement)}, {item.table.group['forget']}, {item.table.group['test_pool']}",
-        item.source,
-        judgement.verdict,
+        judgement.verdict.replace(" ", NO_BREAK),
+        f"{_reading(item)} in [{item.records}](../results/{item.records}.jsonl)",
     ]
 
 
-def _reading(judgement: Judgement) -> str:
-    """Which AdaProb: its reference, totals, pseudo-probabilities and source."""
-    chosen = judgement.row.chosen
-    if judgement.row.method != "adaprob":
-        return ""
-    return f" ({chosen['reference']}/{chosen['totals']}, {chosen['pseudo']}, source {chosen.get('source', 'original')})"
+def _reading(item: MeasuredJudgement) -> str:
+    judgement = item.judgement
+    words = f"`{judgement.row.name}`"
+    if judgement.column != judgement.published.column:
+        words += ", targets"
+    if is_as_written(judgement.published, judgement.row):
+        return words
+    reading = adaprob_reading(judgement.row)
+    return f"{words} ({reading['reference']}/{reading['totals']}, {reading['pseudo']}, source {reading['source']})"
 
 
-_SEVERAL = (
-    "A number with several rows of ours, such as the readings of AdaProb, counts once under each verdict that it gets. "
-    "Alternative readings of a number (`read as`) are judged below it and not counted."
-)
-_INTRODUCTION = f"""# Fidelity
+def _missing(table: TableOfPaper, numbers: Sequence[PaperValue]) -> str:
+    """A line for each name, a column for each value of what the table's columns are; data sets and networks together."""
+    part = COLUMNS_OF[table.name]
+    order = list(dict.fromkeys((number.paper_dataset, number.architecture) for number in numbers))
+    numbers = sorted(numbers, key=lambda number: order.index((number.paper_dataset, number.architecture)))
+    columns = list(dict.fromkeys(table.parts(number)[part] for number in numbers))
+    lines: dict[str, dict[str, str]] = {}
+    for number in numbers:
+        lines.setdefault(table.name_of(number, part), {})[table.parts(number)[part]] = table.text_of(number)
+    body = [[name, *(entries.get(column, EMPTY_CELL) for column in columns)] for name, entries in lines.items()]
+    return markdown_table(Block("", ["", *columns], body))
 
-Every number of the paper's tables, our number where Records in [`results/`](../results) have one, and the verdict.
-Generated by `python -m analysis verify --write`; `python -m analysis verify` fails if this page is stale.
 
-Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
+_RULES = f"""**Which reading is shown.** A line shows the reading that follows the paper's own words: the number as printed,
+the trained model (not its targets), and AdaProb as Eq. (1) is written, with uniform pseudo-probabilities and the original's
+outputs. Where several rows of ours do, it is the label that comes first in the first file of Records, in the order in which
+`analysis/registry.py` names files for the table, then in that of the alphabet. The choice does not depend on any value. All
+other readings, with their verdicts and files of Records, are in [`fidelity.csv`](fidelity.csv);
+[`protocol.md`](protocol.md) says what they are.
+
+**How a number is judged.** Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
 x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
-{MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the attack, {100 * MARGIN_DIVERGENCE:g} % of a divergence, margins
-that were fixed before any run, else *undetermined*. Where few samples are misclassified, or few are not, Fisher's exact test of
-the counts replaces the interval. *Other data*: a stand-in replaces Lacuna, whose source is no longer available.
-*Contradicts itself*: the number cannot be what the paper says it is. A row of AdaProb names its reading: reference/totals,
-pseudo-probabilities, and whose outputs it starts from."""
+{MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else
+*undetermined*. These margins were fixed before any run. Where few samples are misclassified, or few are not, Fisher's exact
+test of the counts replaces the interval; such an interval has a dagger (†) and is Clopper-Pearson's. *Other data*: a stand-in
+replaces Lacuna, whose source is no longer available. *Contradicts itself*: the number cannot be what the paper says it is.
+
+Generated by `python -m analysis verify --write` from the Records in [`results/`](../results); `python -m analysis verify` fails
+if this page or the CSV file is stale."""

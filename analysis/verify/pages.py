@@ -24,10 +24,12 @@ from analysis.paper.training_recipes import recipe_lines
 from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
 from analysis.verify.archives import check_archive
 from analysis.verify.fidelity_page import fidelity_text, scored_columns
+from analysis.verify.fidelity_readings import PAPER_TABLES, measured_judgements, readings_csv
 from analysis.verify.marks import SELECTORS, CheckResult, Mark, parse_marks, with_bodies
 from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
 
-FIDELITY, TRACES = "fidelity.md", ("scrub_traces", "scrub_traces_bfloat16")
+FIDELITY, READINGS = "fidelity.md", "fidelity.csv"
+TRACES = ("scrub_traces", "scrub_traces_bfloat16")
 UNLIMITED_WIDTH = 10_000  # characters: a page's table is one block
 
 
@@ -195,16 +197,19 @@ def _traces(results: Results, rewrite: bool) -> CheckResult:
 
 
 def _fidelity(results: Results, rewrite: bool) -> CheckResult:
-    """docs/fidelity.md against the Records."""
+    """docs/fidelity.md and .csv against the Records."""
     columns = list(map(metric_format, scored_columns()))
     complete = [
         path for path in results.files("jsonl") if path.stem not in TRACES
     ]  # runs of SCRUB with fewer epochs are not the paper's SCRUB
     tables_by_source = {path.stem: results.tables(path, columns) for path in complete}
+    judged = {name: measured_judgements(name, tables_by_source) for name in PAPER_TABLES}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
-    text = fidelity_text(tables_by_source, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
-    return CheckResult(1, text.count(" ± "), _differs(results.root / "docs" / FIDELITY, text, rewrite))
+    page = fidelity_text(judged, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
+    texts = {FIDELITY: page, READINGS: readings_csv(judged)}
+    faults = [f for name, text in texts.items() for f in _differs(results.root / "docs" / name, text, rewrite)]
+    return CheckResult(len(texts), texts[READINGS].count("\n") - 1, faults)
 
 
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:

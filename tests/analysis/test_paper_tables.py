@@ -16,7 +16,6 @@ from analysis.paper.tables import FIELDS, judged_numbers, paper_page
 from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
 from analysis.paper.verdicts import Judgement, judge, judgements
 from analysis.registry import ARTEFACTS
-from analysis.verify.fidelity_page import fidelity_text
 
 TABLES = ("1", "2", "3", "4", "5", "sec5.6")
 GROUP = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}
@@ -185,20 +184,6 @@ def test_divergences_are_compared_under_every_formula_and_both_roles() -> None:
     assert roles["adaprob", 1.35].method == "scrub"
     assert roles["scrub", 3.65].method == "adaprob"
     assert {other.architecture for other in roles.values()} == {"allcnn"}
-
-
-def test_other_readings_do_not_count_and_stand_below_their_number() -> None:
-    where = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5", "method": "retrain"}
-    table = table_of(55.0, 55.2, 54.8, name="membership_accuracy_percent", **where)
-    lines = fidelity_text({"some": [table]}, [], {}).splitlines()
-    summary = next(line for line in lines if line.startswith("| Table 4"))
-    assert [cell.strip() for cell in summary.split("|")[2:9]] == ["40", "–", "–", "–", "1", "–", "39"]
-    printed = next(i for i, line in enumerate(lines) if line.startswith("| CIFAR-10, allcnn, class5: retrain |"))
-    assert "not measured; contradicts itself" in lines[printed]
-    assert (
-        "100of5: retrain; read as ALL-CNN's columns interchanged | MIA accuracy (%) | 55.00 ± 4.00"
-        in lines[printed + 1]
-    )
 
 
 def test_only_table_5_is_compared_with_targets() -> None:

@@ -73,7 +73,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_what_is_written_is_right(checkout: Path) -> None:
     checked = verify(checkout)
     assert checked.faults == []
-    assert checked.tables == 5  # three files of compare-tiny, one in the README, docs/fidelity.md
+    assert checked.tables == 6  # three files of compare-tiny, one in the README, docs/fidelity.md and .csv
     assert checked.numbers > 40
     text = (checkout / "README.md").read_text()
     assert text.count("| retrain |") == 1
@@ -90,6 +90,7 @@ def test_what_is_written_is_right(checkout: Path) -> None:
         ("results/compare-tiny.md", "results/compare-tiny.md: differs from its Records"),
         ("results/compare-tiny.tex", "results/compare-tiny.tex: differs from its Records"),
         ("docs/fidelity.md", "docs/fidelity.md: differs from its Records"),
+        ("docs/fidelity.csv", "docs/fidelity.csv: differs from its Records"),
     ],
 )
 def test_a_moved_number_is_noticed_and_written_back(checkout: Path, file: str, words: str) -> None:
