@@ -143,8 +143,8 @@ l: loss in nats;    members m: forget set;    others o: test samples of the clas
         "membership_auc_high_percent": "its upper end",
         "membership_tpr_at_1_percent": "true positive rate at 1 % false positives; from 1,000 other samples on",
     },
-    better="Closer to Retrain's. 50 % is no signal, at every number of samples. Below 50 % forgotten samples are predicted worse "
-    "than unseen ones, which Retrain does not show.",
+    better="Closer to Retrain's. 50 % is no signal, at every number of samples. Below 50 % forgotten samples are predicted "
+    "worse than unseen ones, which Retrain does not show.",
     cost="One sort of the losses.",
     source="DeLong, DeLong and Clarke-Pearson (1988) for the interval; not in the AdaProb paper.",
 )

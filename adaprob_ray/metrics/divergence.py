@@ -157,8 +157,8 @@ centroid: KL(p̄ ‖ q̄), p̄ = mean over n of p_n;    centroid, reverse: KL(q�
         "kl_forget_centroid_reverse_nats": "forget set, between mean outputs, reverse",
         "kl_test_centroid_reverse_nats": "test samples, between mean outputs, reverse",
     },
-    better="Smaller, down to Retrain's own value. By itself a centroid is weak evidence: it is 0 for models that differ on every "
-    "sample and agree on average.",
+    better="Smaller, down to Retrain's own value. By itself a centroid is weak evidence: it is 0 for models that differ "
+    "on every sample and agree on average.",
     cost="Two passes over stored logits.",
     source="The authors' second script for the centroid.",
 )

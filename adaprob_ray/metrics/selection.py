@@ -119,8 +119,8 @@ confidence = mean over samples n of softmax(z_n)_c,    c: the forgotten class"""
         "original_validation_other_classes_error_percent": "the same, of the other classes",
         "original_retain_error_percent": "the original's error on the retain set",
     },
-    better="As the selection rule of the search says (docs/search.md): AUC close to 50 %, confidence small, errors close to the "
-    "original's. No retrained model and no test sample is read.",
+    better="As the selection rule of the search says (docs/search.md): AUC close to 50 %, confidence small, errors close to "
+    "the original's. No retrained model and no test sample is read.",
     cost="One pass over stored logits.",
     source="This package; not in the AdaProb paper.",
 )
