@@ -46,6 +46,9 @@ root_doc = "docs/index"
 include_patterns = list(PAGES)
 exclude_patterns = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in FOLDERS)
 highlight_language = "text"
+default_role = "code"  # `name` in docstrings
+# Types in signatures: those of other packages cannot be looked up offline, some of ours are on no page.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 myst_heading_anchors = 4  # the anchors of a code host
 myst_enable_extensions = ["html_image"]
@@ -53,6 +56,7 @@ myst_enable_extensions = ["html_image"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
