@@ -57,7 +57,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-python_maximum_signature_line_length = 88
+napoleon_attr_annotations = False
+python_maximum_signature_line_length = 120
 
 html_theme = "furo"
 html_title = project
@@ -70,7 +71,7 @@ pygments_dark_style = "github-dark"
 
 # -- what is added to pages ------------------------------------------------------------------------------------------------
 
-_LINK = re.compile(r"\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(r"\[(?P<words>[^\[\]]+)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 _FIRST_PAGE = """\
 <!doctype html>
 <meta charset="utf-8">
@@ -95,22 +96,25 @@ def complete_page(app: Sphinx, page: str, source: list[str]) -> None:
 
 def _to_page(link: re.Match[str], folder: Path) -> str:
     target = link["target"].rstrip("/")
-    return f"]({target}/README.md{link['anchor'] or ''})" if (folder / target / "README.md").is_file() else link[0]
+    is_folder = (folder / target / "README.md").is_file()
+    return f"[{link['words']}]({target}/README.md{link['anchor'] or ''})" if is_folder else link[0]
 
 
 def tables_of_contents(page: str, text: str, folder: Path) -> Iterator[str]:
     """One hidden toctree for each section of a contents page, with the section's title as its caption."""
     pages = {path.resolve() for pattern in PAGES for path in ROOT.glob(pattern)}
     listed = {ROOT / f"{page}.md", ROOT / f"{root_doc}.md"}
-    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE):
-        targets = dict.fromkeys((folder / link["target"]).resolve() for link in _LINK.finditer(section))
-        entries = [path for path in targets if path in pages - listed]
-        listed.update(entries)
-        title = section.partition("\n")[0].removeprefix("## ") if section.startswith("## ") else ""
-        caption = [f":caption: {title}"] if title and page == root_doc else []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[page == root_doc :]:
+        entries = []
+        for link in _LINK.finditer(section):
+            path = (folder / link["target"]).resolve()
+            if path in pages - listed and (page == root_doc or path.parent == folder):
+                listed.add(path)
+                name = path.relative_to(ROOT).with_suffix("").as_posix()
+                entries.append(f"{link['words'].strip('`')} </{name}>")
+        caption = [f":caption: {section.partition(chr(10))[0]}"] if page == root_doc else []
         if entries:
-            names = (f"/{path.relative_to(ROOT).with_suffix('').as_posix()}" for path in entries)
-            yield "\n".join(["\n\n```{toctree}", ":hidden:", *caption, "", *names, "```\n"])
+            yield "\n".join(["\n\n```{toctree}", ":hidden:", *caption, "", *entries, "```\n"])
     if page == "results/README":
         yield "\n\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 

@@ -56,7 +56,7 @@ def test_every_page_of_the_site_is_in_its_contents() -> None:
     for name in conf.CONTENTS_PAGES:
         folder = (ROOT / name).parent
         text = "".join(conf.tables_of_contents(name, (ROOT / f"{name}.md").read_text(encoding="utf-8"), folder))
-        listed |= {f"{entry}.md" for entry in re.findall(r"^/(\S+)$", text, re.MULTILINE)}
+        listed |= {f"{entry}.md" for entry in re.findall(r" </(\S+)>$", text, re.MULTILINE)}
     pages = {path.relative_to(ROOT).as_posix() for pattern in conf.PAGES for path in ROOT.glob(pattern)}
     assert {page for page in pages - listed if not page.startswith("results/")} == set()
 

@@ -92,7 +92,7 @@ def membership_auc(evaluation: Evaluation) -> dict[str, float | None]:
         evaluation: Outputs of the model, and the forget rows.
 
     Returns:
-        Four columns in percent: the AUC, both ends of its 95 % interval, and the rate. All are None for fewer than ten rows
+        Four columns in percent, the AUC, both ends of its 95 % interval, and the rate. All are None for fewer than ten rows
         of either kind, the rate for fewer than 1,000 test rows of these classes.
 
     Example:

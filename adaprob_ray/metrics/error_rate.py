@@ -35,7 +35,7 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
         evaluation: Outputs of the model, the forget and retain rows, and the forgotten class.
 
     Returns:
-        Five columns in percent: on the test rows, on those of all classes except the forgotten one, and on the retain, forget
+        Five columns, in percent, on the test rows, on those of all classes except the forgotten one, and on the retain, forget
         and validation rows. None for no rows.
 
     Example:
