@@ -7,6 +7,7 @@
 # make test-install the wheel in an empty environment: a method from Python, a sweep from the command line
 # make constraints  updates constraints.txt after a change of setup.cfg; UPGRADE=--upgrade takes the newest versions
 # make torch-cpu    PyTorch's CPU wheels into .venv, before anything else: 0.2 GB instead of 3 GB
+# make docs         docs/methods.md, metrics.md and sweep-file.md from the code, and the site in build/docs
 # make wheel        the package in dist/, for the nodes of a cluster: cluster/README.md
 # make test-gpu     the tests that need a CUDA card
 # Each makes .venv itself and installs what it needs.
@@ -97,7 +98,7 @@ $(BIN)/uv: $(BIN)/python constraints.txt
 # Exact versions of everything, for every Python and platform. Versions that are in the file and still allowed stay.
 .PHONY: constraints
 constraints: $(UV)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate $(UPGRADE) \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-header --no-annotate $(UPGRADE) \
 		--output-file constraints.txt pyproject.toml > /dev/null
 
 check: $(VENV)/installed-dev
@@ -118,8 +119,11 @@ wheel: $(BIN)/python
 test-install: wheel $(VENV)/installed
 	$(BIN)/python tests/install/check_wheel.py dist/*.whl $(OPTIONS)
 
-docs: $(VENV)/installed-dev
+# The pages that are written from the code, then the site, without a warning.
+docs: $(VENV)/installed-docs
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m sphinx --builder html --conf-dir docs --jobs auto --fail-on-warning --keep-going --nitpicky --quiet . build/docs
+	@echo "site: build/docs/index.html"
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.plan
@@ -174,6 +178,11 @@ $(VENV)/installed: $(BIN)/python setup.cfg pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(MAKE) --no-print-directory $(VENV)/constraints.txt
 	$(PIP) --constraint $(VENV)/constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@$(MAKE) --no-print-directory $(VENV)/constraints.txt
+	$(PIP) --constraint $(VENV)/constraints.txt --editable ".[docs]"
 	@touch $@
 
 clean:

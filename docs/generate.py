@@ -1,6 +1,6 @@
 """Generates docs/methods.md from the docstrings, fields and declared costs of the methods, in the order of the catalogue.
 
-python -m docs.generate     writes it and docs/sweep-file.md (make docs); a test fails while one is out of date
+python -m docs.generate     writes it, docs/metrics.md and docs/sweep-file.md (make docs); a test fails while one is out of date
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adaprob_ray.describe import format_value, module_docstring, module_summary
 from adaprob_ray.methods.base import Cost, Method, Sizes
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
-from docs import sweep_file
+from docs import metrics_page, sweep_file
 from docs.markdown import prose, table
 
 PATH = Path(__file__).resolve().parent / "methods.md"
@@ -187,6 +187,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    for path, text in ((PATH, page()), (sweep_file.PATH, sweep_file.page())):
+    for path, text in ((PATH, page()), (metrics_page.PATH, metrics_page.page()), (sweep_file.PATH, sweep_file.page())):
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path}\n")

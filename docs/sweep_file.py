@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic_core
+import yaml
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.describe import format_value, setting_rows
@@ -154,6 +155,12 @@ GRID_TYPES = {
 # Defaults that are words rather than values.
 INHERITED = ("the recipe's", "the method's", "the label")
 TYPES = {str: "text", int: "integer", float: "number", type(None): "null"}
+
+
+def completed(example: str) -> str:
+    """An example with the keys that every file must have and it does not write."""
+    given = yaml.safe_load(example)
+    return example + "".join(text for key, text in REQUIRED.items() if key not in given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The page on methods says what the code does."""
+"""The pages on methods and metrics say what the code does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import re
 
 import pytest
 
-from adaprob_ray.catalogue import METHODS
+from adaprob_ray.catalogue import METHODS, METRICS
 from adaprob_ray.describe import module_docstring
+from adaprob_ray.reporting.records.metric_format import metric_format
+from docs import metrics_page
 from docs.generate import PATH, page, source
 
 
@@ -33,3 +35,24 @@ def test_sources_that_the_paper_gets_wrong_stand_beside_the_true_ones() -> None:
         assert true in published
         assert cited in instead
         assert f"| [`{name}`](#{name}) | {published} | {instead} |" in page()
+
+
+def test_the_page_on_metrics_is_up_to_date() -> None:
+    assert metrics_page.PATH.read_text(encoding="utf-8") == metrics_page.page(), "docs/metrics.md is stale: make docs"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_its_equation_columns_direction_cost_and_source(name: str) -> None:
+    metric = METRICS[name]
+    text = metrics_page.page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert metric.column_help.keys() == set(metric.columns)
+    assert all([metric.equation, metric.better, metric.cost, metric.source])
+    assert f"```text\n{metric.equation}\n```" in text
+    for column in metric.columns:
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{column}` |"))
+        assert metric.column_help[column].replace("|", "\\|") in row
+        assert metric_format(column).unit in row.split(" | ")[1:2] or not metric_format(column).unit
+    for heading in ("Good", "Cost", "Source", "Code"):
+        assert f"- **{heading}**: " in text
+    code = text.partition("- **Code**: ")[2]
+    assert (metrics_page.PATH.parent / code.partition("](")[2].partition(")")[0]).is_file()

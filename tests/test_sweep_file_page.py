@@ -18,7 +18,7 @@ from adaprob_ray.sweep.cell import Resources
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings
 from adaprob_ray.sweep.schema import Section, sweep_file_model
 from adaprob_ray.sweep.sweep import Sweep
-from docs.sweep_file import EXAMPLES, PATH, REQUIRED, page
+from docs.sweep_file import EXAMPLES, PATH, completed, page
 
 SETTINGS = {
     "grid.dataset": DatasetSettings,
@@ -59,12 +59,6 @@ def test_every_key_has_a_type_a_default_and_a_meaning(key: str) -> None:
     assert kind
     assert meaning
     assert default or key == "search"
-
-
-def completed(example: str) -> str:
-    """The example with the keys that every file must have and it does not write."""
-    document = yaml.safe_load(example)
-    return example + "".join(text for key, text in REQUIRED.items() if key not in document)
 
 
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", page(), re.DOTALL))

@@ -151,7 +151,7 @@ class Context:
 
     @property
     def recipe(self) -> Recipe:
-        """How the original was trained: loss terms, weight decay, batch-norm mode."""
+        """Loss terms, weight decay and batch-norm mode of the original's training."""
         self._declared("recipe")
         return self._recipe
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from adaprob_ray.metrics.outputs import Evaluation
@@ -19,11 +19,18 @@ def no_computation(evaluation: Evaluation) -> dict[str, float | None]:
 class Metric:
     """A function of an Evaluation, and the Record columns that it fills.
 
-    about: one sentence for `adaprob-ray list metrics`.
-    columns: the most important ones first, as tables show them; units are in their names.
-    compute: fills them from an Evaluation; `no_computation` where they are facts of cells.
-    needs: names of the stages whose facts fill columns, such as relearn. A sweep that lists the metric runs them.
-    revision: to be raised with every change that moves numbers.
+    Attributes:
+        name: as in the `metrics` of a sweep file.
+        about: one sentence for `adaprob-ray list metrics`.
+        columns: the most important ones first, as tables show them; units are in their names.
+        compute: fills them from an Evaluation; `no_computation` where they are facts of cells.
+        needs: names of the stages whose facts fill columns, such as relearn. A sweep that lists the metric runs them.
+        revision: to be raised with every change that moves numbers.
+        equation: lines of text, for docs/metrics.md, as the four below.
+        column_help: what each column is.
+        better: which values are good.
+        cost: what computing it takes.
+        source: the publication or code that it follows.
 
     Example:
         >>> import numpy as np
@@ -40,3 +47,8 @@ class Metric:
     compute: Compute = field(default=no_computation, repr=False)
     needs: frozenset[str] = frozenset()
     revision: int = 1
+    equation: str = field(default="", repr=False)
+    column_help: Mapping[str, str] = field(default_factory=dict, repr=False)
+    better: str = field(default="", repr=False)
+    cost: str = field(default="", repr=False)
+    source: str = field(default="", repr=False)

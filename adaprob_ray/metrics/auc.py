@@ -92,7 +92,7 @@ def membership_auc(evaluation: Evaluation) -> dict[str, float | None]:
         evaluation: Outputs of the model, and the forget rows.
 
     Returns:
-        Four columns in percent: the AUC, both ends of its 95 % interval, and the rate. All are None for fewer than ten rows
+        Four columns in percent, the AUC, both ends of its 95 % interval, and the rate. All are None for fewer than ten rows
         of either kind, the rate for fewer than 1,000 test rows of these classes.
 
     Example:
@@ -134,4 +134,17 @@ MEMBERSHIP_AUC = Metric(
         "membership_tpr_at_1_percent",
     ),
     compute=membership_auc,
+    equation="""\
+AUC = P(l_m < l_o) + ½ P(l_m = l_o)
+l: loss in nats;    members m: forget set;    others o: test samples of the classes in it""",
+    column_help={
+        "membership_auc_percent": "AUC",
+        "membership_auc_low_percent": "lower end of the 95 % DeLong interval, over samples of this one model",
+        "membership_auc_high_percent": "its upper end",
+        "membership_tpr_at_1_percent": "true positive rate at 1 % false positives; from 1,000 other samples on",
+    },
+    better="Closer to Retrain's. 50 % is no signal, at every number of samples. Below 50 % forgotten samples are predicted "
+    "worse than unseen ones, which Retrain does not show.",
+    cost="One sort of the losses.",
+    source="DeLong, DeLong and Clarke-Pearson (1988) for the interval; not in the AdaProb paper.",
 )

@@ -119,6 +119,19 @@ KL_TO_RETRAIN = Metric(
     about="KL divergence of the outputs from those of the retrained models",
     columns=("kl_forget_nats", "kl_test_nats", "kl_forget_same_seed_nats", "kl_test_same_seed_nats"),
     compute=kl_to_retrain,
+    equation="""\
+KL = mean over samples n of Σ_k p_nk (log p_nk − log q_nk)
+p: the model's probabilities, q: Retrain's, each (p + 1e-8) renormalized""",
+    column_help={
+        "kl_forget_nats": "forget set, from the independent retrained model",
+        "kl_test_nats": "test samples, from the independent retrained model",
+        "kl_forget_same_seed_nats": "forget set, from Retrain with the original's initial weights and order of samples",
+        "kl_test_same_seed_nats": "test samples, from Retrain with the original's initial weights and order of samples",
+    },
+    better="Smaller, down to the noise floor: Retrain's own `kl_forget_nats`, the divergence between two independent retrained "
+    "models. Values at or below it are indistinguishable from retraining.",
+    cost="One pass over stored logits.",
+    source="AdaProb, Tables 1 and 3; the 1e-8 as in the authors' code. The paper compares with Retrain of the same seed.",
 )
 
 KL_VARIANTS = Metric(
@@ -133,4 +146,19 @@ KL_VARIANTS = Metric(
         "kl_test_centroid_reverse_nats",
     ),
     compute=kl_variants,
+    equation="""\
+reverse: mean over samples n of KL(q_n ‖ p_n)
+centroid: KL(p̄ ‖ q̄), p̄ = mean over n of p_n;    centroid, reverse: KL(q̄ ‖ p̄)""",
+    column_help={
+        "kl_forget_reverse_nats": "forget set, reverse",
+        "kl_test_reverse_nats": "test samples, reverse",
+        "kl_forget_centroid_nats": "forget set, between mean outputs",
+        "kl_test_centroid_nats": "test samples, between mean outputs",
+        "kl_forget_centroid_reverse_nats": "forget set, between mean outputs, reverse",
+        "kl_test_centroid_reverse_nats": "test samples, between mean outputs, reverse",
+    },
+    better="Smaller, down to Retrain's own value. By itself a centroid is weak evidence: it is 0 for models that differ "
+    "on every sample and agree on average.",
+    cost="Two passes over stored logits.",
+    source="The authors' second script for the centroid.",
 )

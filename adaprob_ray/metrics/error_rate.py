@@ -35,7 +35,7 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
         evaluation: Outputs of the model, the forget and retain rows, and the forgotten class.
 
     Returns:
-        Five columns in percent: on the test rows, on those of all classes except the forgotten one, and on the retain, forget
+        Five columns, in percent, on the test rows, on those of all classes except the forgotten one, and on the retain, forget
         and validation rows. None for no rows.
 
     Example:
@@ -64,4 +64,16 @@ ERRORS = Metric(
         "validation_error_percent",
     ),
     compute=errors,
+    equation="error = 100 · mean over samples n of [argmax_k z_nk ≠ y_n],    z: logits, y: label",
+    column_help={
+        "test_error_percent": "all test samples",
+        "retain_error_percent": "training samples that are kept",
+        "forget_error_percent": "training samples that are forgotten",
+        "test_other_classes_error_percent": "test samples of all classes except the forgotten one",
+        "validation_error_percent": "validation samples",
+    },
+    better="Closer to Retrain's. A smaller error is not a better one: a forget error far below Retrain's means that the "
+    "samples are still known, one far above it means that they are treated unlike unseen samples.",
+    cost="One pass over stored logits.",
+    source="AdaProb, Tables 2 and 5.",
 )

@@ -106,4 +106,21 @@ SELECTION = Metric(
         "original_retain_error_percent",
     ),
     compute=selection,
+    equation="""\
+validation_auc = P(l_f < l_v), ties half;    f: forget set, v: validation samples of its class
+confidence = mean over samples n of softmax(z_n)_c,    c: the forgotten class""",
+    column_help={
+        "validation_auc_percent": "AUC of the loss, forget set against validation samples of its class",
+        "forget_class_confidence_percent": "mean probability of the forgotten class on the forget set",
+        "validation_forget_class_confidence_percent": "the same on validation samples of that class",
+        "validation_other_classes_error_percent": "error on validation samples of the other classes",
+        "original_validation_error_percent": "the original's error on validation samples",
+        "original_validation_forget_class_error_percent": "the same, of the forgotten class",
+        "original_validation_other_classes_error_percent": "the same, of the other classes",
+        "original_retain_error_percent": "the original's error on the retain set",
+    },
+    better="As the selection rule of the search says (docs/search.md): AUC close to 50 %, confidence small, errors close to "
+    "the original's. No retrained model and no test sample is read.",
+    cost="One pass over stored logits.",
+    source="This package; not in the AdaProb paper.",
 )

@@ -84,13 +84,13 @@ def project(
         totals: M [K] ≥ 0 with sum N, in rows. A gap of up to 1e-6 N is scaled away, which the message mentions. A class
             whose total is exactly 0 is dropped: its targets are 0 and its multiplier is +inf.
         solver: "newton"; "dual_ascent", the paper's Eq. (6)-(7); or "scaling", generalized iterative scaling.
-        tolerance: upper bound on max_k |Σ_n g_nk − M_k| / N, a fraction of the rows.
+        tolerance: upper bound on `max_k |Σ_n g_nk − M_k| / N`, a fraction of the rows.
         max_iterations: upper bound on accepted steps.
         step_size: η of dual_ascent; by default one that cannot diverge. No other solver takes it.
         normalise: False, with dual_ascent only, solves Eq. (6) as printed, whose rows do not sum to 1 (Solution.row_error).
 
     Returns:
-        A Solution: targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed problem
+        A Solution with the targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed problem
         never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the classes),
         "max_iterations" or "diverged".
 

@@ -45,13 +45,13 @@ class Solution(Generic[Targets]):
             `normalise=False`; it is +inf where the total is 0, and all 0 if the totals are infeasible.
         status: "converged" (the residual is within the tolerance), "max_iterations", "stalled" (no step makes progress in
             float64), "diverged" (dual_ascent only: `step_size` is too large) or "infeasible" (no targets meet the totals).
-        residual: max_k |Σ_n g_nk − M_k| / N, in float64, before the targets are cast.
+        residual: `max_k |Σ_n g_nk − M_k| / N`, in float64, before the targets are cast.
         iterations: accepted steps.
         passes: softmax evaluations of all rows, rounded up: the validation of the input, each α that was evaluated (on a
             sample in proportion to its rows), and writing the targets unless the last evaluation did so.
         message: the status in words, with advice if the solver did not converge.
         trajectory: residuals [number of α's evaluated on all rows], float64, in order, beginning with α = 0.
-        row_error: max_n |Σ_k g_nk − 1|: 0, except with `normalise=False`.
+        row_error: `max_n |Σ_k g_nk − 1|`: 0, except with `normalise=False`.
         step_size: η of dual_ascent, None for other solvers.
 
     Example:

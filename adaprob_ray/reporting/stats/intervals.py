@@ -102,7 +102,7 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 
 
 def paired_distance(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Mean and interval of |value − reference| over the seeds that have both; None if none has."""
+    """Mean and interval of `|value − reference|` over the seeds that have both; None if none has."""
     distances = [abs(values[seed] - reference[seed]) for seed in values if seed in reference]
     return mean_interval(distances) if distances else None
 
