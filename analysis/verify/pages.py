@@ -131,7 +131,7 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
     faults, bodies = [], {}
     for mark in marks:
         body = _table(mark, results) if mark.is_of_records else _benchmark_table(mark, path, results)
-        numbers += body.count(" ± ") if mark.is_of_records else len(re.findall(r"\d+(?:\.\d+)?", mark.body))
+        numbers += body.count("±") if mark.is_of_records else len(re.findall(r"\d+(?:\.\d+)?", mark.body))
         if body != mark.body:
             bodies[mark.span] = body
             source = "its Records" if mark.is_of_records else "it"
@@ -144,7 +144,7 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
     faults += [
         f"{path.name}: a table with intervals has no mark that names its source: {table.splitlines()[0]}"
         for table in re.findall(r"(?:^\|.*\n)+", unmarked, re.M)
-        if " ± " in table
+        if re.search(r"\s±\s", table)
     ]
     return CheckResult(len(marks), numbers, faults)
 
@@ -156,7 +156,12 @@ def _table(mark: Mark, results: Results) -> str:
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in file_tables)
         raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
-    return markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0]) + "\n"
+    return _unbroken(markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0])) + "\n"
+
+
+def _unbroken(table: str) -> str:
+    """With no-break spaces in the entries, so that a number and its interval are on one line however narrow the page is."""
+    return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
 
 
 def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
