@@ -90,8 +90,8 @@ def project(
         normalise: False, with dual_ascent only, solves Eq. (6) as printed, whose rows do not sum to 1 (Solution.row_error).
 
     Returns:
-        A Solution with the targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed problem
-        never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the classes),
+        A Solution with the targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed
+        problem never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the classes),
         "max_iterations" or "diverged".
 
     Raises:
