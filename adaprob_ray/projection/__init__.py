@@ -91,8 +91,8 @@ def project(
 
     Returns:
         A Solution with the targets g [N, K] in the dtype of `log_reference`, multipliers α [K], and a `status`. A well-formed
-        problem never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the classes),
-        "max_iterations" or "diverged".
+        problem never raises: the status is "converged", "stalled", "infeasible" (only if proved; the message names the
+        classes), "max_iterations" or "diverged".
 
     Raises:
         InputError: an argument has a wrong type, shape or value; one line for each.
