@@ -61,6 +61,16 @@ def test_every_page_of_the_site_is_in_its_contents() -> None:
     assert {page for page in pages - listed if not page.startswith("results/")} == set()
 
 
+def test_links_to_folders_lead_to_pages_in_the_site() -> None:
+    source = [
+        "[a](../results) [b](../cluster/#aws) [c](../analysis/paper/data) [d](start.md) [e](../sweeps/cifar5.yaml)"
+    ]
+    conf.complete_page(None, "docs/x", source)  # type: ignore[arg-type]
+    assert source[0] == (
+        "[a](../results/README.md) [b](../cluster/README.md#aws) c [d](start.md) [e](../sweeps/cifar5.yaml)"
+    )
+
+
 # -- command lines ---------------------------------------------------------------------------------------------------------
 
 
