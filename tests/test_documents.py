@@ -180,7 +180,6 @@ def folder_with_a_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("examples")  # which share a store
 @pytest.mark.parametrize("block", [block for block in PYTHON if block.page not in SKELETONS], ids=str)
 def test_every_example_of_python_runs(block: Block, folder_with_a_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with a store, and with the matrix, the weights and the column sums that a projection needs."""
