@@ -122,7 +122,7 @@ test-install: wheel $(VENV)/installed
 # The pages that are written from the code, then the site, without a warning.
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m docs.generate
-	$(BIN)/python -m sphinx --builder html --conf-dir docs --jobs auto --fail-on-warning --keep-going --nitpicky --quiet . build/docs
+	$(BIN)/python -m sphinx --builder html --conf-dir docs --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --quiet . build/docs
 	@echo "site: build/docs/index.html"
 
 bench: $(VENV)/installed-dev

@@ -6,7 +6,7 @@ which are added while a page is read:
 
 * Contents pages get a hidden table of contents of the pages that they link to, section by section. A page that none of them
   links to is a warning, and so an error.
-* A link to a folder leads to the README.md in it.
+* A link to a folder leads to the README.md in it; without one, only its words stay.
 """
 
 from __future__ import annotations
@@ -95,9 +95,11 @@ def complete_page(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def _to_page(link: re.Match[str], folder: Path) -> str:
-    target = link["target"].rstrip("/")
-    is_folder = (folder / target / "README.md").is_file()
-    return f"[{link['words']}]({target}/README.md{link['anchor'] or ''})" if is_folder else link[0]
+    target = folder / link["target"]
+    if not target.is_dir():
+        return link[0]
+    page = f"{link['target'].rstrip('/')}/README.md{link['anchor'] or ''}"
+    return f"[{link['words']}]({page})" if (target / "README.md").is_file() else link["words"]
 
 
 def tables_of_contents(page: str, text: str, folder: Path) -> Iterator[str]:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 from documents import PAGES, ROOT, Block, code_blocks, command_fault, command_lines, link_fault, links
+from filled_store import fill
 
 from adaprob_ray import cli
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.search.search_file import SearchFile, SearchSection
+from adaprob_ray.store import Store
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.__main__ import commands as analysis_commands
 from docs import conf
@@ -61,6 +63,16 @@ def test_every_page_of_the_site_is_in_its_contents() -> None:
     assert {page for page in pages - listed if not page.startswith("results/")} == set()
 
 
+def test_links_to_folders_lead_to_pages_in_the_site() -> None:
+    source = [
+        "[a](../results) [b](../cluster/#aws) [c](../analysis/paper/data) [d](start.md) [e](../sweeps/cifar5.yaml)"
+    ]
+    conf.complete_page(None, "docs/x", source)  # type: ignore[arg-type]
+    assert source[0] == (
+        "[a](../results/README.md) [b](../cluster/README.md#aws) c [d](start.md) [e](../sweeps/cifar5.yaml)"
+    )
+
+
 # -- command lines ---------------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +113,29 @@ def test_every_target_of_make_exists() -> None:
     targets = {call[0] for block in SHELL for call in command_lines(block.text, "make") if call}
     assert "quickstart" in targets
     assert {target for target in targets if f"\n{target}:" not in makefile} == set()
+
+
+@pytest.mark.parametrize("block", [b for b in SHELL if b.page == "docs/start.md" and "mine.yaml" in b.text], ids=str)
+def test_the_output_on_the_first_page_is_that_of_the_command(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `init` and `plan`, which are fast: each line that the page shows, in this order. The page may leave lines out."""
+    monkeypatch.chdir(tmp_path)
+    cli.main(["init", "sweep", "mine.yaml"])
+    if " 6 done" in block.text:  # the sweep with two seeds has run, then seeds were added
+        fill(Store.open(str(tmp_path / "store")), Sweep.load("mine.yaml", REGISTRY).cells.values())
+        text = Path("mine.yaml").read_text(encoding="utf-8")
+        Path("mine.yaml").write_text(text.replace("seed: [1, 2] ", "seed: [1, 2, 3, 4, 5] "), encoding="utf-8")
+    for part in block.text.split("$ adaprob-ray ")[1:]:
+        command, *shown = part.splitlines()
+        if command.split()[0] not in ("init", "plan"):
+            continue
+        if command.startswith("init"):
+            Path("mine.yaml").unlink()
+        capsys.readouterr()
+        assert cli.main(command.split()) == 0
+        printed = iter(capsys.readouterr().out.splitlines())
+        assert [line for line in shown if line not in printed] == []
 
 
 # -- YAML ------------------------------------------------------------------------------------------------------------------

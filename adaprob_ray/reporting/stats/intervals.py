@@ -23,7 +23,14 @@ EQUAL_TOLERANCE = (
 
 @dataclass(frozen=True)
 class Count:
-    """Events out of rows, over all seeds together, with the bounds of the share in percent."""
+    """A share of samples, over all seeds together, with its bounds.
+
+    Attributes:
+        events: how many samples, such as those misclassified; a fraction if repeats are averaged.
+        rows: out of how many.
+        low_percent: lower 95 % Clopper-Pearson bound, in percent.
+        high_percent: upper bound.
+    """
 
     events: float
     rows: int
@@ -33,10 +40,18 @@ class Count:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds in the unit of its metric; n = 0 for constants.
+    """A mean over seeds, in the unit of its metric, with its 95 % interval.
 
-    `half_width` is that of the interval; None where there is no spread: one seed, equal values, or few events, and
-    then `count` holds the events where the rows are known.
+    Attributes:
+        mean: the mean.
+        half_width: of the interval; None for one seed, equal values or few events.
+        n: number of seeds; 0 for constants.
+        count: the events, where they are few and the number of samples is known.
+
+    Example:
+        >>> low, high = mean_interval([24.0, 26.0, 28.0]).interval
+        >>> round(low, 2), round(high, 2)
+        (21.03, 30.97)
     """
 
     mean: float
@@ -54,7 +69,18 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """Mean ± t(0.975, n − 1) · s / √n, s the sample standard deviation (n − 1 in its denominator)."""
+    """Mean ± t(0.975, n − 1) · s / √n, s the sample standard deviation (n − 1 in its denominator).
+
+    Args:
+        values: one value for each seed.
+
+    Returns:
+        The estimate; without a half-width for one value or equal ones.
+
+    Example:
+        >>> round(mean_interval([24.0, 26.0, 28.0]).half_width, 2)
+        4.97
+    """
     n = len(values)
     mean = math.fsum(values) / n
     if all_equal(values):
@@ -67,7 +93,18 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
     """Where the mean of `runs` further runs would lie: mean ± t(0.975, n − 1) · s · √(1/n + 1/runs).
 
-    A published mean outside it is not reproduced. No half-width for one seed; 0 where all seeds agree.
+    A published mean outside it is not reproduced.
+
+    Args:
+        values: one value for each seed.
+        runs: how many runs the other mean is of.
+
+    Returns:
+        The estimate; without a half-width for one seed, with one of 0 where all seeds agree.
+
+    Example:
+        >>> round(prediction_interval([24.0, 26.0, 28.0], runs=3).half_width, 2)
+        7.03
     """
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
@@ -80,7 +117,20 @@ def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), over the examples within one seed.
 
-    Raises ValueError under 20 examples, where it covers too seldom (docs/statistics.md has measured figures).
+    Args:
+        values: one value for each example.
+        seed: of the resampling.
+
+    Returns:
+        The lower and the upper end.
+
+    Raises:
+        ValueError: for fewer than 20 examples, where it covers too seldom (docs/statistics.md has measured figures).
+
+    Example:
+        >>> low, high = bootstrap_interval([0.0, 1.0] * 50)
+        >>> low < 0.5 < high
+        True
     """
     if len(values) < MIN_BOOTSTRAP_VALUES:
         raise ValueError(f"a bootstrap over {len(values)} values: at least {MIN_BOOTSTRAP_VALUES} are needed")
@@ -96,23 +146,51 @@ def all_equal(values: Sequence[float]) -> bool:
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Mean and interval of value − reference over the seeds that have both; None if none has."""
+    """Mean and interval of value − reference.
+
+    Args:
+        values: one value for each seed.
+        reference: those of the reference, such as Retrain.
+
+    Returns:
+        The estimate over the seeds that have both; None if none has.
+
+    Example:
+        >>> paired_difference({1: 24.0, 2: 26.0, 3: 28.0}, {1: 22.0, 2: 25.0}).mean
+        1.5
+    """
     differences = [values[seed] - reference[seed] for seed in values if seed in reference]
     return mean_interval(differences) if differences else None
 
 
 def paired_distance(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Mean and interval of `|value − reference|` over the seeds that have both; None if none has."""
+    """Mean and interval of `|value − reference|`. Arguments and result are those of `paired_difference`.
+
+    Example:
+        >>> paired_distance({1: 24.0, 2: 26.0}, {1: 22.0, 2: 29.0}).mean
+        2.5
+    """
     distances = [abs(values[seed] - reference[seed]) for seed in values if seed in reference]
     return mean_interval(distances) if distances else None
 
 
 def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Estimate:
-    """The interval of a percentage of known rows, seed by seed; a Count where events or their opposites are few or all
-    seeds agree. One seed with many events is a plain value.
+    """The interval of a percentage of a known number of samples.
 
-    Rows of all seeds are pooled as if they were independent. `percents` are means over repeats, whose rows count once:
-    another repeat is no new row.
+    It has a Count where events or their opposites are few, or all seeds agree: samples of all seeds are then pooled as if they
+    were independent. One seed with many events is a plain value.
+
+    Args:
+        percents: one percentage for each seed, averaged over repeats.
+        rows: the number of samples of each seed. Those of repeats count once: they are the same samples.
+
+    Returns:
+        The estimate.
+
+    Example:
+        >>> estimate = share_interval({1: 0.0, 2: 4.0, 3: 0.0}, {1: 25, 2: 25, 3: 25})
+        >>> estimate.count.events, estimate.count.rows, round(estimate.count.high_percent, 1)
+        (1, 75, 7.2)
     """
     plain = mean_interval(list(percents.values()))
     total = sum(rows[seed] for seed in percents)
@@ -125,10 +203,22 @@ def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Es
 
 
 def clopper_pearson(events: float, rows: int) -> tuple[float, float]:
-    """Exact 95 % bounds of a share (Clopper and Pearson 1934), 0 to 1.
+    """Exact 95 % bounds of a share (Clopper and Pearson 1934).
 
     Two-sided, from quantiles of the beta distribution; without any event, or with nothing else, all 5 % are spent on the one
     side that is left.
+
+    Args:
+        events: number of events.
+        rows: number of samples.
+
+    Returns:
+        The lower and the upper bound, 0 to 1.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 75)
+        >>> low, round(high, 3)
+        (0.0, 0.039)
     """
     if events == 0:
         return 0.0, 1 - (1 - LEVEL) ** (1 / rows)

@@ -30,10 +30,14 @@ CHANCE_LEVELS = Path(__file__).with_name("chance_level.csv")  # python -m benchm
 
 @dataclass(frozen=True)
 class TestFamily:
-    """Tests of one metric: p by row, adjusted by Holm; `size` tests in all, those without spread included.
+    """Tests of one metric of one table.
 
-    `detectable` is the mean difference, in the metric's unit, that a test of this family would find with 80 % power at Holm's
-    first step in a row whose spread is the median of the rows', as rows differ in it; None where no row has spread.
+    Attributes:
+        p: p value by row, adjusted by Holm's procedure.
+        size: number of tests, those of rows without spread included.
+        seeds: the fewest seeds of a row.
+        detectable: the mean difference, in the metric's unit, that a test of this family would find with 80 % power at Holm's
+            first step in a row of median spread; None where no row has spread.
     """
 
     p: dict[str, float]
@@ -47,10 +51,19 @@ class TestFamily:
 
 
 def family(differences: Mapping[str, Sequence[float]]) -> TestFamily:
-    """The tests of one metric. `differences`: row -> value − Retrain's, seed by seed.
+    """The tests of one metric of one table.
 
-    The fewest seeds of a row are the family's. A row whose differences are all equal has no spread to test against: it counts
-    in the family and is never found.
+    Args:
+        differences: by row, value − Retrain's, seed by seed. A row whose differences are all equal has no spread to test
+            against: it counts in the family and is never significant.
+
+    Returns:
+        The family.
+
+    Example:
+        >>> tests = family({"scrub": [3.0, 3.2, 2.9, 3.1, 3.0], "finetune": [0.4, -0.3, 0.1, -0.2, 0.2]})
+        >>> tests.is_significant("scrub"), tests.is_significant("finetune")
+        (True, False)
     """
     tested = {row: values for row, values in differences.items() if len(values) > 1 and not all_equal(values)}
     p = {row: float(ttest_1samp(values, 0.0).pvalue) for row, values in tested.items()}
@@ -62,7 +75,19 @@ def family(differences: Mapping[str, Sequence[float]]) -> TestFamily:
 
 
 def holm(p: Mapping[str, float], size: int) -> dict[str, float]:
-    """p adjusted step by step (Holm 1979) for a family of `size` tests; those that are missing in `p` count as 1."""
+    """p values adjusted step by step for a family of tests (Holm 1979).
+
+    Args:
+        p: by row.
+        size: number of tests. Those that are missing in `p` count as 1.
+
+    Returns:
+        Adjusted p values by row.
+
+    Example:
+        >>> holm({"a": 0.01, "b": 0.04}, size=2)
+        {'a': 0.02, 'b': 0.04}
+    """
     adjusted, running_maximum = {}, 0.0
     for step, row in enumerate(sorted(p, key=lambda row: p[row])):
         running_maximum = max(running_maximum, min(1.0, (size - step) * p[row]))
@@ -71,9 +96,19 @@ def holm(p: Mapping[str, float], size: int) -> dict[str, float]:
 
 
 def detectable_difference(deviation: float, n: int, size: int) -> float:
-    """The smallest mean difference that a two-sided paired t test of n seeds finds with 80 % power at level 5 % / size.
+    """The smallest mean difference that a two-sided paired t test finds with 80 % power at level 5 % / size.
 
-    `deviation`: standard deviation of the paired differences; the answer has its unit. From the noncentral F distribution.
+    Args:
+        deviation: standard deviation of the paired differences.
+        n: number of seeds.
+        size: number of tests in the family.
+
+    Returns:
+        The difference, in the unit of `deviation`, from the noncentral F distribution.
+
+    Example:
+        >>> round(detectable_difference(2.0, n=5, size=1), 1)
+        3.4
     """
     limit = float(f.isf(SIGNIFICANT / size, 1, n - 1))  # t² is F, and noncentral with the squared shift
 
