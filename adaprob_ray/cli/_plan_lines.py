@@ -43,12 +43,14 @@ def _label(cell: Cell) -> str:
 
 
 def _changed_settings(cell: Cell, registry: Registry) -> list[str]:
+    """Those that differ from the defaults, and before them those that differ within the label."""
     from adaprob_ray.describe import format_value
     from adaprob_ray.settings import as_mapping, flatten
 
     defaults = flatten(as_mapping(registry.methods[cell.method]()))
     hyper: dict[str, Any] = flatten(getattr(cell.settings, "hyper", {}))
-    return [f"{name}={format_value(value)}" for name, value in hyper.items() if value != defaults.get(name)]
+    changed = [f"{name}={format_value(value)}" for name, value in hyper.items() if value != defaults.get(name)]
+    return list(dict.fromkeys([*cell.distinguishing_settings, *changed]))
 
 
 def _shortened(settings: str) -> str:
@@ -71,13 +73,13 @@ def hours_line(expected: ExpectedSeconds) -> str:
 
 
 def rerun_lines(rerun: Rerun, cells: Mapping[str, Cell]) -> list[str]:
-    """What --rerun computes again, by stage, and what other sweeps then have to."""
+    """What --rerun computes again, by stage, and how many cells outside this plan depend on it."""
     stages = Counter(cells[key].stage for key in cells if key in rerun.done)
     counts = ", ".join(f"{count} {stage}" for stage, count in stages.items())
     lines = [f"to compute again: {len(rerun.done)} finished cells{f' ({counts})' if counts else ''}"]
     if rerun.done_elsewhere:
         lines.append(
-            f"  {len(rerun.done_elsewhere)} finished cells of other sweeps in this store depend on them; the next run of "
-            "such a sweep computes these again"
+            f"  {len(rerun.done_elsewhere)} other finished cells in this store depend on them; the next run of their sweep "
+            "computes these again"
         )
     return lines

@@ -40,7 +40,7 @@ def plan(
     skip_failed: frozenset[str],
     as_json: bool,
 ) -> None:
-    """Show what a sweep would run, how long it would take and how much it would write.
+    """Show what a sweep would run and how much it would write.
 
     SWEEP is a sweep file (YAML). Nothing is written.
     """

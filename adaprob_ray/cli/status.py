@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from adaprob_ray.runtime.status_report import StatusReport
     from adaprob_ray.sweep.cell import Cell
+    from adaprob_ray.sweep.registry import Registry
     from adaprob_ray.sweep.sweep import Sweep
 
 EXIT_CODES = {"done": DONE, "failed": FAILED, "unfinished": UNFINISHED}
@@ -69,11 +70,15 @@ def status(
     """
     from rich.console import Console
 
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.search.search_file import is_search_file
+
     sweep, cells = load_cells(path, only, trials_in=location)
     console = Console(highlight=False)
     is_live = watch and not as_json and console.is_terminal
     command = shlex.join(["adaprob-ray", "run", path, "--store", location, *(["--only", only] if only else [])])
-    read = _reader(cells, location)
+    # A search has no --rerun, which the warning names.
+    read = _reader(cells, location, None if is_search_file(path) else REGISTRY)
     report = read()
     display = _json_lines(sweep, location) if as_json else _display(sweep, console, location, is_live=is_live)
     with display as show:
@@ -90,9 +95,8 @@ def status(
     return EXIT_CODES[report.result] if as_exit_code else DONE
 
 
-def _reader(cells: Mapping[str, Cell], location: str) -> Callable[[], StatusReport]:
+def _reader(cells: Mapping[str, Cell], location: str, registry: Registry | None) -> Callable[[], StatusReport]:
     """Reads the present state, also of a store that a run has yet to create."""
-    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime.status_reader import StatusReader
     from adaprob_ray.runtime.status_report import empty_report
 
@@ -104,7 +108,7 @@ def _reader(cells: Mapping[str, Cell], location: str) -> Callable[[], StatusRepo
             store = open_store(location)
             if store is None:
                 return empty_report(cells)
-            reader = StatusReader(cells, store, REGISTRY)
+            reader = StatusReader(cells, store, registry)
         return reader.read()
 
     return read

@@ -20,7 +20,7 @@ class Rerun:
     """What is to be computed again.
 
     done: keys of the finished cells that were asked for.
-    done_elsewhere: keys of finished cells of other sweeps in the same store that depend on them.
+    done_elsewhere: keys of other finished cells in the store that depend on them, as those of other sweeps.
     affected: the log of each of these cells and of those that depend on them and are not done, by key.
     stored: the cells of the store.
     """
