@@ -87,10 +87,10 @@ def plan(
     echo_failed_before(plan)
     echo_skipped(sweep)
     click.echo(f"to execute: {len(open_cells)} cells, about {decimal(int(size))} to write")
-    if open_cells:
+    if simulation is not None:
+        click.echo("\n".join(simulation.lines()))
+    elif open_cells:
         click.echo(hours_line(expected))
-    for line in simulation.lines() if simulation is not None else ():
-        click.echo(line)
     for fault in faults:
         click.echo(f"missing data: {fault}")
     echo_changed_methods(changed, path, location)

@@ -17,6 +17,17 @@ from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
 
+SWEEP = """\
+name: {name}
+grid:
+  dataset: digits
+  architecture: {{name: allcnn, filters: 0.02}}
+  forget: {{kind: selective, class: 3, count: 25}}
+  seed: 1
+train: {{recipe: large, epochs: 1}}
+methods:
+{labels}metrics: [errors]
+"""
 LABELS = "  finetune: {epochs: 1}\n  mine: {method: finetune, epochs: 2}\n"
 OTHERS = "  theirs: {method: finetune, epochs: 2}\n  neggrad_plus: {epochs: 1}\n"
 # The model of `mine` and `theirs` is the same cell; train: original, retrain and retrain_independent.
@@ -32,12 +43,9 @@ def run(file: str, *options: str) -> int:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sweeps in one store, both done."""
-    from conftest import SWEEP
-
     folder = tmp_path_factory.mktemp("finished")
     for name, labels in (("small", LABELS), ("other", OTHERS)):
-        text = SWEEP.replace("name: small", f"name: {name}").replace("  finetune: {epochs: 1}\n", labels)
-        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        (folder / f"{name}.yaml").write_text(SWEEP.format(name=name, labels=labels), encoding="utf-8")
         assert run(str(folder / f"{name}.yaml"), "--store", str(folder / "store")) == 0
     return folder
 
