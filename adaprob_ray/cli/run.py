@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
+from adaprob_ray.cli._interrupt import interruptible
 from adaprob_ray.cli._load import data_root, load_plan
 from adaprob_ray.cli._plan_lines import rerun_lines
 from adaprob_ray.cli._resume import RESUME_WITHOUT
@@ -59,8 +59,7 @@ def run(
     from adaprob_ray.runtime.cluster_address import check_address
     from adaprob_ray.runtime.installation import check_installation
 
-    # SIGTERM interrupts like Ctrl-C. It is not passed on as SIGINT, which shells ignore for background processes.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.get_current_context().with_resource(interruptible())
     check_installation()
     limits = parse_limits(executor, address, cpus, gpus)
     if executor == "ray" and address is not None:
