@@ -132,6 +132,47 @@ def _matching(cells: Mapping[str, Cell], text: str, option: str) -> set[str]:
     return selection
 
 
+def conditions_for(wanted: Iterable[Cell], cells: Iterable[Cell]) -> str:
+    """Conditions, for `--only`, that hold for all `wanted` cells and for as few others of their stage as their values allow.
+
+    Args:
+        wanted: some of `cells`, of one stage.
+        cells: what is selected from.
+
+    Returns:
+        Conditions joined by commas; empty if nothing tells the wanted cells from the others.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells.values()
+        >>> evaluations = [cell for cell in cells if cell.stage == "evaluate"]
+        >>> conditions_for([cell for cell in evaluations if cell.label == "scrub" and cell.settings.seed > 1], cells)
+        'label=scrub,seed>=2'
+    """
+    chosen = list(wanted)
+    stages = {cell.stage for cell in chosen}
+    left = [cell for cell in cells if cell.stage in stages]
+    conditions: list[tuple[str, str, str]] = []
+
+    def narrow(*condition: str) -> None:
+        nonlocal left
+        name, operator, operand = condition
+        kept = [cell for cell in left if _holds(_value(cell, name), operator, operand)]
+        if "," not in operand and len(kept) < len(left) and set(chosen) <= set(kept):
+            conditions.append((name, operator, operand))
+            left = kept
+
+    settings = sorted({name for cell in chosen for name in getattr(cell.settings, "hyper", {})} - {*_NAMES})
+    for name in ("label", *_NAMES, *settings) if chosen else ():
+        values = [_value(cell, name) for cell in chosen]
+        narrow(name, "=", format_value(values[0]))
+        if name in ("seed", "repeat") and None not in values:
+            narrow(name, ">=", str(min(values)))
+            narrow(name, "<=", str(max(values)))
+    return ",".join("".join(condition) for condition in conditions)
+
+
 def with_parents(cells: Mapping[str, Cell], keys: Iterable[str]) -> dict[str, Cell]:
     """The cells with these keys and all that they depend on, in the order of `cells`: parents before children."""
     selection = set(keys)
