@@ -21,7 +21,8 @@ from adaprob_ray.sweep.schema import sweep_file_model
 from adaprob_ray.sweep.sweep import Sweep
 
 ROOT = Path(catalogue.__file__).resolve().parents[1]
-METHOD, METHOD_TEST = "adaprob_ray/methods/my_method.py", "tests/methods/test_my_method.py"
+# Not my_method, which a user of this checkout may have written.
+METHOD, METHOD_TEST = "adaprob_ray/methods/untaken_name.py", "tests/methods/test_untaken_name.py"
 
 
 @pytest.fixture
@@ -97,17 +98,17 @@ def test_a_file_that_cannot_be_written_is_one_line(folder: Path, capsys: pytest.
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout in which `init method my_method` was run, by its own package."""
+    """A copy of the checkout in which `init method untaken_name` was run, by its own package."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("adaprob_ray", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, copy)
-    output = in_checkout(copy, "-m", "adaprob_ray", "init", "method", "my_method")
+    output = in_checkout(copy, "-m", "adaprob_ray", "init", "method", "untaken_name")
     assert output.splitlines()[:3] == [
         f"{METHOD}: written",
         f"{METHOD_TEST}: written",
-        "adaprob_ray/catalogue.py: MyMethod added to METHODS",
+        "adaprob_ray/catalogue.py: UntakenName added to METHODS",
     ]
     (copy / "output").write_text(output, encoding="utf-8")
     return copy
@@ -139,7 +140,7 @@ def test_the_method_and_its_test_are_clean_and_the_catalogue_stays_sorted(writte
     in_checkout(written, "-m", "ruff", "format", "--check", *files)
     here = (ROOT / "adaprob_ray/catalogue.py").read_text(encoding="utf-8").splitlines()
     there = (written / "adaprob_ray/catalogue.py").read_text(encoding="utf-8").splitlines()
-    added = ["from adaprob_ray.methods.my_method import MyMethod", "        MyMethod,"]
+    added = ["from adaprob_ray.methods.untaken_name import UntakenName", "        UntakenName,"]
     assert [line for line in there if line not in here] == added
     assert [line for line in there if line in here] == here
 
@@ -147,7 +148,7 @@ def test_the_method_and_its_test_are_clean_and_the_catalogue_stays_sorted(writte
 def test_the_page_on_methods_is_made_by_the_command_that_is_printed(written: Path) -> None:
     assert "make docs" in (written / "output").read_text(encoding="utf-8")
     in_checkout(written, "-m", "docs.generate")
-    assert "\n## my_method\n" in (written / "docs/methods.md").read_text(encoding="utf-8")
+    assert "\n## untaken_name\n" in (written / "docs/methods.md").read_text(encoding="utf-8")
 
 
 def test_every_declared_field_has_a_comment(written: Path) -> None:
