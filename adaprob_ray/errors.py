@@ -83,8 +83,19 @@ class Failure:
         """How often one run tries the cell again."""
         return RETRIES_BY_FAILURE_CLASS.get(self.failure_class, 0)
 
+    @property
+    def reason(self) -> str:
+        """The message, without an error type that only repeats the failure class.
+
+        >>> Failure(failure_class="diverged", message="Diverged: the loss is nan").reason
+        'the loss is nan'
+        """
+        error, _, reason = self.message.partition(": ")
+        repeats = error.isidentifier() and error.lower().startswith(self.failure_class.replace("_", ""))
+        return reason if repeats and reason else self.message
+
     def __str__(self) -> str:
-        return f"{self.failure_class}: {self.message}"
+        return f"{self.failure_class}: {self.reason}"
 
 
 def _without_middle(text: str, length: int) -> str:

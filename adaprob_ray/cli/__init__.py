@@ -7,7 +7,6 @@ never loads Ray. To add a command or a group of commands, write its module and a
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from click.shell_completion import shell_complete
 from adaprob_ray import __version__
 from adaprob_ray.cli._exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from adaprob_ray.cli._group import CommandGroup
+from adaprob_ray.cli._resume import resume_command
 from adaprob_ray.errors import AdaprobError, InputError, StoreWarning
 from adaprob_ray.streams import make_streams_lasting
 
@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line = list(sys.argv[1:] if arguments is None else arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(commands, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    context: click.Context | None = None
     try:
         with _echoed_warnings(), commands.make_context(PROGRAM, list(command_line)) as context:
             code: int | None = commands.invoke(context)
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"error: {error}", err=True)
         return FAILED
     except KeyboardInterrupt:
-        command = shlex.join([PROGRAM, *command_line])
+        command = resume_command(PROGRAM, command_line, context)
         click.echo(f"\nInterrupted. Completed cells are saved. Resume with:\n  {command}", err=True)
         return INTERRUPTED
     return DONE if code is None else code

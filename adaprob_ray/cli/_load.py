@@ -92,11 +92,16 @@ def open_store(location: str) -> Store | None:
 
 
 def load_plan(
-    path: str, location: str, only: str | None, *, skip_failed: Collection[str] = ()
+    path: str, location: str, only: str | None, *, skip_failed: Collection[str] = (), rerun: str | None = None
 ) -> tuple[Sweep, Plan, Store | None]:
-    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing."""
+    """The sweep file, its selected cells planned against the store, and the store, if it exists. Writes nothing.
+
+    Cells that meet the conditions `rerun` count as not done, and those that depend on them.
+    """
     from adaprob_ray.runtime.planning import plan_against
+    from adaprob_ray.sweep.select import select_to_recompute
 
     sweep, cells = load_cells(path, only)
+    recompute = () if rerun is None else select_to_recompute(cells, rerun)
     store = open_store(location)
-    return sweep, plan_against(cells, store, skip_failed=skip_failed), store
+    return sweep, plan_against(cells, store, skip_failed=skip_failed, recompute=recompute), store

@@ -145,7 +145,7 @@ def _failures(failed: Sequence[FailedCell], width: int | None, *, compact: bool)
     """By class the number of cells and the latest messages, each with the latest cell that has it."""
     classes: dict[str, dict[str, list[FailedCell]]] = defaultdict(lambda: defaultdict(list))
     for cell in failed:
-        classes[cell.failure.failure_class][cell.failure.message].append(cell)
+        classes[cell.failure.failure_class][cell.failure.reason].append(cell)
     for failure_class, messages in classes.items():
         heading = f"  {failure_class}: {plural(sum(map(len, messages.values())), 'cell')}"
         if compact:

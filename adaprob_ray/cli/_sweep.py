@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -124,6 +125,11 @@ def failure_classes(ctx: click.Context, param: click.Parameter, value: str | Non
     return frozenset(names)
 
 
+rerun_option = click.option(
+    "--rerun",
+    metavar="CONDITIONS",
+    help="Compute these cells again, as in 'label=mine' (conditions as of --only), and all that depends on them, done or not.",
+)
 skip_failed_option = click.option(
     "--skip-failed",
     metavar="CLASSES",
@@ -146,6 +152,20 @@ def echo_failed_before(plan: Plan, *, err: bool = False) -> None:
     for key, cell in plan.cells.items():
         if key in plan.skipped:
             click.echo(f"failed before, skipped: {cell.title}: {plan.failures[key]}", err=err)
+
+
+def echo_changed_methods(changed: Mapping[str, int], path: str, location: str) -> None:
+    """One warning for each method whose source has changed since its cells were computed."""
+    for line in changed_method_lines(changed, path, location):
+        click.echo(f"warning: {line}", err=True)
+
+
+def changed_method_lines(changed: Mapping[str, int], path: str, location: str) -> list[str]:
+    """One line for each method whose source has changed; `changed`: the number of its cells."""
+    from adaprob_ray.runtime.method_source import change_line
+
+    command = shlex.join(["adaprob-ray", "run", path, "--store", location])
+    return [change_line(method, count, command) for method, count in changed.items()]
 
 
 def echo_skipped(sweep: Sweep) -> None:

@@ -1,4 +1,4 @@
-"""Commands that write a file to begin with: init sweep."""
+"""Commands that write files to begin with: init sweep, init method."""
 
 from __future__ import annotations
 
@@ -53,10 +53,16 @@ metrics: [errors, membership, kl_to_retrain]               # adaprob-ray list me
 # expect: {{cells: 24}}                                      # an error if the file expands to another number of cells
 """
 
+METHOD_NEXT = """\
+next: edit these files, then
+  python -m pytest tests/methods/test_{name}.py tests/methods/test_contract.py -k {name}
+  make docs            writes its section of docs/methods.md
+  adaprob-ray init sweep mine.yaml, with `{name}: {{}}` under methods; then adaprob-ray run mine.yaml"""
+
 
 @click.group(cls=CommandGroup)
 def init() -> None:
-    """Write a file to begin with: a sweep."""
+    """Write files to begin with: a sweep, a method."""
 
 
 @init.command()
@@ -72,6 +78,32 @@ def sweep(file: Path) -> None:
     is_text = name[0].isalpha() and isinstance(yaml.safe_load(name), str)  # not such as 1.5, no or null
     write_new(file, SWEEP_TEMPLATE.format(name=name if is_text else f'"{name}"', file=shlex.quote(str(file))))
     click.echo(f"{file}: written; next: adaprob-ray plan {shlex.quote(str(file))}")
+
+
+@init.command()
+@click.argument("name", metavar="NAME")
+def method(name: str) -> None:
+    """Write a method of your own, and its test, into a checkout.
+
+    NAME is what sweep files will call it, as in my_method. The method works as it is: gradient ascent on the forget set and
+    training on the retain set, with a comment for each declared field. It is added to adaprob_ray/catalogue.py.
+    """
+    import adaprob_ray
+    from adaprob_ray import catalogue
+    from adaprob_ray.cli._init_method import CATALOGUE, check_name, find_checkout
+
+    root = find_checkout(Path.cwd(), Path(adaprob_ray.__file__).parent)
+    new = check_name(name, root, catalogue)
+    text = new.catalogue()
+    for path, content in new.files.items():
+        write_new(root / path, content)
+        click.echo(f"{path}: written")
+    try:
+        (root / CATALOGUE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{CATALOGUE}: cannot be written: {error}") from error
+    click.echo(f"{CATALOGUE}: {new.class_name} added to METHODS")
+    click.echo(METHOD_NEXT.format(name=name))
 
 
 def write_new(file: Path, text: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from adaprob_ray.cli._exit_codes import DONE, FAILED
+from adaprob_ray.cli._interrupt import interruptible
 from adaprob_ray.cli._load import data_root, load_datasets
 from adaprob_ray.cli._sweep import (
     complete_sweep_file,
@@ -101,7 +101,7 @@ def _run(
     from adaprob_ray.runtime.installation import check_installation
 
     check_installation()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.get_current_context().with_resource(interruptible())
     if executor == "ray" and address is not None:
         ray_environment.prepare(address)
         check_address(address)

@@ -17,7 +17,7 @@ import click
 from adaprob_ray.cli._exit_codes import DONE, FAILED, UNFINISHED
 from adaprob_ray.cli._load import load_cells, open_store
 from adaprob_ray.cli._status_lines import status_lines
-from adaprob_ray.cli._sweep import json_option, sweep_parameters
+from adaprob_ray.cli._sweep import changed_method_lines, json_option, sweep_parameters
 from adaprob_ray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from adaprob_ray.runtime.status_report import StatusReport
     from adaprob_ray.sweep.cell import Cell
+    from adaprob_ray.sweep.registry import Registry
     from adaprob_ray.sweep.sweep import Sweep
 
 EXIT_CODES = {"done": DONE, "failed": FAILED, "unfinished": UNFINISHED}
@@ -69,28 +70,32 @@ def status(
     """
     from rich.console import Console
 
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.search.search_file import is_search_file
+
     sweep, cells = load_cells(path, only, trials_in=location)
     console = Console(highlight=False)
     is_live = watch and not as_json and console.is_terminal
     command = shlex.join(["adaprob-ray", "run", path, "--store", location, *(["--only", only] if only else [])])
-    read = _reader(cells, location)
+    # A search has no --rerun, which the warning names.
+    read = _reader(cells, location, None if is_search_file(path) else REGISTRY)
     report = read()
     display = _json_lines(sweep, location) if as_json else _display(sweep, console, location, is_live=is_live)
     with display as show:
-        show(report, _remarks(report, command))
+        show(report, _remarks(report, command, path, location))
         with contextlib.suppress(KeyboardInterrupt):
             while watch and report.result != "done":
                 time.sleep(interval or (TERMINAL_SECONDS if is_live else FILE_SECONDS))
                 try:
                     report = read()
-                    remarks = _remarks(report, command)
+                    remarks = _remarks(report, command, path, location)
                 except StoreError as error:  # for a moment, or for as long as the network is down
                     remarks = [f"not refreshed: {error}"]
                 show(report, remarks)
     return EXIT_CODES[report.result] if as_exit_code else DONE
 
 
-def _reader(cells: Mapping[str, Cell], location: str) -> Callable[[], StatusReport]:
+def _reader(cells: Mapping[str, Cell], location: str, registry: Registry | None) -> Callable[[], StatusReport]:
     """Reads the present state, also of a store that a run has yet to create."""
     from adaprob_ray.runtime.status_reader import StatusReader
     from adaprob_ray.runtime.status_report import empty_report
@@ -103,16 +108,17 @@ def _reader(cells: Mapping[str, Cell], location: str) -> Callable[[], StatusRepo
             store = open_store(location)
             if store is None:
                 return empty_report(cells)
-            reader = StatusReader(cells, store)
+            reader = StatusReader(cells, store, registry)
         return reader.read()
 
     return read
 
 
-def _remarks(report: StatusReport, command: str) -> list[str]:
-    if report.running or report.result == "done":
-        return []
-    return [f"nothing is running; start or resume with: {command}"]
+def _remarks(report: StatusReport, command: str, path: str, location: str) -> list[str]:
+    remarks = changed_method_lines(report.changed_methods, path, location)
+    if not report.running and report.result != "done":
+        remarks.append(f"nothing is running; start or resume with: {command}")
+    return remarks
 
 
 def _curves(location: str, sweep: str) -> str | None:

@@ -19,6 +19,7 @@ from adaprob_ray.catalogue import register_prepared_folders
 from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
+from adaprob_ray.runtime.method_source import source_facts
 from adaprob_ray.runtime.provenance import provenance
 from adaprob_ray.runtime.tensorboard import TensorBoardWriter, file_mark
 from adaprob_ray.runtime.tensorboard_layout import TensorBoardRun
@@ -199,8 +200,9 @@ def _run_stage(
             deadline=None if limit is None else time.monotonic() + limit,
             checkpoints=checkpoints,
         )
+        source = source_facts(cell, registry)
         output: StageOutput = registry.stages[cell.stage].run(cell, context)
-        facts: dict[str, Any] = {**output.facts, "cell_seconds": time.perf_counter() - start, **where}
+        facts: dict[str, Any] = {**output.facts, "cell_seconds": time.perf_counter() - start, **where, **source}
         if facts.get("run_continued_after_epochs"):  # nobody knows what ran at the same time as the earlier attempts
             facts["exclusive"] = False
         if device.type == "cuda":

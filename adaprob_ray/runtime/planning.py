@@ -22,6 +22,7 @@ def plan_against(
     *,
     skip_failed: Collection[str] = (),
     weights: Mapping[str, float] | None = None,
+    recompute: Collection[str] = (),
 ) -> Plan:
     """The plan of `cells` with what the store has. Reads one listing; without a store nothing is done.
 
@@ -31,13 +32,14 @@ def plan_against(
         leases: the observations of the run so far; by default new ones.
         skip_failed: failure classes. Cells whose last failure is of one of them count as failed instead of ready.
         weights: by key, how long each cell takes, in any unit; see `Plan`.
+        recompute: keys of cells that count as not done, because a run is to compute them again.
 
     Returns:
         The plan.
     """
     if store is None:
         return Plan(cells, weights=weights)
-    logs = store.survey()
+    logs = {key: log for key, log in store.survey().items() if key not in recompute}
     return Plan(cells, weights=weights, **stored_states(cells, logs, store, leases or Leases(store), skip_failed))
 
 
@@ -62,13 +64,18 @@ def stored_states(
     done = {key for key, log in logs.items() if log.done is not None}
     done -= lacking_weights(cells, done, store.peek)
     leased = {key for key, log in logs.items() if key not in done and leases.is_live(key, log)}
-    failed = {key: max(log.failed) for key, log in logs.items() if key not in done and log.failed}
+    failed = {key: max(log.failed) for key, log in logs.items() if key not in done and failed_last(log)}
     skipped = {}
     for key, number in failed.items() if skip_failed else ():
         failure = store.failure(key, number)
         if failure is not None and failure.failure_class in skip_failed:
             skipped[key] = failure
     return StoredStates(done=done, leased=leased, past_failures=failed, skip_failures=skipped)
+
+
+def failed_last(log: CellLog) -> bool:
+    """Whether an attempt failed and none has succeeded since, not even one that was revoked."""
+    return max(log.failed, default=0) > max(log.commits, default=0)
 
 
 def lacking_weights(cells: Mapping[str, Cell], done: set[str], peek: Callable[[str], Commit | None]) -> set[str]:
@@ -105,8 +112,13 @@ def check_data(plan: Plan, data_root: Path, registry: Registry) -> None:
     Raises:
         InputError: one line for each data set that is missing or corrupt.
     """
+    if faults := data_faults(plan, data_root, registry):
+        raise InputError(*faults)
+
+
+def data_faults(plan: Plan, data_root: Path, registry: Registry) -> list[str]:
+    """One line for each data set that unfinished cells will read and that is missing or corrupt."""
     unfinished = [cell for key, cell in plan.cells.items() if plan.state(key) != "done"]
     names = sorted({cell.settings.dataset.name for cell in unfinished if registry.stages[cell.stage].reads_dataset})
     faults = [fault for name in names if (fault := registry.datasets[name].verify(data_root))]
-    if faults:
-        raise InputError(*dict.fromkeys(faults))
+    return list(dict.fromkeys(faults))

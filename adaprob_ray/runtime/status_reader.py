@@ -11,12 +11,14 @@ from typing import TypeVar
 from adaprob_ray.errors import Failure
 from adaprob_ray.runtime.cell_seconds import cell_kind
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.method_source import changed_methods, oldest_method_cells
 from adaprob_ray.runtime.planning import lacking_weights
 from adaprob_ray.runtime.status_report import RATE_WINDOW, Snapshot, StatusReport, build_report
 from adaprob_ray.store import CellLog, Commit, Holder, Store
 from adaprob_ray.store.contents import in_threads
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
+from adaprob_ray.sweep.registry import Registry
 
 # Commits read of each kind of cell, the newest: enough for a mean, few enough for a store of 10,000 cells on S3.
 COMMITS_PER_KIND = 8
@@ -33,11 +35,19 @@ class StatusReader:
     Args:
         cells: The cells of the sweep, by key, parents before children.
         store: Where their results are.
+        registry: The methods, to tell whose source has changed; None does not look.
         clock: A monotonic clock.
     """
 
-    def __init__(self, cells: Mapping[str, Cell], store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cells, self._store, self._clock = cells, store, clock
+    def __init__(
+        self,
+        cells: Mapping[str, Cell],
+        store: Store,
+        registry: Registry | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cells, self._store, self._registry, self._clock = cells, store, registry, clock
         self._leases = Leases(store)
         self._commits: dict[Attempt, Commit | None] = {}
         self._holders: dict[Attempt, Holder | None] = {}
@@ -85,14 +95,17 @@ class StatusReader:
             commits=commits,
             committers={key: holder for key, n in on_gpu.items() if (holder := self._holders[key, n]) is not None},
             read_at=datetime.now(UTC),
+            changed_methods={} if self._registry is None else changed_methods(self._cells, self._registry, commits.get),
         )
 
     def _wanted_commits(self, done: Mapping[str, int], logs: Mapping[str, CellLog]) -> list[Attempt]:
-        """The newest of each kind of cell, and those that say whether weights were kept."""
+        """The newest of each kind of cell, and those that say whether weights were kept, or what source a method had."""
         kinds: dict[object, list[str]] = defaultdict(list)
         for key in done:
             kinds[cell_kind(self._cells[key])].append(key)
         wanted = {key for key in done if self._cells[key].stage == "unlearn" and self._cells[key].keep == "weights"}
+        if self._registry is not None:
+            wanted.update(oldest_method_cells(self._cells, self._registry, logs))
         oldest = datetime.min.replace(tzinfo=UTC)
         for keys in kinds.values():
             keys.sort(key=lambda key: logs[key].last_modified or oldest, reverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -27,7 +27,7 @@ class Snapshot:
     `plan`: cells that failed and do not run are in state "failed", cells that some process runs in state "leased".
     `logs` and `failures` (the last one of each cell that is not done) are by key, `holders` by key of the leased cells.
     `commits`: those of some cells of each kind, by key. `committers`: who made them, of cells on a GPU only.
-    `read_at`: by this machine's clock.
+    `read_at`: by this machine's clock. `changed_methods`: see `StatusReport`.
     """
 
     plan: Plan
@@ -37,6 +37,7 @@ class Snapshot:
     commits: Mapping[str, Commit]
     committers: Mapping[str, Holder]
     read_at: datetime
+    changed_methods: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,8 @@ class StatusReport:
 
     `stages`: number of cells by stage and state; "leased" cells are those that run. `counts`: by state, as `run` would find
     them, which tries failed cells once more. `failures`: the latest first. `cells_per_minute` and `seconds_left` are None
-    where nothing runs or too little is known.
+    where nothing runs or too little is known. `changed_methods`: methods whose source has changed since their cells were
+    computed, and how many of those cells there are.
     """
 
     stages: Mapping[str, Mapping[State, int]]
@@ -92,6 +94,7 @@ class StatusReport:
     failures: Sequence[FailedCell]
     cells_per_minute: float | None
     seconds_left: float | None
+    changed_methods: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, *states: State) -> int:
         """Number of cells in any of these states; without states, of all cells."""
@@ -140,6 +143,7 @@ def build_report(snapshot: Snapshot, *, observed_rate: float | None = None) -> S
         failures=sorted(failures, key=lambda cell: (cell.failure.at, cell.title), reverse=True),
         cells_per_minute=rate if running else None,
         seconds_left=_seconds_left(snapshot) if running else None,
+        changed_methods=snapshot.changed_methods,
     )
 
 

@@ -23,6 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedEr
 from obstore.store import LocalStore, from_url
 
 from adaprob_ray.errors import InputError, NoStore, NotPermitted, StoreError
+from adaprob_ray.store.credentials import require_credentials
 from adaprob_ray.store.locations import parse_location
 from adaprob_ray.store.permissions import group_umask, unreadable_warning
 
@@ -61,6 +62,7 @@ class Objects:
         try:
             if isinstance(place, Path):
                 return cls(_local_backend(place, create), str(place))
+            require_credentials(place)
             return cls(from_url(place, retry_config=RETRY_CONFIG), place)
         except (BaseError, OSError, ValueError) as error:
             if isinstance(error, InputError):

@@ -1,4 +1,7 @@
-"""`--only`: the cells of a sweep that match conditions such as `method=scrub,lr=0.1,seed<3`, with all that they depend on."""
+"""Cells of a sweep that match conditions such as `method=scrub,lr=0.1,seed<3`.
+
+`--only` takes them with all that they depend on, `--rerun` with all that depends on them.
+"""
 
 from __future__ import annotations
 
@@ -42,20 +45,20 @@ def _holds(value: Any, operator: str, operand: str) -> bool:
     return tests[operator]
 
 
-def _conditions(text: str, settings: Iterable[str]) -> list[tuple[str, str, str]]:
+def _conditions(text: str, settings: Iterable[str], option: str) -> list[tuple[str, str, str]]:
     """`method=scrub,seed<3` as (name, operator, value) triples; `settings` are the methods'. Raises InputError."""
     numeric_names, names = {*_NUMERIC_NAMES, *settings}, {*_NAMES, *settings}
     conditions = []
     for condition in text.split(","):
         match = _CONDITION.match(condition)
         if match is None:
-            raise InputError(f"--only: must be NAME=VALUE (also != < <= > >=), joined by commas, got {condition!r}")
+            raise InputError(f"{option}: must be NAME=VALUE (also != < <= > >=), joined by commas, got {condition!r}")
         name, operator, value = match.groups()
         if name not in names:
-            raise InputError(f"--only: {unknown_name('name', name, names)}")
+            raise InputError(f"{option}: {unknown_name('name', name, names)}")
         if operator not in ("=", "!=") and not (name in numeric_names and _NUMBER.fullmatch(value)):
             numbers = "class, count, seed, repeat, settings of methods"
-            raise InputError(f"--only: {condition.strip()!r}: {operator} compares numbers ({numbers})")
+            raise InputError(f"{option}: {condition.strip()!r}: {operator} compares numbers ({numbers})")
         conditions.append((name, operator, value))
     return conditions
 
@@ -81,12 +84,93 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
         >>> sorted(cell.stage for cell in selection.values())
         ['train', 'unlearn']
     """
-    settings = {name for cell in cells.values() for name in getattr(cell.settings, "hyper", {})}
-    conditions = _conditions(text, settings)
+    return with_parents(cells, _matching(cells, text, "--only"))
+
+
+def select_to_recompute(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
+    """The cells that `--rerun` computes again: those for which every condition holds, and all that depends on them.
+
+    Of an evaluation that matches, the model belongs to them: `label=mine` means the models of that label. Conditions on the
+    stage are meant literally.
+
+    Args:
+        cells: by key, parents before children.
+        text: conditions as of `select_cells`.
+
+    Returns:
+        The selection, in the order of `cells`.
+
+    Raises:
+        InputError: for a condition that cannot be read, or if no cell matches.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells
+        >>> selection = select_to_recompute(cells, "label=scrub,seed=1,forget=class")
+        >>> sorted(cell.stage for cell in selection.values())
+        ['evaluate', 'unlearn']
+    """
+    selection = _matching(cells, text, "--rerun")
+    if not any(name == "stage" for name, _, _ in _conditions(text, _settings(cells), "--rerun")):
+        selection |= {cells[key].parents["model"] for key in selection if "model" in cells[key].parents}
+    for key, cell in cells.items():
+        if selection & set(cell.parents.values()):
+            selection.add(key)
+    return {key: cell for key, cell in cells.items() if key in selection}
+
+
+def _settings(cells: Mapping[str, Cell]) -> set[str]:
+    return {name for cell in cells.values() for name in getattr(cell.settings, "hyper", {})}
+
+
+def _matching(cells: Mapping[str, Cell], text: str, option: str) -> set[str]:
+    conditions = _conditions(text, _settings(cells), option)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not selection:
-        raise InputError(f"--only: {text!r} matches none of {len(cells)} cells")
-    return with_parents(cells, selection)
+        raise InputError(f"{option}: {text!r} matches none of {len(cells)} cells")
+    return selection
+
+
+def conditions_for(wanted: Iterable[Cell], cells: Iterable[Cell]) -> str:
+    """Conditions, for `--only`, that hold for all `wanted` cells and for as few others of their stage as their values allow.
+
+    Args:
+        wanted: some of `cells`, of one stage.
+        cells: what is selected from.
+
+    Returns:
+        Conditions joined by commas; empty if nothing tells the wanted cells from the others.
+
+    Example:
+        >>> from adaprob_ray.catalogue import REGISTRY
+        >>> from adaprob_ray.sweep.sweep import Sweep
+        >>> cells = Sweep.load("sweeps/quickstart.yaml", REGISTRY).cells.values()
+        >>> evaluations = [cell for cell in cells if cell.stage == "evaluate"]
+        >>> conditions_for([cell for cell in evaluations if cell.label == "scrub" and cell.settings.seed > 1], cells)
+        'label=scrub,seed>=2'
+    """
+    chosen = list(wanted)
+    stages = {cell.stage for cell in chosen}
+    left = [cell for cell in cells if cell.stage in stages]
+    conditions: list[tuple[str, str, str]] = []
+
+    def narrow(*condition: str) -> None:
+        nonlocal left
+        name, operator, operand = condition
+        kept = [cell for cell in left if _holds(_value(cell, name), operator, operand)]
+        if "," not in operand and len(kept) < len(left) and set(chosen) <= set(kept):
+            conditions.append((name, operator, operand))
+            left = kept
+
+    settings = sorted({name for cell in chosen for name in getattr(cell.settings, "hyper", {})} - {*_NAMES})
+    for name in ("label", *_NAMES, *settings) if chosen else ():
+        values = [_value(cell, name) for cell in chosen]
+        narrow(name, "=", format_value(values[0]))
+        if name in ("seed", "repeat") and None not in values:
+            narrow(name, ">=", str(min(values)))
+            narrow(name, "<=", str(max(values)))
+    return ",".join("".join(condition) for condition in conditions)
 
 
 def with_parents(cells: Mapping[str, Cell], keys: Iterable[str]) -> dict[str, Cell]:

@@ -91,8 +91,8 @@ def test_an_empty_adaprob_store_is_the_default_store(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPROB_STORE", "")
     assert main(["table5"]) == BAD_INPUT
-    *_, last = capsys.readouterr().err.splitlines()
-    assert last.endswith("sweeps/table5.yaml --store ./store")
+    (command,) = (line for line in capsys.readouterr().err.splitlines() if "compute them with:" in line)
+    assert command.endswith("sweeps/table5.yaml --store ./store")
 
 
 def test_partial_marks_what_is_missing(

@@ -44,6 +44,7 @@ def test_options() -> None:
             "--address",
             "--cpus",
             "--gpus",
+            "--rerun",
             "--skip-failed",
             "--tensorboard",
             "--no-tensorboard",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adaprob_ray import cli
+from adaprob_ray.catalogue import DATASETS
 from adaprob_ray.errors import Failure, StoreError
 from adaprob_ray.runtime import launch
 from adaprob_ray.runtime.launch import RunResult
@@ -55,22 +58,83 @@ def test_plan_counts_cells_and_bytes_and_writes_nothing(
     sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["plan", sweep_file]) == 0
-    first, *stages, last = capsys.readouterr().out.splitlines()
+    first, *stages, size, hours = capsys.readouterr().out.splitlines()
     assert first == f"small: {CELLS} cells in {store}"
     assert [line.split() for line in stages] == [
         ["train", "3", "3", "ready"],
         ["evaluate", "4", "4", "waiting"],
         ["unlearn", "1", "1", "waiting"],
+        ["evaluated,", "with", "settings", "other", "than", "the", "defaults:"],
+        ["original", "0", "of", "1", "done"],
+        ["retrain", "0", "of", "1", "done"],
+        ["retrain_independent", "0", "of", "1", "done"],
+        ["finetune", "epochs=1", "0", "of", "1", "done"],
     ]
-    assert last.startswith(f"to execute: {CELLS} cells, about ")
-    assert last.endswith(" kB to write")
+    assert size.startswith(f"to execute: {CELLS} cells, about ")
+    assert size.endswith(" kB to write")
+    assert hours == "expected time: not known, because no such cell in this store is done yet"
     assert not Path(store).exists()
+
+
+def test_plan_shows_labels_with_the_settings_that_are_given_or_vary(
+    sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(sweep_file)
+    labels = "{mine: {method: adaprob, lam: [0.5, 1.0], epochs: 1}, finetune: {lr: [0.01, 0.02, 0.03]}}"
+    path.write_text(path.read_text().replace("\n  finetune: {epochs: 1}", f" {labels}"))
+    assert cli.main(["plan", sweep_file]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[8:13] == [
+        "mine (adaprob) lam=0.5, epochs=1 0 of 1 done",
+        "mine (adaprob) lam=1.0, epochs=1 0 of 1 done",
+        "finetune lr=0.01 0 of 1 done",
+        "finetune lr=0.02 0 of 1 done",
+        "finetune lr=0.03 0 of 1 done",
+    ]
+    path.write_text(path.read_text().replace("0.03]", f"{', '.join(str(lr / 100) for lr in range(3, 43))}]"))
+    assert cli.main(["plan", sweep_file]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  and 17 more" in lines, "of 3 trained models, 2 of adaprob and 42 of finetune 30 are listed"
+    assert max(map(len, lines)) < 100
+
+
+def test_plan_names_data_that_are_missing_and_expects_the_time_that_such_cells_took(
+    sweep_file: str,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restored_sigterm: None,
+) -> None:
+    digits = DATASETS["digits"]
+    assert cli.main(["run", sweep_file, "--executor", "local", "--no-tensorboard"]) == 0
+    path = Path(sweep_file)
+    path.write_text(path.read_text().replace("seed: 1", "seed: [1, 2]"))
+    capsys.readouterr()
+    monkeypatch.setitem(DATASETS, "digits", replace(digits, verify=lambda root: "digits: not there; run X"))
+    assert cli.main(["plan", sweep_file]) == 0
+    *_, hours, missing = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"expected time: about .+ (s|min|h), one cell after another \(measured on cpu .*, float32, 1 thread\)", hours
+    )
+    assert missing == "missing data: digits: not there; run X"
+    assert cli.main(["plan", sweep_file, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["data_faults"] == ["digits: not there; run X"]
+    assert document["expected_hours"] > 0
+    path.write_text(path.read_text().replace("seed: [1, 2]", "seed: 1"))
+    assert cli.main(["plan", sweep_file]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("to execute: 0 cells"), "nothing reads the data, and nothing takes time"
 
 
 def test_plan_as_json(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", sweep_file, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document.keys() == {"sweep", "counts", "bytes_to_write", "cells", "skipped"}
+    assert document.keys() == {
+        *("sweep", "counts", "bytes_to_write", "cells", "skipped"),
+        *("expected_hours", "data_faults", "changed_methods"),
+    }
+    assert (document["expected_hours"], document["data_faults"], document["changed_methods"]) == (None, [], {})
     assert document["counts"].keys() == {"done", "running", "leased", "ready", "waiting", "failed", "blocked"}
     assert [cell.keys() for cell in document["cells"]] == [{"key", "title", "stage", "state"}] * CELLS
 
@@ -78,7 +142,8 @@ def test_plan_as_json(sweep_file: str, store: str, capsys: pytest.CaptureFixture
 def test_plan_simulates_a_run_on_a_cluster(sweep_file: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing was timed: 5 s are assumed for each of the four evaluations, three of which start when the training is done."""
     assert cli.main(["plan", sweep_file, "--cluster", "cpus=2"]) == 0
-    _, _, _, _, _, *lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    lines = lines[lines.index(next(line for line in lines if line.startswith("to execute: "))) + 1 :]
     assert lines[0] == f"simulated on 2 CPU cores: {CELLS} cells"
     assert [line.split("  ")[1] for line in lines[1:6]] == [
         "makespan",

@@ -43,10 +43,14 @@ PARAMETERS = {
         "ADAPROB_DATA",
         "ADAPROB_STORE",
     ],
-    "init": ["sweep"],
+    "init": ["sweep", "method"],
     "init sweep": ["FILE"],
-    "plan": [*SWEEP_PARAMETERS, "--cluster", "--skip-failed", "--json"],
-    "run": [*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--skip-failed", "--no-tensorboard", "--tsne"],
+    "init method": ["NAME"],
+    "plan": [*SWEEP_PARAMETERS, "--cluster", "--rerun", "--skip-failed", "--json"],
+    "run": [
+        *(*SWEEP_PARAMETERS, "--executor [ray|local]", "--address", "--rerun", "--skip-failed"),
+        *("--no-tensorboard", "--tsne"),
+    ],
     "search": [
         *("SEARCH", "--store", "--executor [ray|local]", "--address"),
         *("--show", "--verify", "--freeze", "--trial", "--export", "--no-tensorboard", "--tsne", "--json"),

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from adaprob_ray import cli
+from adaprob_ray import catalogue, cli
 from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.cli._init_method import NewMethod
+from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.schema import sweep_file_model
 from adaprob_ray.sweep.sweep import Sweep
+
+ROOT = Path(catalogue.__file__).resolve().parents[1]
+# Not my_method, which a user of this checkout may have written.
+METHOD, METHOD_TEST = "adaprob_ray/methods/untaken_name.py", "tests/methods/test_untaken_name.py"
 
 
 @pytest.fixture
@@ -80,3 +91,126 @@ def test_a_file_that_cannot_be_written_is_one_line(folder: Path, capsys: pytest.
     assert cli.main(["init", "sweep", "missing/mine.yaml"]) == 2
     assert capsys.readouterr().err.startswith("error: missing/mine.yaml: cannot be written: ")
     assert not Path("missing").exists()
+
+
+# -- a method ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout in which `init method untaken_name` was run, by its own package."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("adaprob_ray", "tests", "docs"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    output = in_checkout(copy, "-m", "adaprob_ray", "init", "method", "untaken_name")
+    assert output.splitlines()[:3] == [
+        f"{METHOD}: written",
+        f"{METHOD_TEST}: written",
+        "adaprob_ray/catalogue.py: UntakenName added to METHODS",
+    ]
+    (copy / "output").write_text(output, encoding="utf-8")
+    return copy
+
+
+def in_checkout(folder: Path, *arguments: str) -> str:
+    """Standard output of a Python command in a copy, which must succeed."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, *arguments]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+@pytest.mark.slow
+def test_the_method_passes_its_own_tests_and_the_contract_by_the_command_that_is_printed(written: Path) -> None:
+    (line,) = (line for line in (written / "output").read_text(encoding="utf-8").splitlines() if "pytest" in line)
+    program, *arguments = shlex.split(line)
+    assert program == "python"
+    summary = in_checkout(written, *arguments, "-q").splitlines()[-1]
+    assert " passed" in summary
+    assert int(summary.split()[0]) > 30
+    assert "failed" not in summary
+
+
+def test_the_method_and_its_test_are_clean_and_the_catalogue_stays_sorted(written: Path) -> None:
+    files = [METHOD, METHOD_TEST, "adaprob_ray/catalogue.py"]
+    in_checkout(written, "-m", "ruff", "check", *files)
+    in_checkout(written, "-m", "ruff", "format", "--check", *files)
+    here = (ROOT / "adaprob_ray/catalogue.py").read_text(encoding="utf-8").splitlines()
+    there = (written / "adaprob_ray/catalogue.py").read_text(encoding="utf-8").splitlines()
+    added = ["from adaprob_ray.methods.untaken_name import UntakenName", "        UntakenName,"]
+    assert [line for line in there if line not in here] == added
+    assert [line for line in there if line in here] == here
+
+
+def test_the_page_on_methods_is_made_by_the_command_that_is_printed(written: Path) -> None:
+    assert "make docs" in (written / "output").read_text(encoding="utf-8")
+    in_checkout(written, "-m", "docs.generate")
+    assert "\n## untaken_name\n" in (written / "docs/methods.md").read_text(encoding="utf-8")
+
+
+def test_every_declared_field_has_a_comment(written: Path) -> None:
+    source = (written / METHOD).read_text(encoding="utf-8")
+    (cls,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    lines = source.splitlines()
+    for node in cls.body:
+        if isinstance(node, ast.Assign):
+            assert lines[node.lineno - 2].lstrip().startswith("#"), lines[node.lineno - 1]
+    assert {"name", "needs", "revision", "tested_settings"} == {
+        target.id for node in cls.body if isinstance(node, ast.Assign) for target in node.targets
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("my-method", "NAME: must be at most 32 lower-case letters, digits and _, the first a letter, got 'my-method'"),
+        ("MyMethod", "NAME: must be at most 32 lower-case letters"),
+        ("", "NAME: must be at most 32 lower-case letters"),
+        ("../evil", "NAME: must be at most 32 lower-case letters"),
+        ("a" * 33, "NAME: must be at most 32 lower-case letters"),
+        ("class", "NAME: must not be a keyword of Python, got 'class'"),
+        ("none", "NAME: must not be a keyword of Python, got 'none'"),
+        ("no", "NAME: must be text in YAML, because sweep files name methods, got 'no'"),
+        ("scrub", "NAME: must be a new name, got 'scrub', which is a method of the catalogue"),
+        ("split", "NAME: must differ from what the module uses itself (Split), got 'split'"),
+        ("dataset", "NAME: must differ from what the module uses itself (Dataset), got 'dataset'"),
+        ("base", "adaprob_ray/methods/base.py: must be a new file, got one that exists"),
+        ("contract", "tests/methods/test_contract.py: must be a new file, got one that exists"),
+        ("searcher", "tests/runtime/test_searcher.py: must be a new file, got one that exists"),
+    ],
+)
+def test_names_that_cannot_be_a_method_are_one_line(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT / "docs")
+    before = (ROOT / "adaprob_ray/catalogue.py").read_text(encoding="utf-8")
+    assert cli.main(["init", "method", "--", name]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    assert line.startswith(f"error: {reason}")
+    assert (ROOT / "adaprob_ray/catalogue.py").read_text(encoding="utf-8") == before
+
+
+def test_outside_a_checkout_and_in_another_one_nothing_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["init", "method", "mine"]) == 2
+    assert capsys.readouterr().err.startswith("error: folder: must be a checkout of adaprob-ray, because ")
+    (folder / "adaprob_ray").mkdir()
+    (folder / "tests").mkdir()
+    (folder / "adaprob_ray/catalogue.py").touch()
+    monkeypatch.chdir(folder / "tests")
+    assert cli.main(["init", "method", "mine"]) == 2
+    assert f"must be the checkout that adaprob-ray runs from ({ROOT}), got {folder};" in capsys.readouterr().err
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["catalogue.py"]
+
+
+def test_a_catalogue_of_another_form_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "adaprob_ray").mkdir()
+    (tmp_path / "adaprob_ray/catalogue.py").write_text("METHODS = {}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="must have `for method in"):
+        NewMethod(name="mine", root=tmp_path).catalogue()

@@ -78,7 +78,7 @@ def test_a_report_names_failures_and_where_cells_run(
     output = capsys.readouterr().out
     assert output.startswith(f"small: 1 of {CELLS} cells done in {location}\n")
     assert "1 running, 1 failed" in output
-    assert "  diverged: 1 cell\n    Diverged: NaN in epoch 1\n" in output
+    assert "  diverged: 1 cell\n    NaN in epoch 1\n" in output
     assert failed.title in output
     assert f"  {runs.title}  {os.uname().nodename} gpu " in output
     assert "50 %" in output

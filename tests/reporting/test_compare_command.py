@@ -6,12 +6,14 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from adaprob_ray import cli
 from analysis.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,15 +81,40 @@ def test_missing_records_are_named_with_the_command(
     store, out = str(folder / "store"), tmp_path / "out"
     assert main(["compare", "--store", store, "--sweep", str(wider), "--out", str(out)]) == 2
     printed = capsys.readouterr()
-    lines = printed.err.splitlines()
-    assert [line.rpartition("-")[0] for line in lines[:-1]] == [
+    first, *lines = printed.err.splitlines()
+    assert [line.rpartition("-")[0] for line in lines] == [
         f"error: missing: evaluate-{label}-digits-allcnn-25of3-s2"
         for label in ("original", "retrain", "retrain_independent", "finetune-lr=0.01", "finetune-lr=0.02")
     ]
-    command = f"adaprob-ray run {wider} --store {store}"
-    assert lines[-1] == f"error: 5 of 10 Records are missing; make them with:  {command}"
+    command = f"adaprob-ray run {wider} --store {store} --only seed=2"
+    assert first == f"error: 5 of 10 Records are missing; compute them with:  {command}"
     assert not printed.out
     assert not out.exists()
+
+
+def test_of_many_missing_records_five_are_named_and_the_command_computes_just_those(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wider = tmp_path / "wider.yaml"
+    wider.write_text(SWEEP.replace("lr: [0.01, 0.02]", f"lr: [0.01, 0.02, {', '.join(f'0.1{n}' for n in range(7))}]"))
+    store = tmp_path / "store"
+    subprocess.run(["cp", "-r", folder / "store", store], check=True)
+    call = ["compare", "--store", str(store), "--sweep", str(wider), "--out", str(tmp_path / "out")]
+    assert main(call) == 2
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: 7 of 12 Records are missing; compute them with:  adaprob-ray run ")
+    assert len(lines) == 6
+    assert lines[-1] == "error: missing: and 2 more"
+    command = shlex.split(first.partition("compute them with:  ")[2])
+    assert command[command.index("--only") + 1] == "label=finetune"
+    assert main([*call, "--only", "seed=1,label=finetune"]) == 2
+    assert "--only seed=1,label=finetune" in capsys.readouterr().err, "what was asked for stays"
+    assert main([*call, "--partial"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("evaluate-finetune-lr=0.1") == 5
+    assert "and 2 more" in printed
+    assert cli.main([*command[1:], "--executor", "local"]) == 0
+    assert main(call) == 0
 
 
 def test_a_corrupt_record_is_a_missing_one(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +129,7 @@ def test_a_corrupt_record_is_a_missing_one(folder: Path, tmp_path: Path, capsys:
     assert "(record.json has " in printed.err
     for path in damaged:
         assert re.search(rf"^error: missing: evaluate-\S+-{path.parts[-3][:8]}\b", printed.err, re.MULTILINE)
-    assert "error: 2 of 5 Records are missing; make them with:  adaprob-ray run " in printed.err
+    assert "error: 2 of 5 Records are missing; compute them with:  adaprob-ray run " in printed.err
     assert not printed.out
     assert not (tmp_path / "out").exists()
 
@@ -111,6 +138,6 @@ def test_bad_input_and_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["compare", "--store", str(tmp_path / "none"), "--sweep", str(ROOT / "sweeps/quickstart.yaml")]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: store ")
-    assert "48 of 48 Records are missing; make them with:  adaprob-ray run" in errors
+    assert "48 of 48 Records are missing; compute them with:  adaprob-ray run" in errors
     assert main(["compare", "--sweep", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read" in capsys.readouterr().err

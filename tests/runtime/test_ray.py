@@ -92,6 +92,7 @@ def test_sigterm_interrupts_as_sigint_does(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Interrupted. Completed cells are saved." in err
+    assert "stopping, up to 15 s …" in err.splitlines()
     logs = command.opened().survey()
     assert any(log.released for log in logs.values())
     assert not any(log.open_attempts for log in logs.values())
@@ -117,6 +118,7 @@ def test_each_stop_cost_the_stopped_cell_one_attempt(story: dict[str, Any]) -> N
 def test_an_interrupt_under_ray_exits_with_130_and_prints_the_command_that_resumes(story: dict[str, Any]) -> None:
     assert story["interrupted_code"] == 130, story["interrupted_said"]
     assert "--executor ray" in story["interrupted_said"].splitlines()[-1]
+    assert "stopping, up to 15 s …" in story["interrupted_said"].splitlines()
 
 
 def test_a_worker_that_dies_is_tried_again(story: dict[str, Any]) -> None:

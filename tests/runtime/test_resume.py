@@ -62,6 +62,7 @@ def test_an_interrupt_releases_the_lease_and_prints_the_command_that_resumes(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert "stopping, up to 15 s …" in err.splitlines()
     assert f"adaprob-ray run {command.sweep} --store {command.store} --executor local" in err.splitlines()[-1]
     log = command.opened().log(SLEEPER)
     assert log.released == {1}

@@ -47,6 +47,11 @@ METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "scrub_rewind": ("#009E73", "D", "\\\\"),
     "adaprob": ("#D55E00", "o", "xx"),
 }
+# For methods that are not among these, such as one of your own: by their names, without an entry here.
+OTHER_STYLES = (
+    ("#DDCC77", "8", "x-"), ("#AA4499", "H", "oO"), ("#117733", "1", "+-"), ("#A6761D", "2", "x|"), ("#7570B3", "3", "*-"),
+    ("#E7298A", "4", "O|"),
+)  # fmt: skip
 # For items other than methods, such as metrics and solvers.
 PLAIN_STYLES = (
     ("#E69F00", "s"), ("#56B4E9", "v"), ("#CC79A7", "<"), ("#882255", ">"), ("#999933", "p"), ("#44AA99", "h"),
@@ -92,20 +97,15 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
     """A style for each name, the same whatever their order.
 
     Args:
-        methods: Name → method. Beyond six names of one method a marker is the name's number.
-
-    Raises:
-        InputError: A method has no entry in METHOD_STYLES.
+        methods: Name → method. Beyond six names of one method a marker is the name's number. A method without an entry in
+            METHOD_STYLES gets one of OTHER_STYLES; the seventh of them in one figure looks like the first.
     """
-    faults = [
-        unknown_name("method", method, METHOD_STYLES) for method in methods.values() if method not in METHOD_STYLES
-    ]
-    if faults:
-        raise InputError(*faults)
+    others = sorted({method for method in methods.values() if method not in METHOD_STYLES})
+    looks = METHOD_STYLES | {method: OTHER_STYLES[place % len(OTHER_STYLES)] for place, method in enumerate(others)}
     styles: dict[str, PlotStyle] = {}
     for method in dict.fromkeys(methods.values()):
         names = sorted(name for name, other in methods.items() if other == method)
-        styles.update({name: _variant(*METHOD_STYLES[method], variant) for variant, name in enumerate(names)})
+        styles.update({name: _variant(*looks[method], variant) for variant, name in enumerate(names)})
     return {name: styles[name] for name in methods}
 
 

@@ -1,4 +1,4 @@
-"""The Records that a table needs, from a store or a file in results/: all, or an error that names each missing one."""
+"""The Records that a table needs, from a store or a file in results/: all, or an error that says how to compute the others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pandas as pd
 
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
 from adaprob_ray.reporting.records.grouping import GROUP
+from adaprob_ray.reporting.records.missing import first_of
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import load_records
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.select import select_cells
+from adaprob_ray.sweep.select import conditions_for, select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
 LINES = ".jsonl"  # a store's Records as one file, a JSON object a line, as in results/
@@ -51,7 +52,7 @@ def gather(
 ) -> Gathered:
     """The Records of the evaluate cells of `sweeps` (by path) that meet `conditions` and `wanted`.
 
-    Without `partial` raises InputError if any is missing or corrupt: a line for each, then the commands that compute them.
+    Without `partial` raises InputError if any is missing or corrupt: for each sweep the command that computes them, then some.
     Reading a corrupt Record revokes its attempt, so that the command recomputes it. A location without a store has none.
     """
     frames, lines = [], []
@@ -64,7 +65,7 @@ def gather(
         missing = [cell for key, cell in chosen.items() if key not in available]
         frames.append(records)
         without.update({cell.key: cell for cell in missing})
-        lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions))
+        lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions, missing, cells))
     if lines and not partial:
         raise InputError(*_no_store(location), *lines)
     frames = [frame for frame in frames if len(frame)]
@@ -86,14 +87,21 @@ def _no_store(location: str) -> list[str]:
 def _missing_lines(
     missing: Sequence[Cell], corrupt: Mapping[str, CorruptArtefact], total: int, command: str
 ) -> list[str]:
+    """The command first, then some of the missing Records, those that are corrupt before the others."""
     if not missing:
         return []
-    lines = [f"missing: {cell.title}{_why(corrupt.get(cell.key))}" for cell in missing]
-    return [*lines, f"{len(missing)} of {total} Records are missing; make them with:  {command}"]
+    ordered = sorted(missing, key=lambda cell: cell.key not in corrupt)
+    titles = [f"{cell.title}{_why(corrupt.get(cell.key))}" for cell in ordered]
+    first = f"{len(missing)} of {total} Records are missing; compute them with:  {command}"
+    return [first, *(f"missing: {title}" for title in first_of(titles))]
 
 
-def _command(path: str, location: str, conditions: str | None) -> str:
-    options = ["--only", conditions] if conditions is not None else []
+def _command(
+    path: str, location: str, conditions: str | None, missing: Sequence[Cell], cells: Mapping[str, Cell]
+) -> str:
+    """The command that computes the missing Records and as few others as conditions can tell."""
+    parts = [text for text in (conditions, conditions_for(missing, cells.values())) if text]
+    options = ["--only", ",".join(parts)] if parts else []
     store = "./store" if location.endswith(FILES) else location
     return shlex.join(["adaprob-ray", "run", path, "--store", store, *options])
 

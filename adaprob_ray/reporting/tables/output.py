@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adaprob_ray.reporting.records.missing import first_of
 from adaprob_ray.reporting.tables.layout import Document
 from adaprob_ray.reporting.tables.render import terminal
 from adaprob_ray.sweep.cell import Cell
@@ -52,4 +53,5 @@ def missing_document(missing: Sequence[Cell]) -> list[Document]:
     """The cells without a Record, for a table or figure that is written anyway."""
     if not missing:
         return []
-    return [Document(f"partial: {len(missing)} Records are missing", [], [cell.title for cell in missing])]
+    titles = first_of([cell.title for cell in missing])
+    return [Document(f"partial: {len(missing)} Records are missing", [], titles)]
