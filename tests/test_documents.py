@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from documents import PAGES, ROOT, Block, code_blocks, command_fault, command_li
 from filled_store import fill
 
 from adaprob_ray import cli
-from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.search.search_file import SearchFile, SearchSection
 from adaprob_ray.store import Store
 from adaprob_ray.sweep.sweep import Sweep
@@ -26,6 +27,9 @@ SHELL = code_blocks("", "bash", "sh", "console", "shell")
 PYTHON, YAML = code_blocks("python"), code_blocks("yaml")
 # Pages whose Python is a skeleton to fill in.
 SKELETONS = ("CONTRIBUTING.md",)
+# With the method that pages write, which takes the settings of Finetune.
+MY_METHOD = type("MyMethod", (METHODS["finetune"],), {"name": "my_method"})
+EXAMPLES_REGISTRY = dataclasses.replace(REGISTRY, methods={**METHODS, "my_method": MY_METHOD})
 
 
 # -- links -----------------------------------------------------------------------------------------------------------------
@@ -147,10 +151,16 @@ def parse_example(text: str) -> Any:
     if not given.keys() <= SearchSection.model_fields.keys():
         document = completed(text)
         is_search = "search" in yaml.safe_load(document)
-        return SearchFile.parse(document, REGISTRY).targets if is_search else Sweep.parse(document, REGISTRY).cells
+        return (
+            SearchFile.parse(document, EXAMPLES_REGISTRY).targets
+            if is_search
+            else Sweep.parse(document, EXAMPLES_REGISTRY).cells
+        )
     section = {"trials": 10, "seeds": [11], "rule": "oracle", **given}
     labels = {"retrain": {}, **{label: {} for label in section.get("space", ["finetune"])}}
-    return SearchFile.parse(completed(yaml.safe_dump({"methods": labels, "search": section})), REGISTRY).targets
+    return SearchFile.parse(
+        completed(yaml.safe_dump({"methods": labels, "search": section})), EXAMPLES_REGISTRY
+    ).targets
 
 
 @pytest.mark.parametrize("block", YAML, ids=str)
