@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adaprob_ray.describe import format_value
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import MAX_NAMES_SHOWN, InputError, unknown_name
 from adaprob_ray.sweep.cell import Cell
 
 _CONDITION = re.compile(r"^\s*([a-z_.]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
@@ -20,10 +20,12 @@ _NAMES = ("stage", "method", "label", "dataset", "architecture", "forget", "prec
 
 
 def _value(cell: Cell, name: str) -> Any:
+    """The value that a condition on `name` compares with; a forget request goes by its kind and by its name in Records."""
     settings, forget = cell.settings, cell.forget
-    if name in ("forget", "class", "count"):
-        attribute = {"forget": "kind", "class": "class_index", "count": "count"}[name]
-        return getattr(forget, attribute, None)
+    if name == "forget":
+        return None if forget is None else (forget.kind, str(forget))
+    if name in ("class", "count"):
+        return getattr(forget, {"class": "class_index", "count": "count"}[name], None)
     if name in ("dataset", "architecture"):
         return getattr(settings, name).name
     if name == "stage":
@@ -34,6 +36,8 @@ def _value(cell: Cell, name: str) -> Any:
 def _holds(value: Any, operator: str, operand: str) -> bool:
     if value is None:
         return False
+    if isinstance(value, tuple):
+        return (operand in value) is (operator == "=")
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and _NUMBER.fullmatch(operand)
     if operator in ("=", "!="):
         is_equal = value == float(operand) if is_number else format_value(value) == operand
@@ -128,8 +132,20 @@ def _matching(cells: Mapping[str, Cell], text: str, option: str) -> set[str]:
     conditions = _conditions(text, _settings(cells), option)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not selection:
-        raise InputError(f"{option}: {text!r} matches none of {len(cells)} cells")
+        raise InputError(f"{option}: {text!r} matches none of {len(cells)} cells{_known(cells, conditions)}")
     return selection
+
+
+def _known(cells: Mapping[str, Cell], conditions: Iterable[tuple[str, str, str]]) -> str:
+    """The values that the first condition without any match could have had."""
+    for name, operator, operand in conditions:
+        values = [value for cell in cells.values() if (value := _value(cell, name)) is not None]
+        if operator == "=" and not any(_holds(value, operator, operand) for value in values):
+            each = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
+            known = list(dict.fromkeys(map(format_value, each)))
+            more = f" and {len(known) - MAX_NAMES_SHOWN} more" if len(known) > MAX_NAMES_SHOWN else ""
+            return f" ({name}: {', '.join(known[:MAX_NAMES_SHOWN])}{more})"
+    return ""
 
 
 def conditions_for(wanted: Iterable[Cell], cells: Iterable[Cell]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path as Outline
 
-from adaprob_ray.reporting.figures.style import METHOD_STYLES, PlotStyle, plain_styles, plot_styles
+from adaprob_ray.reporting.figures.style import PlotStyle, plot_styles
 
 SIZE = 6  # pixels from the middle to the end of a marker, at most
 SCALE = 10.0  # pixels of a unit of Matplotlib's markers
@@ -35,10 +35,9 @@ def markers_of(methods: Mapping[str, str]) -> tuple[dict[str, Marker], str]:
     """A marker for each label, and the style sheet of their colours.
 
     Args:
-        methods: Label → method. Labels of methods that have no style of their own get plain ones.
+        methods: Label → method.
     """
-    styles = plot_styles({label: method for label, method in methods.items() if method in METHOD_STYLES})
-    styles |= plain_styles(label for label, method in methods.items() if method not in METHOD_STYLES)
+    styles = plot_styles(methods)
     colours = {style.colour: f"colour-{index}" for index, style in enumerate(_distinct(styles.values()))}
     return {label: _marker(styles[label], colours[styles[label].colour]) for label in methods}, _style_sheet(colours)
 
