@@ -139,7 +139,7 @@ def test_the_output_on_the_first_page_is_that_of_the_command(
         capsys.readouterr()
         assert cli.main(command.split()) == 0
         printed = iter(capsys.readouterr().out.splitlines())
-        assert [line for line in shown if line not in printed] == []
+        assert [line for line in shown if line != "…" and line not in printed] == []
 
 
 # -- YAML ------------------------------------------------------------------------------------------------------------------
