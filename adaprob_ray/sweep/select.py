@@ -182,7 +182,8 @@ def conditions_for(wanted: Iterable[Cell], cells: Iterable[Cell]) -> str:
     settings = sorted({name for cell in chosen for name in getattr(cell.settings, "hyper", {})} - {*_NAMES})
     for name in ("label", *_NAMES, *settings) if chosen else ():
         values = [_value(cell, name) for cell in chosen]
-        narrow(name, "=", format_value(values[0]))
+        first = values[0]
+        narrow(name, "=", format_value(first[-1] if isinstance(first, tuple) else first))
         if name in ("seed", "repeat") and None not in values:
             narrow(name, ">=", str(min(values)))
             narrow(name, "<=", str(max(values)))

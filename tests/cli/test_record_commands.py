@@ -72,7 +72,7 @@ def test_missing_records_are_named_or_left_out(folder: Path, capsys: pytest.Capt
     assert cli.main(["compare", "quickstart.yaml"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 4
-    command = "adaprob-ray run quickstart.yaml --store ./store --only method=adaprob,forget=selective,seed=3"
+    command = "adaprob-ray run quickstart.yaml --store ./store --only method=adaprob,forget=25of3,seed=3"
     assert errors[0] == f"error: 3 of 48 Records are missing; compute them with:  {command}"
     assert not (folder / "out").exists()
     assert cli.main(["compare", "quickstart.yaml", "--partial"]) == 0
