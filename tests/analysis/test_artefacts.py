@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -148,12 +149,10 @@ def test_every_artefact_has_its_sweep_files() -> None:
 def test_archives_in_results_are_read_as_stores_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """README's commands over them, and a table; an archive that is none is named."""
-    readme = (shared.ROOT / "README.md").read_text()
-    actual = [
-        line.partition(" #")[0].split()[3:] for line in readme.splitlines() if line.startswith("python -m analysis")
-    ]
-    commands = [command for command in actual if any(word.startswith("results/") for word in command)]
+    """The commands of the page of results over them, and a table; an archive that is none is named."""
+    page = (shared.ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    in_page = [command.split() for command in re.findall(r"`python -m analysis ([^`]+)`", page)]
+    commands = [command for command in in_page if any(word.startswith("results/") for word in command)]
     assert commands
     monkeypatch.chdir(shared.ROOT)
     table = ["trade_off", "--sweep", "sweeps/cifar5_allcnn.yaml", "--store", "results/cifar5_allcnn.zip"]
