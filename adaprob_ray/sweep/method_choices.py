@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adaprob_ray.describe import format_value
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
 from adaprob_ray.sweep.checks import Faults, GridPoint, is_known
@@ -63,7 +64,7 @@ def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, 
         faults.add(*lines)
         if method is not None:
             parsed = as_mapping(method)
-            distinguishing_settings = tuple(f"{key}={parsed[key]}" for key in differing)
+            distinguishing_settings = tuple(f"{key}={format_value(parsed[key])}" for key in differing)
             choices.append(MethodChoice(name, parsed, method, distinguishing_settings))
     return choices
 

@@ -86,7 +86,7 @@ def test_plan_shows_labels_with_the_settings_that_are_given_or_vary(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[8:13] == [
         "mine (adaprob) lam=0.5, epochs=1 0 of 1 done",
-        "mine (adaprob) lam=1.0, epochs=1 0 of 1 done",
+        "mine (adaprob) lam=1, epochs=1 0 of 1 done",
         "finetune lr=0.01 0 of 1 done",
         "finetune lr=0.02 0 of 1 done",
         "finetune lr=0.03 0 of 1 done",

@@ -66,9 +66,9 @@ def test_what_no_cell_has_is_refused(conditions: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "varied"),
     [
-        ("{method: adaprob, lam: [0.5, 2.0]}", [("lam=0.5",), ("lam=2.0",)]),
-        ("{method: adaprob, lam: [0.5, 2], epochs: 3}", [("lam=0.5",), ("lam=2.0",)]),
-        ("{method: adaprob, lam: [1.0, 2.0], epochs: [5], lr: [0.1]}", [("lam=1.0",), ("lam=2.0",)]),
+        ("{method: adaprob, lam: [0.5, 2.0]}", [("lam=0.5",), ("lam=2",)]),
+        ("{method: adaprob, lam: [0.5, 2], epochs: 3}", [("lam=0.5",), ("lam=2",)]),
+        ("{method: adaprob, lam: [1.0, 2.0], epochs: [5], lr: [0.1]}", [("lam=1",), ("lam=2",)]),
         ("{method: adaprob, lam: [1.0], epochs: [1, 5]}", [("epochs=1",), ("epochs=5",)]),
         ("{method: adaprob, lam: 0.5}", [()]),
         ("{method: adaprob}", [()]),
