@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaprob_ray.cli._load import load_sweep
-from adaprob_ray.cli._sweep import complete_sweep_file, store_option_with
+from adaprob_ray.cli._sweep import changed_method_lines, complete_sweep_file, store_option_with
+from adaprob_ray.errors import NoStore
 
 if TYPE_CHECKING:
     from adaprob_ray.reporting.records.selection import Selection
+    from adaprob_ray.sweep.sweep import Sweep
 
 records_option = store_option_with(
     "A store (folder or URI: s3://, gs:// or az://), or a .jsonl or .zip file of Records."
@@ -28,7 +30,7 @@ out_option = click.option(
 only_option = click.option(
     "--only", metavar="CONDITIONS", help="Select cells, as in 'method=scrub,seed<3'; without it, all cells."
 )
-partial_option = click.option("--partial", is_flag=True, help="Go on without missing Records, and name them.")
+partial_option = click.option("--partial", is_flag=True, help="Leave out missing Records, and name them.")
 
 
 def record_parameters(function: Callable[..., None]) -> Callable[..., None]:
@@ -43,7 +45,31 @@ def record_parameters(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_selection(paths: tuple[str, ...], location: str, only: str | None, partial: bool) -> Selection:
-    """The cells that a command is about. Prints a warning for each key under a former name."""
+    """The cells that a command is about. Prints a warning for each key under a former name, and for each changed method."""
     from adaprob_ray.reporting.records.selection import Selection
 
-    return Selection(location, {path: load_sweep(path) for path in paths}, only, partial)
+    sweeps = {path: load_sweep(path) for path in paths}
+    warnings = changed_method_warnings(sweeps, location)
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    return Selection(location, sweeps, only, partial, tuple(warnings))
+
+
+def changed_method_warnings(sweeps: Mapping[str, Sweep], location: str) -> list[str]:
+    """One line for each sweep and method whose source has changed since its cells in a store were computed."""
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.reporting.records.load import FILES
+    from adaprob_ray.runtime.method_source import read_changed_methods
+    from adaprob_ray.store import Store
+
+    if location.endswith(FILES):
+        return []
+    try:
+        store = Store.open(location, create=False)
+    except NoStore:  # said by whoever reads the Records
+        return []
+    return [
+        line
+        for path, sweep in sweeps.items()
+        for line in changed_method_lines(read_changed_methods(sweep.cells, store, REGISTRY), path, location)
+    ]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from adaprob_ray.cli._records import only_option, out_option, records_option
+from adaprob_ray.cli._load import load_sweep
+from adaprob_ray.cli._records import changed_method_warnings, only_option, out_option, records_option
 from adaprob_ray.cli._sweep import complete_sweep_file
 
 
@@ -23,5 +24,10 @@ def report(paths: tuple[str, ...], location: str, out: Path, only: str | None) -
     """
     from adaprob_ray.reporting.html_report import build_report
     from adaprob_ray.reporting.tables.output import show
+    from adaprob_ray.search.search_file import is_search_file
 
-    show(build_report(location, paths, out, only=only))
+    sweeps = {path: load_sweep(path) for path in paths if not is_search_file(path)}
+    warnings = changed_method_warnings(sweeps, location)
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    show(build_report(location, paths, out, only=only, warnings=warnings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adaprob_ray.reporting.records.load import FILES, Gathered, all_records
@@ -16,7 +16,9 @@ from adaprob_ray.store import Store
 from adaprob_ray.store.studies import stored_studies
 
 
-def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | None = None) -> Output:
+def build_report(
+    location: str, paths: Iterable[str], out: Path, *, only: str | None = None, warnings: Sequence[str] = ()
+) -> Output:
     """Write report.html to `out`. Missing Records are listed and raise no error.
 
     Args:
@@ -24,6 +26,7 @@ def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | 
         paths: Sweep files whose Records are shown, and search files whose trials are; without any, every Record is.
         out: A folder, created if absent.
         only: Conditions on cells of the sweep files.
+        warnings: What a reader should know about the cells.
     """
     paths = list(paths)
     search_files = [path for path in paths if is_search_file(path)]
@@ -39,7 +42,7 @@ def build_report(location: str, paths: Iterable[str], out: Path, *, only: str | 
         folder=out,
         primary_label=selection.primary_label,
         extra=search_sections(groups),
-        notes=[] if groups else _other_searches(location),
+        notes=[*warnings, *([] if groups else _other_searches(location))],
     )
     return Output(paths=[path])
 

@@ -83,3 +83,29 @@ def test_a_store_that_does_not_exist_is_bad_input(folder: Path, capsys: pytest.C
     assert cli.main(["report", "--store", "none"]) == 2
     assert "none" in capsys.readouterr().err
     assert not (folder / "none").exists()
+
+
+def test_compare_and_report_warn_of_a_method_whose_source_has_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers that are shown are those of the earlier source."""
+    from adaprob_ray.runtime import method_source
+
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\ngrid: {dataset: digits, architecture: {name: allcnn, filters: 0.02}, seed: 1, "
+        "forget: {kind: selective, class: 3, count: 25}}\ntrain: {recipe: large, epochs: 1}\n"
+        "methods: {finetune: {epochs: 1}}\nmetrics: [errors]\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "tiny.yaml", "--executor", "local", "--no-tensorboard"]) == 0
+    capsys.readouterr()
+    assert cli.main(["compare", "tiny.yaml"]) == 0
+    assert "has changed" not in capsys.readouterr().err
+    monkeypatch.setattr(method_source, "source_digest", lambda method: "another source")
+    line = "the source of method finetune has changed since 1 of its cells was computed, and its revision has not"
+    for command in ("compare", "report"):
+        assert cli.main([command, "tiny.yaml"]) == 0
+        assert f"warning: {line}" in capsys.readouterr().err
+    assert line in (tmp_path / "out" / "compare-tiny.md").read_text(encoding="utf-8")
+    assert line in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

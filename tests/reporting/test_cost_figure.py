@@ -82,6 +82,33 @@ def test_the_summary_names_what_is_within_the_floor_else_the_closest() -> None:
     assert "no noise floor" in floor_summary(table(*REFERENCES))
 
 
+def test_a_method_that_forgets_nothing_or_costs_as_much_as_retraining_is_not_the_closest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def errors(label: str, *, forget: float, kl: float, passes: int) -> pd.DataFrame:
+        monkeypatch.setitem(ROWS, label, ((1.0, 1.0), (kl, kl), passes))
+        return records(label, forget_error_percent=40.0 + forget)
+
+    references = records("retrain", "retrain_independent")
+    columns = [*ERRORS, DISTANCE, *map(metric_format, PASSES)]
+
+    def summary(*frames: pd.DataFrame) -> str:
+        joined = pd.concat([references, *frames], ignore_index=True)
+        (result,) = tables(joined, columns, dict.fromkeys(map(str, joined["label"])))
+        return floor_summary(result)
+
+    original = errors("original", forget=-40.0, kl=5.0, passes=1000)
+    idle = errors("idle", forget=-40.0, kl=5.0, passes=100)
+    dear = errors("dear", forget=0.0, kl=5.0, passes=1100)
+    cheap = errors("cheap", forget=0.0, kl=5.0, passes=500)
+    assert summary(original, idle, dear).endswith(
+        "None is within it in forget error or KL forget for fewer passes than Retrain."
+    )
+    assert summary(original, idle, dear, cheap).endswith(
+        "Closest: cheap (0.5 × Retrain's passes), in all but KL forget."
+    )
+
+
 def test_an_original_within_the_floor_is_called_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ROWS, "original", ((1.0, 1.0), (0.1, 0.1), 1000))
     summary = floor_summary(table(*REFERENCES, "near"))

@@ -24,12 +24,14 @@ class Selection:
         sweeps: Path of a sweep file → the sweep.
         only: Conditions on cells, such as `dataset=cifar5,seed<3`.
         partial: Whether missing Records are allowed.
+        warnings: What a reader should know about the cells, such as that the source of a method has changed since.
     """
 
     location: str
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     only: str | None = None
     partial: bool = False
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, location: str, paths: Iterable[str], *, only: str | None = None, partial: bool = False) -> Selection:

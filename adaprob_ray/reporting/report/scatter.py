@@ -69,7 +69,8 @@ def cost_chart(table: Table, markers: Mapping[str, Marker]) -> SvgFigure | None:
         words = f"KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
         shapes = [*interval(point.distance, upwards, x), marker_at(markers[point.name], x, y)]
         marks.append(group(shapes, title=f"{point.name}: {words}", name=point.name))
-    note = "shaded: at most the noise floor" + _omitted(unnamed)
+    shifted = "; marks of equal cost are shifted" if any(costs[p.name] != p.cost for p in panel.points) else ""
+    note = "shaded: at most the noise floor" + shifted + _omitted(unnamed)
     shapes = [*_cost_frame(panel, across, upwards), *marks, *names]
     return SvgFigure("trade-off", f"{DISTANCE.header()} against {COST}", note, HEIGHT + BELOW, shapes)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
 from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
-from adaprob_ray.reporting.stats.intervals import Estimate
+from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 SHORT_KEY_LENGTH = 8
@@ -120,7 +120,8 @@ def _with_prefix(records: pd.DataFrame, prefixes: tuple[str, ...]) -> list[str]:
 
 def format_full(estimate: Estimate, unit: str) -> str:
     """All digits that matter, where a table rounds."""
-    half = f" ± {estimate.half_width:.6g}" if estimate.half_width is not None else ""
+    has_interval = estimate.half_width is not None and estimate.n >= MIN_INTERVAL_SEEDS
+    half = f" ± {estimate.half_width:.6g}" if has_interval else ""
     seeds = f", n = {estimate.n}" if estimate.n else ""
     count = f"; {estimate.count.events:g} of {estimate.count.rows} rows" if estimate.count else ""
     return f"{estimate.mean:.10g}{half} {unit}".rstrip() + seeds + count

@@ -14,6 +14,8 @@ from scipy.special import betaincinv, stdtrit
 from scipy.stats import bootstrap
 
 LEVEL = 0.95
+# The 95 % interval of two values is 12.7 standard errors wide on either side, which nobody can use: none is shown.
+MIN_INTERVAL_SEEDS = 3
 MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not used (DESIGN §9)
 MIN_BOOTSTRAP_VALUES = 20  # examples below which no bootstrap is drawn
 EQUAL_TOLERANCE = (
@@ -61,10 +63,10 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end, in the unit of the metric; the mean twice where there is no spread."""
+        """Lower and upper end, in the unit of the metric; the mean twice where there is no spread, or for two seeds."""
         if self.count is not None:
             return self.count.low_percent, self.count.high_percent
-        half_width = self.half_width or 0.0
+        half_width = self.half_width if self.half_width is not None and self.n >= MIN_INTERVAL_SEEDS else 0.0
         return self.mean - half_width, self.mean + half_width
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.format import table_document
+from adaprob_ray.reporting.tables.layout import Document
 from adaprob_ray.reporting.tables.model import Table, tables
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write_documents
@@ -32,10 +34,15 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
     gathered = selection.gather()
     group_tables = selected_tables(gathered.records, selection, columns)
     missing = missing_document(gathered.missing)
-    documents = [*(table_document(table, MARKDOWN_WIDTH) for table in group_tables), *missing]
-    paths = write_documents(documents, table_csv(group_tables, sweep.name), f"compare-{sweep.name}", out)
-    width = terminal_width()
-    return Output([*(table_document(table, width) for table in group_tables), *missing], paths)
+
+    def documents_of(width: int) -> list[Document]:
+        pages = (table_document(table, width) for table in group_tables)
+        return [*(replace(page, notes=[*page.notes, *selection.warnings]) for page in pages), *missing]
+
+    paths = write_documents(
+        documents_of(MARKDOWN_WIDTH), table_csv(group_tables, sweep.name), f"compare-{sweep.name}", out
+    )
+    return Output(documents_of(terminal_width()), paths)
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:

@@ -6,14 +6,12 @@ import math
 import statistics
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
-from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, Count, Estimate
+from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, MIN_INTERVAL_SEEDS, Count, Estimate
 from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
 from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
 from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Row, Table
 
 EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK, COUNT_MARK = "–", "−", " *", "†"
-# The 95 % interval of two values is 12.7 standard errors wide on either side, which nobody can use.
-MIN_INTERVAL_SEEDS = 3
 
 
 def table_document(table: Table, width: int) -> Document:
@@ -215,8 +213,8 @@ def _floor(rows: list[Row]) -> list[str]:
         return []
     return [
         f"{FLOOR}: the difference between two independent retrained models, mean |retrain_independent − retrain| over seeds; "
-        "for KL, the divergence of retrain from retrain_independent. Smaller values are indistinguishable from "
-        "retraining"
+        "for KL, the divergence of retrain from retrain_independent. A model with smaller values is no farther from Retrain, "
+        "on average over the seeds, than a second retrained model; this is not a test"
     ]
 
 
