@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow's names of the formats that hold one picture. Others are documents, vector graphics and scientific data, some of which
-# Pillow passes to other programs.
+# Pillow's names of the formats that hold one picture, of which old versions do not know all. Others are documents, vector
+# graphics and scientific data, some of which Pillow passes to other programs.
 FORMATS = (
     "AVIF",
     "BMP",
@@ -56,12 +56,21 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS) | {".mpo"}
 
 
+@cache
+def known_formats() -> tuple[str, ...]:
+    """The formats that this version of Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def read_picture(path: Path) -> Image.Image:
     """The pixels of a file, in mode RGB. Raises UnreadableImage."""
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=known_formats()) as image:
             # Pillow warns of damaged metadata, which are not shown, and of large images, which are refused at twice that size.
             warnings.simplefilter("ignore")
             _check(image)

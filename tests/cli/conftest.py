@@ -31,7 +31,8 @@ def sweep_file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def restored_sigterm() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which `run` replaces."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """Restore the handler of SIGTERM, which `run` replaces. SIGINT has Python's, though a shell's background job ignores it."""
+    handler, interrupt = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, interrupt)

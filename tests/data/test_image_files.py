@@ -35,7 +35,10 @@ def read(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm", ".jp2"])
 def test_levels_of_16_bits_become_the_same_levels_of_8(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
-    Image.fromarray(RAMP.astype(np.uint16) * 257).save(path)
+    if suffix == ".pgm":  # which Pillow writes with 16 bits only in later versions
+        path.write_bytes(b"P5 16 16 65535\n" + (RAMP.astype(">u2") * 257).tobytes())
+    else:
+        Image.fromarray(RAMP.astype(np.uint16) * 257).save(path)
     assert np.abs(read(path)[..., 1].astype(int) - RAMP).max() <= 1
 
 

@@ -109,6 +109,8 @@ def _split_by_settings(records: pd.DataFrame, along: str) -> list[tuple[str, pd.
 def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str = " ") -> list[str]:
     """For each Record the values of those columns that vary, such as `lr=0.1 epochs=3`."""
     varying = [name for name in names if len(unique_strings(records[name])) > 1]
+    if not varying:  # of a frame without columns, to_dict gives no row in some versions of pandas
+        return [""] * len(records)
     return [
         separator.join(f"{name.removeprefix('method.')}={format_setting(row[name])}" for name in varying)
         for row in records[varying].to_dict("records")
