@@ -55,8 +55,8 @@ CHECKS_PER_EPOCH = 2
 BACKOFF = RATE_STEP
 # Four of them divide the rate by 81: the step was then not what was wrong.
 MAX_BACKOFFS = 4
-# Share by which the objective must fall below the lowest one to count as improved: a smaller gain is not worth its passes.
-MIN_IMPROVEMENT = 0.01
+# Share by which the objective must fall below that of the last improvement to count as improved: less is not worth its passes.
+MIN_IMPROVEMENT = 0.05
 # Checks without an improvement after which the training ends: two epochs of small data, 25,600 samples of large.
 PATIENCE = 4
 
@@ -126,7 +126,7 @@ class AutoRateTraining:
     def run(self) -> None:
         """Train. Reports every epoch, and notes lr, lr_backoffs, best_epoch and stopped_by_max_drop."""
         start, best = self._check(), _State(self.model, self.optimizer)
-        best_check, best_epoch, lowest = start, 0.0, math.inf
+        best_check, best_epoch, lowest, last_improved = start, 0.0, math.inf, math.inf
         rate = self._trial(start, best)
         self.context.note(lr=rate)
         stale, backoffs, is_stopped = 0, 0, False
@@ -138,7 +138,8 @@ class AutoRateTraining:
                 best.restore(self.model, self.optimizer)
                 check, rate, backoffs = best_check, rate / BACKOFF, backoffs + 1
             else:
-                stale = 0 if check.objective < lowest * (1 - MIN_IMPROVEMENT) else stale + 1
+                is_improved = check.objective < last_improved * (1 - MIN_IMPROVEMENT)
+                stale, last_improved = (0, check.objective) if is_improved else (stale + 1, last_improved)
                 if check.objective < lowest:
                     best, best_check = _State(self.model, self.optimizer), check
                     lowest, best_epoch = check.objective, chunk.epochs
