@@ -6,7 +6,7 @@
 
     Finetune(lr=-1.0)    # InputError, a ValueError: lr: must be a number greater than 0, got -1.0
 
-This module is a leaf: every other package may import it.
+This module is a leaf: every other package may import it. It offers the search ranges, too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -25,52 +26,19 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.search_ranges import Choice as Choice
+from adaprob_ray.search_ranges import Int as Int
+from adaprob_ray.search_ranges import Log as Log
+from adaprob_ray.search_ranges import Range as Range
+from adaprob_ray.search_ranges import Uniform as Uniform
 
 T = TypeVar("T")
 PositiveInt = Annotated[int, Ge(1)]
+# For a union with words, as in `PositiveFloat | Literal["auto"]`: the bounds of `hyperparameter` are for numbers alone.
+PositiveFloat = Annotated[float, Gt(0)]
 
 # Strict: YAML's 'yes', '1e-4' and 3.0 are refused where a number, a float or an integer is declared, instead of converted.
 CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-# -- search ranges ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Log:
-    """A float that a search draws from [low, high], uniformly on a logarithmic scale."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """A float that a search draws from [low, high], uniformly."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Int:
-    """An integer that a search draws from low to high, both included."""
-
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, init=False)
-class Choice:
-    """One of several values, each with the same probability."""
-
-    values: tuple[Any, ...]
-
-    def __init__(self, *values: Any) -> None:
-        object.__setattr__(self, "values", values)
-
-
-Range = Log | Uniform | Int | Choice
 
 
 # -- declaration -----------------------------------------------------------------------------------------------------------
@@ -86,6 +54,8 @@ def hyperparameter(
     unit: str = "",
     help: str = "",
     search: Range | None = None,
+    search_start: float | None = None,
+    omit_none: bool = False,
 ) -> Any:
     """A field of a `settings_dataclass`.
 
@@ -97,6 +67,9 @@ def hyperparameter(
         unit: for the documentation.
         help: one phrase, for the documentation.
         search: the range that a search draws from.
+        search_start: where a search starts, if the default is no number of that range.
+        omit_none: leave the field out of `as_mapping`, and so out of keys, where it is None. A field that is added to
+            settings whose cells were published needs this, and None as its default, or their keys move.
 
     Example:
         >>> @settings_dataclass
@@ -113,7 +86,9 @@ def hyperparameter(
         le=le,
         lt=lt,
         description=help,
-        json_schema_extra=typing.cast(dict[str, Any], {"unit": unit, "search": search}),
+        json_schema_extra=typing.cast(
+            dict[str, Any], {"unit": unit, "search": search, "search_start": search_start, "omit_none": omit_none}
+        ),
         strict=False if isinstance(default, tuple) else None,  # YAML has lists, and a frozen dataclass tuples
     )
 
@@ -150,7 +125,10 @@ def from_mapping(cls: type) -> pydantic.BeforeValidator:
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameter:
-    """What a field declares: `annotation` is its type, `choices` the words of a Literal, `bounds` such as {"gt": 0}."""
+    """What a field declares: `annotation` is its type, `choices` the words of a Literal, `bounds` such as {"gt": 0}.
+
+    `search_start` is the value at which a search starts, the default unless declared otherwise.
+    """
 
     name: str
     annotation: Any
@@ -158,6 +136,8 @@ class Hyperparameter:
     unit: str
     help: str
     search: Range | None
+    search_start: Any
+    omit_none: bool
     choices: tuple[str, ...]
     bounds: Mapping[str, float]
 
@@ -173,18 +153,31 @@ def _describe(name: str, field: FieldInfo) -> Hyperparameter:
     arguments = typing.get_args(field.annotation)
     is_tuple = typing.get_origin(field.annotation) is tuple
     is_literal = typing.get_origin(field.annotation) is typing.Literal
-    metadata = [*field.metadata, *getattr(arguments[0], "__metadata__", ())] if is_tuple else field.metadata
+    arms = arguments[:1] if is_tuple else arguments if _is_union(field.annotation) else ()
+    metadata = [*field.metadata, *(item for arm in arms for item in getattr(arm, "__metadata__", ()))]
     kinds = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
     return Hyperparameter(
         name=name,
-        annotation=field.annotation,
+        annotation=_plain_union(arms) if _is_union(field.annotation) else field.annotation,
         default=field.default,
         unit=str(extra.get("unit", "")),
         help=field.description or "",
         search=typing.cast(Any, extra.get("search")),
+        search_start=field.default if extra.get("search_start") is None else extra["search_start"],
+        omit_none=bool(extra.get("omit_none")),
         choices=arguments if is_literal else (),
         bounds={kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds},
     )
+
+
+def _is_union(annotation: Any) -> bool:
+    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+
+
+def _plain_union(arms: Iterable[Any]) -> Any:
+    """The union of these types without their bounds: `float | None` of `Annotated[float, Gt(0)] | None`."""
+    bare = (arm.__origin__ if typing.get_origin(arm) is Annotated else arm for arm in arms)
+    return functools.reduce(operator.or_, bare)
 
 
 # -- values to settings -----------------------------------------------------------------------------------------------------
@@ -220,8 +213,14 @@ def expand_lists(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_mapping(settings: Any) -> dict[str, Any]:
-    """All fields of a settings dataclass by name, nested ones as mappings: what is hashed into a cell's key."""
-    return dataclasses.asdict(settings)
+    """All fields of a settings dataclass by name, nested ones as mappings: what is hashed into a cell's key.
+
+    Fields that are declared with `omit_none` are left out where they are None.
+    """
+    mapping = dataclasses.asdict(settings)
+    fields = hyperparameters(type(settings)).values()
+    omitted = {field.name for field in fields if field.omit_none and mapping[field.name] is None}
+    return {name: value for name, value in mapping.items() if name not in omitted}
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,8 +275,7 @@ def expected_value(field: Hyperparameter) -> str:
 def base_type(annotation: Any) -> Any:
     """`float` of `float | None`."""
     arms = typing.get_args(annotation)
-    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-    return next(arm for arm in arms if arm is not type(None)) if is_union else annotation
+    return next(arm for arm in arms if arm is not type(None)) if _is_union(annotation) else annotation
 
 
 def _hint(value: Any, field: Hyperparameter) -> str:

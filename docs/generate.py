@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,7 +90,11 @@ def span(field: Hyperparameter) -> str:
     if field.choices:
         return ", ".join(f"`{choice}`" for choice in field.choices)
     signs = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "\\<"))
-    return ", ".join(f"{sign} {field.bounds[name]:g}" for name, sign in signs if name in field.bounds)
+    words = [
+        word for arm in typing.get_args(field.annotation) for word in typing.get_args(arm) if isinstance(word, str)
+    ]
+    bounds = ", ".join(f"{sign} {field.bounds[name]:g}" for name, sign in signs if name in field.bounds)
+    return " or ".join([bounds, *(f"`{word}`" for word in words)])
 
 
 def search_range(field: Hyperparameter) -> str:
@@ -139,7 +144,7 @@ def passes_per_epoch(cls: type[Method], sizes: Sizes) -> str:
 def needs(cls: type[Method]) -> str:
     if cls.stage == "train":
         return "training rows" if not cls.reads_forget else "retain"
-    return ", ".join(sorted(cls.needs))
+    return ", ".join([*sorted(cls.needs), *(f"{name} (optional)" for name in sorted(cls.optional_needs))])
 
 
 # -- the page -------------------------------------------------------------------------------------------------------------
@@ -154,14 +159,14 @@ def overview() -> str:
             prose(module_summary(cls)),
             needs(cls),
             passes_per_epoch(cls, sizes),
-            passes(cls().cost(sizes), sizes),
+            ("at most " if cls().may_end_early else "") + passes(cls().cost(sizes), sizes),
         ]
         for name, cls in METHODS.items()
     ]
     note = (
         "Passes are forward + backward passes of examples through one network, in units of the training set, as declared by "
         f"`cost` and checked against a counter by the tests; for {EXAMPLE}, with default settings. "
-        "Per epoch: of the second epoch. Whole run: including preparation.\n"
+        "Per epoch: of the second epoch. Whole run: including preparation; at most, where a run may end early.\n"
     )
     return table(["method", "what it does", "needs", "passes per epoch", "passes, whole run"], rows) + "\n" + note
 

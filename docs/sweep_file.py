@@ -119,7 +119,9 @@ NOTES = {
     "pretrain": "Only data sets with a data set to pretrain on are pretrained (`adaprob-ray list datasets NAME`); the others "
     "start from random weights.",
     "methods": "Settings of each method: [`methods.md`](methods.md), or `adaprob-ray list methods NAME`. A list multiplies: "
-    "`lr: [0.01, 0.02]` gives two models under one label, and `--only lr=0.01` selects one.",
+    "`lr: [0.01, 0.02]` gives two models under one label, and `--only lr=0.01` selects one. AdaProb's `lr` also takes the word "
+    "`auto`, its default: a trial chooses the rate for each network, and `max_drop` bounds the rise of the validation error "
+    "([`methods.md`](methods.md#adaprob), difference 8).",
     "resources": "By stage: {stages}. `cpu` and `gpu` are what Ray reserves. Each process limits its memory to its share "
     "of the card.",
     "relearn": "The section is allowed where `metrics` lists `relearn`.",

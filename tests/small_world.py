@@ -81,6 +81,7 @@ class FakeMethod:
 
     reads_forget: ClassVar[bool] = True
     revision: ClassVar[int] = 1
+    part_revisions: ClassVar[Mapping[str, int]] = {}
 
     def skip(self, sizes: Sizes, architecture: Any) -> str | None:
         return None

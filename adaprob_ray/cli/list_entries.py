@@ -123,6 +123,8 @@ def describe_method(name: str) -> dict[str, Any]:
 
     method = METHODS[name]
     facts = {"stage": method.stage, "revision": method.revision, "needs": sorted(method.needs)}
+    if method.optional_needs:
+        facts["optional_needs"] = sorted(method.optional_needs)
     rows = [dataclasses.asdict(row) for row in setting_rows(method)]
     return {"facts": facts, "rows_name": "settings", "rows": rows}
 

@@ -6,8 +6,10 @@
     (9)      w ← w − γ ∇L(w)
 
 Symbols: lam = λ, lr = γ, reference = r of the forget rows, totals = whose column sums M are; r of the retain rows is always
-the original's output. Needs the retain and forget rows and the recipe (for its batch-norm mode and weight decay).
-Cost: one forward pass over all training rows for the outputs; per epoch one forward and one backward pass over them.
+the original's output. Needs the retain and forget rows and the recipe (for its batch-norm mode and weight decay); `lr: auto`
+also uses the validation rows, where there are any.
+Cost: one forward pass over all training rows for the outputs; per epoch one forward and one backward pass over them. With
+`lr: auto` also those of a trial and of checks, and perhaps fewer epochs: what `cost` declares is then the most.
 
 Interpretations of the paper, by name (DESIGN §7, protocol §4.4):
     reference original, totals pseudo      Eq. (1)-(4) as written; the default
@@ -20,7 +22,8 @@ Differences from the paper:
 1. Eq. (6) as printed has no row normalizer; here rows sum to 1, as (3) requires.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
    the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
-3. The paper gives no hyperparameters for (9): the defaults are ours. The recipe's weight decay applies in both of its forms:
+3. The paper gives no hyperparameters for (9): the defaults are ours. By default γ is found for the network (difference 8).
+   The recipe's weight decay applies in both of its forms:
    the optimizer's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
 4. `pseudo: uniform` is the paper's text, `random` (uniform entries divided by their sum) its code.
 5. The targets are computed to 1e-9 of the rows by Newton's method. `solver: dual_ascent` with `eta` is the paper's Eq. (7) for
@@ -29,13 +32,19 @@ Differences from the paper:
    Table 5's retain errors: `source: scrub`. Which network (9) then trains is not said; here it is the one whose outputs f are.
 7. Table 5 does not say whether it scores the targets or the trained network. The Record has both, the targets' errors as
    target_forget_error_percent and target_retain_error_percent. Uniform targets favor no class: ties are broken at random.
+8. `lr: auto` is ours (`training/auto_rate.py`): no constant γ serves all networks. A trial of a few steps chooses γ. Checks
+   on samples of up to 512 rows go back to the best state and divide γ by 3 where the retain error is more than 2 points
+   above the original's, or the validation error (without classes that are forgotten as a whole) more than `max_drop`. The
+   training ends early where (8) no longer falls. The result is the state with the lowest (8) on the samples. The Record has
+   γ after the trial (lr), how often it was divided (lr_backoffs), how many epochs the result was trained for (best_epoch, 0
+   for the original itself) and whether max_drop ended it (stopped_by_max_drop).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +55,13 @@ from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.projection import Solution, project
-from adaprob_ray.settings import Int, Log, from_mapping, hyperparameter, settings_dataclass
+from adaprob_ray.settings import Int, Log, PositiveFloat, from_mapping, hyperparameter, settings_dataclass
+from adaprob_ray.training.auto_rate import AUTO_RATE_REVISION, AutoRateTraining, Samples, auto_rate_cost
 from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
-from adaprob_ray.training.losses import Loss, LossOutput, penalty_to_start
+from adaprob_ray.training.losses import L2SPPenalty, Loss, LossOutput, penalty_to_start
 
+# Percentage points by which the validation error may rise at `lr: auto`: ten of 500 samples, a change that noise rarely makes.
+DEFAULT_MAX_DROP = 2.0
 # Targets that differ by less than this share are equal: the column sums are met to 1e-9 of the rows, and training uses the
 # targets in float32.
 TIE_TOLERANCE = 1e-6
@@ -84,6 +96,9 @@ class AdaProb(Unlearning):
     name = "adaprob"
     revision = 4
     needs = frozenset({"retain", "forget", "recipe"})
+    optional_needs = frozenset({"validation"})
+    selects_only = frozenset({"validation"})
+    tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"lr": 5e-3},)
 
     reference: Literal["original", "pseudo"] = hyperparameter(default="original", help="r of the forget rows")
     totals: Literal["pseudo", "original"] = hyperparameter(default="pseudo", help="whose column sums M are")
@@ -100,7 +115,20 @@ class AdaProb(Unlearning):
     lam: float = hyperparameter(default=1.0, gt=0, help="λ", search=Log(1e-1, 10.0))
     lam_in: Literal["targets", "loss", "both"] = hyperparameter(default="targets")
     epochs: int = hyperparameter(default=5, unit="passes over train", ge=1, search=Int(1, 10))
-    lr: float = hyperparameter(default=5e-3, gt=0, help="γ, constant", search=Log(1e-4, 1e-1))
+    lr: PositiveFloat | Literal["auto"] = hyperparameter(
+        default="auto",
+        help="γ, constant, or auto: found by a trial and lowered where retain error rises",
+        search=Log(1e-4, 1e-1),
+        search_start=5e-3,
+    )
+    max_drop: float | None = hyperparameter(
+        default=None,
+        gt=0,
+        le=100,
+        unit="percentage points",
+        help="for lr: auto, by how much the validation error may rise; by default 2",
+        omit_none=True,
+    )
     momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
     batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
 
@@ -116,11 +144,24 @@ class AdaProb(Unlearning):
                 f"eta: must be left out unless solver is dual_ascent, got {self.eta:g} with solver {self.solver}"
             )
 
+        if self.max_drop is not None and self.lr != "auto":
+            raise ValueError(f"max_drop: must be left out unless lr is auto, got {self.max_drop:g} with lr {self.lr:g}")
+
+    @property
+    def part_revisions(self) -> Mapping[str, int]:
+        return {"auto_rate": AUTO_RATE_REVISION} if self.lr == "auto" else {}
+
+    @property
+    def may_end_early(self) -> bool:
+        return self.lr == "auto"
+
     def cost(self, sizes: Sizes) -> Cost:
         student = self._student().cost(sizes) if self.source == "scrub" else Cost(forward=0, backward=0)
+        training = Cost(forward=self.epochs * sizes.train, backward=self.epochs * sizes.train)
+        if self.lr == "auto":
+            training = auto_rate_cost(sizes, epochs=self.epochs, batch_size=self.batch_size)
         return Cost(
-            forward=student.forward + (self.epochs + 1) * sizes.train,
-            backward=student.backward + self.epochs * sizes.train,
+            forward=student.forward + sizes.train + training.forward, backward=student.backward + training.backward
         )
 
     def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
@@ -191,6 +232,31 @@ class AdaProb(Unlearning):
         )
         return solution.targets.float()
 
+    def _train_at_automatic_rate(
+        self,
+        model: nn.Module,
+        split: Split,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        penalty: L2SPPenalty | None,
+        context: Context,
+    ) -> None:
+        """Train at a rate that the method finds itself, at most `epochs` epochs; see `training/auto_rate.py`."""
+        validation = split.available("validation")
+        AutoRateTraining(
+            model=model,
+            train=split.train,
+            loss=loss,
+            optimizer=optimizer,
+            penalty=penalty,
+            samples=Samples.draw(split.retain, split.forget, validation, context.generator("auto_rate_samples")),
+            batch_norm=context.recipe.batch_norm,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            max_drop=DEFAULT_MAX_DROP if self.max_drop is None else self.max_drop,
+            context=context,
+        ).run()
+
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
         if self.source == "scrub":
             model = self._student().unlearn(model, split, context)
@@ -200,8 +266,12 @@ class AdaProb(Unlearning):
         weight_N = torch.full((len(split.train),), retain_weight, device=context.device)
         weight_N[forget] = 1.0
         loss = self._loss(targets_NK, weight_N)
-        optimizer = sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=recipe.weight_decay)
+        rate = 0.0 if self.lr == "auto" else self.lr
+        optimizer = sgd(model, lr=rate, momentum=self.momentum, weight_decay=recipe.weight_decay)
         penalty = penalty_to_start(model, recipe)
+        if self.lr == "auto":
+            self._train_at_automatic_rate(model, split, loss, optimizer, penalty, context)
+            return model
         set_mode(model, recipe.batch_norm)
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()

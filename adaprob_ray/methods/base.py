@@ -29,6 +29,7 @@ class Method:
         stage: `train` or `unlearn`.
         reads_forget: whether the result depends on the forget request.
         needs: everything that the method may use of `Split` and `Context`.
+        optional_needs: what it uses besides where there is one, and can do without; see `Split.available`.
         revision: raised when the same settings give another result.
         tested_settings: settings that the contract tests run besides the defaults and each choice of each field.
 
@@ -51,8 +52,22 @@ class Method:
     stage: ClassVar[Literal["train", "unlearn"]]
     reads_forget: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
+    optional_needs: ClassVar[frozenset[str]] = frozenset()
     revision: ClassVar[int] = 1
     tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    @property
+    def part_revisions(self) -> Mapping[str, int]:
+        """Revisions of parts that only some settings use, by name.
+
+        They join `revision` in the key, so that a change of such a part moves no cell whose settings do without it.
+        """
+        return {}
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a run may end before its last epoch: its `cost` is then an upper bound, otherwise exact."""
+        return False
 
     def cost(self, sizes: Sizes) -> Cost:
         """Passes that the method makes, including its preparation."""

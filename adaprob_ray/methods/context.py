@@ -66,6 +66,12 @@ class Split:
             raise UndeclaredNeed(_undeclared("split", name, self.needs))
         return self.subsets[name]
 
+    def available(self, name: str) -> Subset | None:
+        """A subset that the method uses if there is one; None if it may not use it, or if it is missing or has no rows."""
+        if name not in self.needs or not len(self.subsets.get(name, ())):
+            return None
+        return self._subset(name)
+
     @property
     def retain(self) -> Subset:
         return self._subset("retain")

@@ -95,8 +95,12 @@ def settings_of(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_values(method: type, fixed: Mapping[str, Any], space: Space) -> dict[str, Any] | None:
-    """The parameters' values at the method's default settings; None if these lie outside the space."""
-    defaults = {name: item.default for name, item in hyperparameters(method).items()} | dict(fixed)
+    """The parameters' values at the method's default settings; None if these lie outside the space.
+
+    Where a default is no number of a range, as `lr: auto`, it is the number that the field declares as `search_start`.
+    """
+    fields = hyperparameters(method)
+    defaults = {name: item.default for name, item in fields.items()} | dict(fixed)
     values: dict[str, Any] = {}
     for name, parameter in space.items():
         if isinstance(parameter, Alternatives):
@@ -109,9 +113,10 @@ def default_values(method: type, fixed: Mapping[str, Any], space: Space) -> dict
                 return None
             values[name] = options[0]
         else:
-            if not _contains(parameter, defaults[name]):
+            value = defaults[name] if isinstance(parameter, Choice) else fields[name].search_start
+            if not _contains(parameter, value):
                 return None
-            values[name] = defaults[name]
+            values[name] = value
     return values
 
 

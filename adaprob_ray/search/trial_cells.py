@@ -14,7 +14,7 @@ from adaprob_ray.sweep.cell import Cell, Resources
 from adaprob_ray.sweep.checks import Faults
 from adaprob_ray.sweep.expand import expand
 from adaprob_ray.sweep.method_choices import REFERENCES
-from adaprob_ray.sweep.registry import Registry, Stage
+from adaprob_ray.sweep.registry import Registry, Stage, method_revisions
 from adaprob_ray.sweep.schema import Grid
 from adaprob_ray.sweep.select import with_parents
 
@@ -144,6 +144,7 @@ def other_trial_cells(base: TrialCells, target: Target, params: Mapping[str, Any
     Raises:
         InputError: If the method does not take these settings.
     """
+    method: Any
     method, faults = parse_settings(target.method, target.settings(params), f"methods.{target.label}")
     if faults:
         raise InputError(*faults)
@@ -156,6 +157,9 @@ def other_trial_cells(base: TrialCells, target: Target, params: Mapping[str, Any
             changes: dict[str, Any] = {"parents": parents}
             if hasattr(cell.settings, "hyper"):  # of the cells below a model, its evaluation has them too
                 changes["settings"] = replace(cell.settings, hyper=hyper)  # type: ignore[call-arg]
+            if key in models:
+                others = {name: value for name, value in cell.revisions.items() if not name.startswith("method:")}
+                changes["revisions"] = {**others, **method_revisions(target.method_name, method)}
             cell = replace(cell, **changes)
         cells[cell.key] = cell
         new_keys[key] = cell.key

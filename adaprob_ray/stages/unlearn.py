@@ -45,11 +45,12 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         "train": subsets.train,
         "validation": subsets.validation,
     }
+    split = Split(needs=method.needs | method.optional_needs, subsets=by_name)
     counter = PassCounter()
     method_context = _method_context(cell, context, method, counter)
     with EpochMetrics.shown(model, by_name, context, method_context, counter) as epoch_metrics:
         with measure_cost(model, context.device, counter) as cost:
-            model = method.unlearn(model, Split(needs=method.needs, subsets=by_name), method_context)
+            model = method.unlearn(model, split, method_context)
         epoch_metrics.finish(model)
     files = {OUTPUTS: compute_outputs(model, subsets).to_bytes(), SERIES: context.serialize_series()}
     weights = serialize_weights(model)

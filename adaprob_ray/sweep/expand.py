@@ -19,7 +19,7 @@ from adaprob_ray.sweep.cell_settings import (
 )
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.method_choices import REFERENCES, MethodChoice
-from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.registry import Registry, method_revisions
 from adaprob_ray.sweep.schema import SweepFile
 
 
@@ -181,7 +181,7 @@ class _Builder:
             UnlearnSettings(**model, repeat=repeat) if method.stage == "unlearn" else TrainSettings(**model)
         )
         # All recipes share one class, and so one revision.
-        revisions = {**self._revisions(settings, "large"), f"method:{choice.name}": method.revision}
+        revisions = {**self._revisions(settings, "large"), **method_revisions(choice.name, choice.method)}
         return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings)
 
     def _evaluate_cell(

@@ -62,8 +62,16 @@ class MethodEntry(Protocol):
     revision: ClassVar[int]
 
     def __init__(self, **hyper: Any) -> None: ...
+    @property
+    def part_revisions(self) -> Mapping[str, int]: ...
     def cost(self, sizes: Sizes) -> Cost: ...
     def skip(self, sizes: Sizes, architecture: Any) -> str | None: ...
+
+
+def method_revisions(name: str, method: MethodEntry) -> dict[str, int]:
+    """The revisions in the key of a cell of this method: its own, and those of the parts that its settings use."""
+    parts = {f"method:{name}.{part}": revision for part, revision in method.part_revisions.items()}
+    return {f"method:{name}": method.revision, **parts}
 
 
 class MetricEntry(Protocol):

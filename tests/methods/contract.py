@@ -300,7 +300,7 @@ def attempt(case: Case, *, needs: frozenset[str] | None = None, noise: Sequence[
     """Run a method of the stage unlearn on the bench; `noise` names parts whose pixels are replaced."""
     parts = with_noise(make_parts(), noise)
     method = case.build()
-    needs = method.needs if needs is None else needs
+    needs = method.needs | method.optional_needs if needs is None else needs
     model, passes = original(), PassCounter()
     handle, make_model = passes.watch(model), lambda seed: passes.watched(new_model(seed))
     before = state(model)

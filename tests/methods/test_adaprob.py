@@ -433,10 +433,10 @@ SCRUB = {"epochs": 2, "lr": 0.01, "milestones": [1]}
 
 def test_source_scrub_is_adaprob_on_a_scrub_student() -> None:
     """SCRUB first; what is projected, and trained on, is its student. Its passes count."""
-    case = Case("adaprob", json.dumps({"source": "scrub", "scrub": SCRUB, "epochs": 2}))
+    case = Case("adaprob", json.dumps({"source": "scrub", "scrub": SCRUB, "epochs": 2, "lr": 5e-3}))
     trial = contract.attempt(case)
     student = contract.attempt(Case("scrub", json.dumps(SCRUB))).model
-    plain = Case("adaprob", '{"epochs": 2}').build()
+    plain = Case("adaprob", '{"epochs": 2, "lr": 5e-3}').build()
     context = contract.make_context(plain.needs)
     expected = plain.unlearn(student, contract.make_split(contract.make_parts(), plain.needs), context)
     assert contract.digest(trial.after) == contract.digest(contract.state(expected))

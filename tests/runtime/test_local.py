@@ -199,7 +199,7 @@ def test_status_tells_what_failed_before(done: Store, capsys: pytest.CaptureFixt
     explained = capsys.readouterr().out
     assert "attempt 1: failed" in explained
     assert "the sky is falling" in explained
-    assert "settings.hyper.lr: 0.25 here, 0.005 there" in explained
+    assert 'settings.hyper.lr: 0.25 here, "auto" there' in explained
 
 
 def test_skip_failed_leaves_alone_what_would_fail_again(

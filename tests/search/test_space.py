@@ -18,7 +18,7 @@ from adaprob_ray.search.space import (
     settings_of,
     values_outside,
 )
-from adaprob_ray.settings import Choice, Int, Log, Uniform
+from adaprob_ray.settings import Choice, Int, Log, Uniform, hyperparameters
 from adaprob_ray.sweep.method_choices import REFERENCES
 
 READING: dict[str, dict[str, Any]] = {
@@ -36,8 +36,12 @@ def space_of(label: str, document: dict[str, Any]) -> Space:
 def test_the_defaults_of_a_method_lie_in_its_declared_space(method: str) -> None:
     cls = REGISTRY.methods[method]
     space = declared_space(cls, {})
-    defaults = cls()
-    assert default_values(cls, {}, space) == {name: getattr(defaults, name) for name in space}
+    defaults = {name: getattr(cls(), name) for name in space}
+    starts = {
+        name: hyperparameters(cls)[name].search_start for name, value in defaults.items() if isinstance(value, str)
+    }
+    assert default_values(cls, {}, space) == defaults | starts
+    assert starts == ({"lr": 5e-3} if method == "adaprob" else {})
 
 
 def test_a_fixed_field_is_not_searched() -> None:
@@ -77,6 +81,8 @@ def test_an_option_sets_its_fields() -> None:
     [
         ({"lr": Log(1e-4, 1e-1)}, {}, {"lr": 5e-3}),
         ({"lr": Log(1e-2, 1e-1)}, {}, None),
+        ({"lr": Choice("auto", 0.01)}, {}, {"lr": "auto"}),
+        ({"lr": Choice(5e-3, 0.01)}, {}, None),
         ({"epochs": Int(1, 5), "lam": Choice(0.5, 1.0)}, {}, {"epochs": 5, "lam": 1.0}),
         ({"epochs": Int(1, 4)}, {}, None),
         ({"lam": Choice(0.5, 2.0)}, {}, None),

@@ -291,12 +291,13 @@ RELEARNING = {
     [
         (SEARCH, "finetune"),
         (ADAPROB, "adaprob"),
+        (with_value(SEARCH, "search.space.adaprob", {"lr": {"choice": ["auto", 0.01]}}), "adaprob"),
         (with_value(SEARCH, "search.rule", "validation"), "scrub"),
         (RELEARNING, "finetune"),
         (with_value(RELEARNING, "search.rule", "validation"), "finetune"),
         (with_value(with_value(SEARCH, "primary_label", "scrub"), "repeats", 2), "finetune"),
     ],
-    ids=["oracle", "options", "validation", "relearning", "relearning-validation", "primary-label"],
+    ids=["oracle", "options", "auto-or-rate", "validation", "relearning", "relearning-validation", "primary-label"],
 )
 def test_the_cells_of_a_trial_are_those_of_a_sweep(document: dict[str, Any], label: str) -> None:
     """Derived from those of another trial, they are what a full expansion gives."""

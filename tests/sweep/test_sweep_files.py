@@ -18,6 +18,7 @@ from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.sweep.sweep import Sweep
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
+RESULTS = SWEEPS.parent / "results"
 
 PLANNED = [file for file in sorted(SWEEPS.glob("*.yaml")) if not file.name.startswith("search_")]
 UNCOSTED = ("quickstart",)  # the README has its cost
@@ -343,6 +344,14 @@ def test_the_plan_of_every_file_needs_no_data_and_writes_nothing(
     assert cli.main(["plan", str(file)]) == 0
     assert f"to execute: {len(Sweep.load(file, REGISTRY).cells)} cells" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("archive", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_published_records_are_of_cells_of_their_sweep_file(archive: Path) -> None:
+    """A default that changes must be written into the files whose Records were made with the old one."""
+    published = {json.loads(line)["key"] for line in archive.read_text(encoding="utf-8").splitlines()}
+    assert published
+    assert published <= Sweep.load(SWEEPS / f"{archive.stem}.yaml", REGISTRY).cells.keys()
 
 
 def test_no_key_of_any_sweep_file_has_moved() -> None:
