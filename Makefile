@@ -98,7 +98,7 @@ $(BIN)/uv: $(BIN)/python constraints.txt
 # Exact versions of everything, for every Python and platform. Versions that are in the file and still allowed stay.
 .PHONY: constraints
 constraints: $(UV)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-header --no-annotate $(UPGRADE) \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --extra timm --no-header --no-annotate $(UPGRADE) \
 		--output-file constraints.txt pyproject.toml > /dev/null
 
 check: $(VENV)/installed-dev

@@ -17,9 +17,21 @@ _PUBLIC = {
     "load_study": "adaprob_ray.runtime.search_results",
     "load_trials": "adaprob_ray.runtime.search_results",
     "Store": "adaprob_ray.store",
+    "Unlearned": "adaprob_ray.unlearning.api",
+    "unlearn": "adaprob_ray.unlearning.api",
 }
 
-__all__ = ["Store", "__version__", "load_records", "load_search", "load_study", "load_trials", "project"]
+__all__ = [
+    "Store",
+    "Unlearned",
+    "__version__",
+    "load_records",
+    "load_search",
+    "load_study",
+    "load_trials",
+    "project",
+    "unlearn",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,8 @@ COMMANDS = {
     "compare": "adaprob_ray.cli.compare",
     "figure": "adaprob_ray.cli.figure",
     "report": "adaprob_ray.cli.report",
+    "unlearn": "adaprob_ray.cli.unlearn",
+    "audit": "adaprob_ray.cli.audit",
     "list": "adaprob_ray.cli.list_entries:list_entries",
     "doctor": "adaprob_ray.cli.doctor",
     "store": "adaprob_ray.cli.store",
@@ -58,7 +60,8 @@ def commands() -> None:
     \b
     Exit codes:
       0    all done
-      1    some cells failed or are blocked, or the storage failed three times in a row
+      1    some cells failed or are blocked, the storage failed three times in a row, a record differs (audit),
+           or nothing was unlearned (unlearn)
       2    bad input, or a check of the doctor failed
       3    cells run or could run (status --exit-code)
       130  interrupted

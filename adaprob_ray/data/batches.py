@@ -103,9 +103,13 @@ class Subset:
         for batch_rows in rows.split(size):
             yield Batch(self.pixels.select(batch_rows), self.pixels.labels[batch_rows], batch_rows)
 
+    def with_rows(self, rows: Tensor) -> Subset:
+        """The subset of these rows of the underlying images (not of this subset) on their device, repeats allowed."""
+        return Subset(self.pixels, rows)
+
     def select(self, positions: Integers) -> Subset:
-        """The subset of these rows of the underlying images (not of this subset), repeats allowed."""
-        return Subset(self.pixels, torch.from_numpy(positions).to(self.rows.device))
+        """`with_rows` of an array."""
+        return self.with_rows(torch.from_numpy(positions).to(self.rows.device))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,7 @@ class AdaProb(Unlearning):
     optional_needs = frozenset({"validation"})
     selects_only = frozenset({"validation"})
     tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"lr": 5e-3},)
+    steady_error = True
 
     reference: Literal["original", "pseudo"] = hyperparameter(default="original", help="r of the forget rows")
     totals: Literal["pseudo", "original"] = hyperparameter(default="pseudo", help="whose column sums M are")

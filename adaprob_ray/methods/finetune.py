@@ -26,6 +26,7 @@ class Finetune(Unlearning):
 
     name = "finetune"
     needs = frozenset({"retain", "recipe"})
+    steady_error = True
 
     lr: float = hyperparameter(default=0.01, gt=0, help="γ, constant", search=Log(1e-3, 1e-1))
     momentum: float = hyperparameter(default=0.0, ge=0, lt=1)

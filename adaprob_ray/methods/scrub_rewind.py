@@ -38,7 +38,7 @@ def error_fraction(model: nn.Module, subset: Subset) -> float:
 
 def select_classes(subset: Subset, classes: torch.Tensor) -> Subset:
     """The rows of a subset that have one of these labels."""
-    return Subset(subset.pixels, subset.rows[torch.isin(subset.labels, classes)])
+    return subset.with_rows(subset.rows[torch.isin(subset.labels, classes)])
 
 
 def select_epoch(errors: Sequence[float], reference: float, rule: str) -> int:

@@ -79,6 +79,7 @@ NUMBER_FREE_SOURCES = (
     "sweep/plan.py",
     "sweep/ready_cells.py",
     "sweep/select.py",
+    "unlearning/",
 )
 
 

@@ -132,7 +132,7 @@ def spread_sample(subset: Subset) -> Subset:
     if count <= MAX_SAMPLES:
         return subset
     positions = torch.arange(MAX_SAMPLES, device=subset.rows.device) * count // MAX_SAMPLES
-    return Subset(subset.pixels, subset.rows[positions])
+    return subset.with_rows(subset.rows[positions])
 
 
 def errors_and_losses(model: nn.Module, samples: Mapping[str, Subset]) -> dict[str, float]:

@@ -104,7 +104,7 @@ def forget_loss(model: nn.Module, forget: Subset) -> float:
 def resample(train: Subset, count: int, generator: torch.Generator) -> Subset:
     """`count` samples of a subset, drawn with replacement."""
     positions = torch.randint(len(train), (count,), generator=generator)
-    return Subset(train.pixels, train.rows[positions.to(train.rows.device)])
+    return train.with_rows(train.rows[positions.to(train.rows.device)])
 
 
 def train_until_relearned(

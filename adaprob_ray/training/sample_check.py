@@ -60,7 +60,7 @@ class Samples:
         """
         if validation is not None:
             is_retained = torch.isin(validation.labels, retain.labels.unique())
-            validation = Subset(validation.pixels, validation.rows[is_retained])
+            validation = validation.with_rows(validation.rows[is_retained])
         return cls(
             retain=_draw(retain, generator),
             forget=_draw(forget, generator),
@@ -96,7 +96,7 @@ def _draw(subset: Subset, generator: torch.Generator) -> Subset:
     if len(subset) <= SAMPLE_ROWS:
         return subset
     positions = torch.randperm(len(subset), generator=generator)[:SAMPLE_ROWS].sort().values
-    return Subset(subset.pixels, subset.rows[positions.to(subset.rows.device)])
+    return subset.with_rows(subset.rows[positions.to(subset.rows.device)])
 
 
 def _error_percent(logits: Tensor, labels: Tensor) -> float:

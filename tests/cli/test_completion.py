@@ -28,7 +28,19 @@ def values(*words: str) -> list[str]:
 
 def test_commands() -> None:
     reading = ["status", "explain", "compare", "figure", "report"]
-    assert values("") == ["init", "plan", "run", "search", *reading, "list", "doctor", "store", "data"]
+    assert values("") == [
+        "init",
+        "plan",
+        "run",
+        "search",
+        *reading,
+        "unlearn",
+        "audit",
+        "list",
+        "doctor",
+        "store",
+        "data",
+    ]
     assert values("st") == ["status", "store"]
     assert values("data", "") == ["list", "prepare", "verify", "indices"]
     assert values("figure", "") == ["trade_off", "cost", "ranks", "time_bars", "ablation", "embedding", "curves"]

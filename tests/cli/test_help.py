@@ -24,6 +24,10 @@ FIGURES = {
     "embedding": ["--subset [test|forget]", "--methods"],
     "curves": ["--scalar"],
 }
+INPUTS = [
+    *("--model", "--model-args", "--weights", "--data", "--mean", "--std", "--forget", "--retain", "--validation"),
+    *("--size", "--reference"),
+]
 PARAMETERS = {
     "": [
         "--version",
@@ -36,6 +40,8 @@ PARAMETERS = {
         "compare",
         "figure",
         "report",
+        "unlearn",
+        "audit",
         "list",
         "doctor",
         "store",
@@ -59,6 +65,11 @@ PARAMETERS = {
     "explain": [*SWEEP_PARAMETERS, "[CELL]", "--descendants KEY | DATASET:ROW", "--json"],
     "compare": ["SWEEP", "--store", "--out", "--only", "--partial", "--metrics"],
     "report": ["[SWEEP...]", "--store", "--out", "--only"],
+    "unlearn": [
+        *(*INPUTS, "--method", "--set", "--tune", "--batch-norm [frozen|train|recompute]", "--max-drop"),
+        *("--precision [float32|bfloat16]", "--device", "--seed", "--out"),
+    ],
+    "audit": ["DIR", *INPUTS, "--device"],
     "figure": list(FIGURES),
     **{f"figure {name}": [*FIGURE_PARAMETERS, *options] for name, options in FIGURES.items()},
     "list": ["{methods|metrics|architectures|recipes|datasets}", "[NAME]", "--json"],
@@ -76,7 +87,10 @@ PARAMETERS = {
 }
 
 
-KNOWN_COMMANDS = "(known: compare, data, doctor, explain, figure, init, list, plan, report, run, search, status, store)"
+KNOWN_COMMANDS = (
+    "(known: audit, compare, data, doctor, explain, figure, init, list, plan, report, run, search, status, store, "
+    "unlearn)"
+)
 
 
 def command_names(group: click.Group, prefix: str = "") -> Iterator[str]:
@@ -148,6 +162,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["explain", "x.yaml", "--json"], "--json needs --descendants"),
         (["explain", "x.yaml", "--descendants", "ab12"], "takes neither SWEEP nor --only"),
         (["store", "gc"], "Missing option '--keep'"),
+        (["unlearn", "--model", "net.py:make"], "Missing option '--data'"),
+        (["audit"], "Missing argument 'DIR'"),
         (["store", "copy", "store"], "Missing argument 'TO'"),
     ],
 )

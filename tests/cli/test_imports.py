@@ -31,7 +31,7 @@ def modules_after(*commands: list[str]) -> set[str]:
 def test_help_loads_click_and_little_else() -> None:
     names = ["", "plan", "run", "status", "explain", "data", "data list", "data prepare", "data verify", "data indices"]
     names += ["init", "init sweep", "list", "doctor", "store", "store gc", "store copy", "store verify"]
-    names += ["compare", "report", "figure", "figure trade_off", "figure ablation"]
+    names += ["unlearn", "audit", "compare", "report", "figure", "figure trade_off", "figure ablation"]
     modules = modules_after(*([*name.split(), "--help"] for name in names))
     heavy = {
         "torch",

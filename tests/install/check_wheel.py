@@ -27,8 +27,9 @@ TORCH_FAMILY = re.compile("torch|torchvision|triton|cuda-.*|nvidia-.*")
 # Set for this checkout, they could bring in modules, data or results that are not the wheel's.
 UNSET = ("PYTHONPATH", "PYTHONHOME", "ADAPROB_DATA", "ADAPROB_STORE", "PIP_CONSTRAINT", "VIRTUAL_ENV")
 
-# What a user does first, in an empty folder with tiny.yaml. {bin} is the folder of the environment's commands. A new command
-# that must work from the wheel is a line here; OUTPUTS names the files that must lie in the folder afterwards.
+# What a user does first, in an empty folder with tiny.yaml and own_network.py. {bin} is the folder of the environment's
+# commands. A new command that must work from the wheel is a line here; OUTPUTS names the files that must lie in the folder
+# afterwards.
 COMMANDS = (
     "{bin}/adaprob-ray --help",
     "{bin}/adaprob-ray list methods scrub",
@@ -40,9 +41,19 @@ COMMANDS = (
     "{bin}/adaprob-ray compare tiny.yaml --store store",
     "{bin}/adaprob-ray report tiny.yaml --store store",
     "{bin}/adaprob-ray figure trade_off tiny.yaml --store store",
+    "{bin}/adaprob-ray unlearn --model own_network.py:make --data own_network.py:data --forget class:3 --method finetune "
+    "--out forgotten",
+    "{bin}/adaprob-ray audit forgotten",
     "{bin}/python use_from_python.py store",
 )
-OUTPUTS = ("store/store.json", "out/compare-tiny.md", "out/compare-tiny.tex", "out/report.html", "out/trade_off.png")
+OUTPUTS = (
+    "store/store.json",
+    "out/compare-tiny.md",
+    "out/compare-tiny.tex",
+    "out/report.html",
+    "out/trade_off.png",
+    "forgotten/record.json",
+)
 
 
 def run(command: Sequence[str | os.PathLike[str]], folder: Path) -> None:
@@ -91,7 +102,7 @@ def main(wheel: Path, *, empty: bool) -> None:
         pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
         run([*pip, "install", "--quiet", "--constraint", constraints_file, wheel], folder)
         run([*pip, "check"], folder)
-        for name in ("tiny.yaml", "use_from_python.py"):
+        for name in ("tiny.yaml", "own_network.py", "use_from_python.py"):
             shutil.copy(HERE / name, folder)
         for command in COMMANDS:
             run(shlex.split(command.format(bin=environment / "bin")), folder)

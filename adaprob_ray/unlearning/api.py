@@ -1,0 +1,130 @@
+"""`adaprob_ray.unlearn`: unlearn samples from a network of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from adaprob_ray.unlearning.network import BatchNormChoice
+from adaprob_ray.unlearning.prepare import Plan, prepare
+from adaprob_ray.unlearning.run import Run, execute
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What `unlearn` returns.
+
+    Attributes:
+        model: a copy of the network that was passed, in its mode and on its device, with new weights.
+        run: outputs before and after, cost and warnings, from which the record is made.
+    """
+
+    model: nn.Module
+    run: Run
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know before using the model."""
+        return self.run.warnings
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was done and what is known about the result, as an in-toto statement."""
+        from adaprob_ray.unlearning.record import make_record
+
+        return make_record(self.run, self.model)
+
+    def save(self, out: str | Path) -> list[Path]:
+        """Write the weights, record.json and a page to a new folder. Returns the paths. Raises InputError, and OSError."""
+        from adaprob_ray.unlearning.save import save
+
+        return save(self, Path(out))
+
+
+def unlearn(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    forget: Any,
+    retain: Any = None,
+    method: str = "adaprob",
+    validation: Any = None,
+    test: Any = None,
+    reference: Sequence[nn.Module] | nn.Module = (),
+    forward: Callable[[nn.Module, Tensor], Any] | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    batch_norm: BatchNormChoice = "frozen",
+    max_drop: float = 2.0,
+    precision: str = "float32",
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool | None = None,
+    **settings: Any,
+) -> Unlearned:
+    """Unlearn samples from a trained classifier.
+
+    Args:
+        model: any classifier; it is not changed, nor are its mode and device. Its output is logits [B, K], an object with
+            `.logits`, or whatever `forward` makes of it.
+        dataset: what the model was trained on: a map-style data set of (image, label), a pair of tensors (images, labels) or a
+            DataLoader of one. Images of any size, uint8 or float. Random transforms of torchvision are left out.
+        forget: what is to be forgotten: indices into `dataset`, a boolean mask, or "class:5".
+        retain: None for the rest of `dataset`, "sample:10000" for so many of them, indices, or a data set of its own.
+        method: of `adaprob-ray list methods`; those that need the initial weights of the training are declined.
+        validation, test: held-out data of the same kinds. Validation limits what the unlearning may cost; test, or else
+            validation, is what forgotten samples are compared with.
+        reference: one or several models that were trained without the forgotten samples, to compare with.
+        forward: `forward(model, images)` for a model that is not called with images alone.
+        mean, std: per channel, if `dataset` gives images that are not normalized; of x/255 for uint8 images.
+        batch_norm: `frozen` leaves the running statistics, `train` updates them, `recompute` replaces them at the end by
+            averages over the retained samples.
+        max_drop: percentage points by which the error on validation (without it, on retained samples) may rise; a method that
+            exceeds it is stopped, and its last state within the limit is kept.
+        precision: `float32` or `bfloat16`, of the training passes.
+        device: `auto` for a GPU if there is one, else the CPU; or a device's name.
+        seed: of everything random.
+        progress: whether to show a progress bar; by default in a terminal.
+        **settings: of the method, such as `lr=1e-3`.
+
+    Returns:
+        The new model with its record.
+
+    Raises:
+        InputError: an argument is wrong, a method cannot run on this model, or memory does not suffice.
+        Diverged: a loss or a weight is no longer finite.
+
+    Example:
+        >>> import torch
+        >>> from adaprob_ray import unlearn
+        >>> images, labels = torch.randn(60, 8), torch.arange(60) % 3
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        >>> result = unlearn(model, (images, labels), forget=[0, 7, 9], method="finetune", epochs=1, progress=False)
+        >>> [tuple(p.shape) for p in result.model.parameters()] == [tuple(p.shape) for p in model.parameters()]
+        True
+    """
+    plan: Plan = prepare(
+        model,
+        dataset,
+        forget=forget,
+        retain=retain,
+        method=method,
+        settings=settings,
+        validation=validation,
+        test=test,
+        references=[reference] if isinstance(reference, nn.Module) else list(reference),
+        forward=forward,
+        mean=mean,
+        std=std,
+        batch_norm=batch_norm,
+        max_drop=max_drop,
+        precision=precision,
+        device=device,
+        seed=seed,
+    )
+    network, run = execute(plan, progress=progress)
+    return Unlearned(network.write_to(model), run)

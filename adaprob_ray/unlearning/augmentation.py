@@ -1,0 +1,69 @@
+"""Leave out random transforms of torchvision data sets, so that a sample is the same each time it is read."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Subset
+
+# Random transforms of torchvision whose names do not begin with "Random".
+OTHER_RANDOM = ("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianNoise", "RandAugment", "ScaleJitter",
+                "TrivialAugmentWide")  # fmt: skip
+# An evaluation resizes to this multiple of the size that it then cuts from the middle.
+RESIZE = 256 / 224
+
+
+def without_augmentation(dataset: Any) -> tuple[Any, list[str]]:
+    """A data set that applies no random transform, and the names of those that were left out.
+
+    Args:
+        dataset: any map-style data set; it is not changed. Wrappers of PyTorch (Subset, ConcatDataset) are followed.
+
+    Returns:
+        The data set itself if it has no random transform of torchvision, else a shallow copy.
+    """
+    if isinstance(dataset, Subset):
+        inner, names = without_augmentation(dataset.dataset)
+        return (Subset(inner, dataset.indices), names) if names else (dataset, [])
+    if isinstance(dataset, ConcatDataset):
+        parts = [without_augmentation(part) for part in dataset.datasets]
+        names = [name for _, part in parts for name in part]
+        return (ConcatDataset([part for part, _ in parts]), names) if names else (dataset, [])
+    transform = getattr(dataset, "transform", None)
+    plain, names = _plain(transform)
+    if not names:
+        return dataset, []
+    dataset = copy.copy(dataset)
+    dataset.transform = plain
+    if hasattr(dataset, "transforms"):  # torchvision's data sets hold the pair of transforms too
+        dataset.transforms = copy.copy(dataset.transforms)
+        dataset.transforms.transform = plain
+    return dataset, names
+
+
+def _plain(transform: Any) -> tuple[Any, list[str]]:
+    """A transform without its random parts, and their names."""
+    name = type(transform).__name__
+    if not type(transform).__module__.startswith("torchvision.transforms"):
+        return transform, []
+    if name == "Compose":
+        parts = [_plain(part) for part in transform.transforms]
+        names = [part for _, random in parts for part in random]
+        if not names:
+            return transform, []
+        composed = copy.copy(transform)
+        composed.transforms = [part for part, _ in parts if part is not None]
+        return composed, names
+    if name in ("RandomResizedCrop", "RandomSizedCrop"):
+        return _centre_crop(transform), [name]
+    return (None, [name]) if name.startswith("Random") or name in OTHER_RANDOM else (transform, [])
+
+
+def _centre_crop(transform: Any) -> Any:
+    """What an evaluation does instead of a random crop of random size: resize, and cut out the middle."""
+    from torchvision.transforms import v2
+
+    height, width = transform.size
+    resize = v2.Resize([round(RESIZE * height), round(RESIZE * width)], transform.interpolation, antialias=True)
+    return v2.Compose([resize, v2.CenterCrop([height, width])])

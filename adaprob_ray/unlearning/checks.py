@@ -1,0 +1,89 @@
+"""Whether a model fits the data, and whether a method can run on both: known before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from adaprob_ray.catalogue import METHODS
+from adaprob_ray.errors import InputError
+from adaprob_ray.methods.base import Sizes, Unlearning
+from adaprob_ray.recipe import Recipe
+from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
+from adaprob_ray.unlearning.subset import SampleSubset
+
+
+@torch.no_grad()
+def check_outputs(
+    network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], where: str = "model", classes: int | None = None
+) -> int:
+    """The number of classes, from a first batch. Raises InputError if the model does not fit the data."""
+    batch = next(iter(subsets["forget"].batches(2)))
+    try:
+        logits = network.eval()(batch.images)
+    except InputError:
+        raise
+    except Exception as error:
+        shape = list(batch.images.shape)
+        raise InputError(
+            f"{where}: must accept images of shape {shape}, got {type(error).__name__}: {error}"
+        ) from error
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError(f"{where}: must give finite logits, got NaN or infinity for the first forgotten samples")
+    count = logits.shape[1]
+    if count < 2:
+        raise InputError(f"{where}: must have at least two classes, got {count} output; binary models need two logits")
+    if classes is not None and count != classes:
+        raise InputError(f"{where}: must have {classes} classes like the model, got {count}")
+    # All other subsets of the data set are part of `train`.
+    for name in [name for name in ("train", "validation", "test") if name in subsets]:
+        subset = subsets[name]
+        outside = (subset.labels < 0) | (subset.labels >= count)
+        if bool(outside.any()):
+            position = int(outside.nonzero()[0])
+            row = subset.training.rows[int(subset.rows[position])]
+            place = "dataset" if name == "train" else name
+            raise InputError(
+                f"{place}: labels must be 0 to {count - 1}, as the model has {count} outputs, got "
+                f"{int(subset.labels[position])} in sample {row}"
+            )
+    return count
+
+
+def check_method(
+    method: Unlearning, network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], recipe: Recipe, classes: int
+) -> None:
+    """Raises InputError with the reason if the method cannot run."""
+    if "initial_state" in method.needs:
+        possible = sorted(
+            name for name, each in METHODS.items() if issubclass(each, Unlearning) and "initial_state" not in each.needs
+        )
+        raise InputError(
+            f"method: {method.name} needs the weights from which the model was trained, which are not known (known: "
+            f"{', '.join(possible)})"
+        )
+    if "validation" in method.needs and "validation" not in subsets:
+        raise InputError(f"validation: must be given for {method.name}")
+    if "fresh_model" in method.needs:
+        reinitialized(network, 0)
+    sizes = method_sizes(network, subsets, recipe, classes)
+    reason = method.skip(sizes, network)
+    if reason is not None:
+        raise InputError(f"method: {method.name}: {reason}")
+
+
+def method_sizes(network: nn.Module, subsets: Mapping[str, SampleSubset], recipe: Recipe, classes: int) -> Sizes:
+    """What the cost of a method depends on."""
+    forgotten = torch.unique(subsets["forget"].labels)
+    validation = int(torch.isin(subsets["validation"].labels, forgotten).sum()) if "validation" in subsets else 0
+    return Sizes(
+        retain=len(subsets["retain"]),
+        forget=len(subsets["forget"]),
+        validation=validation,
+        recipe_epochs=recipe.epochs,
+        recipe_decay=recipe.decay,
+        classes=classes,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+    )

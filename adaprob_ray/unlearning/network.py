@@ -1,0 +1,178 @@
+"""A user's network in the form that methods expect: `network(images)` gives logits, and its last layers have names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adaprob_ray.errors import InputError
+
+BatchNormChoice = Literal["frozen", "train", "recompute"]
+BATCH_NORM_CHOICES = ("frozen", "train", "recompute")
+
+
+class AdaptedNetwork(nn.Module):
+    """Wraps a copy of a user's network.
+
+    Args:
+        network: the user's network, which is copied; its weights become float32, on `device`.
+        forward: `forward(network, images)` gives the output, for a network that takes keywords; None calls `network(images)`.
+        batch_norm: `frozen` uses the running statistics and does not change them, `train` updates them, `recompute` leaves
+            them as they are until `recompute_statistics` is called.
+        device: where it runs.
+
+    Raises:
+        InputError: `network` is not a module, has no parameters that can be trained, or its weights are not finite or on
+            several devices.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        forward: Callable[[nn.Module, Tensor], Any] | None = None,
+        batch_norm: BatchNormChoice = "frozen",
+        device: torch.device | None = None,
+    ) -> None:
+        check_network(network)
+        super().__init__()
+        self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+        self.network = copy.deepcopy(network).to(device, torch.float32)
+        self.forward_function, self.batch_norm = forward, batch_norm
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, K] of images."""
+        output = self.network(images) if self.forward_function is None else self.forward_function(self.network, images)
+        if not isinstance(output, Tensor):
+            output = _logits(output)
+        if output.dim() != 2 or len(output) != len(images):
+            raise InputError(
+                f"model: must return logits of shape [{len(images)}, classes], got {list(output.shape)}; pass "
+                "forward=lambda model, images: …"
+            )
+        return output
+
+    def train(self, mode: bool = True) -> AdaptedNetwork:
+        """Training or evaluation mode, in which batch norm keeps its running statistics unless `batch_norm` is `train`."""
+        super().train(mode)
+        if self.batch_norm != "train":
+            for module in self.batch_norm_layers():
+                module.eval()
+        return self
+
+    def batch_norm_layers(self) -> list[_BatchNorm]:
+        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last linear layer, in the order in which the network holds its layers."""
+        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise AttributeError("classifier")  # as for a network without one
+        return layers[-1]
+
+    @property
+    def last_stage(self) -> nn.Module:
+        """The last layer of the network's own layers, before the one with the classifier, that has parameters."""
+        classifier = self.classifier
+        children = [child for child in self.network.children() if any(True for _ in child.parameters())]
+        before = []
+        for child in children:
+            if any(module is classifier for module in child.modules()):
+                break
+            before.append(child)
+        if not before:
+            raise AttributeError("last_stage")
+        return before[-1]
+
+    @torch.no_grad()
+    def recompute_statistics(self, batches: Any) -> None:
+        """Replace the running statistics of batch norm by the averages over these batches of images."""
+        layers = self.batch_norm_layers()
+        momenta = [layer.momentum for layer in layers]
+        self.eval()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a cumulative average
+            layer.train()
+        for batch in batches:
+            self(batch.images)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        self.eval()
+
+    @torch.no_grad()
+    def round_to_types(self) -> None:
+        """Round the weights to the types of the user's network, so that what is measured is what is written."""
+        for name, tensor in self.network.state_dict().items():
+            if self.types[name] not in (tensor.dtype, torch.float64):
+                tensor.copy_(tensor.to(self.types[name]))
+
+    def write_to(self, network: nn.Module) -> nn.Module:
+        """A copy of the user's network, in its mode, types and on its device, with these weights."""
+        result = copy.deepcopy(network)
+        with torch.no_grad():
+            own = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+            for name, tensor in (*result.named_parameters(), *result.named_buffers()):
+                tensor.copy_(own[name])
+        return result
+
+
+def _logits(output: Any) -> Tensor:
+    """The logits of an output object: its attribute or key `logits`, or the first tensor of a tuple."""
+    candidates = [getattr(output, "logits", None)]
+    candidates += [output.get("logits")] if isinstance(output, Mapping) else []
+    candidates += [output[0]] if isinstance(output, (tuple, list)) and output else []
+    for value in candidates:
+        if isinstance(value, Tensor):
+            return value
+    raise InputError(
+        f"model: must return a tensor of logits, or an object with .logits, got {type(output).__name__}; pass "
+        "forward=lambda model, images: …"
+    )
+
+
+def check_network(network: Any) -> None:
+    """Raises InputError if this is no network that can be trained."""
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model: must be a torch.nn.Module, got {type(network).__name__}")
+    parameters = dict(network.named_parameters())
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise InputError(
+            "model: must have parameters that require gradients, got none; call model.requires_grad_(True)"
+        )
+    devices = sorted({str(parameter.device) for parameter in parameters.values()})
+    if len(devices) > 1:
+        raise InputError(f"model: must be on one device, got parameters on {', '.join(devices)}; call model.to(…)")
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"model: must have finite weights, got NaN or infinity in {name}")
+        if tensor.is_complex():
+            raise InputError(f"model: must have real weights, got {tensor.dtype} in {name}")
+
+
+def reinitialized(network: AdaptedNetwork, seed: int) -> AdaptedNetwork:
+    """A copy with random initial weights.
+
+    Raises:
+        InputError: a layer with parameters of its own has no `reset_parameters`.
+    """
+    result = copy.deepcopy(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, module in result.network.named_modules():
+            if next(module.parameters(recurse=False), None) is None:
+                continue
+            if not callable(getattr(module, "reset_parameters", None)):
+                raise InputError(
+                    f"model: must have layers that can be initialized again, got {type(module).__name__} ({name or 'itself'}) "
+                    "without reset_parameters; choose a method that needs no new network"
+                )
+            module.reset_parameters()
+    return result

@@ -1,0 +1,274 @@
+"""Runs a prepared unlearning: outputs before, the method, outputs after, and what it cost."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from adaprob_ray.data.dataset import Integers
+from adaprob_ray.errors import Diverged, InputError
+from adaprob_ray.methods.base import Context, Split
+from adaprob_ray.training.cost import PassCounter, measure_cost
+from adaprob_ray.training.loop import check_finite, distance, predict
+from adaprob_ray.training.losses import snapshot
+from adaprob_ray.unlearning.checks import method_sizes
+from adaprob_ray.unlearning.monitor import MAX_WATCHED, ErrorMonitor, TooMuchError
+from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
+from adaprob_ray.unlearning.prepare import Plan
+from adaprob_ray.unlearning.subset import SampleSubset
+
+# Subsets whose outputs are kept, before and after, in the order of the record.
+MEASURED = ("forget", "retain_measured", "validation", "test")
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """float32 logits [N, K] of one model over a subset, and its labels [N]."""
+
+    logits: NDArray[np.float32]
+    labels: Integers
+
+
+@dataclass(frozen=True)
+class Run:
+    """One unlearning, from which the record is made.
+
+    Attributes:
+        plan: what was asked for.
+        before, after: outputs by subset (`MEASURED`) of the original and of the new weights.
+        references: outputs of each reference.
+        cost: seconds, forward_examples and backward_examples of the method.
+        seconds: by part: `outputs before`, `method`, `outputs after`.
+        facts: what the method notes.
+        series: name → points (step, value) that the method reports.
+        distance: L2 distance between the old and the new parameters.
+        stopped: whether the method was stopped because its error rose too much.
+        warnings: what a user should know.
+    """
+
+    plan: Plan
+    before: Mapping[str, ModelOutputs]
+    after: Mapping[str, ModelOutputs]
+    references: Sequence[Mapping[str, ModelOutputs]]
+    cost: Mapping[str, float]
+    seconds: Mapping[str, float]
+    facts: Mapping[str, float]
+    series: Mapping[str, list[tuple[int, float]]]
+    distance: float
+    stopped: bool
+    warnings: list[str]
+
+
+def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork, Run]:
+    """Unlearn. Returns the network with its new weights, and all that is known of the run.
+
+    Args:
+        plan: from `prepare`.
+        progress: whether to show a progress bar; None for one in a terminal.
+
+    Raises:
+        InputError: memory does not suffice.
+        Diverged: a loss or a weight is no longer finite.
+    """
+    network, seconds, warnings = plan.network, dict[str, float](), list(plan.warnings)
+    with _out_of_memory_as_input_error(), _deterministic(plan.seed):
+        with _timed("outputs before", seconds):
+            before = measure(network, plan.subsets)
+            references = [measure(reference, plan.subsets) for reference in plan.references]
+        start = snapshot(network)
+        series: dict[str, list[tuple[int, float]]] = {}
+        with _timed("method", seconds), _progress_counter(plan, progress) as counter:
+            monitor = _monitor(plan, counter)
+            network, cost, facts, stopped = _unlearn(plan, network, counter, monitor, series)
+        if plan.batch_norm == "recompute":
+            network.recompute_statistics(plan.subsets["retain"].batches(128))
+        check_finite(network.state_dict())
+        network.round_to_types()
+        with _timed("outputs after", seconds):
+            after = measure(network, plan.subsets)
+    warnings += _monitor_warnings(monitor, plan, network, stopped=stopped)
+    if facts.get("stopped_by_max_drop"):
+        stopped = True
+        warnings.append(
+            f"stopped: at every rate that was tried the validation error rose by more than {plan.max_drop:g} points; the best "
+            "state within the limit is kept"
+        )
+    return network, Run(
+        plan=plan,
+        before=before,
+        after=after,
+        references=references,
+        cost=cost,
+        seconds=seconds,
+        facts=facts,
+        series=series,
+        distance=distance(network.parameters(), start),
+        stopped=stopped,
+        warnings=warnings,
+    )
+
+
+def measure(network: nn.Module, subsets: Mapping[str, SampleSubset]) -> dict[str, ModelOutputs]:
+    """Outputs over the measured subsets."""
+    return {
+        name: ModelOutputs(predict(network, subsets[name]).cpu().numpy(), subsets[name].labels.cpu().numpy())
+        for name in MEASURED
+        if name in subsets
+    }
+
+
+def _unlearn(
+    plan: Plan,
+    network: AdaptedNetwork,
+    counter: PassCounter,
+    monitor: ErrorMonitor,
+    series: dict[str, list[tuple[int, float]]],
+) -> tuple[AdaptedNetwork, dict[str, float], Mapping[str, float], bool]:
+    monitor.start(network)
+    needs = plan.method.needs | plan.method.optional_needs
+
+    def report(step: int, **scalars: float) -> None:
+        for name, value in scalars.items():
+            series.setdefault(name, []).append((step, float(value)))
+        if any("loss" in name for name in scalars):
+            monitor.after_epoch(counter.trained or network, step)
+
+    context = Context(
+        device=plan.device,
+        precision=plan.precision,
+        seed=plan.seed,
+        repeat=0,
+        needs=needs,
+        recipe=plan.recipe,
+        make_model=lambda seed: counter.watched(reinitialized(network, seed)),
+        initial_state=dict,  # a method that needs it is declined before
+        report=report,
+    )
+    split = Split(needs=needs, subsets=plan.subsets)
+    stopped = False
+    with measure_cost(network, plan.device, counter) as cost:
+        try:
+            network = _adapted(plan.method.unlearn(network, split, context))
+        except TooMuchError:
+            monitor.restore(network)
+            stopped = True
+        except Diverged as error:
+            if plan.batch_norm != "frozen" or not network.batch_norm_layers():
+                raise
+            raise Diverged(
+                f"{error}, and so may batch_norm=train: frozen statistics no longer fit the weights"
+            ) from error
+    network.eval()
+    return network, cost, context.facts, stopped
+
+
+def _adapted(network: nn.Module) -> AdaptedNetwork:
+    assert isinstance(network, AdaptedNetwork)
+    return network
+
+
+def _monitor(plan: Plan, counter: PassCounter) -> ErrorMonitor:
+    """Watches held-out samples of the classes that have retained samples; without validation data, retained samples."""
+    name = "validation" if "validation" in plan.subsets else "retain_measured"
+    watched = plan.subsets[name]
+    known = torch.isin(watched.labels, torch.unique(plan.subsets["retain"].labels))
+    rows = watched.rows[known] if bool(known.any()) else watched.rows
+    generator = torch.Generator().manual_seed(plan.seed)
+    if len(rows) > MAX_WATCHED:
+        rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_WATCHED].to(rows.device)]
+    where = "validation error" if name == "validation" else "error on retained samples"
+    return ErrorMonitor(
+        SampleSubset(watched.training, rows),
+        where,
+        max_drop=plan.max_drop,
+        stops=plan.method.steady_error and not plan.method.may_end_early,  # such a method lowers its rate first
+        paused=lambda: counter.paused(plan.device),
+    )
+
+
+def _monitor_warnings(monitor: ErrorMonitor, plan: Plan, network: AdaptedNetwork, *, stopped: bool) -> list[str]:
+    if stopped:
+        return [
+            f"stopped: the {monitor.where} rose by more than {plan.max_drop:g} points above {monitor.start_percent:.1f} %; the "
+            f"last state within the limit is kept ({monitor.error_percent:.1f} %)"
+            + (", which is the original: nothing was unlearned" if monitor.kept_epoch == 0 else "")
+        ]
+    monitor.look(network)
+    if monitor.is_above:
+        return [
+            f"the {monitor.where} rose from {monitor.start_percent:.1f} to {monitor.error_percent:.1f} %, by more than "
+            f"{plan.max_drop:g} points (max_drop)"
+        ]
+    return []
+
+
+# -- surroundings ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """The same bits for the same seed, dropout included; the caller's random state is left as it was."""
+    with torch.random.fork_rng(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _out_of_memory_as_input_error() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise InputError(
+            f"device: memory does not suffice ({str(error).splitlines()[0]}); use a smaller batch_size, or retain=sample:NUMBER"
+        ) from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error):  # of PyTorch's allocator for CPUs
+            raise
+        raise InputError(
+            "device: memory does not suffice; use a smaller batch_size, or retain=sample:NUMBER"
+        ) from error
+
+
+class _ProgressCounter(PassCounter):
+    """Moves a progress bar by the passes that it counts."""
+
+    def __init__(self, bar: Progress, task: Any) -> None:
+        super().__init__()
+        self._bar, self._task = bar, task
+
+    def __call__(self, model: nn.Module, inputs: Any, output: Tensor) -> None:
+        super().__call__(model, inputs, output)
+        self._bar.update(self._task, completed=self.forward + self.backward)
+
+
+@contextmanager
+def _progress_counter(plan: Plan, progress: bool | None) -> Iterator[PassCounter]:
+    """A counter of passes that shows them as a bar, if `progress`."""
+    shown = sys.stderr.isatty() if progress is None else progress
+    if not shown:
+        yield PassCounter()
+        return
+    from rich.console import Console
+
+    classes = next(iter(measure(plan.network, {"forget": plan.subsets["forget"]}).values())).logits.shape[1]
+    cost = plan.method.cost(method_sizes(plan.network, plan.subsets, plan.recipe, classes))
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _ProgressCounter(bar, bar.add_task(f"{plan.method.name}", total=cost.forward + cost.backward))

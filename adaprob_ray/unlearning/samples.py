@@ -1,0 +1,250 @@
+"""Samples of any data set in random access: images as a network takes them, labels, and digests of both.
+
+Axes: N samples, B batch; images have any further axes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from adaprob_ray.data.dataset import Integers
+from adaprob_ray.errors import InputError
+from adaprob_ray.unlearning.augmentation import without_augmentation
+
+# Samples of at most so many bytes are read once and kept in memory; more are read again in each pass.
+CACHE_BYTES = 1 << 30
+# Samples that are read twice, to see whether the data set returns the same each time.
+MAX_READ_TWICE = 32
+# Keys of a sample that is a mapping, as Hugging Face's data sets return it.
+IMAGE_KEYS = ("pixel_values", "image", "images", "img", "x", "inputs")
+LABEL_KEYS = ("labels", "label", "target", "targets", "y")
+CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(x/255 − mean)/std for uint8 images, (x − mean)/std for others; without mean and std only the division by 255.
+
+    Attributes:
+        mean, std: a value per channel, in units of x/255 for uint8 images.
+    """
+
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise InputError(f"mean, std: must have a value per channel each, got {len(self.mean)} and {len(self.std)}")
+        if any(not value > 0 for value in self.std):
+            raise InputError(f"std: must be above 0 in every channel, got {list(self.std)}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 images [B, C, …]."""
+        images = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+        if not self.mean:
+            return images
+        if images.shape[1] != len(self.mean):
+            raise InputError(
+                f"mean, std: must have a value for each of {images.shape[1]} channels, got {len(self.mean)}"
+            )
+        shape = (1, -1, *[1] * (images.dim() - 2))
+        mean, std = (torch.tensor(values, device=images.device).view(shape) for values in (self.mean, self.std))
+        return (images - mean) / std
+
+
+@dataclass
+class Samples:
+    """What `open_samples` returns.
+
+    Attributes:
+        dataset: without random transforms, by position (image, label).
+        where: the name of the argument, for messages.
+        normalization: of images.
+        batch_size: of the DataLoader that was passed; None for other data.
+        workers: processes that read samples, as in that DataLoader.
+        left_out: names of random transforms that are not applied.
+    """
+
+    dataset: Any
+    where: str
+    normalization: Normalization = field(default_factory=Normalization)
+    batch_size: int | None = None
+    workers: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._block: Tensor | None = None  # images in memory [N, …], where `_place` has the row's position
+        self._place = np.zeros(0, dtype=np.int64)
+        self._shape: torch.Size | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, row: int) -> tuple[Tensor, int]:
+        """The image of one sample, not normalized, and its label. Raises InputError that names the sample."""
+        try:
+            image, label = image_and_label(self.dataset[row])
+        except InputError as error:
+            raise InputError(f"{self.where}[{row}]: {error}") from error
+        except Exception as error:
+            raise InputError(f"{self.where}[{row}]: cannot be read: {type(error).__name__}: {error}") from error
+        if self._shape is None:
+            self._shape = image.shape
+        if image.shape != self._shape:
+            raise InputError(
+                f"{self.where}[{row}]: must have the shape {tuple(self._shape)} of the first sample, got {tuple(image.shape)}; "
+                "resize in the data set's transform"
+            )
+        return image, label
+
+    def scan(self, rows: Sequence[int]) -> tuple[Tensor, list[bytes]]:
+        """Labels [N] int64 and digests of these samples, whose images stay in memory if all of them fit.
+
+        The digest is of the image as it is read and of its label.
+        """
+        labels, digests, images = list[int](), list[bytes](), list[Tensor]()
+        for image, label in self._stream(rows):
+            labels.append(label)
+            digests.append(digest(image, label))
+            if image.nbytes * len(rows) <= CACHE_BYTES:
+                images.append(image)
+        if images and self._block is None:
+            self._block = torch.stack(images)
+            self._place = np.full(len(self), -1, dtype=np.int64)
+            self._place[list(rows)] = np.arange(len(rows))
+        return torch.tensor(labels, dtype=torch.int64), digests
+
+    def images(self, batches: Iterable[Sequence[int] | Integers], device: torch.device) -> Iterator[Tensor]:
+        """Normalized images [B, …] float32 of each batch of rows."""
+        arrays = [np.asarray(rows, dtype=np.int64) for rows in batches]
+        if self._block is not None and all(bool((self._place[rows] >= 0).all()) for rows in arrays):
+            for rows in arrays:
+                yield self.normalization(self._block[torch.from_numpy(self._place[rows])].to(device))
+            return
+        stream = iter(self._stream([int(row) for rows in arrays for row in rows]))
+        for rows in arrays:
+            yield self.normalization(torch.stack([next(stream)[0] for _ in rows]).to(device))
+
+    def _stream(self, rows: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
+        """Samples in order, read by worker processes if the DataLoader that was passed has them."""
+        if not self.workers or len(rows) <= self.workers:
+            return (self.read(row) for row in rows)
+        reader: Any = _Reader(self)
+        loader: Any = DataLoader(reader, batch_size=None, sampler=list(rows), num_workers=self.workers)
+        return ((image, int(label)) for image, label in loader)
+
+    def check_repeatable(self, rows: Sequence[int]) -> None:
+        """Raises InputError if two reads of a sample differ."""
+        for row in rows[:MAX_READ_TWICE]:
+            if digest(*self.read(row)) != digest(*self.read(row)):
+                raise InputError(
+                    f"{self.where}[{row}]: must be the same each time it is read, got two different samples; turn off "
+                    "augmentation and shuffling in the data set"
+                )
+
+
+class _Reader:
+    """The data set of a DataLoader in worker processes: messages name the sample there too."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = Samples(samples.dataset, samples.where)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self._samples.read(row)
+
+
+def open_samples(data: Any, where: str, normalization: Normalization | None = None) -> Samples:
+    """Samples of what a user passes.
+
+    Args:
+        data: a map-style data set of (image, label), a pair of arrays or tensors (images, labels), or a DataLoader, of which
+            the data set, the batch size and the number of workers are used. A sample may also be a mapping.
+        where: the name of the argument, for messages.
+        normalization: of the images; None leaves float images as they are and divides uint8 ones by 255.
+
+    Raises:
+        InputError: `data` is something else, or empty.
+    """
+    batch_size, workers = None, 0
+    if isinstance(data, DataLoader):
+        batch_size, workers, data = data.batch_size, data.num_workers, data.dataset
+    if isinstance(data, (tuple, list)) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+        data = _pair(data[0], data[1], where)
+    if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise InputError(
+            f"{where}: must be a map-style data set, a pair of tensors (images, labels) or a DataLoader of one, got "
+            f"{type(data).__name__}"
+        )
+    if not len(data):
+        raise InputError(f"{where}: must have at least one sample, got none")
+    dataset, left_out = without_augmentation(data)
+    return Samples(dataset, where, normalization or Normalization(), batch_size, workers, left_out)
+
+
+def _pair(images: Any, labels: Any, where: str) -> TensorDataset:
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    if len(images) != len(labels):
+        raise InputError(f"{where}: must have as many labels as images, got {len(labels)} and {len(images)}")
+    if images.is_floating_point() and not bool(torch.isfinite(images).all()):
+        row = int((~torch.isfinite(images.flatten(1)).all(1)).nonzero()[0])
+        raise InputError(f"{where}: must hold finite images, got NaN or infinity in sample {row}")
+    return TensorDataset(images.cpu(), labels.cpu())
+
+
+def image_and_label(sample: Any) -> tuple[Tensor, int]:
+    """The image of a sample, uint8 or float32 with channels first, and its label. Raises InputError without the place."""
+    if isinstance(sample, Mapping):
+        names = [next((key for key in keys if key in sample), None) for keys in (IMAGE_KEYS, LABEL_KEYS)]
+        if None in names:
+            raise InputError(
+                f"must have an image ({', '.join(IMAGE_KEYS)}) and a label ({', '.join(LABEL_KEYS)}), got {', '.join(sample)}"
+            )
+        sample = tuple(sample[name] for name in names)
+    if not isinstance(sample, (tuple, list)) or len(sample) < 2:
+        raise InputError(f"must be (image, label), got {type(sample).__name__}")
+    return _image(sample[0]), _label(sample[1])
+
+
+def _image(value: Any) -> Tensor:
+    is_array = isinstance(value, (Tensor, np.ndarray))
+    if not is_array and not hasattr(value, "getbands"):  # a PIL image
+        raise InputError(f"must have a tensor, an array or a PIL image, got {type(value).__name__}")
+    image = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    if (
+        image.dtype == torch.bool
+        or image.is_complex()
+        or (not image.is_floating_point() and image.dtype != torch.uint8)
+    ):
+        raise InputError(f"must have an image of uint8 or floating point, got {image.dtype}")
+    if not is_array and image.dim() == 2:
+        image = image.unsqueeze(0)
+    elif image.dim() == 3 and image.shape[-1] in CHANNELS and (not is_array or image.shape[0] not in CHANNELS):
+        image = image.permute(2, 0, 1)
+    image = image.float() if image.is_floating_point() else image
+    if image.is_floating_point() and not bool(torch.isfinite(image).all()):
+        raise InputError("must be a finite image, got NaN or infinity")
+    return image.contiguous()
+
+
+def _label(value: Any) -> int:
+    number = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or number != int(number):
+        raise InputError(f"must have an integer label, got {number!r}")
+    return int(number)
+
+
+def digest(image: Tensor, label: int) -> bytes:
+    """SHA-256 of a sample: type, shape and bytes of its image as it is read, and its label."""
+    head = f"{image.dtype}|{tuple(image.shape)}|{label}|".encode()
+    return hashlib.sha256(head + image.numpy().tobytes()).digest()

@@ -1,0 +1,83 @@
+"""Writes the result of an unlearning: weights, record and page, in a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaprob_ray.errors import InputError
+from adaprob_ray.unlearning.merkle import SALT_BYTES
+from adaprob_ray.unlearning.page import render_page
+from adaprob_ray.unlearning.record import make_record
+from adaprob_ray.unlearning.weights import WEIGHTS_FILE, weights_bytes
+
+if TYPE_CHECKING:
+    from adaprob_ray.unlearning.api import Unlearned
+
+RECORD_FILE, SALT_FILE, PAGE_FILE, INPUTS_FILE = "record.json", "salt.json", "record.html", "inputs.json"
+
+
+def check_folder(out: Path) -> None:
+    """Raises InputError if results cannot be written to a new folder `out`."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: must be a new or an empty folder, got one with files; choose another")
+    parent = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{out}: must be in a folder that you can write to, got {parent}")
+
+
+def save(
+    result: Unlearned,
+    out: Path,
+    *,
+    weights: Mapping[str, bytes] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write a folder with the weights, record.json, salt.json and record.html.
+
+    Args:
+        result: of `unlearn`.
+        out: a new or empty folder.
+        weights: file name → contents, for weights in another format; by default weights.safetensors.
+        inputs: what `audit` needs to load model and data again, written to inputs.json.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        InputError: `out` has files, or cannot be written; nothing is left behind.
+    """
+    check_folder(out)
+    salt = secrets.token_bytes(SALT_BYTES)
+    weights = weights or {WEIGHTS_FILE: weights_bytes(result.model.state_dict())}
+    record = make_record(result.run, result.model, salt=salt, files=weights)
+    texts = {
+        RECORD_FILE: _json(record),
+        SALT_FILE: _json({"salt": salt.hex()}),
+        PAGE_FILE: render_page(record, result.run),
+    }
+    texts |= {} if inputs is None else {INPUTS_FILE: _json(dict(inputs))}
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in weights.items():
+            (temporary / name).write_bytes(data)
+        for name, text in texts.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return [out / name for name in (*weights, *texts)]
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"

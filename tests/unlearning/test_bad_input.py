@@ -1,0 +1,212 @@
+"""Bad input of `adaprob_ray.unlearn`: one clear error before any work, and nothing of the caller's changed."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import CLASSES, Convolutional, Rows, images, trained
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import adaprob_ray
+from adaprob_ray.errors import Diverged, InputError
+from adaprob_ray.unlearning.api import Unlearned
+
+DATA = images()
+IMAGES, LABELS = DATA
+FORGET = [0, 3, 6]
+NETWORK = trained(Convolutional(), DATA, steps=5)
+
+
+def with_label(row: int, label: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = LABELS.clone()
+    labels[row] = label
+    return IMAGES, labels
+
+
+def with_nan_weights() -> nn.Module:
+    network = copy.deepcopy(NETWORK)
+    with torch.no_grad():
+        network.fc.weight[0, 0] = float("nan")  # type: ignore[index, union-attr, operator]
+    return network
+
+
+def frozen_network() -> nn.Module:
+    return copy.deepcopy(NETWORK).requires_grad_(False)
+
+
+def failing_at_17(index: int) -> Any:
+    if index == 17:
+        raise OSError("truncated file")
+    return IMAGES[index], int(LABELS[index])
+
+
+def of_two_sizes(index: int) -> Any:
+    return (IMAGES[index] if index != 5 else torch.zeros(3, 9, 9)), int(LABELS[index])
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(zip(*DATA, strict=True))
+
+
+def with_copy() -> tuple[torch.Tensor, torch.Tensor]:
+    copied = IMAGES.clone()
+    copied[33] = copied[3]  # of the same class
+    return copied, LABELS
+
+
+class Returning(nn.Module):
+    def __init__(self, make: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self.make = Convolutional(), make
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.make(self.network(x))
+
+
+HELD_OUT_WITH_OTHER_LABELS = (IMAGES, LABELS + 1)
+# name: (arguments that replace good ones, what the message must contain)
+CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "no module": ({"model": lambda x: x}, ("model: must be a torch.nn.Module, got function",)),
+    "no parameters": (
+        {"model": nn.Flatten()}, ("model: must have parameters that require gradients", "requires_grad_(True)")
+    ),
+    "frozen weights": ({"model": frozen_network()}, ("model: must have parameters that require gradients",)),
+    "NaN weights": ({"model": with_nan_weights()}, ("model: must have finite weights", "fc.weight")),
+    "no classifier": ({"model": Returning(torch.mean)}, ("model: must return logits of shape [2, classes]", "forward=")),
+    "an output object": ({"model": Returning(lambda y: {"scores": y})}, ("model: must return a tensor of logits", "got dict")),
+    "one output": ({"model": Convolutional(1)}, ("model: must have at least two classes, got 1 output",)),
+    "too few classes": ({"model": Convolutional(2)}, ("dataset: labels must be 0 to 1", "2 outputs")),
+    "images of another shape": ({"dataset": (torch.randn(90, 5), LABELS)}, ("model: must accept images of shape [2, 5]",)),
+    "labels above": ({"dataset": with_label(40, 7)}, ("dataset: labels must be 0 to 2", "got 7 in sample 40")),
+    "labels below": ({"dataset": with_label(3, -1)}, ("dataset: labels must be 0 to 2", "got -1 in sample 3")),
+    "labels of floats": ({"dataset": (IMAGES, LABELS + 0.5)}, ("dataset[0]: must have an integer label, got 0.5",)),
+    "fewer labels": ({"dataset": (IMAGES, LABELS[:50])}, ("dataset: must have as many labels as images, got 50 and 90",)),
+    "NaN images": ({"dataset": (IMAGES / 0, LABELS)}, ("dataset: must hold finite images", "in sample 0")),
+    "no data set": ({"dataset": 5}, ("dataset: must be a map-style data set", "got int")),
+    "an iterable data set": ({"dataset": Stream()}, ("dataset: must be a map-style data set", "got Stream")),
+    "a loader of one": ({"dataset": DataLoader(Stream())}, ("dataset: must be a map-style data set",)),
+    "an empty data set": ({"dataset": (IMAGES[:0], LABELS[:0])}, ("dataset: must have at least one sample",)),
+    "a sample that cannot be read": (
+        {"dataset": Rows(90, failing_at_17)}, ("dataset[17]: cannot be read: OSError: truncated file",)
+    ),
+    "images of two sizes": ({"dataset": Rows(90, of_two_sizes)}, ("dataset[5]: must have the shape (3, 8, 8)", "(3, 9, 9)")),
+    "no pairs": ({"dataset": Rows(90, lambda i: IMAGES[i])}, ("dataset[0]: must be (image, label), got Tensor",)),
+    "another mapping": ({"dataset": Rows(90, lambda i: {"a": 1})}, ("dataset[0]: must have an image (pixel_values", "got a")),
+    "data that change": (
+        {"dataset": Rows(90, lambda i: (IMAGES[random.randrange(90)], int(LABELS[i])))},
+        ("must be the same each time it is read", "turn off augmentation"),
+    ),
+    "nothing to forget": ({"forget": []}, ("forget: must have at least one index, got none",)),
+    "an empty mask": ({"forget": torch.zeros(90, dtype=torch.bool)}, ("forget: must have at least one index",)),
+    "a short mask": ({"forget": torch.ones(9, dtype=torch.bool)}, ("a mask must have a value for each of 90 samples, got 9",)),
+    "everything": ({"forget": list(range(90))}, ("forget: must leave samples to retain, got all 90",)),
+    "twice": ({"forget": [1, 1, 2]}, ("forget: must name each sample once, got 1 more than once",)),
+    "out of range": ({"forget": [1, 90, -4]}, ("forget: must be 0 to 89, got 90, -4",)),
+    "no integers": ({"forget": [0.5]}, ("forget: must be integers, got float64",)),
+    "two dimensions": ({"forget": [[1, 2]]}, ("forget: must have one dimension, got shape [1, 2]",)),
+    "a class without samples": ({"forget": "class:7"}, ("forget: class:7: must be a class that has samples (known: 0, 1, 2)",)),
+    "another word": ({"forget": "cats"}, ("forget: must be indices, a mask or class:NUMBER, got 'cats'",)),
+    "retain of forget": ({"retain": [3, 4, 5]}, ("retain: must have no sample of forget, got 3 in both",)),
+    "a copy in retain": ({"dataset": with_copy()}, ("retain: must have no copy of a forgotten sample, got 1", "33")),
+    "a large sample": ({"retain": "sample:1000"}, ("retain: must be at most the 87 samples that are not forgotten",)),
+    "a sample of none": ({"retain": "sample:0"}, ("retain: must be indices or sample:NUMBER",)),
+    "an unknown method": ({"method": "adaprb"}, ("method 'adaprb'", "did you mean 'adaprob'?")),
+    "a method that trains": ({"method": "retrain"}, ("method: must start from the trained model, got retrain",)),
+    "a method without its data": ({"method": "scrub_rewind"}, ("validation: must be given for scrub_rewind",)),
+    "an unknown setting": ({"lrr": 0.1}, ("lrr", "did you mean 'lr'?")),
+    "a setting out of range": ({"lr": -1.0}, ("lr", "-1.0")),
+    "an unknown device": ({"device": "cuda:99"}, ("device: must be available here, got 'cuda:99'", "cpu")),
+    "an unknown precision": ({"precision": "float16"}, ("precision: must be one of float32, bfloat16, got 'float16'",)),
+    "an unknown batch norm": ({"batch_norm": "eval"}, ("batch_norm: must be one of frozen, train, recompute",)),
+    "a negative limit": ({"max_drop": -1}, ("max_drop: must be a number of percentage points",)),
+    "mean without std": ({"mean": (0.5, 0.5, 0.5)}, ("mean, std: must have a value per channel each, got 3 and 0",)),
+    "a std of zero": ({"mean": (0.0,), "std": (0.0,)}, ("std: must be above 0",)),
+    "another number of channels": ({"mean": (0.0,), "std": (1.0,)}, ("must have a value for each of 3 channels, got 1",)),
+    "held-out labels": ({"test": HELD_OUT_WITH_OTHER_LABELS}, ("test: labels must be 0 to 2", "got 3")),
+    "a reference with other classes": (
+        {"reference": Convolutional(5)}, ("reference 1: must have 3 classes like the model, got 5",)
+    ),
+    "a reference that is none": ({"reference": [NETWORK, 3]}, ("reference 2: model: must be a torch.nn.Module, got int",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_clear_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, words = CASES[name]
+    arguments: dict[str, Any] = {"model": NETWORK, "dataset": DATA, "forget": FORGET, "progress": False, **changes}
+    monkeypatch.setattr("adaprob_ray.unlearning.api.execute", lambda *_, **__: pytest.fail("work has begun"))
+    before = {key: value.clone() for key, value in NETWORK.state_dict().items()}
+    with pytest.raises(InputError) as caught:
+        adaprob_ray.unlearn(**arguments)
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+    assert len(message.splitlines()) == 1
+    assert all(torch.equal(value, before[key]) for key, value in NETWORK.state_dict().items())
+
+
+def unlearned(**arguments: Any) -> Unlearned:
+    return adaprob_ray.unlearn(NETWORK, DATA, forget=FORGET, method="finetune", epochs=1, progress=False, **arguments)
+
+
+def test_a_step_that_diverges_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Diverged, match="a smaller learning rate may help"):
+        adaprob_ray.unlearn(NETWORK, DATA, forget=FORGET, method="neggrad_plus", lr=1e30, epochs=3, progress=False)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("x"), RuntimeError("not enough memory")]
+)
+def test_too_little_memory_names_the_remedy(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("adaprob_ray.unlearning.run.measure", failing)
+    with pytest.raises(InputError, match=r"memory does not suffice.*; use a smaller batch_size"):
+        unlearned()
+
+
+def test_a_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="must be a new or an empty folder"):
+        unlearned().save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, write = unlearned(), Path.write_text
+
+    def full(path: Path, text: str, **options: Any) -> int:
+        if path.name == "record.html":
+            raise OSError(28, "No space left on device")
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match="out: cannot be written: No space left on device"):
+        result.save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_unlearning_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {key: value.clone() for key, value in NETWORK.state_dict().items()}
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adaprob_ray.methods.finetune.train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unlearned()
+    assert all(torch.equal(value, before[key]) for key, value in NETWORK.state_dict().items())
+
+
+def test_the_good_arguments_of_these_tests_are_good() -> None:
+    assert adaprob_ray.unlearn(NETWORK, DATA, forget=FORGET, epochs=1, progress=False).model is not None
+    assert adaprob_ray.unlearn(NETWORK, TensorDataset(*DATA), forget=FORGET, epochs=1, progress=False).model is not None
+    assert CLASSES == 3
