@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-norm",
     type=click.Choice(["frozen", "train", "recompute"]),
-    default="frozen",
-    show_default=True,
-    help="Running statistics: unchanged, updated, or averaged again at the end.",
+    help="Running statistics: unchanged, updated, or averages at the end; by default as the method trains.",
 )
 @click.option("--max-drop", type=float, default=2.0, show_default=True, help="Points by which the error may rise.")
 @click.option(

@@ -58,7 +58,7 @@ def unlearn(
     forward: Callable[[nn.Module, Tensor], Any] | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
-    batch_norm: BatchNormChoice = "frozen",
+    batch_norm: BatchNormChoice | None = None,
     max_drop: float = 2.0,
     precision: str = "float32",
     device: str = "auto",
@@ -82,7 +82,8 @@ def unlearn(
         forward: `forward(model, images)` for a model that is not called with images alone.
         mean, std: per channel, if `dataset` gives images that are not normalized; of x/255 for uint8 images.
         batch_norm: `frozen` leaves the running statistics, `train` updates them, `recompute` replaces them at the end by
-            averages over the retained samples.
+            averages over the retained samples. None is `train` for methods that always train so (SCRUB, bad teacher), else
+            `frozen`.
         max_drop: percentage points by which the error on validation (without it, on retained samples) may rise; a method that
             exceeds it is stopped, and its last state within the limit is kept.
         precision: `float32` or `bfloat16`, of the training passes.

@@ -85,7 +85,7 @@ def prepare(
     forward: Callable[[nn.Module, Tensor], Any] | None,
     mean: Sequence[float],
     std: Sequence[float],
-    batch_norm: BatchNormChoice,
+    batch_norm: BatchNormChoice | None,
     max_drop: float,
     precision: str,
     device: str,
@@ -93,7 +93,8 @@ def prepare(
 ) -> Plan:
     """Check and read. Raises InputError; nothing is written or changed."""
     check_network(model)
-    _check_choice("batch_norm", batch_norm, BATCH_NORM_CHOICES)
+    if batch_norm is not None:
+        _check_choice("batch_norm", batch_norm, BATCH_NORM_CHOICES)
     _check_choice("precision", precision, PRECISIONS)
     if not (isinstance(max_drop, (int, float)) and 0 <= max_drop < math.inf):
         raise InputError(f"max_drop: must be a number of percentage points of at least 0, got {max_drop!r}")
@@ -101,6 +102,8 @@ def prepare(
     normalization = Normalization(tuple(mean), tuple(std))
     samples = open_samples(dataset, "dataset", normalization)
     unlearning = make_method(method, settings, samples.batch_size, max_drop)
+    # A method without the recipe trains batch norm in every sweep, and was not made for frozen statistics.
+    batch_norm = batch_norm or ("frozen" if "recipe" in unlearning.needs else "train")
     forget_rows = forget_set(forget, samples)
     is_own_retain = not (retain is None or isinstance(retain, (str, list, set, np.ndarray, torch.Tensor)))
     others = open_samples(retain, "retain", normalization) if is_own_retain else None

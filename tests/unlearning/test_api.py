@@ -229,6 +229,14 @@ def test_batch_norm_is_frozen_trained_or_recomputed() -> None:
     assert torch.allclose(statistics(recompute.model)[0], activations.mean((0, 2, 3)), atol=1e-5)
 
 
+def test_batch_norm_is_trained_by_methods_that_always_train_it() -> None:
+    chosen = {
+        method: unlearned(method=method, epochs=2).run.plan.batch_norm for method in ("adaprob", "finetune", "scrub")
+    }
+    assert chosen == {"adaprob": "frozen", "finetune": "frozen", "scrub": "train"}
+    assert unlearned(method="scrub", batch_norm="frozen", epochs=2).run.plan.batch_norm == "frozen"
+
+
 def test_an_unlearning_that_costs_too_much_error_is_stopped_and_its_last_good_state_kept() -> None:
     result = unlearned(lr=50.0, epochs=4, validation=HELD_OUT)
     assert result.run.stopped
