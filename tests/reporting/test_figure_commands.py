@@ -55,7 +55,8 @@ def test_series_are_drawn_from_a_store_and_from_its_archive_alike(
         assert pictures.read_bytes() == first
     capsys.readouterr()
     assert command(folder, "trajectories", *sweep, "--scalar", "residual") == BAD_INPUT
-    expected = "adaprob lam=1: unknown series 'residual' (known: loss, projection_residual, train_error_percent)"
+    names = "loss, lr, objective, projection_residual, retain_error_percent, retain_loss, train_error_percent"
+    expected = f"adaprob lam=1: unknown series 'residual' (known: {names})"
     assert expected in capsys.readouterr().err
 
 

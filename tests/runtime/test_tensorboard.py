@@ -149,7 +149,7 @@ def test_hparams_have_a_status_and_sort_by_a_metric(first_run: tuple[Store, Plan
         "label": "string_value",
         "method": "string_value",
         "lam": "number_value",
-        "lr": "number_value",
+        "lr": "string_value",
         "epochs": "number_value",
     }
 
