@@ -491,7 +491,8 @@ def test_a_label_whose_method_declines_is_skipped_with_the_reason_and_the_rest_i
 
 
 def test_a_label_with_nothing_after_it_has_the_defaults() -> None:
-    text = "name: x\ngrid: {dataset: digits, architecture: allcnn, forget: {kind: class, class: 3}, seed: 1}\nmetrics: [errors]\n"
+    grid = "{dataset: digits, architecture: allcnn, forget: {kind: class, class: 3}, seed: 1}"
+    text = f"name: x\ngrid: {grid}\nmetrics: [errors]\n"
     empty = Sweep.parse(f"{text}methods:\n  scrub:\n  retrain:\n", REGISTRY)
     explicit = Sweep.parse(f"{text}methods:\n  scrub: {{}}\n  retrain: {{}}\n", REGISTRY)
     assert empty.cells.keys() == explicit.cells.keys()
