@@ -91,8 +91,8 @@ class Trained(Method):
     """A method that trains by the recipe from the start of the original: it selects only rows and randomness.
 
     Attributes:
-        generator_suffix: if not empty, the classifier's initial weights and the order of the rows are drawn independently
-            of the original's.
+        generator_suffix: if not empty, the initial weights (of a pretrained network, the classifier's) and the order of the
+            rows are drawn independently of the original's.
 
     Example:
         >>> import numpy as np
