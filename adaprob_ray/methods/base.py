@@ -108,8 +108,8 @@ class Trained(Method):
         """The rows to train on.
 
         Args:
-            train_count: number of training rows.
-            forget: positions of the forget rows; empty if `reads_forget` is false.
+            train_count: number of training samples.
+            forget: positions of the forget samples; empty if `reads_forget` is false.
             seed: of the cell.
 
         Returns:
@@ -159,7 +159,7 @@ class Unlearning(Method):
         return [] if batch_norm == "frozen" and "recipe" in self.needs else [model]
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
-        """Unlearn the forget rows.
+        """Unlearn the forget samples.
 
         Args:
             model: a copy of the original, which may be changed in place.

@@ -1,4 +1,4 @@
-"""Retrain a second time, on the same rows, in another order, from other initial weights (if pretrained: of the classifier).
+"""Retrain a second time, on the same samples, in another order, from other initial weights (pretrained: of the classifier).
 
 A network that is trained from scratch has other initial weights in all layers. A pretrained one has other initial weights of
 the classifier, and shares the pretrained weights of all other layers with Retrain (DESIGN §9).
