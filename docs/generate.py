@@ -25,7 +25,7 @@ PATH = Path(__file__).resolve().parent / "methods.md"
 TITLE = "# Methods\n\n*Written by `make docs` from the files of `adaprob_ray/methods/`; edit those.*\n"
 # The small-scale setting of the paper (protocol §3), for which the page states costs.
 FORGET_ROWS = 25
-EXAMPLE = f"cifar5, ResNet-18 with width multiplier 0.4, recipe small, {FORGET_ROWS} of 500 rows forgotten"
+EXAMPLE = f"cifar5, ResNet-18 with width multiplier 0.4, recipe small, {FORGET_ROWS} of 500 samples forgotten"
 
 
 def example_sizes() -> Sizes:
@@ -143,7 +143,7 @@ def passes_per_epoch(cls: type[Method], sizes: Sizes) -> str:
 
 def needs(cls: type[Method]) -> str:
     if cls.stage == "train":
-        return "training rows" if not cls.reads_forget else "retain"
+        return "training samples" if not cls.reads_forget else "retain"
     return ", ".join([*sorted(cls.needs), *(f"{name} (optional)" for name in sorted(cls.optional_needs))])
 
 

@@ -135,7 +135,7 @@ METHOD_KEYS = (
         "settings, or a list",
         "",
         "",
-        "A line of the tables: `{}`, settings, or a list of `{where: …, with: …}`.",
+        "A line of the tables: nothing or `{}` (the defaults), settings, or a list of `{where: …, with: …}`.",
     ),
     ("LABEL.method", "name", "the label", "", "The method, where the label is not its name."),
     (

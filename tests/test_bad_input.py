@@ -203,7 +203,15 @@ SINGLE_FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         with_value(GOOD, "expect", {"cells": GOOD_CELLS + 1}),
         ("expect.cells: must be 16", "got 17"),
     ),
-    "settings of null": (with_value(GOOD, "methods", {"scrub": None}), ("methods.scrub: must be settings",)),
+    "settings that are a number": (
+        with_value(GOOD, "methods", {"scrub": 3}),
+        ("methods.scrub: must be settings", "got 3"),
+    ),
+    "methods that are a list": (
+        with_value(GOOD, "methods", ["scrub", {"adaprob": {"lam": 1.0}}]),
+        ("methods: must be a mapping {label: settings}, as {scrub: {}, adaprob: {}}, got ['scrub', {'adaprob'",),
+    ),
+    "methods that are a number": (with_value(GOOD, "methods", 3), ("as {scrub: {}}, got 3",)),
     "where that is no mapping": (
         with_value(GOOD, "methods.finetune", [{"where": "digits", "with": {}}]),
         ("methods.finetune: must be settings, or a list of {where: …, with: …}",),

@@ -6,14 +6,14 @@ Both are written for MyMethod, `my_method` in sweep files; these two names are r
 from __future__ import annotations
 
 METHOD_TEMPLATE = '''\
-"""MyMethod: passes of gradient ascent on the forget rows, each followed by a pass of descent on the retain rows.
+"""MyMethod: passes of gradient ascent on the forget samples, each followed by a pass of descent on the retain samples.
 
     w ← w + γ_f ∇_w mean_{r in forget} CE(f(x_r; w), y_r)                 in the first `ascent_epochs` epochs
     w ← w − γ ∇_w [ mean_{r in retain} CE(f(x_r; w), y_r) + (wd/2)·‖w − w_original‖² ]
 
 Symbols: lr = γ, ascent_lr = γ_f. wd is the recipe's `decay_to_start`; its term is absent if the original was trained
-without it. Needs the retain and forget rows and the recipe. Cost per epoch: one forward and one backward pass over the
-retain rows and, in the first `ascent_epochs` epochs, over the forget rows.
+without it. Needs the retain and forget samples and the recipe. Cost per epoch: one forward and one backward pass over the
+retain samples and, in the first `ascent_epochs` epochs, over the forget samples.
 """
 
 # `make docs` copies the docstring into docs/methods.md; `adaprob-ray list methods` shows its first sentence. Lines indented by
@@ -39,7 +39,7 @@ def ascent_loss(model: nn.Module, batch: Batch) -> LossOutput:
 
 @settings_dataclass
 class MyMethod(Unlearning):
-    """Gradient ascent on the forget rows, descent on the retain rows."""
+    """Gradient ascent on the forget samples, descent on the retain samples."""
 
     # The name in sweep files, tables and figures.
     name = "my_method"
@@ -60,7 +60,7 @@ class MyMethod(Unlearning):
     ascent_epochs: int = hyperparameter(
         default=3, unit="passes over forget", ge=0, help="epochs that begin with ascent", search=Int(0, 10)
     )
-    batch_size: int = hyperparameter(default=64, unit="rows", ge=1)
+    batch_size: int = hyperparameter(default=64, unit="samples", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
         """Samples in forward and in backward passes, preparation included. The tests compare it with what they count."""

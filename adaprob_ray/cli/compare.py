@@ -21,9 +21,11 @@ def compare(path: str, location: str, out: Path, only: str | None, partial: bool
     """Print and write tables of a sweep's labels and metrics.
 
     SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences to Retrain are tested. The tables are
-    written as Markdown, LaTeX and CSV.
+    written as Markdown, LaTeX and CSV. With --only, the rows of original, retrain and retrain_independent stay, and the files
+    are compare-NAME-selection.*.
     """
     from adaprob_ray.reporting.tables.compare import build_comparison
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_comparison(load_selection((path,), location, only, partial), out, metrics=metrics))
+    selection = load_selection((path,), location, only, partial).with_references()
+    show(build_comparison(selection, out, metrics=metrics))

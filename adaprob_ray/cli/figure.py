@@ -24,7 +24,10 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 
 
 columns_option = click.option(
-    "--columns", metavar="COLUMN,COLUMN", callback=_columns, help="Only these columns of Records, in this order."
+    "--columns",
+    metavar="COLUMN,COLUMN",
+    callback=_columns,
+    help="Only these columns of Records, in this order.  [default: errors and KL, if the Records have them]",
 )
 
 
@@ -35,7 +38,7 @@ def trade_off(selection: Selection, out: Path) -> None:
     from adaprob_ray.reporting.figures.trade_off import build_trade_off
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_trade_off(selection, out))
+    show(build_trade_off(selection.with_references(), out))
 
 
 @figure.command("cost")
@@ -45,7 +48,7 @@ def cost(selection: Selection, out: Path) -> None:
     from adaprob_ray.reporting.figures.cost import build_cost
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_cost(selection, out))
+    show(build_cost(selection.with_references(), out))
 
 
 @figure.command("ranks")
@@ -56,7 +59,7 @@ def ranks(selection: Selection, out: Path, columns: tuple[str, ...] | None) -> N
     from adaprob_ray.reporting.figures.ranks import build_ranks
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_ranks(selection, out, **_given(columns=columns)))
+    show(build_ranks(selection.with_references(), out, columns=columns))
 
 
 @figure.command("time_bars")
@@ -72,7 +75,7 @@ def time_bars(selection: Selection, out: Path, warm_up: int | None) -> None:
 
 @figure.command("ablation")
 @record_parameters
-@click.option("--over", required=True, metavar="COLUMN", help="Setting of the x-axis, such as method.lam.")
+@click.option("--over", required=True, metavar="SETTING", help="Setting of the x-axis, such as lam.")
 @columns_option
 def ablation(
     selection: Selection,
@@ -84,7 +87,7 @@ def ablation(
     from adaprob_ray.reporting.figures.ablation import build_ablation
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_ablation(selection, out, over=over, **_given(columns=columns)))
+    show(build_ablation(selection.with_references(), out, over=over, columns=columns))
 
 
 @figure.command("embedding")
@@ -95,22 +98,21 @@ def ablation(
 @click.option(
     "--methods",
     metavar="METHOD,METHOD",
-    default="adaprob,scrub,retrain",
-    show_default=True,
     callback=_columns,
-    help="Methods to show, at most five.",
+    help="Methods to show, at most five.  [default: retrain with adaprob and scrub, or with others where neither is there]",
 )
 def embedding(
     selection: Selection,
     out: Path,
     subset: Any,
-    methods: tuple[str, ...],
+    methods: tuple[str, ...] | None,
 ) -> None:
     """t-SNE of the outputs of several models."""
     from adaprob_ray.reporting.figures.embedding import build_embedding
     from adaprob_ray.reporting.tables.output import show
 
-    show(build_embedding(selection, out, subset=subset, methods=dict(zip(methods, methods, strict=True))))
+    chosen = None if methods is None else {name: name for name in methods}
+    show(build_embedding(selection, out, subset=subset, methods=chosen))
 
 
 @figure.command("curves")
@@ -118,18 +120,12 @@ def embedding(
 @click.option(
     "--scalar",
     metavar="NAME",
-    default="projection_residual",
-    show_default=True,
-    help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …",
+    help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …  "
+    "[default: what most of the unlearned models have, loss first]",
 )
-def curves(selection: Selection, out: Path, scalar: str) -> None:
+def curves(selection: Selection, out: Path, scalar: str | None) -> None:
     """A scalar of the models' series against epochs or steps."""
     from adaprob_ray.reporting.figures.curves import build_curves
     from adaprob_ray.reporting.tables.output import show
 
     show(build_curves(selection, out, scalar=scalar))
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that are set; of the others the builder has its own defaults."""
-    return {name: value for name, value in options.items() if value is not None}

@@ -32,7 +32,7 @@ grid:
   seed: [1, 2]                                             # split, initial weights and order of the samples
 
 # How the original and the retrained models are trained: a recipe, and the values that differ from it.
-train: {{recipe: large, epochs: 8}}                          # adaprob-ray list recipes large
+train: {{recipe: large, epochs: 10, batch_size: 32}}         # adaprob-ray list recipes large
 # pretrain: {{recipe: pretrain, epochs: 31}}                 # of data sets that have one to pretrain on; false: never
 
 # What is compared, each under a label of your own. A label that is the name of a method needs no `method`. Retraining is

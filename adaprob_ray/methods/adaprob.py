@@ -1,14 +1,14 @@
-"""AdaProb: give the forget rows pseudo-probabilities, refine all outputs by a projection, and train the network towards them
+"""AdaProb: give the forget samples pseudo-probabilities, refine all outputs by a projection, and train the network towards them
 (Zhao et al., "Efficient Machine Unlearning via Adaptive Probability"; equations below are the paper's).
 
     (1)-(4)  g* = argmin_g Σ_f KL(g_f ‖ r_f) + λ Σ_r KL(g_r ‖ r_r),   rows sum to 1, columns to M
-    (8)      L(w) = mean_n c_n KL(g*_n ‖ f(x_n; w)),                     over forget and retain rows together
+    (8)      L(w) = mean_n c_n KL(g*_n ‖ f(x_n; w)),                     over forget and retain samples together
     (9)      w ← w − γ ∇L(w)
 
-Symbols: lam = λ, lr = γ, reference = r of the forget rows, totals = whose column sums M are; r of the retain rows is always
-the original's output. Needs the retain and forget rows and the recipe (for its batch-norm mode and weight decay); `lr: auto`
-also uses the validation rows, where there are any.
-Cost: one forward pass over all training rows for the outputs; per epoch one forward and one backward pass over them. With
+Symbols: lam = λ, lr = γ, reference = r of the forget samples, totals = whose column sums M are; r of the retain samples is
+always the original's output. Needs the retain and forget samples and the recipe (for its batch-norm mode and weight decay);
+`lr: auto` also uses the validation samples, where there are any.
+Cost: one forward pass over all training samples for the outputs; per epoch one forward and one backward pass over them. With
 `lr: auto` also those of a trial and of checks, and perhaps fewer epochs: what `cost` declares is then the most.
 
 Interpretations of the paper, by name (DESIGN §7, protocol §4.4):
@@ -21,7 +21,7 @@ Interpretations of the paper, by name (DESIGN §7, protocol §4.4):
 Differences from the paper:
 1. Eq. (6) as printed has no row normalizer; here rows sum to 1, as (3) requires.
 2. Eq. (8) is a sum without λ; here it is the mean over rows, so that γ does not depend on the batch, and `lam_in` puts λ into
-   the targets (Eq. 1), into the loss as the weight c of retain rows, or into both.
+   the targets (Eq. 1), into the loss as the weight c of retain samples, or into both.
 3. The paper gives no hyperparameters for (9): the defaults are ours. By default γ is found for the network (difference 8).
    The recipe's weight decay applies in both of its forms:
    the optimizer's, and at small scale (wd/2)·‖w − w_f‖², where w_f are the weights of the network whose outputs f are.
@@ -91,7 +91,7 @@ def predicted_classes(targets_NK: Tensor, generator: torch.Generator) -> Tensor:
 
 @settings_dataclass
 class AdaProb(Unlearning):
-    """Targets by projection, then training on all training rows with these soft labels."""
+    """Targets by projection, then training on all training samples with these soft labels."""
 
     name = "adaprob"
     revision = 4
@@ -101,7 +101,7 @@ class AdaProb(Unlearning):
     tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"lr": 5e-3},)
     steady_error = True
 
-    reference: Literal["original", "pseudo"] = hyperparameter(default="original", help="r of the forget rows")
+    reference: Literal["original", "pseudo"] = hyperparameter(default="original", help="r of the forget samples")
     totals: Literal["pseudo", "original"] = hyperparameter(default="pseudo", help="whose column sums M are")
     source: Literal["original", "scrub"] = hyperparameter(default="original", help="the model whose outputs f are")
     scrub: Annotated[Scrub | None, from_mapping(Scrub)] = hyperparameter(
@@ -131,7 +131,7 @@ class AdaProb(Unlearning):
         omit_none=True,
     )
     momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
-    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
+    batch_size: int = hyperparameter(default=128, unit="samples", ge=1)
 
     def __post_init__(self) -> None:
         if self.reference == "original" and self.totals == "original":
@@ -175,7 +175,7 @@ class AdaProb(Unlearning):
     def targets(self, log_f_NK: Tensor, forget: Tensor, generator: torch.Generator) -> tuple[Solution[Tensor], Tensor]:
         """Solve (1)-(4). Returns the solution and its reference r [N, K], log-probabilities in float64.
 
-        `log_f_NK` are the source's log-probabilities in training order, `forget` the positions of the forget rows. Raises
+        `log_f_NK` are the source's log-probabilities in training order, `forget` the positions of the forget samples. Raises
         ProjectionFailed if the column sums are not met to the solver's tolerance; the slow solvers may stop earlier, after
         their iterations.
         """
@@ -202,7 +202,7 @@ class AdaProb(Unlearning):
         return solution, reference_NK
 
     def _loss(self, targets_NK: Tensor, retain_weight_N: Tensor) -> Loss:
-        """Eq. (8): the mean of KL(g* ‖ f) over the rows of a batch, with weights for the retain rows."""
+        """Eq. (8): the mean of KL(g* ‖ f) over the rows of a batch, with weights for the retain samples."""
         entropies_N = torch.special.entr(targets_NK).sum(1)
 
         def loss(model: nn.Module, batch: Batch) -> LossOutput:

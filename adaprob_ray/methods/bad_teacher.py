@@ -1,13 +1,13 @@
-"""Bad-T: a student learns from a good teacher, the original, on the retain rows and from a bad one, a random network, on the
-forget rows (Chundawat et al., "Can Bad Teaching Induce Forgetting?", 2023; protocol §5.7).
+"""Bad-T: a student learns from a good teacher, the original, on the retain samples and from a bad one, a random network, on the
+forget samples (Chundawat et al., "Can Bad Teaching Induce Forgetting?", 2023; protocol §5.7).
 
     w ← Adam step on  a·KL_T(good ‖ student; retain batch) + b·KL_T(bad ‖ student; forget batch)
 
 KL_T as in SCRUB. Each step takes one retain batch and one forget batch; the forget batches are repeated until the epoch over
-the retain rows ends. There is no cross-entropy: labels are not used.
+the retain samples ends. There is no cross-entropy: labels are not used.
 
-Symbols: good_weight = a, bad_weight = b, temperature = T. Needs the retain and forget rows and a random network.
-Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain rows and over the
+Symbols: good_weight = a, bad_weight = b, temperature = T. Needs the retain and forget samples and a random network.
+Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain samples and over the
 forget batches that are paired with them.
 
 Differences from the paper:
@@ -45,8 +45,8 @@ class BadTeacher(Unlearning):
     temperature: float = hyperparameter(default=4.0, gt=0)
     good_weight: float = hyperparameter(default=1.0, ge=0, help="a")
     bad_weight: float = hyperparameter(default=1.0, ge=0, help="b")
-    retain_batch: int = hyperparameter(default=128, unit="rows", ge=1)
-    forget_batch: int = hyperparameter(default=512, unit="rows", ge=1)
+    retain_batch: int = hyperparameter(default=128, unit="samples", ge=1)
+    forget_batch: int = hyperparameter(default=512, unit="samples", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
         paired = paired_forget_rows(sizes.retain, self.retain_batch, sizes.forget, self.forget_batch)

@@ -91,8 +91,8 @@ class Trained(Method):
     """A method that trains by the recipe from the start of the original: it selects only rows and randomness.
 
     Attributes:
-        generator_suffix: if not empty, the classifier's initial weights and the order of the rows are drawn independently
-            of the original's.
+        generator_suffix: if not empty, the initial weights (of a pretrained network, the classifier's) and the order of the
+            rows are drawn independently of the original's.
 
     Example:
         >>> import numpy as np
@@ -108,8 +108,8 @@ class Trained(Method):
         """The rows to train on.
 
         Args:
-            train_count: number of training rows.
-            forget: positions of the forget rows; empty if `reads_forget` is false.
+            train_count: number of training samples.
+            forget: positions of the forget samples; empty if `reads_forget` is false.
             seed: of the cell.
 
         Returns:
@@ -159,7 +159,7 @@ class Unlearning(Method):
         return [] if batch_norm == "frozen" and "recipe" in self.needs else [model]
 
     def unlearn(self, model: nn.Module, split: Split, context: Context) -> nn.Module:
-        """Unlearn the forget rows.
+        """Unlearn the forget samples.
 
         Args:
             model: a copy of the original, which may be changed in place.

@@ -1,4 +1,4 @@
-"""CF-k, catastrophic forgetting of the last layers: continue training only these layers, on the retain rows (Goel et al.,
+"""CF-k, catastrophic forgetting of the last layers: continue training only these layers, on the retain samples (Goel et al.,
 "Towards Adversarial Evaluations for Inexact Machine Unlearning", 2022; protocol §5.3).
 
     w_last ← w_last − γ ∇ [ mean_{r in retain} CE(f(x_r; w), y_r) + (wd/2)·‖w_last − w_last,original‖² ]
@@ -6,8 +6,8 @@
 The last layers are the fourth stage of ResNet-18 and the 1×1 convolution of ALL-CNN, with their batch norm. All other
 layers are frozen, including the classifier; the running statistics of batch norm follow the recipe in the whole network.
 
-Symbols: lr = γ; wd is the recipe's `decay_to_start`. Needs the retain rows and the recipe. Cost per epoch: one forward and one
-(partial) backward pass over the retain rows.
+Symbols: lr = γ; wd is the recipe's `decay_to_start`. Needs the retain samples and the recipe. Cost per epoch: one forward
+and one (partial) backward pass over the retain samples.
 
 Differences from the paper:
 1. It says "the last k layers"; the authors' code freezes the classifier and trains the stage before it, as is done here.
@@ -30,7 +30,7 @@ from adaprob_ray.training.losses import cross_entropy, penalty_to_start
 
 @settings_dataclass
 class CFk(Unlearning):
-    """Cross-entropy on the retain rows, last layers only."""
+    """Cross-entropy on the retain samples, last layers only."""
 
     name = "cf_k"
     needs = frozenset({"retain", "recipe"})
@@ -46,7 +46,7 @@ class CFk(Unlearning):
     momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
     weight_decay: float = hyperparameter(default=0.0, ge=0, help="the optimizer's")
     epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
-    batch_size: int = hyperparameter(default=128, unit="rows", ge=1)
+    batch_size: int = hyperparameter(default=128, unit="samples", ge=1)
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, from 1. The authors' code counts epochs from 0 and compares with <."""
@@ -65,7 +65,7 @@ class CFk(Unlearning):
     def train(
         self, model: nn.Module, split: Split, context: Context, *layers: nn.Module, update_statistics: bool = False
     ) -> nn.Module:
-        """Train these layers on the retain rows. `update_statistics`: their batch norm trains under any recipe."""
+        """Train these layers on the retain samples. `update_statistics`: their batch norm trains under any recipe."""
         recipe, shuffle = context.recipe, context.generator("shuffle")
         with only_trainable(model, *layers):
             penalty = penalty_to_start(model, recipe)

@@ -36,7 +36,7 @@ def _undeclared(owner: str, name: str, needs: frozenset[str]) -> str:
 class Split:
     """The subsets of the data that an unlearning method may use, as far as it declares them in `needs`.
 
-    Rows are positions in the training set. `train` holds the retain and forget rows together, in data-set order, for methods
+    Rows are positions in the training set. `train` holds the retain and forget samples together, in data-set order, for methods
     that declare both.
 
     Args:

@@ -1,5 +1,5 @@
 """EU-k, exact unlearning of the last layers: reset them to their state before the original was trained and train them again,
-on the retain rows only (Goel et al., "Towards Adversarial Evaluations for Inexact Machine Unlearning", 2022; protocol §5.4).
+on the retain samples only (Goel et al., "Towards Adversarial Evaluations for Inexact Machine Unlearning", 2022; protocol §5.4).
 
     w_last ← w_last,start, then as CF-k
 
@@ -11,8 +11,8 @@ The last layers are those of CF-k. `reset` says which state they return to:
     reset: random   weights and running statistics of a new random network. The classifier is reset and trained too. The last
                     stage uses batch statistics, whatever the recipe, because a random network has no trained running ones.
 
-Symbols: lr = γ. Needs the retain rows, the recipe, the initial state (`code`) and a random network (`random`). Cost per epoch:
-one forward and one (partial) backward pass over the retain rows.
+Symbols: lr = γ. Needs the retain samples, the recipe, the initial state (`code`) and a random network (`random`). Cost per
+epoch: one forward and one (partial) backward pass over the retain samples.
 
 Differences from the paper:
 1. It says that the layers are trained "from scratch"; the authors' code starts from the pretrained weights (`code`, the
@@ -46,7 +46,7 @@ def reset_layer(model: nn.Module, layer: nn.Module, state: Mapping[str, Tensor],
 
 @settings_dataclass
 class EUk(CFk):
-    """Cross-entropy on the retain rows, last layers only, from their start."""
+    """Cross-entropy on the retain samples, last layers only, from their start."""
 
     name = "eu_k"
     needs = frozenset({"retain", "recipe", "initial_state", "fresh_model"})

@@ -1,20 +1,20 @@
 """Fisher forgetting: noise on every weight, inversely scaled by the retain set's Fisher information (Golatkar et al., "Eternal
 Sunshine of the Spotless Net", 2020; protocol §5.5).
 
-    F_i = mean over retain rows n of Σ_y p(y | x_n; w) (∂ CE(x_n, y; w) / ∂w_i)²        the diagonal of the Fisher information
+    F_i = mean over retain samples n of Σ_y p(y | x_n; w) (∂ CE(x_n, y; w) / ∂w_i)²      the diagonal of the Fisher information
     w_i ← w_i + √v_i · N(0, 1),     v = α · min(1 / (F + 1e-8), 1e3)
 
 With three adjustments of the code: the clamp is 1e2 in the classifier; v of a tensor with more than one axis is averaged over
-the second; v is multiplied by ten in the classifier and in all other tensors with one axis. If the retain rows contain no
+the second; v is multiplied by ten in the classifier and in all other tensors with one axis. If the retain samples contain no
 example of a class, the classifier's weights for it become N(0, 10·1e-4).
 
-Symbols: alpha = α. Needs the retain rows. Cost: one forward pass over the retain rows and one backward pass for each class.
-The squared gradients of single examples are computed layer by layer (training/per_sample_gradients.py) instead of with
-batches of one, which excludes networks with layers that it does not support.
+Symbols: alpha = α. Needs the retain samples. Cost: one forward pass over the retain samples and one backward pass for each
+class. The squared gradients of single examples are computed layer by layer (training/per_sample_gradients.py) instead of
+with batches of one, which excludes networks with layers that it does not support.
 
 Differences from the paper and from the code of its authors:
 1. The classifier is the network's `classifier`; the code takes every tensor whose first axis is as long as there are classes.
-2. A class counts as forgotten if it is absent from the retain rows.
+2. A class counts as forgotten if it is absent from the retain samples.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from adaprob_ray.training.per_sample_gradients import (
 )
 
 # The constants of the authors' code (protocol §5.5): what keeps 1/F finite, the clamp of 1/F, the clamp in the classifier, the
-# factor of v in the classifier and in tensors with one axis, and v of the weights of a class without retain rows.
+# factor of v in the classifier and in tensors with one axis, and v of the weights of a class without retain samples.
 EPSILON = 1e-8
 CLAMP, CLASSIFIER_CLAMP = 1e3, 1e2
 CLASSIFIER_SCALE = 10.0
@@ -118,7 +118,7 @@ class Fisher(Unlearning):
     alpha: float = hyperparameter(
         default=1e-7, gt=0, help="α; the notebooks use 1e-6 at small scale, 1e-7 at large", search=Log(1e-9, 1e-5)
     )
-    batch_size: int = hyperparameter(default=32, unit="rows", ge=1, help="changes the result only by rounding")
+    batch_size: int = hyperparameter(default=32, unit="samples", ge=1, help="changes the result only by rounding")
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(forward=sizes.retain, backward=sizes.retain * sizes.classes)

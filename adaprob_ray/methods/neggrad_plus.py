@@ -1,13 +1,13 @@
-"""NegGrad+: gradient descent on the retain rows with simultaneous gradient ascent on the forget rows (protocol §5.2).
+"""NegGrad+: gradient descent on the retain samples with simultaneous gradient ascent on the forget samples (protocol §5.2).
 
     w ← w − γ ∇_w [ α·( CE(retain batch) + (wd/2)·‖w − w_original‖² ) − (1 − α)·CE(forget batch) ]
 
-Each step takes one retain batch and one forget batch; the forget batches are repeated until the epoch over the retain rows
+Each step takes one retain batch and one forget batch; the forget batches are repeated until the epoch over the retain samples
 ends.
 
 Symbols: lr = γ, alpha = α. wd is the recipe's `decay_to_start`; its term is absent if the original was trained without it
-(large scale). Needs the retain and forget rows and the recipe. Cost per epoch: one forward and one backward pass over the
-retain rows and over the forget batches that are paired with them.
+(large scale). Needs the retain and forget samples and the recipe. Cost per epoch: one forward and one backward pass over the
+retain samples and over the forget batches that are paired with them.
 
 Source: Kurmanji et al., "Towards Unbounded Machine Unlearning" (2023), which calls it NegGrad+. The paper cites Kodge et al.
 (2023), who propose another method.
@@ -34,7 +34,7 @@ from adaprob_ray.training.losses import LossOutput, PairLoss, penalty_to_start
 
 @settings_dataclass
 class NegGradPlus(Unlearning):
-    """Cross-entropy on the retain rows minus that on the forget rows."""
+    """Cross-entropy on the retain samples minus that on the forget samples."""
 
     name = "neggrad_plus"
     needs = frozenset({"retain", "forget", "recipe"})
@@ -42,14 +42,14 @@ class NegGradPlus(Unlearning):
     lr: float = hyperparameter(default=0.01, gt=0, help="γ, constant", search=Log(1e-3, 1e-1))
     momentum: float = hyperparameter(default=0.0, ge=0, lt=1)
     alpha: float = hyperparameter(
-        default=0.95, gt=0, le=1, help="α, the retain rows' share", search=Uniform(0.9, 0.9999)
+        default=0.95, gt=0, le=1, help="α, the retain samples' share", search=Uniform(0.9, 0.9999)
     )
     epochs: int = hyperparameter(default=10, unit="passes over retain", ge=1, search=Int(1, 10))
     iterations: int | None = hyperparameter(
         default=None, unit="steps", ge=1, help="number of steps, instead of `epochs`"
     )
-    retain_batch: int = hyperparameter(default=128, unit="rows", ge=1)
-    forget_batch: int = hyperparameter(default=32, unit="rows", ge=1)
+    retain_batch: int = hyperparameter(default=128, unit="samples", ge=1)
+    forget_batch: int = hyperparameter(default=32, unit="samples", ge=1)
 
     def steps(self, retain_rows: int) -> list[int]:
         """Optimizer steps in each epoch."""

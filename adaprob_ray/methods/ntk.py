@@ -1,20 +1,21 @@
-"""NTK forgetting: move the weights as a network that is linearized at the original would move without the forget rows (Golatkar
-et al., "Forgetting Outside the Box", 2020; protocol §5.6).
+"""NTK forgetting: move the weights as a network that is linearized at the original would move without the forget samples
+(Golatkar et al., "Forgetting Outside the Box", 2020; protocol §5.6).
 
     w_lin(S) = −G_S (G_Sᵀ G_S + n_S·wd·I)⁻¹ (softmax(f_S) − onehot(y_S)),    G_S = ∂f_S/∂w at the original [P, n_S·K]
     Δ = w_lin(retain) − w_lin(all),   e = w_original − w_start − w_lin(retain),   c = cos(Δ, e)
     s = ‖Δ‖ + 2 sin(arccos c − π/2)·‖e‖ if c < 0,   else ‖Δ‖ + 2 cos(arccos c)·‖e‖        ("trapezium")
     w ← w_original + (s / ‖Δ‖)·Δ
 
-Symbols: wd is the recipe's `decay_to_start`, or its `weight_decay` if that is 0. Needs the retain and forget rows, the recipe
-and the initial state. Cost: the P weights are processed in slices, so that a slice of G fits into `memory`; each slice costs
-one forward pass over all rows and one backward pass for each class. The two products G·x cost one pass each, over the retain
-rows and over all rows. G is never stored as a whole: Gᵀ G is a sum over slices, and G·x is the gradient of xᵀ f.
+Symbols: wd is the recipe's `decay_to_start`, or its `weight_decay` if that is 0. Needs the retain and forget samples, the
+recipe and the initial state. Cost: the P weights are processed in slices, so that a slice of G fits into `memory`; each
+slice costs one forward pass over all samples and one backward pass for each class. The two products G·x cost one pass each,
+over the retain samples and over all samples. G is never stored as a whole: Gᵀ G is a sum over slices, and G·x is the
+gradient of xᵀ f.
 
 Source: Golatkar et al.; the paper cites Doan et al. (2021), who analyze forgetting in continual learning.
 
 Differences from the paper and from the code of its authors:
-1. n_retain is the number of retain rows; the code uses n_all − 300 = 200, however many rows are forgotten.
+1. n_retain is the number of retain samples; the code uses n_all − 300 = 200, however many samples are forgotten.
 2. Only small training sets are possible: the Gram matrix has (rows · classes)² entries, and at most `MAX_GRAM_ROWS` rows are
    accepted.
 """
@@ -45,9 +46,9 @@ from adaprob_ray.training.per_sample_gradients import (
     unsupported_layer,
 )
 
-# Training rows times classes. The Gram matrix then takes 1.9 GiB in float64.
+# Training samples times classes. The Gram matrix then takes 1.9 GiB in float64.
 MAX_GRAM_ROWS = 16_000
-# Training rows of one pass. Their output gradients for all classes are held at once.
+# Training samples of one pass. Their output gradients for all classes are held at once.
 ROWS_PER_PASS = 25
 # Rows of the Gram matrix that are updated by one product, so that only blocks of its lower half are computed.
 GRAM_BLOCK = 512
@@ -168,7 +169,7 @@ def unsupported_problem(rows: int, classes: int, decay: float, architecture: nn.
     if rows * classes > MAX_GRAM_ROWS:
         gibibytes = MAX_GRAM_ROWS**2 * 8 / 2**30
         return (
-            f"ntk: training rows times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of {gibibytes:.1f} GiB, "
+            f"ntk: training samples times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of {gibibytes:.1f} GiB, "
             f"got {rows} rows and {classes} classes"
         )
     # Without weight decay the linearized training has no unique solution.
@@ -228,8 +229,8 @@ class NTK(Unlearning):
         residual_NK = logits_NK.softmax(1) - functional.one_hot(train.labels, classes)
         class_indices = torch.arange(classes, device=retain.rows.device)
         retain_indices = (retain.rows[:, None] * classes + class_indices).flatten().cpu().numpy()
-        # Only then is the lower half of the retain rows' Gram matrix in the lower half of the whole one.
-        assert bool((retain.rows.diff() > 0).all()), "retain rows must ascend"
+        # Only then is the lower half of the retain samples' Gram matrix in the lower half of the whole one.
+        assert bool((retain.rows.diff() > 0).all()), "retain samples must ascend"
         retain_gram = gram[np.ix_(retain_indices, retain_indices)]
         x_retain = solve(retain_gram, residual_NK[retain.rows], len(retain) * decay)
         x_all = solve(gram, residual_NK, len(train) * decay)

@@ -1,6 +1,6 @@
-"""Original: the model before unlearning, trained on all training rows by the recipe (protocol §3).
+"""Original: the model before unlearning, trained on all training samples by the recipe (protocol §3).
 
-Needs only the training rows. Cost per epoch: one forward and one backward pass over all training rows.
+Needs only the training samples. Cost per epoch: one forward and one backward pass over all training samples.
 """
 
 from __future__ import annotations

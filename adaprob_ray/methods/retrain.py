@@ -1,11 +1,12 @@
-"""Retrain: trained like the original, from the same start and in the same order, without the forget rows (protocol §1.6, §3).
+"""Retrain: trained like the original, from the same start and in the same order, without the forget samples
+(protocol §1.6, §3).
 
-Symbols: none. Needs the retain rows. Cost per epoch: one forward and one backward pass over the rows trained on.
+Symbols: none. Needs the retain samples. Cost per epoch: one forward and one backward pass over the samples trained on.
 
 Differences from the paper:
-1. `variant: code`, the default, is what the authors' code does and the paper's text does not mention: each forget row is
-   overwritten by a copy of a retain row, so that the number of rows is that of the original. `plain` trains on the retain
-   rows only.
+1. `variant: code`, the default, is what the authors' code does and the paper's text does not mention: each forget
+   sample is overwritten by a copy of a retain sample, so that the number of samples is that of the original. `plain` trains
+   on the retain samples only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Retrain(Trained):
 
     name = "retrain"
     variant: Literal["code", "plain"] = hyperparameter(
-        default="code", help="forget rows overwritten by retain rows, or left out"
+        default="code", help="forget samples overwritten by retain samples, or left out"
     )
 
     def rows(self, train_count: int, forget: Integers, seed: int) -> Integers:

@@ -1,17 +1,17 @@
-"""SCRUB: a student moves away from its teacher, the original, on the forget rows and stays close to it on the retain rows
+"""SCRUB: a student moves away from its teacher, the original, on the forget samples and stays close to it on the retain samples
 (Kurmanji et al., "Towards Unbounded Machine Unlearning", 2023; protocol §5.8).
 
-Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget rows that maximizes the divergence, then one over the retain
-rows that minimizes
+Epoch e = 1..E: if e ≤ `forget_epochs`, one pass over the forget samples that maximizes the divergence, then one over the
+retain samples that minimizes
 
     γ·CE(student, y) + α·KL_T(teacher ‖ student),    KL_T(p ‖ q) = T² · mean_n KL(softmax(t_n/T) ‖ softmax(s_n/T))
 
 On both passes p·Σ_tensors ‖w − w̄‖₂ is added if `smoothing` p is not 0; w̄ starts as the original and moves a tenth of the way
 to the student after each epoch e ≥ `smoothing_start`. The learning rate is divided by ten after each milestone.
 
-Symbols: gamma = γ, alpha = α, temperature = T, forget_epochs = "msteps", smoothing = p. Needs the retain and forget rows.
-Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain rows, and over the
-forget rows while e ≤ `forget_epochs`.
+Symbols: gamma = γ, alpha = α, temperature = T, forget_epochs = "msteps", smoothing = p. Needs the retain and forget samples.
+Cost per epoch: forward passes of teacher and student and a backward pass of the student, over the retain samples, and over the
+forget samples while e ≤ `forget_epochs`.
 
 Differences from the paper and from the code of its authors:
 1. Their β multiplies a term that is always 0; it is left out.
@@ -62,8 +62,8 @@ class Scrub(Unlearning):
     temperature: float = hyperparameter(default=4.0, gt=0)
     smoothing: float = hyperparameter(default=0.0, ge=0)
     smoothing_start: int = hyperparameter(default=10, unit="epochs", ge=1)
-    forget_batch: int = hyperparameter(default=16, unit="rows", ge=1)
-    retain_batch: int = hyperparameter(default=32, unit="rows", ge=1)
+    forget_batch: int = hyperparameter(default=16, unit="samples", ge=1)
+    retain_batch: int = hyperparameter(default=32, unit="samples", ge=1)
 
     def cost(self, sizes: Sizes) -> Cost:
         rows = self.epochs * sizes.retain + min(self.epochs, self.forget_epochs) * sizes.forget
@@ -75,7 +75,7 @@ class Scrub(Unlearning):
         return sgd(model, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def _losses(self, teacher: nn.Module) -> tuple[Loss, Loss]:
-        """The losses of the pass over the forget rows and of the pass over the retain rows."""
+        """The losses of the pass over the forget samples and of the pass over the retain samples."""
 
         def divergence(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             with torch.no_grad():

@@ -1,13 +1,13 @@
-"""SCRUB+R: SCRUB, rewound to the epoch after which the error on the forget rows is closest to that on unseen images of their
+"""SCRUB+R: SCRUB, rewound to the epoch after which the error on the forget samples is closest to that on unseen images of their
 classes (Kurmanji et al., "Towards Unbounded Machine Unlearning", 2023; protocol §5.9).
 
     k* = argmin over k = 1..E of |e_k − e_reference|,  the earliest of equals
 
-e_k is the error on the forget rows after epoch k, e_reference that of the last student on the validation images whose class
-occurs among the forget rows; the result is the student after epoch k*.
+e_k is the error on the forget samples after epoch k, e_reference that of the last student on the validation images whose class
+occurs among the forget samples; the result is the student after epoch k*.
 
-Symbols: those of SCRUB. Needs the retain, forget and validation rows. Cost: that of SCRUB, plus one forward pass over the
-forget rows per epoch and one over the validation images of their classes at the end.
+Symbols: those of SCRUB. Needs the retain, forget and validation samples. Cost: that of SCRUB, plus one forward pass over the
+forget samples per epoch and one over the validation images of their classes at the end.
 
 Differences from the paper and from the code of its authors:
 1. k = 0, the original itself, is left out. The code counts e_0 among the errors, but no notebook can load a file for it: the

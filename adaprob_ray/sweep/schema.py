@@ -83,6 +83,14 @@ class SweepFile(Section):
     keep: KeepSection = pydantic.Field(default=KeepSection(), description="What the store keeps.")
     expect: ExpectSection = pydantic.Field(default=ExpectSection(), description="What is checked before anything runs.")
 
+    @pydantic.field_validator("methods", mode="before")
+    @classmethod
+    def _accept_empty_settings(cls, methods: Any) -> Any:
+        """`scrub:` with nothing after it, which YAML reads as null, means `scrub: {}`, the defaults."""
+        if not isinstance(methods, dict):
+            return methods
+        return {label: {} if settings is None else settings for label, settings in methods.items()}
+
 
 def sweep_file_model(sections: Iterable[str]) -> type[SweepFile]:
     """SweepFile with a further optional section, a mapping of settings, for each name."""
@@ -163,6 +171,13 @@ def _validate(document: dict[str, Any], model: type[SweepFile]) -> tuple[SweepFi
         return None, faults
 
 
+def _methods_example(value: Any) -> str:
+    """How the labels of a list would be written as a mapping; without such, an example."""
+    items = value if isinstance(value, list) else []
+    names = [name for item in items for name in (item if isinstance(item, dict) else [item]) if isinstance(name, str)]
+    return "{" + ", ".join(f"{name}: {{}}" for name in names or ["scrub"]) + "}"
+
+
 def section_faults(error: pydantic.ValidationError, section: type[Section]) -> list[str]:
     """One line for each error that pydantic reports of a section."""
     return list(dict.fromkeys(_structure_fault(item, section) for item in error.errors()))
@@ -195,6 +210,9 @@ def _structure_fault(item: Any, model: type[Section]) -> str:
         return prefix + unknown_name("key", item["loc"][-1], section.model_fields)
     if item["type"] == "missing":
         return f"{where}: is missing"
+    if where == "methods":
+        example = _methods_example(item["input"])
+        return f"methods: must be a mapping {{label: settings}}, as {example}, got {item['input']!r}"
     limits = item.get("ctx", {})
     kind = "a number" if any(isinstance(limit, float) for limit in limits.values()) else "an integer"
     expected = {

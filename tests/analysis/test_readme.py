@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from adaprob_ray.catalogue import METHODS
 from adaprob_ray.reporting.figures.cost import ERRORS, PASSES, floor_verdicts
 from adaprob_ray.reporting.records.load import all_records
 from adaprob_ray.reporting.records.metric_format import metric_format
@@ -13,6 +14,7 @@ from adaprob_ray.reporting.tables.model import tables
 ROOT = Path(__file__).parents[2]
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 MAX_LINES = 140
+NUMERALS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def test_the_counts_of_the_papers_numbers_are_those_of_the_fidelity_page() -> None:
@@ -21,9 +23,18 @@ def test_the_counts_of_the_papers_numbers_are_those_of_the_fidelity_page() -> No
         r"Of the (\d+) numbers in the paper's tables, (\d+) are measured \((\d+) of them on a stand-in", page
     )
     assert counts is not None, page
-    total, measured, other = counts.groups()
-    assert f"{measured} of the {total} numbers in the paper's tables, {other} of them on stand-in data" in README
-    assert ("none is reproduced" in page) == ("**none is reproduced**" in README)
+    total, measured, other = map(int, counts.groups())
+    comparable = NUMERALS[measured - other]
+    assert f"{measured} of the {total} numbers in the paper's tables. {comparable.title()} are comparable" in README
+    assert ("none is reproduced" in page) == (f"**none of the {comparable} is reproduced**" in README)
+    assert f"{NUMERALS[other]} were measured on other data, without a verdict" in README
+    assert f"{total - measured} were not measured" in README
+
+
+def test_the_baselines_are_counted() -> None:
+    unlearning = [name for name, method in METHODS.items() if method.stage == "unlearn" and name != "adaprob"]
+    for page in (README, " ".join((ROOT / "docs" / "index.md").read_text(encoding="utf-8").split())):
+        assert f"{NUMERALS[len(unlearning)]} unlearning baselines" in page
 
 
 def test_the_costs_are_those_of_the_records() -> None:
@@ -34,7 +45,9 @@ def test_the_costs_are_those_of_the_records() -> None:
     )
     verdicts = {verdict.name: verdict for verdict in floor_verdicts(table)}
     assert [name for name, verdict in verdicts.items() if not verdict.outside] == ["scrub"]
-    assert f"SCRUB is within the noise floor at {verdicts['scrub'].cost:.2g} times" in README
+    assert set(verdicts["scrub"].within) == {"test error", "retain error", "forget error", "KL forget"}
+    assert "SCRUB is within the noise floor in test, retain and forget error and in KL forget" in README
+    assert f"at {verdicts['scrub'].cost:.2g} times Retrain's passes" in README
     assert f"come near it at {verdicts['adaprob_eq1'].cost:.2g} times" in README
     assert verdicts["finetune"].distance > verdicts["original"].distance
 

@@ -72,7 +72,7 @@ def test_the_settings_of_finetune(capsys: pytest.CaptureFixture[str]) -> None:
     assert lr.split() == ["lr", "number", "0.01", ">", "0", "γ,", "constant"]
     assert momentum.split() == ["momentum", "number", "0", "≥", "0,", "<", "1"]
     assert epochs.split()[:5] == ["epochs", "integer", "10", "≥", "1"]
-    assert batch_size.split() == ["batch_size", "integer", "128", "≥", "1", "rows"]
+    assert batch_size.split() == ["batch_size", "integer", "128", "≥", "1", "samples"]
 
 
 def test_types_are_those_of_a_sweep_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.methods.base import Context, Split, Trained, derive_seed
 from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.settings import hyperparameters
+from adaprob_ray.settings import as_mapping, hyperparameters
 from adaprob_ray.sizes import Sizes
 from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.stages.models import build_model, to_device
@@ -339,6 +339,26 @@ def sizes(parts: Subsets) -> Sizes:
         recipe_decay=RECIPE.decay,
         classes=10,
         parameters=sum(p.numel() for p in _original().parameters()),
+    )
+
+
+def check_cost(case: Case, *, forward: float, backward: float) -> None:
+    """Fail where the passes that were counted are not those that the method declares, with what the numbers are made of.
+
+    A method that may end early declares the most that it makes.
+    """
+    numbers = sizes(make_parts())
+    method = case.build()
+    declared = method.cost(numbers)
+    if getattr(method, "may_end_early", False):
+        agrees = forward <= declared.forward and backward <= declared.backward
+    else:
+        agrees = (forward, backward) == (declared.forward, declared.backward)
+    assert agrees, (
+        f"{case.name}: counted {forward:g} forward and {backward:g} backward, "
+        f"cost() declares {declared.forward} and {declared.backward}; samples: retain {numbers.retain}, "
+        f"forget {numbers.forget}, validation {numbers.validation}; recipe: {numbers.recipe_epochs} epochs; "
+        f"settings: {as_mapping(method)}"
     )
 
 

@@ -488,3 +488,12 @@ def test_a_label_whose_method_declines_is_skipped_with_the_reason_and_the_rest_i
     assert len(of(sweep.cells, "unlearn", method="scrub", seed=1)) == 2
     with pytest.raises(InputError, match="skipped: picky on dots"):
         Sweep.parse(yaml.safe_dump({**document, "expect": {"cells": len(sweep.cells) + 4}}), world)
+
+
+def test_a_label_with_nothing_after_it_has_the_defaults() -> None:
+    grid = "{dataset: digits, architecture: allcnn, forget: {kind: class, class: 3}, seed: 1}"
+    text = f"name: x\ngrid: {grid}\nmetrics: [errors]\n"
+    empty = Sweep.parse(f"{text}methods:\n  scrub:\n  retrain:\n", REGISTRY)
+    explicit = Sweep.parse(f"{text}methods:\n  scrub: {{}}\n  retrain: {{}}\n", REGISTRY)
+    assert empty.cells.keys() == explicit.cells.keys()
+    assert "scrub" in {cell.label for cell in empty.cells.values()}

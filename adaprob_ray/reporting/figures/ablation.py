@@ -37,13 +37,15 @@ from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, estimate_of
 from adaprob_ray.reporting.tables.output import Output
 
-COLUMNS = (RETAIN_ERROR, FORGET_ERROR, "target_shift")
+# Drawn where no columns are asked for, if the curves have values of them; the last two are AdaProb's own.
+COLUMNS = (RETAIN_ERROR, FORGET_ERROR, "kl_forget_nats", "target_shift", "projection_residual")
 AXIS_LABELS = {"target_shift": "target shift (0 to 1)"}  # where a metric's own header has no unit
 LOGARITHMIC = ("projection_residual",)
 DOTTED = (0, (1, 1.5))
 # Longer tick labels, as of step sizes, run into one another: the axis then has a tick for each power of ten.
 MAX_TICK_CHARACTERS = 5
 PUBLISHED: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "+", "markersize": 9, "markeredgewidth": 1.6}
+PREFIX = "method."  # of the columns of settings
 SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
 PublishedValues = Mapping[str, Mapping[float, float]]  # column → setting → the published value
 
@@ -82,15 +84,15 @@ def build_ablation(
     out: Path,
     *,
     over: str,
-    columns: Sequence[str] = COLUMNS,
+    columns: Sequence[str] | None = None,
     published: Mapping[str, PublishedValues] | None = None,
     name: str = "ablation",
 ) -> Output:
     """Write the figure of the selected Records to `out`/`name`.
 
     Args:
-        over: The `method.*` column of the x-axis.
-        columns: The metrics, a panel each.
+        over: The setting of the x-axis, such as `lam`, or its column, `method.lam`.
+        columns: The metrics, a panel each; by default errors, KL and AdaProb's own metrics, as far as the Records have them.
         published: Data set → published values, which are shown if all Records are of that data set.
     """
     gathered = selection.gather_some(name)
@@ -100,24 +102,25 @@ def build_ablation(
     return save_output(draw_ablation(ablation, values), out / name, gathered.missing)
 
 
-def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] = COLUMNS) -> Ablation:
-    """Each column against a setting, `method.lam` (λ), `method.lr` (γ of Eq. 9) or `method.eta` (η of Eq. 7).
+def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | None = None) -> Ablation:
+    """Each column against a setting, such as `lam` (λ), `lr` (γ of Eq. 9) or `eta` (η of Eq. 7).
 
-    A row is a curve if it has two values of the setting, and is left out if it has one.
+    A row is a curve if it has two values of the setting, and is left out if it has one. Without `columns`, those of COLUMNS
+    of which a curve has a value.
 
     Raises:
-        InputError: There is no curve.
+        InputError: There is no such setting, or no curve.
     """
-    if over not in records:
-        raise InputError(
-            unknown_name("column", over, [name for name in map(str, records) if name.startswith("method.")])
-        )
+    over = _setting_column(records, over)
     groups = record_groups(records, along=over)
     methods = {row.method for group in groups for row in group.rows if _is_curve(row, over)}
     if not methods:
         raise InputError(
             f"{over}: no label has two values of it (labels: {', '.join(unique_strings(records['label']))})"
         )
+    if columns is None:
+        of_curves = records[records[over].notna()]
+        columns = [name for name in COLUMNS if name in of_curves and of_curves[name].notna().any()]
     panels, references = {}, {}
     for group in groups:
         curves = [_curve(row, over, columns) for row in group.rows if _is_curve(row, over)]
@@ -132,6 +135,18 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] = 
         ]
     caption = [INTERVAL_NOTE, *figure_notes(records)]
     return Ablation(over, [metric_format(name) for name in columns], panels, references, caption)
+
+
+def _setting_column(records: pd.DataFrame, over: str) -> str:
+    """The Record column of a setting that is given by its name or by its column."""
+    columns = [name for name in map(str, records) if name.startswith(PREFIX)]
+    if over in records or over.startswith(PREFIX):
+        column, known = over, columns
+    else:
+        column, known = PREFIX + over, [name.removeprefix(PREFIX) for name in columns]
+    if column not in records:
+        raise InputError(f"--over: {unknown_name('setting', over, known)}")
+    return column
 
 
 def _is_curve(row: RowGroup, over: str) -> bool:
@@ -222,4 +237,4 @@ def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
     if axes.get_xscale() == "linear" or max(map(len, labels)) <= MAX_TICK_CHARACTERS:
         axes.set_xticks(settings, labels)
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(SETTINGS.get(over, over), fontsize=TEXT)
+    axes.set_xlabel(SETTINGS.get(over, over.removeprefix(PREFIX)), fontsize=TEXT)

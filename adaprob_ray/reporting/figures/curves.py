@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.records.provenance import provenance
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.sweep.method_choices import REFERENCES
 
 SOLVER_SCALAR = "projection_residual"
 
@@ -48,11 +50,12 @@ class Curves:
     caption: list[str] = field(default_factory=list)
 
 
-def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR, name: str = "curves") -> Output:
+def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, name: str = "curves") -> Output:
     """Write one scalar of the models' series against steps, row by row, at one seed, to `out`/`name`-`scalar`.
 
     Args:
-        scalar: Its name in TensorBoard after the stage: loss, retain_error_percent, …
+        scalar: Its name in TensorBoard after the stage: loss, retain_error_percent, … By default the one that most unlearned
+            models have; of several, loss.
 
     Raises:
         InputError: The Records are of several groups, or no series holds the scalar.
@@ -66,6 +69,8 @@ def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR
         raise InputError(f"--only: a figure of series is of one group, got {'; '.join(titles)}")
     rows = groups[0].rows
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
+    unlearned = {row.name for row in rows if row.label not in REFERENCES}
+    scalar = scalar or default_scalar([series[label] for label in series if label in unlearned] or [*series.values()])
     series_with_scalar = {
         label: scalars for label, scalars in series.items() if scalar in scalars
     } or series  # if no series has it, compute_curves raises
@@ -77,6 +82,16 @@ def build_curves(selection: Selection, out: Path, *, scalar: str = SOLVER_SCALAR
         series_with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption
     )
     return save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
+
+
+def default_scalar(series: Sequence[Series]) -> str:
+    """The scalar that most of these series have; of several, loss, else the first in alphabetic order.
+
+    >>> default_scalar([{"loss": [], "retain_loss": []}, {"retain_loss": []}])
+    'retain_loss'
+    """
+    counts = Counter(name for scalars in series for name in scalars)
+    return min(counts, key=lambda name: (-counts[name], name != "loss", name), default="loss")
 
 
 def build_solver_curves(path: Path, out: Path, *, name: str = "solvers") -> Output:

@@ -31,6 +31,7 @@ from adaprob_ray.reporting.records.grouping import group_title, split_groups
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.output import Output
+from adaprob_ray.sweep.method_choices import REFERENCES
 
 if TYPE_CHECKING:
     from adaprob_ray.metrics.outputs import Outputs
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 METHODS = {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}
 SEED = 42  # of PCA and of t-SNE
 COMPONENTS = 50
+MAX_METHODS = len(EMBEDDING_STYLES) - 1  # with Retrain
 ITERATIONS = 650
 # scikit-learn 1.5 renamed n_iter.
 _ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
@@ -57,7 +59,7 @@ def build_embedding(
     out: Path,
     *,
     subset: Literal["forget", "test"] = "test",
-    methods: Mapping[str, str] = METHODS,
+    methods: Mapping[str, str] | None = METHODS,
     name: str = "embedding",
 ) -> Output:
     """Write the figure of one model of each method to `out`/`name`, from Outputs in a store or an archive.
@@ -65,13 +67,15 @@ def build_embedding(
     Args:
         subset: The samples that are shown.
         methods: Name in the legend → method. Of several labels of a method the sweep's primary one is shown, or the first.
+            None: Retrain with AdaProb and SCRUB, or, where neither is there, with up to four other methods.
     """
     gathered, source = selection.gather_some(name), source_of(selection.location)
     records = gathered.records
     titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
     if len(titles) > 1:
         raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
-    records_by_name = _shown_records(records, methods, selection.primary_label)
+    shown = default_methods(records) if methods is None else methods
+    records_by_name = _shown_records(records, shown, selection.primary_label)
     first = next(iter(records_by_name.values()))
     outputs: dict[str, Outputs] = {
         label: source.outputs(str(record["model_key"])) for label, record in records_by_name.items()
@@ -83,6 +87,14 @@ def build_embedding(
     caption = [labels, *figure_notes(pd.DataFrame(records_by_name.values()))]
     figure = draw_embedding(embedding, f"{first['dataset']} ({first['architecture']})", caption)
     return save_output(figure, out / name, gathered.missing, is_noted=False)
+
+
+def default_methods(records: pd.DataFrame) -> dict[str, str]:
+    """Retrain with AdaProb and SCRUB, or with up to four other methods, as far as there are Records of them."""
+    available = [*dict.fromkeys(map(str, records["method"]))]
+    unlearning = [name for name in available if name not in REFERENCES]
+    preferred = [name for name in METHODS.values() if name in unlearning] or unlearning[:MAX_METHODS]
+    return {name: name for name in [*preferred, "retrain"] if name in available}
 
 
 def _shown_records(

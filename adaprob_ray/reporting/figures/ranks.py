@@ -33,6 +33,7 @@ from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.output import Output
 
+# Ranked by where no columns are asked for, if the Records have values of them.
 COLUMNS = (
     "test_error_percent", "retain_error_percent", "forget_error_percent", "membership_accuracy_percent", "kl_forget_nats",
     "kl_test_nats",
@@ -57,9 +58,18 @@ class Ranks:
     caption: list[str]
 
 
-def build_ranks(selection: Selection, out: Path, *, columns: Sequence[str] = COLUMNS, name: str = "ranks") -> Output:
-    """Write the figure of the selected Records to `out`/`name`. `columns`: the metrics to rank by."""
+def build_ranks(
+    selection: Selection, out: Path, *, columns: Sequence[str] | None = None, name: str = "ranks"
+) -> Output:
+    """Write the figure of the selected Records to `out`/`name`.
+
+    Args:
+        columns: The metrics to rank by; by default errors, the attack's accuracy and KL, as far as the Records have them.
+    """
     gathered = selection.gather_some(name)
+    if columns is None:
+        records = gathered.records
+        columns = [column for column in COLUMNS if column in records and records[column].notna().any()]
     return save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / name, gathered.missing)
 
 

@@ -18,6 +18,7 @@ from adaprob_ray.reporting.records.missing import first_of
 from adaprob_ray.store import Store
 from adaprob_ray.store.records import load_records
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.method_choices import REFERENCES
 from adaprob_ray.sweep.select import conditions_for, select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
@@ -49,28 +50,49 @@ def gather(
     conditions: str | None = None,
     wanted: Callable[[Cell], bool] = lambda cell: True,
     partial: bool = False,
+    references: bool = False,
 ) -> Gathered:
     """The Records of the evaluate cells of `sweeps` (by path) that meet `conditions` and `wanted`.
 
+    With `references`, also those of original, retrain and retrain_independent of the same groups and seeds.
     Without `partial` raises InputError if any is missing or corrupt: for each sweep the command that computes them, then some.
     Reading a corrupt Record revokes its attempt, so that the command recomputes it. A location without a store has none.
     """
     frames, lines = [], []
     without: dict[str, Cell] = {}
     for path, sweep in sweeps.items():
-        cells = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
+        selected = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
+        cells = _with_references(sweep.cells, selected) if references else selected
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
         records, corrupt = _readable(location, sweep, chosen)
         available = set(records["key"]) if len(records) else set()
         missing = [cell for key, cell in chosen.items() if key not in available]
         frames.append(records)
         without.update({cell.key: cell for cell in missing})
-        lines += _missing_lines(missing, corrupt, len(chosen), _command(path, location, conditions, missing, cells))
+        # The conditions that were given do not hold for a reference that they did not select.
+        by_conditions = all(cell.key in selected for cell in missing)
+        within = (conditions, selected) if by_conditions else (None, sweep.cells)
+        command = _command(path, location, within[0], missing, within[1])
+        lines += _missing_lines(missing, corrupt, len(chosen), command)
     if lines and not partial:
         raise InputError(*_no_store(location), *lines)
     frames = [frame for frame in frames if len(frame)]
     records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return Gathered(records.drop_duplicates("key") if frames else records, list(without.values()))
+
+
+def _with_references(cells: Mapping[str, Cell], selected: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The selected cells and the evaluate cells of references of their groups and seeds, in the order of `cells`."""
+    pairs = {_group_and_seed(cell) for cell in selected.values() if cell.stage == "evaluate"}
+    return {
+        key: cell
+        for key, cell in cells.items()
+        if key in selected or (cell.stage == "evaluate" and cell.label in REFERENCES and _group_and_seed(cell) in pairs)
+    }
+
+
+def _group_and_seed(cell: Cell) -> tuple[Any, ...]:
+    return (*group_of(cell).values(), cell.settings.seed)
 
 
 def _no_store(location: str) -> list[str]:

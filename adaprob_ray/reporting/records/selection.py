@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -25,6 +25,7 @@ class Selection:
         only: Conditions on cells, such as `dataset=cifar5,seed<3`.
         partial: Whether missing Records are allowed.
         warnings: What a reader should know about the cells, such as that the source of a method has changed since.
+        references: Whether `only` keeps original, retrain and retrain_independent of the groups and seeds that it selects.
     """
 
     location: str
@@ -32,6 +33,7 @@ class Selection:
     only: str | None = None
     partial: bool = False
     warnings: tuple[str, ...] = ()
+    references: bool = False
 
     @classmethod
     def load(cls, location: str, paths: Iterable[str], *, only: str | None = None, partial: bool = False) -> Selection:
@@ -53,9 +55,20 @@ class Selection:
         labels = (sweep.file.primary_label for sweep in self.sweeps.values())
         return next((label for label in labels if label), None)
 
+    def with_references(self) -> Selection:
+        """The same, with the reference rows of what `only` selects."""
+        return replace(self, references=True)
+
     def gather(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> Gathered:
         """The Records of the wanted cells. Raises InputError if some are missing and `partial` is False."""
-        return gather(self.location, self.sweeps, conditions=self.only, wanted=wanted, partial=self.partial)
+        return gather(
+            self.location,
+            self.sweeps,
+            conditions=self.only,
+            wanted=wanted,
+            partial=self.partial,
+            references=self.references,
+        )
 
     def gather_some(self, name: str) -> Gathered:
         """The Records for the table or figure `name`. Raises InputError if there are none, even if `partial`."""

@@ -19,7 +19,7 @@ from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write
 
 
 def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None) -> Output:
-    """Write compare-SWEEP.md, .tex and .csv to `out`.
+    """Write compare-SWEEP.md, .tex and .csv to `out`, or compare-SWEEP-selection.* where `only` selects a part of the sweep.
 
     Args:
         selection: The Records of one sweep.
@@ -34,15 +34,26 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
     gathered = selection.gather()
     group_tables = selected_tables(gathered.records, selection, columns)
     missing = missing_document(gathered.missing)
+    heading = _selection_document(selection)
 
     def documents_of(width: int) -> list[Document]:
         pages = (table_document(table, width) for table in group_tables)
-        return [*(replace(page, notes=[*page.notes, *selection.warnings]) for page in pages), *missing]
+        pages_with_warnings = [replace(page, notes=[*page.notes, *selection.warnings]) for page in pages]
+        return [*heading, *pages_with_warnings, *missing]
 
-    paths = write_documents(
-        documents_of(MARKDOWN_WIDTH), table_csv(group_tables, sweep.name), f"compare-{sweep.name}", out
-    )
+    name = f"compare-{sweep.name}-selection" if heading else f"compare-{sweep.name}"
+    paths = write_documents(documents_of(MARKDOWN_WIDTH), table_csv(group_tables, sweep.name), name, out)
     return Output(documents_of(terminal_width()), paths)
+
+
+def _selection_document(selection: Selection) -> list[Document]:
+    """The conditions that the rows meet, above the tables of a part of a sweep."""
+    if selection.only is None:
+        return []
+    notes = (
+        ["with original, retrain and retrain_independent of the same groups and seeds"] if selection.references else []
+    )
+    return [Document(f"selection: {selection.only}", [], notes)]
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:
