@@ -212,6 +212,18 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert "default-src 'none'" in unescape(text)
 
 
+def test_the_list_of_cells_names_the_settings_that_vary_within_a_label() -> None:
+    lines = Page(report(plain_records()).partition('id="cells"')[2].partition("</section>")[0]).lines
+    names = [line[0].strip() for line in lines[1:]]
+    assert names == [
+        *["original"] * 3,
+        *["retrain"] * 3,
+        *["finetune lr=0.1"] * 3,
+        *["finetune lr=0.2"] * 3,
+        *["scrub"] * 2,
+    ]
+
+
 def test_the_policy_allows_the_page_s_own_script_and_style() -> None:
     text = report(plain_records())
     style, script = (

@@ -19,7 +19,7 @@ from adaprob_ray.reporting.report.dot_plot import dot_plot
 from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
 from adaprob_ray.reporting.report.scatter import cost_chart, trade_off
-from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables
+from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables, row_names
 from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
 from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole
@@ -138,7 +138,7 @@ def render_report(
             missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
             extra=[(section, section.content(markers)) for section in extra],
             sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
-            cells=cell_table(records, markers) if len(records) else None,
+            cells=cell_table(records, markers, row_names(parts, len(records))) if len(records) else None,
             has_records=bool(len(records)) or not extra,
             data=_json(embedded(records, parts)),
         )

@@ -111,8 +111,11 @@ def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_differ
 # -- all cells ---------------------------------------------------------------------------------------------------------
 
 
-def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker]) -> HtmlTable:
-    """A row for each Record, which the script opens to all that it holds. `markers`: by label. Settings only if they vary."""
+def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker], names: Sequence[str]) -> HtmlTable:
+    """A row for each Record, which the script opens to all that it holds. Settings only if they vary.
+
+    `markers`: by label; `names`: of the row of a table that averages each Record.
+    """
     metrics = [metric_format(name) for name in _SHOWN if name in records and records[name].notna().any()]
     settings = [name for name in _SETTINGS if name in records and len(unique_strings(records[name])) > 1]
     facts = ["seed", *settings]
@@ -124,14 +127,14 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker]) -> HtmlTabl
         Header("key", is_text=True),
     ]
     body = [
-        _cell_row(index, record, facts, metrics, markers[str(record["label"])])
+        _cell_row(index, record, facts, metrics, markers[str(record["label"])], names[index])
         for index, (_, record) in enumerate(records.iterrows())
     ]
     return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
 
 
 def _cell_row(
-    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker
+    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker, name: str
 ) -> HtmlRow:
     key = str(record["key"])
     entries = [
@@ -141,7 +144,7 @@ def _cell_row(
         Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
     ]
     opens = {"type": "button", "class": "open", "aria-expanded": "false"}
-    return HtmlRow(str(record["label"]), entries, marker, opens, {"data-at": index})
+    return HtmlRow(name, entries, marker, opens, {"data-at": index})
 
 
 def _fact(value: Any) -> Entry:

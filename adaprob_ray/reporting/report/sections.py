@@ -64,6 +64,16 @@ def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     return pd.Series(names, dtype=object)
 
 
+def row_names(all_tables: list[ReportTable], count: int) -> list[str]:
+    """For each of `count` Records the name of the row that averages it."""
+    names = [""] * count
+    for report_table in all_tables:
+        for name, positions in report_table.positions.items():
+            for position in positions:
+                names[position] = name
+    return names
+
+
 def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The Records split by every column that varies within a row and may not, each with its values as text."""
     members_by_label = [members for _, members in named.groupby("label", sort=False)]
