@@ -170,7 +170,7 @@ def unsupported_problem(rows: int, classes: int, decay: float, architecture: nn.
         gibibytes = MAX_GRAM_ROWS**2 * 8 / 2**30
         return (
             f"ntk: training samples times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of {gibibytes:.1f} GiB, "
-            f"got {rows} rows and {classes} classes"
+            f"got {rows} samples and {classes} classes"
         )
     # Without weight decay the linearized training has no unique solution.
     if not decay:

@@ -108,11 +108,11 @@ def test_too_large_a_gram_matrix_is_declined(monkeypatch: pytest.MonkeyPatch) ->
     assert NTK().skip(sizes, contract.original()) is None, "1,600 rows times ten classes are the limit"
     reason = NTK().skip(dataclasses.replace(sizes, retain=39_988), contract.original())
     assert reason == (
-        f"ntk: training rows times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of 1.9 GiB, "
-        "got 40000 rows and 10 classes"
+        f"ntk: training samples times classes must be at most {MAX_GRAM_ROWS}, for a Gram matrix of 1.9 GiB, "
+        "got 40000 samples and 10 classes"
     )
     monkeypatch.setattr(ntk, "MAX_GRAM_ROWS", 1599)
-    with pytest.raises(InputError, match=r"at most 1599, .* got 160 rows and 10 classes"):
+    with pytest.raises(InputError, match=r"at most 1599, .* got 160 samples and 10 classes"):
         contract.attempt(Case("ntk"))
 
 
