@@ -19,8 +19,8 @@ from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError
 from adaprob_ray.unlearning.augmentation import without_augmentation
 
-# Samples of at most so many bytes are read once and kept in memory; more are read again in each pass.
-CACHE_BYTES = 1 << 30
+# Samples of at most so many bytes a data set are read once and kept in memory; more are read again in each pass.
+CACHE_BYTES = 512 << 20
 # Samples that are read twice, to see whether the data set returns the same each time.
 MAX_READ_TWICE = 32
 # Keys of a sample that is a mapping, as Hugging Face's data sets return it.
@@ -84,6 +84,7 @@ class Samples:
         self._block: Tensor | None = None  # images in memory [N, …], where `_place` has the row's position
         self._place = np.zeros(0, dtype=np.int64)
         self._shape: torch.Size | None = None
+        self._dtype: torch.dtype | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -97,7 +98,11 @@ class Samples:
         except Exception as error:
             raise InputError(f"{self.where}[{row}]: cannot be read: {type(error).__name__}: {error}") from error
         if self._shape is None:
-            self._shape = image.shape
+            self._shape, self._dtype = image.shape, image.dtype
+        if image.dtype != self._dtype:
+            raise InputError(
+                f"{self.where}[{row}]: must have the type {self._dtype} of the first sample, got {image.dtype}"
+            )
         if image.shape != self._shape:
             raise InputError(
                 f"{self.where}[{row}]: must have the shape {tuple(self._shape)} of the first sample, got {tuple(image.shape)}; "
@@ -110,14 +115,17 @@ class Samples:
 
         The digest is of the image as it is read and of its label.
         """
-        labels, digests, images = list[int](), list[bytes](), list[Tensor]()
-        for image, label in self._stream(rows):
+        labels, digests = list[int](), list[bytes]()
+        block: Tensor | None = None
+        for position, (image, label) in enumerate(self._stream(rows)):
             labels.append(label)
             digests.append(digest(image, label))
-            if image.nbytes * len(rows) <= CACHE_BYTES:
-                images.append(image)
-        if images and self._block is None:
-            self._block = torch.stack(images)
+            if not position and self._block is None and image.nbytes * len(rows) <= CACHE_BYTES:
+                block = torch.empty((len(rows), *image.shape), dtype=image.dtype)
+            if block is not None:
+                block[position] = image
+        if block is not None:
+            self._block = block
             self._place = np.full(len(self), -1, dtype=np.int64)
             self._place[list(rows)] = np.arange(len(rows))
         return torch.tensor(labels, dtype=torch.int64), digests

@@ -98,6 +98,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"dataset": Rows(90, failing_at_17)}, ("dataset[17]: cannot be read: OSError: truncated file",)
     ),
     "images of two sizes": ({"dataset": Rows(90, of_two_sizes)}, ("dataset[5]: must have the shape (3, 8, 8)", "(3, 9, 9)")),
+    "images of two types": (
+        {"dataset": Rows(90, lambda i: (IMAGES[i] if i != 5 else IMAGES[i].to(torch.uint8), int(LABELS[i])))},
+        ("dataset[5]: must have the type torch.float32 of the first sample, got torch.uint8",),
+    ),
     "no pairs": ({"dataset": Rows(90, lambda i: IMAGES[i])}, ("dataset[0]: must be (image, label), got Tensor",)),
     "another mapping": ({"dataset": Rows(90, lambda i: {"a": 1})}, ("dataset[0]: must have an image (pixel_values", "got a")),
     "data that change": (
