@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,6 +186,16 @@ class UndeclaredNeed(AdaprobError):
     """A method touched something that its `needs` does not name."""
 
 
+def first_names(names: Sequence[str], limit: int = MAX_NAMES_SHOWN) -> str:
+    """At most `limit` of these names, and how many more there are.
+
+    >>> first_names(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def unknown_name(kind: str, name: object, names: Iterable[str]) -> str:
     """One line for a name that is not among `names`: the closest of them, and all that are possible.
 
@@ -195,5 +205,4 @@ def unknown_name(kind: str, name: object, names: Iterable[str]) -> str:
     possible = sorted(names)
     closest = difflib.get_close_matches(str(name), possible, n=1)
     hint = f"; did you mean {closest[0]!r}?" if closest else ""
-    more = f" and {len(possible) - MAX_NAMES_SHOWN} more" if len(possible) > MAX_NAMES_SHOWN else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(possible[:MAX_NAMES_SHOWN])}{more})"
+    return f"unknown {kind} {name!r}{hint} (known: {first_names(possible)})"

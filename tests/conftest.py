@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -92,3 +93,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow"):
             slow.add(group)
     items.sort(key=lambda item: (groups[item] != "ray", groups[item] not in slow))
+
+
+@pytest.fixture
+def restored_sigterm() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which `run` replaces. SIGINT has Python's, though a shell's background job ignores it."""
+    handler, interrupt = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, interrupt)

@@ -89,15 +89,6 @@ def test_every_command_says_so_in_one_line(
     assert line.startswith(f"error: {REFUSAL}")
 
 
-@pytest.fixture
-def restored_sigterm() -> Iterator[None]:
-    import signal
-
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-
-
 ROLES = "/latest/meta-data/iam/security-credentials/"
 
 

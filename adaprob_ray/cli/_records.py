@@ -49,14 +49,11 @@ def load_selection(paths: tuple[str, ...], location: str, only: str | None, part
     from adaprob_ray.reporting.records.selection import Selection
 
     sweeps = {path: load_sweep(path) for path in paths}
-    warnings = changed_method_warnings(sweeps, location)
-    for line in warnings:
-        click.echo(f"warning: {line}", err=True)
-    return Selection(location, sweeps, only, partial, tuple(warnings))
+    return Selection(location, sweeps, only, partial, tuple(warn_of_changed_methods(sweeps, location)))
 
 
-def changed_method_warnings(sweeps: Mapping[str, Sweep], location: str) -> list[str]:
-    """One line for each sweep and method whose source has changed since its cells in a store were computed."""
+def warn_of_changed_methods(sweeps: Mapping[str, Sweep], location: str) -> list[str]:
+    """Print and return a line for each sweep and method whose source has changed since its cells in a store were computed."""
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.reporting.records.load import FILES
     from adaprob_ray.runtime.method_source import read_changed_methods
@@ -68,8 +65,11 @@ def changed_method_warnings(sweeps: Mapping[str, Sweep], location: str) -> list[
         store = Store.open(location, create=False)
     except NoStore:  # said by whoever reads the Records
         return []
-    return [
+    lines = [
         line
         for path, sweep in sweeps.items()
         for line in changed_method_lines(read_changed_methods(sweep.cells, store, REGISTRY), path, location)
     ]
+    for line in lines:
+        click.echo(f"warning: {line}", err=True)
+    return lines

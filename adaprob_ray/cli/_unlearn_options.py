@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, get_origin
 
 import click
@@ -101,10 +102,8 @@ def _value(text: str) -> Any:
 
     if "," in text and not text.startswith("["):
         return [_value(part) for part in text.split(",")]
-    try:
+    with suppress(ValueError):  # before YAML, which reads 1e-3 as text
         return float(text) if not text.lstrip("+-").isdigit() else int(text)
-    except ValueError:
-        pass
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from adaprob_ray.cli._load import load_sweep
-from adaprob_ray.cli._records import changed_method_warnings, only_option, out_option, records_option
+from adaprob_ray.cli._records import only_option, out_option, records_option, warn_of_changed_methods
 from adaprob_ray.cli._sweep import complete_sweep_file
 
 
@@ -27,7 +27,5 @@ def report(paths: tuple[str, ...], location: str, out: Path, only: str | None) -
     from adaprob_ray.search.search_file import is_search_file
 
     sweeps = {path: load_sweep(path) for path in paths if not is_search_file(path)}
-    warnings = changed_method_warnings(sweeps, location)
-    for line in warnings:
-        click.echo(f"warning: {line}", err=True)
+    warnings = warn_of_changed_methods(sweeps, location)
     show(build_report(location, paths, out, only=only, warnings=warnings))

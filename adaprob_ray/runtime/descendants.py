@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import InputError, first_names, unknown_name
 from adaprob_ray.runtime.image_use import SEEN, ImageUse, Use
 from adaprob_ray.store import Store
 from adaprob_ray.store.contents import StoredCells
@@ -117,9 +117,8 @@ def _select(stored: StoredCells, prefix: str) -> str:
     if not matches:
         raise InputError(f"--descendants: {unknown_name('cell', prefix, titles.values())}")
     if len(matches) > 1:
-        candidates = ", ".join(f"{key} ({titles[key]})" for key in matches[:20])
-        more = f" and {len(matches) - 20} more" if len(matches) > 20 else ""
-        raise InputError(f"--descendants: must name one cell, got {prefix!r} (known: {candidates}{more})")
+        candidates = first_names([f"{key} ({titles[key]})" for key in matches])
+        raise InputError(f"--descendants: must name one cell, got {prefix!r} (known: {candidates})")
     return matches[0]
 
 

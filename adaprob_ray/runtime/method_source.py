@@ -86,8 +86,8 @@ def changed_methods(
     """
     counts: Counter[str] = Counter()
     for key in method_cells(cells, registry):
-        present, found = source_digest(registry.methods[cells[key].method]), commit(key)
-        digest = found.facts.get(FACT) if found is not None else None
+        present, stored = source_digest(registry.methods[cells[key].method]), commit(key)
+        digest = stored.facts.get(FACT) if stored is not None else None
         if present and digest and digest != present:
             counts[cells[key].method] += 1
     return dict(counts)

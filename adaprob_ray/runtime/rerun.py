@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, first_names
 from adaprob_ray.store import CellLog, LeaseWatcher, Store
 from adaprob_ray.store.contents import StoredCells
 from adaprob_ray.store.live_cells import live_cells
@@ -77,10 +77,9 @@ class Rerun:
         held = live_cells(store, self.affected, watcher or LeaseWatcher(), sleep=sleep, on_wait=on_wait)
         if held:
             titles = sorted(self.stored.title(key) for key in held)
-            more = f" and {len(titles) - HELD_SHOWN} more" if len(titles) > HELD_SHOWN else ""
             raise InputError(
                 "--rerun: must not name what another run is computing or depends on, got "
-                f"{', '.join(titles[:HELD_SHOWN])}{more}; wait for that run, or stop it"
+                f"{first_names(titles, HELD_SHOWN)}; wait for that run, or stop it"
             )
         # Parents before children, and at the end those whose document, and so whose parents, cannot be read.
         order = [key for key in self.stored.documents if key in self.affected]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adaprob_ray.describe import format_value
-from adaprob_ray.errors import MAX_NAMES_SHOWN, InputError, unknown_name
+from adaprob_ray.errors import InputError, first_names, unknown_name
 from adaprob_ray.sweep.cell import Cell
 
 _CONDITION = re.compile(r"^\s*([a-z_.]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
@@ -88,7 +88,8 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
         >>> sorted(cell.stage for cell in selection.values())
         ['train', 'unlearn']
     """
-    return with_parents(cells, _matching(cells, text, "--only"))
+    selection, _ = _matching(cells, text, "--only")
+    return with_parents(cells, selection)
 
 
 def select_to_recompute(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
@@ -115,8 +116,8 @@ def select_to_recompute(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]
         >>> sorted(cell.stage for cell in selection.values())
         ['evaluate', 'unlearn']
     """
-    selection = _matching(cells, text, "--rerun")
-    if not any(name == "stage" for name, _, _ in _conditions(text, _settings(cells), "--rerun")):
+    selection, conditions = _matching(cells, text, "--rerun")
+    if not any(name == "stage" for name, _, _ in conditions):
         selection |= {cells[key].parents["model"] for key in selection if "model" in cells[key].parents}
     for key, cell in cells.items():
         if selection & set(cell.parents.values()):
@@ -124,16 +125,14 @@ def select_to_recompute(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]
     return {key: cell for key, cell in cells.items() if key in selection}
 
 
-def _settings(cells: Mapping[str, Cell]) -> set[str]:
-    return {name for cell in cells.values() for name in getattr(cell.settings, "hyper", {})}
-
-
-def _matching(cells: Mapping[str, Cell], text: str, option: str) -> set[str]:
-    conditions = _conditions(text, _settings(cells), option)
+def _matching(cells: Mapping[str, Cell], text: str, option: str) -> tuple[set[str], list[tuple[str, str, str]]]:
+    """Keys of the cells for which every condition holds, and the conditions. Raises InputError if there is no such cell."""
+    settings = {name for cell in cells.values() for name in getattr(cell.settings, "hyper", {})}
+    conditions = _conditions(text, settings, option)
     selection = {key for key, cell in cells.items() if all(_holds(_value(cell, n), op, v) for n, op, v in conditions)}
     if not selection:
         raise InputError(f"{option}: {text!r} matches none of {len(cells)} cells{_known(cells, conditions)}")
-    return selection
+    return selection, conditions
 
 
 def _known(cells: Mapping[str, Cell], conditions: Iterable[tuple[str, str, str]]) -> str:
@@ -143,8 +142,7 @@ def _known(cells: Mapping[str, Cell], conditions: Iterable[tuple[str, str, str]]
         if operator == "=" and not any(_holds(value, operator, operand) for value in values):
             each = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
             known = list(dict.fromkeys(map(format_value, each)))
-            more = f" and {len(known) - MAX_NAMES_SHOWN} more" if len(known) > MAX_NAMES_SHOWN else ""
-            return f" ({name}: {', '.join(known[:MAX_NAMES_SHOWN])}{more})"
+            return f" ({name}: {first_names(known)})"
     return ""
 
 

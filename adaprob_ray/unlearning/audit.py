@@ -17,8 +17,9 @@ from adaprob_ray.training.loop import distance
 from adaprob_ray.unlearning.evidence import evidence, exposed_samples
 from adaprob_ray.unlearning.merkle import merkle_root
 from adaprob_ray.unlearning.network import AdaptedNetwork
+from adaprob_ray.unlearning.outputs import measure
 from adaprob_ray.unlearning.prepare import Plan
-from adaprob_ray.unlearning.run import Run, measure
+from adaprob_ray.unlearning.run import Run
 from adaprob_ray.unlearning.save import RECORD_FILE, SALT_FILE
 from adaprob_ray.unlearning.weights import weights_digest
 

@@ -16,7 +16,8 @@ from adaprob_ray.metrics.auc import auc_interval
 from adaprob_ray.metrics.divergence import mean_divergence_nats
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.reporting.stats.intervals import clopper_pearson
-from adaprob_ray.unlearning.run import ModelOutputs, Run
+from adaprob_ray.unlearning.outputs import ModelOutputs
+from adaprob_ray.unlearning.run import Run
 
 # Forgotten samples that are listed one by one.
 MAX_EXPOSED = 20

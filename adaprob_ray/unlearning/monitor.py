@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adaprob_ray.data.dataset import Integers
+from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.training.loop import predict
+from adaprob_ray.unlearning.outputs import ModelOutputs
+from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.subset import SampleSubset
 
 # Samples on which the error is watched: enough for half a point of standard error at 5 % error.
@@ -25,28 +30,26 @@ class ErrorMonitor:
 
     Args:
         watched: the samples; those of classes that have no retained sample are left out by the caller.
-        where: what they are, for messages.
+        start_percent: their error before unlearning.
         max_drop: percentage points by which the error may rise.
         stops: whether a method is stopped in the middle. Methods whose error rises on the way and falls again at the end are
             only judged at the end.
         paused: context in which passes and seconds are not counted.
 
     Attributes:
-        error_percent: of the last state that was looked at.
         kept_epoch: after which the state that is kept was reached; 0 for the original.
     """
 
     def __init__(
-        self, watched: SampleSubset, where: str, *, max_drop: float, stops: bool, paused: Callable[[], Any]
+        self, watched: SampleSubset, start_percent: float, *, max_drop: float, stops: bool, paused: Callable[[], Any]
     ) -> None:
-        self.watched, self.where, self.max_drop, self._stops, self._paused = watched, where, max_drop, stops, paused
-        self.start_percent = self.error_percent = float("nan")
+        self.start_percent, self._limit = start_percent, start_percent + max_drop
+        self._watched, self._stops, self._paused = watched, stops, paused
         self._best: dict[str, Tensor] | None = None
         self._epoch = self.kept_epoch = 0
 
     def start(self, model: nn.Module) -> None:
-        """The error before unlearning."""
-        self.start_percent = self.error_percent = self._error(model)
+        """Keep the original state."""
         self._best = copy.deepcopy(model.state_dict()) if self._stops else None
 
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
@@ -56,29 +59,73 @@ class ErrorMonitor:
         self._epoch = epoch
         modes = {name: module.training for name, module in model.named_modules()}
         with self._paused():
-            self.error_percent = self._error(model)
-        if self.is_above:
+            error = self._error(model)
+        if self.is_above(error):
             raise TooMuchError
         self._best, self.kept_epoch = copy.deepcopy(model.state_dict()), epoch
         for name, module in model.named_modules():
             module.training = modes[name]
 
-    @property
-    def is_above(self) -> bool:
-        """Whether the error has risen by more than `max_drop` points."""
-        return self.error_percent > self.start_percent + self.max_drop
-
-    def look(self, model: nn.Module) -> None:
-        """Measure the error of a state."""
-        self.error_percent = self._error(model)
+    def is_above(self, error_percent: float) -> bool:
+        """Whether this error is more than `max_drop` points above that of the original."""
+        return error_percent > self._limit
 
     def restore(self, model: nn.Module) -> None:
         """Load the last state that was within the limit."""
         assert self._best is not None
         model.load_state_dict(self._best)
-        self.error_percent = self._error(model)
 
     @torch.no_grad()
     def _error(self, model: nn.Module) -> float:
-        wrong = predict(model, self.watched).argmax(1) != self.watched.labels
+        wrong = predict(model, self._watched).argmax(1) != self._watched.labels
         return 100 * float(wrong.double().mean())
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Positions [W] in a measured subset on which the error is limited: the validation samples of the classes that have
+    retained samples; without validation data, retained samples. `words`: what the error is called."""
+
+    name: str
+    positions: Integers
+    words: str
+
+    @classmethod
+    def of(cls, plan: Plan) -> Watched:
+        has_validation = "validation" in plan.subsets
+        name = "validation" if has_validation else "retain_measured"
+        known = torch.isin(plan.subsets[name].labels, torch.unique(plan.subsets["retain"].labels)).cpu()
+        positions = torch.arange(len(known))[known] if bool(known.any()) else torch.arange(len(known))
+        if len(positions) > MAX_WATCHED:
+            generator = torch.Generator().manual_seed(plan.seed)
+            positions = positions[torch.randperm(len(positions), generator=generator)[:MAX_WATCHED]]
+        return cls(name, positions.numpy(), "validation error" if has_validation else "error on retained samples")
+
+    def subset(self, plan: Plan) -> SampleSubset:
+        subset = plan.subsets[self.name]
+        return subset.with_rows(subset.rows[torch.from_numpy(self.positions).to(subset.rows.device)])
+
+    def error_percent(self, outputs: Mapping[str, ModelOutputs]) -> float:
+        """The error that these outputs show. There is always a sample."""
+        error = error_percent(outputs[self.name].logits[self.positions], outputs[self.name].labels[self.positions])
+        assert error is not None
+        return error
+
+
+def error_warnings(
+    monitor: ErrorMonitor, watched: Watched, error_percent: float, max_drop: float, *, stopped: bool
+) -> list[str]:
+    """What the watched error of the result says."""
+    start = monitor.start_percent
+    if stopped:
+        return [
+            f"stopped: the {watched.words} rose by more than {max_drop:g} points above {start:.1f} %; the "
+            f"last state within the limit is kept ({error_percent:.1f} %)"
+            + (", which is the original: nothing was unlearned" if monitor.kept_epoch == 0 else "")
+        ]
+    if monitor.is_above(error_percent):
+        return [
+            f"the {watched.words} rose from {start:.1f} to {error_percent:.1f} %, by more than "
+            f"{max_drop:g} points (max_drop)"
+        ]
+    return []

@@ -17,7 +17,6 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Unlearning
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters, parse_settings
-from adaprob_ray.training.loop import predict
 from adaprob_ray.unlearning.checks import check_method, check_outputs
 from adaprob_ray.unlearning.network import (
     BATCH_NORM_CHOICES,
@@ -33,8 +32,6 @@ from adaprob_ray.unlearning.weights import weights_digest
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
 MAX_RETAIN_MEASURED = 2_000
 PRECISIONS = ("float32", "bfloat16")
-# Errors of the original on its own data above which something is probably wrong with the input, as a share of guessing.
-SUSPICIOUS_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,7 @@ class Plan:
     max_drop: float
     seed: int
     recipe: Recipe
+    classes: int
     warnings: list[str] = field(default_factory=list)
     tuning: Mapping[str, Any] = field(default_factory=dict)
 
@@ -138,7 +136,10 @@ def prepare(
         max_drop=float(max_drop),
         seed=seed,
         recipe=recipe,
-        warnings=_warnings(samples, subsets, adapted, classes),
+        classes=classes,
+        warnings=[f"random transforms of the data set are not applied: {', '.join(samples.left_out)}"]
+        if samples.left_out
+        else [],
     )
 
 
@@ -226,24 +227,6 @@ def _held_out(samples: Samples, device: torch.device) -> SampleSubset:
     labels, _ = samples.scan(rows.tolist())
     training = TrainingSamples((samples,), np.zeros(len(rows), np.int64), rows, labels.to(device), device)
     return SampleSubset(training, torch.from_numpy(rows).to(device))
-
-
-def _warnings(
-    samples: Samples, subsets: Mapping[str, SampleSubset], network: AdaptedNetwork, classes: int
-) -> list[str]:
-    """What is unusual about the input, a line each."""
-    lines = []
-    if samples.left_out:
-        lines.append(f"random transforms of the data set are not applied: {', '.join(samples.left_out)}")
-    labels = subsets["retain_measured"].labels
-    error = float((predict(network, subsets["retain_measured"]).argmax(1) != labels).double().mean())
-    guessing = 1 - float(torch.bincount(labels, minlength=classes).max()) / len(labels)
-    if error > SUSPICIOUS_SHARE * guessing and not math.isclose(guessing, 0):
-        lines.append(
-            f"the model misclassifies {100 * error:.1f} % of the retained samples, about as many as guessing: is the "
-            "normalization (mean, std) right, and do the labels fit the model's classes?"
-        )
-    return lines
 
 
 assert get_args(BatchNormChoice) == BATCH_NORM_CHOICES

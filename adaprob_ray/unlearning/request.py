@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from adaprob_ray.data.dataset import Integers
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, first_names
 from adaprob_ray.unlearning.samples import Samples
 
 CLASS, SAMPLE = "class:", "sample:"
@@ -160,5 +160,4 @@ def check_content(forget_digests: Sequence[bytes], retain_digests: Sequence[byte
 
 
 def _shown(rows: Integers) -> str:
-    more = f" and {len(rows) - MAX_SHOWN} more" if len(rows) > MAX_SHOWN else ""
-    return ", ".join(map(str, rows[:MAX_SHOWN])) + more
+    return first_names([str(row) for row in rows], MAX_SHOWN)

@@ -11,32 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Split
 from adaprob_ray.training.cost import PassCounter, measure_cost
-from adaprob_ray.training.loop import check_finite, distance, predict
+from adaprob_ray.training.loop import check_finite, distance
 from adaprob_ray.training.losses import snapshot
 from adaprob_ray.unlearning.checks import method_sizes
-from adaprob_ray.unlearning.monitor import MAX_WATCHED, ErrorMonitor, TooMuchError
+from adaprob_ray.unlearning.monitor import ErrorMonitor, TooMuchError, Watched, error_warnings
 from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
+from adaprob_ray.unlearning.outputs import ModelOutputs, measure
 from adaprob_ray.unlearning.prepare import Plan
-from adaprob_ray.unlearning.subset import SampleSubset
 
-# Subsets whose outputs are kept, before and after, in the order of the record.
-MEASURED = ("forget", "retain_measured", "validation", "test")
-
-
-@dataclass(frozen=True)
-class ModelOutputs:
-    """float32 logits [N, K] of one model over a subset, and its labels [N]."""
-
-    logits: NDArray[np.float32]
-    labels: Integers
+# Error of the original on its own data above which something is probably wrong with the input, as a share of guessing.
+SUSPICIOUS_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -87,8 +77,16 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
             references = [measure(reference, plan.subsets) for reference in plan.references]
         start = snapshot(network)
         series: dict[str, list[tuple[int, float]]] = {}
+        watched = Watched.of(plan)
         with _timed("method", seconds), _progress_counter(plan, progress) as counter:
-            monitor = _monitor(plan, counter)
+            monitor = ErrorMonitor(
+                watched.subset(plan),
+                watched.error_percent(before),
+                max_drop=plan.max_drop,
+                # A method that may end early lowers its rate first.
+                stops=plan.method.steady_error and not plan.method.may_end_early,
+                paused=lambda: counter.paused(plan.device),
+            )
             network, cost, facts, stopped = _unlearn(plan, network, counter, monitor, series)
         if plan.batch_norm == "recompute":
             network.recompute_statistics(plan.subsets["retain"].batches(128))
@@ -96,7 +94,8 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         network.round_to_types()
         with _timed("outputs after", seconds):
             after = measure(network, plan.subsets)
-    warnings += _monitor_warnings(monitor, plan, network, stopped=stopped)
+    warnings += _suspicions(before["retain_measured"])
+    warnings += error_warnings(monitor, watched, watched.error_percent(after), plan.max_drop, stopped=stopped)
     if facts.get("stopped_by_max_drop"):
         stopped = True
         warnings.append(
@@ -116,15 +115,6 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         stopped=stopped,
         warnings=warnings,
     )
-
-
-def measure(network: nn.Module, subsets: Mapping[str, SampleSubset]) -> dict[str, ModelOutputs]:
-    """Outputs over the measured subsets."""
-    return {
-        name: ModelOutputs(predict(network, subsets[name]).cpu().numpy(), subsets[name].labels.cpu().numpy())
-        for name in MEASURED
-        if name in subsets
-    }
 
 
 def _unlearn(
@@ -177,39 +167,16 @@ def _adapted(network: nn.Module) -> AdaptedNetwork:
     return network
 
 
-def _monitor(plan: Plan, counter: PassCounter) -> ErrorMonitor:
-    """Watches held-out samples of the classes that have retained samples; without validation data, retained samples."""
-    name = "validation" if "validation" in plan.subsets else "retain_measured"
-    watched = plan.subsets[name]
-    known = torch.isin(watched.labels, torch.unique(plan.subsets["retain"].labels))
-    rows = watched.rows[known] if bool(known.any()) else watched.rows
-    generator = torch.Generator().manual_seed(plan.seed)
-    if len(rows) > MAX_WATCHED:
-        rows = rows[torch.randperm(len(rows), generator=generator)[:MAX_WATCHED].to(rows.device)]
-    where = "validation error" if name == "validation" else "error on retained samples"
-    return ErrorMonitor(
-        SampleSubset(watched.training, rows),
-        where,
-        max_drop=plan.max_drop,
-        stops=plan.method.steady_error and not plan.method.may_end_early,  # such a method lowers its rate first
-        paused=lambda: counter.paused(plan.device),
-    )
-
-
-def _monitor_warnings(monitor: ErrorMonitor, plan: Plan, network: AdaptedNetwork, *, stopped: bool) -> list[str]:
-    if stopped:
-        return [
-            f"stopped: the {monitor.where} rose by more than {plan.max_drop:g} points above {monitor.start_percent:.1f} %; the "
-            f"last state within the limit is kept ({monitor.error_percent:.1f} %)"
-            + (", which is the original: nothing was unlearned" if monitor.kept_epoch == 0 else "")
-        ]
-    monitor.look(network)
-    if monitor.is_above:
-        return [
-            f"the {monitor.where} rose from {monitor.start_percent:.1f} to {monitor.error_percent:.1f} %, by more than "
-            f"{plan.max_drop:g} points (max_drop)"
-        ]
-    return []
+def _suspicions(retain: ModelOutputs) -> list[str]:
+    """A line if the original's outputs on retained samples are so wrong that the input probably is."""
+    error = float((retain.logits.argmax(1) != retain.labels).mean())
+    guessing = 1 - float(np.bincount(retain.labels).max()) / len(retain.labels)
+    if guessing == 0 or error <= SUSPICIOUS_SHARE * guessing:
+        return []
+    return [
+        f"the model misclassifies {100 * error:.1f} % of the retained samples, about as many as guessing: is the "
+        "normalization (mean, std) right, and do the labels fit the model's classes?"
+    ]
 
 
 # -- surroundings ----------------------------------------------------------------------------------------------------------
@@ -267,8 +234,7 @@ def _progress_counter(plan: Plan, progress: bool | None) -> Iterator[PassCounter
         return
     from rich.console import Console
 
-    classes = next(iter(measure(plan.network, {"forget": plan.subsets["forget"]}).values())).logits.shape[1]
-    cost = plan.method.cost(method_sizes(plan.network, plan.subsets, plan.recipe, classes))
+    cost = plan.method.cost(method_sizes(plan.network, plan.subsets, plan.recipe, plan.classes))
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _ProgressCounter(bar, bar.add_task(f"{plan.method.name}", total=cost.forward + cost.backward))

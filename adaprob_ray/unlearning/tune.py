@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.metrics.auc import placements
+from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.search.rules import VALIDATION, VALIDATION_CLASS
 from adaprob_ray.search.space import declared_space
 from adaprob_ray.settings import Int, Log, Range, Uniform, as_mapping, parse_settings
-from adaprob_ray.unlearning.evidence import Outputs, true_class_confidence
+from adaprob_ray.unlearning.evidence import true_class_confidence
+from adaprob_ray.unlearning.outputs import ModelOutputs
 from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.run import Run, execute
 
@@ -115,14 +118,13 @@ def _facts(run: Run) -> dict[str, float]:
     of_class = np.isin(labels, forgotten)
     facts: dict[str, float] = {}
     for prefix, outputs in (("original_", run.before), ("", run.after)):
-        wrong = outputs["validation"].logits.argmax(1) != labels
+        held_out = outputs["validation"]
         facts |= {
-            f"{prefix}forget_error_percent": _error(outputs, "forget"),
-            f"{prefix}retain_error_percent": _error(outputs, "retain_measured"),
-            f"{prefix}validation_error_percent": 100 * float(wrong.mean()),
-            f"{prefix}validation_forget_class_error_percent": 100 * float(wrong[of_class].mean()),
-            f"{prefix}validation_other_classes_error_percent": 100
-            * float(wrong[~of_class].mean() if (~of_class).any() else 0),
+            f"{prefix}forget_error_percent": _error_percent(outputs["forget"]),
+            f"{prefix}retain_error_percent": _error_percent(outputs["retain_measured"]),
+            f"{prefix}validation_error_percent": _error_percent(held_out),
+            f"{prefix}validation_forget_class_error_percent": _error_percent(held_out, of_class),
+            f"{prefix}validation_other_classes_error_percent": _error_percent(held_out, ~of_class),
         }
     after = run.after
     others = losses(after["validation"].logits[of_class], labels[of_class])
@@ -133,5 +135,6 @@ def _facts(run: Run) -> dict[str, float]:
     return facts | {"validation_forget_class_confidence_percent": 100 * float(confidence.mean())}
 
 
-def _error(outputs: Outputs, subset: str) -> float:
-    return 100 * float((outputs[subset].logits.argmax(1) != outputs[subset].labels).mean())
+def _error_percent(outputs: ModelOutputs, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
+    """The error of the chosen samples; no samples count as no error."""
+    return error_percent(outputs.logits[chosen], outputs.labels[chosen]) or 0.0

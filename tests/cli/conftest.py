@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +25,3 @@ def sweep_file(tmp_path: Path) -> str:
     path = tmp_path / "small.yaml"
     path.write_text(SWEEP)
     return str(path)
-
-
-@pytest.fixture
-def restored_sigterm() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which `run` replaces. SIGINT has Python's, though a shell's background job ignores it."""
-    handler, interrupt = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, interrupt)

@@ -105,25 +105,27 @@ def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:
 def cost_panel(table: Table) -> CostPanel | None:
     """The panel of a table; None where Retrain or its distance is missing, or no method has both numbers."""
     rows = {row.name: row for row in table.rows}
-    floor = rows["retrain"].values.get(DISTANCE.name) if "retrain" in rows else None
+    retrain = rows.get("retrain")
+    floor = None if retrain is None else retrain.values.get(DISTANCE.name)
+    if retrain is None or floor is None:
+        return None
     points = [
         CostPoint(row.name, row.method, cost, row.values[DISTANCE.name])
         for row in table.rows
         if row.label not in (*REFERENCES, FLOOR)
         and DISTANCE.name in row.values
-        and (cost := relative_cost(row, table)) is not None
+        and (cost := relative_cost(row, retrain)) is not None
     ]
-    if floor is None or not points:
+    if not points:
         return None
     original = rows["original"].values.get(DISTANCE.name) if "original" in rows else None
-    return CostPanel([CostPoint("retrain", rows["retrain"].method, 1.0, floor), *points], floor, original)
+    return CostPanel([CostPoint("retrain", retrain.method, 1.0, floor), *points], floor, original)
 
 
-def relative_cost(row: Row, table: Table) -> float | None:
+def relative_cost(row: Row, retrain: Row) -> float | None:
     """Forward and backward passes relative to Retrain's; None where one of them is unknown or zero."""
-    retrain = next((other for other in table.rows if other.name == "retrain"), None)
-    passes = [_passes(each) if each else None for each in (row, retrain)]
-    return passes[0] / passes[1] if passes[0] and passes[1] else None
+    own, reference = _passes(row), _passes(retrain)
+    return own / reference if own and reference else None
 
 
 def _passes(row: Row) -> float | None:
@@ -146,7 +148,7 @@ def floor_verdicts(table: Table) -> list[FloorVerdict]:
             within = tuple(words for words, is_within in distances.items() if is_within)
             outside = tuple(words for words, is_within in distances.items() if not is_within)
             distance = row.values[DISTANCE.name].mean if DISTANCE.name in row.values else math.inf
-            verdicts.append(FloorVerdict(row.name, within, outside, relative_cost(row, table), distance))
+            verdicts.append(FloorVerdict(row.name, within, outside, relative_cost(row, rows["retrain"]), distance))
     return verdicts
 
 
@@ -194,13 +196,10 @@ def _closest(methods: Sequence[FloorVerdict], original: FloorVerdict | None) -> 
     A method that leaves the forgotten samples as they are stays near Retrain in all other metrics, and is not close.
     """
     about_forgetting = {metric_format(FORGET_ERROR).words, DISTANCE.words}
-    improved = set() if original is None else about_forgetting & set(original.outside)
+    # Those of them in which the original is far from Retrain, if there are any.
+    decisive = about_forgetting & set(original.outside if original else ()) or about_forgetting
     candidates = [
-        verdict
-        for verdict in methods
-        if (verdict.cost is None or verdict.cost < 1)
-        and about_forgetting & set(verdict.within)
-        and (original is None or not improved or improved & set(verdict.within))
+        verdict for verdict in methods if (verdict.cost is None or verdict.cost < 1) and decisive & set(verdict.within)
     ]
     return min(candidates, key=lambda verdict: (len(verdict.outside), verdict.distance), default=None)
 
