@@ -54,7 +54,8 @@ class Network(NamedTuple):
     @classmethod
     def of(cls, registry: Registry, dataset: str, architecture: str, filters: float) -> Network:
         """The network of these names for the images of a data set."""
-        shape = {"channels": registry.datasets[dataset].channels, "size": registry.datasets[dataset].size}
+        entry = registry.datasets[dataset]
+        shape = {"channels": entry.channels, "size": entry.size}
         count = registry.architectures[architecture].multiply_adds(filters=filters, **shape)
         return cls(architecture=architecture, filters=filters, multiply_adds=count, **shape)
 
@@ -121,6 +122,9 @@ def _measured(record: Mapping[str, Any], registry: Registry) -> tuple[Device, Ne
     is_trained = method == TRAINING or (method in registry.methods and registry.methods[method].stage == "train")
     if not is_trained and method not in registry.methods:
         return None
+    name, _, count = dataset.rpartition("-")
+    if count.isdecimal() and name in registry.datasets and dataset not in registry.datasets:
+        dataset = name  # with fewer images, see `DatasetSettings`, which have the same size
     if dataset not in registry.datasets or architecture not in registry.architectures:
         return None
     seconds = record.get("training_seconds" if is_trained else "unlearn_seconds")

@@ -50,6 +50,9 @@ class FakeDataset:
     def verify(self, root: Path) -> str | None:
         return None
 
+    def reduced(self, train_per_class: int) -> FakeDataset:
+        return replace(self, train_per_class=(train_per_class,) * self.classes)
+
 
 @dataclass(frozen=True)
 class FakeArchitecture:

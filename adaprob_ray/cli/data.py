@@ -99,6 +99,9 @@ def verify(names: tuple[str, ...]) -> None:
 @click.option("--class", "forget_class", type=int, required=True, metavar="C", help="Class of the samples to forget.")
 @click.option("--count", type=int, help="Number of samples to forget. Without it, the whole class.")
 @click.option(
+    "--train-per-class", type=int, metavar="N", help="As in a sweep file: train on N images of each class, not on all."
+)
+@click.option(
     "--test-pool",
     type=click.Choice(["clean", "paper"]),
     default="clean",
@@ -108,18 +111,27 @@ def verify(names: tuple[str, ...]) -> None:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Without it, standard output."
 )
-def indices(name: str, seed: int, forget_class: int, count: int | None, test_pool: str, out: Path | None) -> None:
+def indices(
+    name: str,
+    seed: int,
+    forget_class: int,
+    count: int | None,
+    train_per_class: int | None,
+    test_pool: str,
+    out: Path | None,
+) -> None:
     """Write every index of a split and its forget set as JSON."""
-    from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.data.split import index_table
     from adaprob_ray.sweep.cell_settings import ForgetRequest
     from adaprob_ray.sweep.checks import Faults, check_seed, forget_faults
 
     (dataset,) = select_datasets((name,))
+    if train_per_class is not None:
+        dataset = dataset.reduced(train_per_class)
     forget: dict[str, Any] = {"kind": "class", "class": forget_class}
     if count is not None:
         forget = {"kind": "selective", "class": forget_class, "count": count}
-    faults = Faults(forget_faults(name, REGISTRY.datasets[name], forget))
+    faults = Faults(forget_faults(dataset.name, dataset, forget))
     check_seed("--seed", seed, faults)
     if (fault := dataset.verify(data_root())) is not None:
         faults.add(fault)

@@ -8,12 +8,15 @@ Axes: N images, H W height and width, C channels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adaprob_ray.errors import InputError
 
 # The fraction of each class of the pool that validates, rounded down to whole images (protocol §1.2).
 VALIDATION_FRACTION = 0.2
@@ -38,6 +41,17 @@ class RawImages:
     test_source: Integers
     test_is_from_train: bool = False
     forget_copies: bool = False
+
+    def first_of_each_class(self, count: int) -> RawImages:
+        """The same test images, and of each class its first `count` training images."""
+        labels = np.unique(self.train_labels)
+        rows = np.sort(np.concatenate([np.flatnonzero(self.train_labels == label)[:count] for label in labels]))
+        return replace(
+            self,
+            train_NHWC=self.train_NHWC[rows],
+            train_labels=self.train_labels[rows],
+            train_source=self.train_source[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +108,40 @@ class Dataset:
         """Training images of each class, without the validation images."""
         pairs = zip(self.pool_per_class, self.validation_per_class, strict=True)
         return tuple(pool - validation for pool, validation in pairs)
+
+    @functools.cache  # noqa: B019  # a few entries that live as long as the process
+    def reduced(self, train_per_class: int) -> Dataset:
+        """This data set with fewer training images: of each class its first ones in the order of the files.
+
+        Its validation images are a fifth of those too, so that splits and draws work as in the whole data set. The test images
+        are the same.
+
+        Args:
+            train_per_class: training images of each class, without the validation images; at most those of the smallest class.
+
+        Raises:
+            InputError: a class has fewer training images.
+
+        Example:
+            >>> from adaprob_ray.data.cifar import CIFAR10
+            >>> reduced = CIFAR10.reduced(600)
+            >>> reduced.pool_per_class[0], reduced.train_per_class[0], reduced.validation_per_class[0]
+            (750, 600, 150)
+        """
+        if not 1 <= train_per_class <= min(self.train_per_class):
+            raise InputError(
+                f"{self.name}: train_per_class: must be 1 to {min(self.train_per_class)} (the training images of its smallest "
+                f"class), got {train_per_class}"
+            )
+        # Of p images ⌊p/5⌋ validate. This is the largest p that leaves so many to train on.
+        pool = train_per_class * 5 // 4
+        return replace(
+            self,
+            name=f"{self.name}-{train_per_class}",
+            pool_per_class=(pool,) * self.classes,
+            load=functools.partial(_load_reduced, self.load, pool),
+        )
+
+
+def _load_reduced(load: Callable[[Path, int], RawImages], count: int, root: Path, seed: int) -> RawImages:
+    return load(root, seed).first_of_each_class(count)

@@ -10,7 +10,7 @@ from adaprob_ray.sweep.cell import Cell
 
 def cell_kind(cell: Cell) -> tuple[str, str, str]:
     """Cells of one kind take about as long as each other."""
-    return cell.stage, cell.method, cell.settings.dataset.name
+    return cell.stage, cell.method, str(cell.settings.dataset)
 
 
 def remaining_seconds(unfinished: Mapping[Cell, float], executed: Iterable[tuple[Cell, float]]) -> float | None:

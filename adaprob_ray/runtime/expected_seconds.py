@@ -47,7 +47,7 @@ def read_measured(store: Store | None, registry: Registry) -> Measured:
             {
                 **facts,
                 "method": cell.method if cell.stage == "unlearn" else TRAINING,
-                "dataset": settings.dataset.name,
+                "dataset": str(settings.dataset),
                 "architecture": settings.architecture.name,
                 "filters": settings.architecture.filters,
                 "precision": settings.precision,

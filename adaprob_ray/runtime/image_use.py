@@ -19,7 +19,13 @@ from adaprob_ray.data.split import copy_groups, forget_positions, split_images
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Trained
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.cell_settings import ForgetRequest, ModelSettings, TrainSettings, UnlearnSettings
+from adaprob_ray.sweep.cell_settings import (
+    DatasetSettings,
+    ForgetRequest,
+    ModelSettings,
+    TrainSettings,
+    UnlearnSettings,
+)
 from adaprob_ray.sweep.registry import Registry
 
 # trained:   the model was trained on it
@@ -63,7 +69,8 @@ class ImageUse:
         self._registry, self._root, self._row = registry, data_root, row
         self._verified: set[str] = set()
         self._source = self._source_of(dataset)
-        images = self._entry(self._source).load(data_root, 1)
+        self._verify(self._source)
+        images = cast(Dataset, registry.datasets[self._source]).load(data_root, 1)
         known = np.unique(images.train_source)
         if row not in known:
             numbers = f"{known[0]} to {known[-1]}"
@@ -74,8 +81,8 @@ class ImageUse:
             raise InputError(
                 f"--descendants: row of {dataset}: must be that of a training image, got {row} (known: {numbers})"
             )
-        self._splits: dict[tuple[str, int], _SeedSplit] = {}
-        self._forget: dict[tuple[str, int, ForgetRequest], Integers] = {}
+        self._splits: dict[tuple[DatasetSettings, int], _SeedSplit] = {}
+        self._forget: dict[tuple[DatasetSettings, int, ForgetRequest], Integers] = {}
 
     @cached_property
     def datasets(self) -> frozenset[str]:
@@ -89,7 +96,7 @@ class ImageUse:
             return "none"
         if cell.revisions.get(f"dataset:{name}") != self._registry.datasets[name].revision:
             return "unknown"
-        split = self._split(name, settings.seed)
+        split = self._split(settings.dataset, settings.seed)
         if isinstance(settings, TrainSettings):
             return self._trained(settings, split)
         if isinstance(settings, UnlearnSettings):
@@ -118,30 +125,29 @@ class ImageUse:
         return "retain and forget" if in_forget.any() else "retain"
 
     def _forget_positions(self, settings: ModelSettings, forget: ForgetRequest, split: _SeedSplit) -> Integers:
-        request = settings.dataset.name, settings.seed, forget
+        request = settings.dataset, settings.seed, forget
         if request not in self._forget:
             self._forget[request] = forget_positions(split.train_labels, forget, settings.seed, split.groups)
         return self._forget[request]
 
-    def _split(self, name: str, seed: int) -> _SeedSplit:
-        if (name, seed) not in self._splits:
-            images = self._entry(name).load(self._root, seed)
+    def _split(self, dataset: DatasetSettings, seed: int) -> _SeedSplit:
+        if (dataset, seed) not in self._splits:
+            self._verify(dataset.name)
+            images = cast(Dataset, self._registry.dataset(dataset)).load(self._root, seed)
             rows = split_images(images, seed, test_pool="paper")  # the test pool changes no training or validation row
-            self._splits[name, seed] = _SeedSplit(
+            self._splits[dataset, seed] = _SeedSplit(
                 train_labels=images.train_labels[rows.train],
                 positions=np.flatnonzero(images.train_source[rows.train] == self._row),
                 is_validation=bool((images.train_source[rows.validation] == self._row).any()),
                 groups=copy_groups(images, rows.train),
             )
-        return self._splits[name, seed]
+        return self._splits[dataset, seed]
 
     def _source_of(self, name: str) -> str:
         return getattr(self._registry.datasets[name], "drawn_from", None) or name
 
-    def _entry(self, name: str) -> Dataset:
-        entry = cast(Dataset, self._registry.datasets[name])
+    def _verify(self, name: str) -> None:
         if name not in self._verified:
-            if (fault := entry.verify(self._root)) is not None:
+            if (fault := self._registry.datasets[name].verify(self._root)) is not None:
                 raise InputError(fault)
             self._verified.add(name)
-        return entry

@@ -96,7 +96,7 @@ def trial_rows(source: SearchSource, progress: StudyProgress) -> list[dict[str, 
         rows.append(
             {
                 "label": target.label,
-                "dataset": target.point.dataset.name,
+                "dataset": str(target.point.dataset),
                 "architecture": target.point.architecture.name,
                 "forget": str(target.point.forget),
                 "rule": target.rule.name,

@@ -131,7 +131,7 @@ class RunLayout:
         dataset, architecture = cell.settings.dataset, cell.settings.architecture
         return "-".join(
             [
-                dataset.name,
+                str(dataset),
                 *([dataset.test_pool] if "test_pool" in self._several else []),
                 architecture.name,
                 *([_segment_value(architecture.filters)] if "filters" in self._several else []),
@@ -144,7 +144,7 @@ class RunLayout:
         model = self._cells.get(cell.parents.get("model", ""), cell)
         recipe = getattr(model.settings, "recipe", None) if model.stage in ("train", "pretrain") else None
         values = {
-            "dataset": settings.dataset.name,
+            "dataset": str(settings.dataset),
             "test_pool": settings.dataset.test_pool,
             "architecture": settings.architecture.name,
             "filters": settings.architecture.filters,
@@ -168,7 +168,7 @@ def _several(evaluations: Iterable[Cell]) -> set[str]:
     datasets = {cell.settings.dataset for cell in evaluations}
     architectures = {cell.settings.architecture for cell in evaluations}
     several = {"prefix"} if len(datasets) > 1 or len(architectures) > 1 else set()
-    if len(datasets) > len({dataset.name for dataset in datasets}):
+    if len(datasets) > len({str(dataset) for dataset in datasets}):
         several.add("test_pool")
     if len(architectures) > len({architecture.name for architecture in architectures}):
         several.add("filters")

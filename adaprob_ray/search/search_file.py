@@ -96,7 +96,7 @@ class Target:
         return {**self.fixed, **settings_of(self.space, params)}
 
     def __str__(self) -> str:
-        return f"{self.label} on {self.point.dataset.name}, {self.point.architecture.name}, {self.point.forget}"
+        return f"{self.label} on {self.point.dataset}, {self.point.architecture.name}, {self.point.forget}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,9 +271,9 @@ def _takes_list(method: type, name: str) -> bool:
 
 
 def _check_validation_rows(point: GridPoint, registry: Registry, faults: Faults) -> None:
-    rows = registry.datasets[point.dataset.name].validation_per_class[point.forget.class_index]
+    rows = registry.dataset(point.dataset).validation_per_class[point.forget.class_index]
     if rows < 2:
         faults.add(
-            f"search.rule: validation compares with validation rows of the forget class; {point.dataset.name} has {rows} "
+            f"search.rule: validation compares with validation rows of the forget class; {point.dataset} has {rows} "
             f"of class {point.forget.class_index}"
         )

@@ -102,7 +102,7 @@ class Study:
             "fixed": dict(target.fixed),
             "space": space_document(target.space),
             "point": {
-                "dataset": target.point.dataset.name,
+                "dataset": str(target.point.dataset),
                 "test_pool": target.point.dataset.test_pool,
                 "architecture": target.point.architecture.name,
                 "filters": target.point.architecture.filters,

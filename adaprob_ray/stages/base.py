@@ -96,7 +96,7 @@ class StageContext:
     def subsets(self, settings: CellSettings) -> Subsets:
         """The training, validation and test subsets of a cell's data set and seed, on the device."""
         return load_subsets(
-            cast(Dataset, self.registry.datasets[settings.dataset.name]),
+            cast(Dataset, self.registry.dataset(settings.dataset)),
             self.data_root,
             settings.seed,
             test_pool=settings.dataset.test_pool,

@@ -89,6 +89,6 @@ def weights_bytes(cell: Cell, registry: Registry) -> int:
 
 def outputs_bytes(cell: Cell, registry: Registry) -> int:
     """Bytes of a cell's Outputs: logits and labels of all subsets."""
-    dataset = registry.datasets[cell.settings.dataset.name]
+    dataset = registry.dataset(cell.settings.dataset)
     samples = sum(dataset.train_per_class) + sum(dataset.validation_per_class) + dataset.test_count
     return samples * (BYTES_PER_FLOAT * dataset.classes + BYTES_PER_LABEL)

@@ -31,7 +31,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
 def passes(cell: Cell, registry: Registry) -> Cost:
     """One forward and one backward pass over the training subset for each epoch."""
     assert isinstance(cell.settings, PretrainSettings)
-    count = cell.settings.recipe.epochs * sum(registry.datasets[cell.settings.dataset.name].train_per_class)
+    count = cell.settings.recipe.epochs * sum(registry.dataset(cell.settings.dataset).train_per_class)
     return Cost(forward=count, backward=count)
 
 

@@ -24,7 +24,7 @@ def record_settings(cell: Cell, context: StageContext) -> dict[str, Any]:
         "model_key": cell.parents["model"],
         "lineage": lineage(cell, context),
         "stage": cell.stage,
-        "dataset": settings.dataset.name,
+        "dataset": str(settings.dataset),
         "test_pool": settings.dataset.test_pool,
         "architecture": settings.architecture.name,
         "filters": settings.architecture.filters,
@@ -48,7 +48,7 @@ def _pretraining(cell: Cell, context: StageContext) -> dict[str, Any]:
         return {}
     settings = context.parent(original.parents["pretrain"]).settings
     assert isinstance(settings, PretrainSettings)
-    columns = {"dataset": settings.dataset.name, "seed": settings.seed, **as_mapping(settings.recipe)}
+    columns = {"dataset": str(settings.dataset), "seed": settings.seed, **as_mapping(settings.recipe)}
     return {f"pretrain.{name}": value for name, value in columns.items()}
 
 

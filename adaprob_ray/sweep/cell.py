@@ -112,7 +112,7 @@ class Cell:
             self.stage,
             getattr(settings, "label", "") or self.method,
             *self.distinguishing_settings,
-            settings.dataset.name,
+            str(settings.dataset),
             settings.architecture.name,
             str(self.forget or ""),
             f"s{settings.seed}",

@@ -19,12 +19,28 @@ from adaprob_ray.settings import as_mapping, hyperparameter, settings_dataclass
 
 @settings_dataclass
 class DatasetSettings:
-    """A data set by name. `test_pool: clean` drops test images that are also training images, `paper` keeps them."""
+    """A data set by name. `test_pool: clean` drops test images that are also training images, `paper` keeps them.
+
+    `str` is what Records, tables and `--only` call it.
+
+    >>> str(DatasetSettings(name="cifar10")), str(DatasetSettings(name="cifar10", train_per_class=600))
+    ('cifar10', 'cifar10-600')
+    """
 
     name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`")
     test_pool: Literal["clean", "paper"] = hyperparameter(
         default="clean", help="whether test images that are also training images are dropped (clean) or stay (paper)"
     )
+    train_per_class: int | None = hyperparameter(
+        default=None,
+        ge=1,
+        unit="images",
+        help="train on this many images of each class, of the first in the files; by default on all",
+        omit_none=True,
+    )
+
+    def __str__(self) -> str:
+        return self.name if self.train_per_class is None else f"{self.name}-{self.train_per_class}"
 
 
 @settings_dataclass

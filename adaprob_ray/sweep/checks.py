@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from adaprob_ray.errors import unknown_name
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
@@ -54,7 +54,7 @@ class GridPoint:
         return all(_agrees(values[name], condition) for name, condition in where.items())
 
     def __str__(self) -> str:
-        return f"{self.dataset.name}, {self.architecture.name}, {self.forget}, seed {self.seed}"
+        return f"{self.dataset}, {self.architecture.name}, {self.forget}, seed {self.seed}"
 
 
 def _agrees(value: Any, condition: Any) -> bool:
@@ -74,16 +74,13 @@ def _agrees(value: Any, condition: Any) -> bool:
 def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[GridPoint]:
     """All points of the grid in the order of the file; none if an axis is at fault."""
     grid = file.grid
-    datasets = [
-        _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
-        for item in _axis("dataset", grid.dataset, faults)
-    ]
+    datasets = [_dataset(item, registry, faults) for item in _axis("dataset", grid.dataset, faults)]
     architectures = [_architecture(item, registry, faults) for item in _axis("architecture", grid.architecture, faults)]
     seeds = [check_seed("grid.seed", item, faults) for item in _axis("seed", grid.seed, faults)]
     requests = _axis("forget", grid.forget, faults)
     for dataset, request in itertools.product(datasets, requests):
-        entry = registry.datasets.get(dataset.name)
-        faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(dataset.name, entry, request)))
+        entry = registry.dataset(dataset) if dataset.name in registry.datasets else None
+        faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(str(dataset), entry, request)))
     if faults:
         return []
     forgets = [ForgetRequest.from_document(request) for request in requests]
@@ -115,6 +112,18 @@ def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any],
         faults.add(f"grid.{kind}: {unknown_name(kind, name, names)}")
         return settings or cls()
     return settings or cls(name=name)  # type: ignore[call-arg]  # both classes have it
+
+
+def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
+    """As `_name_settings`; the whole data set where it has fewer images than the file asks for."""
+    settings = _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
+    if settings.name in registry.datasets:
+        try:
+            registry.dataset(settings)
+        except InputError as error:
+            faults.add(*(f"grid.dataset: {line}" for line in error.faults))
+            return DatasetSettings(name=settings.name)
+    return settings
 
 
 def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:

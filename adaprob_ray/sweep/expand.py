@@ -113,7 +113,7 @@ class _Builder:
         sizes = self.registry.sizes(settings, self.recipe, point.forget)
         reason = choice.method.skip(sizes, self.registry.network(settings))
         if reason is not None:
-            where = f"{point.dataset.name}, {point.architecture.name}, {point.forget}"
+            where = f"{point.dataset}, {point.architecture.name}, {point.forget}"
             self.skipped[Skipped(label, where, reason)] = None
         return reason is not None
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sizes import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell, Keep, Resources
-from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest, ModelSettings
+from adaprob_ray.sweep.cell_settings import CellSettings, DatasetSettings, ForgetRequest, ModelSettings
 
 
 class DatasetEntry(Protocol):
@@ -34,6 +34,7 @@ class DatasetEntry(Protocol):
     def test_count(self) -> int: ...
     @property
     def verify(self) -> Callable[[Path], str | None]: ...
+    def reduced(self, train_per_class: int) -> DatasetEntry: ...
 
 
 class ArchitectureEntry(Protocol):
@@ -144,6 +145,11 @@ class Registry:
         """The stages that run only for the metrics that need them, by name."""
         return {name: stage for name, stage in self.stages.items() if isinstance(stage, MetricStage)}
 
+    def dataset(self, settings: DatasetSettings) -> DatasetEntry:
+        """The data set of a cell, with as many training images as its settings say."""
+        entry = self.datasets[settings.name]
+        return entry if settings.train_per_class is None else entry.reduced(settings.train_per_class)
+
     def cell(self, document: Mapping[str, Any]) -> Cell:
         """The cell of an identity, as the store keeps it."""
         settings = self.stages[document["stage"]].settings.from_document(document["settings"])
@@ -163,12 +169,12 @@ class Registry:
 
     def network_size(self, settings: CellSettings) -> dict[str, Any]:
         """Classes, channels and width of a cell's network: what `ArchitectureEntry.build` takes."""
-        dataset = self.datasets[settings.dataset.name]
+        dataset = self.dataset(settings.dataset)
         return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
 
     def sizes(self, settings: CellSettings, recipe: Recipe, forget: ForgetRequest | None) -> Sizes:
         """Samples of each subset, and the size of the network: what the cost of a method depends on."""
-        dataset = self.datasets[settings.dataset.name]
+        dataset = self.dataset(settings.dataset)
         forget_count = validation_count = 0
         if forget is not None:
             forget_count = forget.count or dataset.train_per_class[forget.class_index]

@@ -23,7 +23,9 @@ class Section(pydantic.BaseModel):
 class Grid(Section):
     """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
 
-    dataset: Any = pydantic.Field(description="Data sets by name; a mapping sets `test_pool` too.")
+    dataset: Any = pydantic.Field(
+        description="Data sets by name; a mapping sets `test_pool` and `train_per_class` too."
+    )
     architecture: Any = pydantic.Field(
         description="Networks by name; a mapping sets the width multiplier `filters` too."
     )

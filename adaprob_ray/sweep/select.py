@@ -26,8 +26,10 @@ def _value(cell: Cell, name: str) -> Any:
         return None if forget is None else (forget.kind, str(forget))
     if name in ("class", "count"):
         return getattr(forget, {"class": "class_index", "count": "count"}[name], None)
-    if name in ("dataset", "architecture"):
-        return getattr(settings, name).name
+    if name == "dataset":
+        return str(settings.dataset)
+    if name == "architecture":
+        return settings.architecture.name
     if name == "stage":
         return cell.stage
     return getattr(settings, name, None) if name in _NAMES else getattr(settings, "hyper", {}).get(name)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from adaprob_ray import cli
 from adaprob_ray.catalogue import DATASETS, data_root
 from adaprob_ray.data.batches import DeviceImages, Subset, load_subsets
-from adaprob_ray.data.dataset import RawImages
+from adaprob_ray.data.dataset import Dataset, RawImages
 from adaprob_ray.data.split import (
     forget_positions,
     index_table,
@@ -186,8 +186,7 @@ def test_clean_drops_training_images_from_the_test_images_and_paper_keeps_them(s
 # -- the catalogue and the files ---------------------------------------------------------------------------------------
 
 
-def check_sizes(name: str, root: Path) -> None:
-    dataset = DATASETS[name]
+def check_sizes(dataset: Dataset, root: Path) -> None:
     loaded = dataset.load(root, 1)
     classes = range(dataset.classes)
     assert tuple(int((loaded.train_labels == label).sum()) for label in classes) == dataset.pool_per_class
@@ -201,13 +200,13 @@ def check_sizes(name: str, root: Path) -> None:
 
 
 def test_the_catalogue_knows_the_sizes_of_the_digits() -> None:
-    check_sizes("digits", Path("no folder is read"))
+    check_sizes(DATASETS["digits"], Path("no folder is read"))
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["cifar5", "cifar10", "cifar100"])
 def test_the_catalogue_knows_the_sizes_of_cifar(name: str, cifar: Path) -> None:
-    check_sizes(name, cifar)
+    check_sizes(DATASETS[name], cifar)
 
 
 def test_mean_and_std_of_the_digits_are_those_of_the_pool() -> None:

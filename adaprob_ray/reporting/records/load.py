@@ -198,7 +198,7 @@ def group_of(cell: Cell) -> dict[str, Any]:
     """What a table groups by, of an evaluate cell, as its Record has it."""
     settings = cell.settings
     return {
-        "dataset": settings.dataset.name,
+        "dataset": str(settings.dataset),
         "test_pool": settings.dataset.test_pool,
         "architecture": settings.architecture.name,
         "filters": settings.architecture.filters,

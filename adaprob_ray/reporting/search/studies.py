@@ -168,7 +168,7 @@ def _title(group: Mapping[str, Sequence[StudyResults]]) -> str:
     point = next(iter(group.values()))[0].study.target.point
     return group_title(
         {
-            "dataset": point.dataset.name,
+            "dataset": str(point.dataset),
             "test_pool": point.dataset.test_pool,
             "architecture": point.architecture.name,
             "filters": point.architecture.filters,

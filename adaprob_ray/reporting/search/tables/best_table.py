@@ -53,7 +53,7 @@ def identity(results: StudyResults) -> dict[str, Any]:
         "search": results.study.search.name,
         "study": results.study.key,
         "label": target.label,
-        "dataset": target.point.dataset.name,
+        "dataset": str(target.point.dataset),
         "test_pool": target.point.dataset.test_pool,
         "architecture": target.point.architecture.name,
         "filters": target.point.architecture.filters,
