@@ -20,6 +20,7 @@ from adaprob_ray.data.lacuna import LACUNAS
 from adaprob_ray.methods.adaprob import AdaProb
 from adaprob_ray.methods.bad_teacher import BadTeacher
 from adaprob_ray.methods.base import Method
+from adaprob_ray.methods.bias_shift import BiasShift
 from adaprob_ray.methods.cf_k import CFk
 from adaprob_ray.methods.eu_k import EUk
 from adaprob_ray.methods.finetune import Finetune
@@ -27,6 +28,7 @@ from adaprob_ray.methods.fisher import Fisher
 from adaprob_ray.methods.neggrad_plus import NegGradPlus
 from adaprob_ray.methods.ntk import NTK
 from adaprob_ray.methods.original import Original
+from adaprob_ray.methods.random_label import RandomLabel
 from adaprob_ray.methods.retrain import Retrain
 from adaprob_ray.methods.retrain_independent import RetrainIndependent
 from adaprob_ray.methods.scrub import Scrub
@@ -134,6 +136,8 @@ METHODS: dict[str, type[Method]] = {
         BadTeacher,
         Scrub,
         ScrubRewind,
+        RandomLabel,
+        BiasShift,
         AdaProb,
     )
 }

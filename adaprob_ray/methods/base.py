@@ -14,6 +14,7 @@ from torch import nn
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.methods.context import Context, Split, derive_seed
+from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.sizes import Cost, Sizes
 
 __all__ = ["Context", "Cost", "Method", "Sizes", "Split", "Trained", "Unlearning", "derive_seed"]
@@ -150,6 +151,10 @@ class Unlearning(Method):
     def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
         """The layers whose parameters the method changes; by default the whole network."""
         return [model]
+
+    def changed_parameters(self, model: nn.Module) -> set[str]:
+        """The names of the parameters that the method changes; by default all of `changed_layers`."""
+        return {name for layer in self.changed_layers(model) for name in parameter_names(model, layer)}
 
     def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
         """The layers whose running batch-norm statistics the method updates, under a recipe with this `batch_norm`.

@@ -39,6 +39,8 @@ FILTERS = {"allcnn": 0.08, "resnet18": 0.08}
 SETTINGS: dict[
     str, dict[str, Any]
 ] = {  # few steps and no tiny last batch: rounding grows with each step, most in batch norm
+    "bias_shift": {},
+    "random_label": {"epochs": 2},
     "finetune": {"epochs": 2, "batch_size": 300},
     "neggrad_plus": {"epochs": 2, "retain_batch": 300, "forget_batch": 25},
     "cf_k": {"epochs": 2, "batch_size": 300},

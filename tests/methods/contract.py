@@ -27,7 +27,6 @@ from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.batches import DeviceImages, Subset, Subsets, load_subsets
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.methods.base import Context, Split, Trained, derive_seed
-from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, hyperparameters
 from adaprob_ray.sizes import Sizes
@@ -112,7 +111,7 @@ UNLEARN, TRAIN = cases("unlearn"), cases("train")
 def changed_parameters(case: Case) -> set[str]:
     """The names of the parameters that the method declares to change."""
     model = original()
-    return {name for layer in case.build().changed_layers(model) for name in parameter_names(model, layer)}
+    return case.build().changed_parameters(model)
 
 
 def updated_buffers(case: Case, batch_norm: str) -> set[str]:

@@ -45,12 +45,13 @@ METHOD_STYLES = {  # method: colour, marker, hatch; references are grey
     "bad_teacher": ("#332288", "d", "\\|"),
     "scrub": ("#0072B2", "^", "//"),
     "scrub_rewind": ("#009E73", "D", "\\\\"),
+    "random_label": ("#DDCC77", "8", "x-"),
+    "bias_shift": ("#AA4499", "H", "oO"),
     "adaprob": ("#D55E00", "o", "xx"),
 }
 # For methods that are not among these, such as one of your own: by their names, without an entry here.
 OTHER_STYLES = (
-    ("#DDCC77", "8", "x-"), ("#AA4499", "H", "oO"), ("#117733", "1", "+-"), ("#A6761D", "2", "x|"), ("#7570B3", "3", "*-"),
-    ("#E7298A", "4", "O|"),
+    ("#117733", "1", "+-"), ("#A6761D", "2", "x|"), ("#7570B3", "3", "*-"), ("#E7298A", "4", "O|"),
 )  # fmt: skip
 # For items other than methods, such as metrics and solvers.
 PLAIN_STYLES = (
@@ -98,7 +99,7 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
 
     Args:
         methods: Name → method. Beyond six names of one method a marker is the name's number. A method without an entry in
-            METHOD_STYLES gets one of OTHER_STYLES; the seventh of them in one figure looks like the first.
+            METHOD_STYLES gets one of OTHER_STYLES; the fifth of them in one figure looks like the first.
     """
     others = sorted({method for method in methods.values() if method not in METHOD_STYLES})
     looks = METHOD_STYLES | {method: OTHER_STYLES[place % len(OTHER_STYLES)] for place, method in enumerate(others)}

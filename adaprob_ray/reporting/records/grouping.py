@@ -20,7 +20,7 @@ GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
 # The order of methods in a figure and its legend: references, baselines, AdaProb.
 METHOD_ORDER = (
     "original", "retrain", "retrain_independent", "finetune", "neggrad_plus", "fisher", "ntk", "cf_k", "eu_k", "bad_teacher",
-    "scrub", "scrub_rewind", "adaprob",
+    "scrub", "scrub_rewind", "random_label", "bias_shift", "adaprob",
 )  # fmt: skip
 # Columns that must not vary within a row, besides method.…
 _FIXED = ("method", "precision")
