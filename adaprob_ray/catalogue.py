@@ -43,6 +43,7 @@ from adaprob_ray.models import allcnn, resnet
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.stages.evaluate import EVALUATE
 from adaprob_ray.stages.pretrain import PRETRAIN
+from adaprob_ray.stages.probe import PROBE
 from adaprob_ray.stages.relearn import RELEARN
 from adaprob_ray.stages.select import SELECT
 from adaprob_ray.stages.train import TRAIN
@@ -152,13 +153,14 @@ METRICS: dict[str, Metric] = {
         KL_VARIANTS,
         SELECTION,
         fact_metrics.RELEARN,
+        fact_metrics.PROBE,
         fact_metrics.SECONDS,
         fact_metrics.PASSES,
         fact_metrics.DISTANCE,
     )
 }
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, SELECT, EVALUATE)}
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, PROBE, SELECT, EVALUATE)}
 
 REGISTRY = Registry(
     datasets=DATASETS,

@@ -96,6 +96,11 @@ metrics: [errors, relearn]
 keep: {unlearn: weights}         # relearning starts from the weights of the unlearned models
 relearn: {lr: 0.02, epochs: 50, rows: 200, batch_size: 64}
 """,
+    "probe": """\
+metrics: [errors, probe]
+keep: {unlearn: weights}         # features are those of the unlearned models
+probe: {inverse_regularization: 0.1}
+""",
     "search": """\
 methods:
   retrain: {}
@@ -125,6 +130,7 @@ NOTES = {
     "resources": "By stage: {stages}. `cpu` and `gpu` are what Ray reserves. Each process limits its memory to its share "
     "of the card.",
     "relearn": "The section is allowed where `metrics` lists `relearn`.",
+    "probe": "The section is allowed where `metrics` lists `probe`.",
     "search": "With this key a file is a search file, for `adaprob-ray search`: [`search.md`](search.md).",
 }
 
@@ -222,7 +228,10 @@ def model_keys(model: type[Section], prefix: str = "") -> Iterator[Key]:
         )
 
 
-SECTION_MEANINGS = {"relearn": "How models are trained for the metric `relearn`."}
+SECTION_MEANINGS = {
+    "relearn": "How models are trained for the metric `relearn`.",
+    "probe": "How a linear classifier is fitted to features for the metric `probe`.",
+}
 
 
 def setting_keys(cls: type, prefix: str, *, skip: tuple[str, ...] = (), default: str | None = None) -> Iterator[Key]:

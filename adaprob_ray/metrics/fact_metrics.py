@@ -56,3 +56,22 @@ an epoch: 500 samples drawn from the training set, forget set included""",
     cost="Up to 100 epochs of training for each model, in a cell of its own. The sweep file needs `keep: {unlearn: weights}`.",
     source="The authors' code, which follows SCRUB's; not in the AdaProb paper's tables.",
 )
+
+PROBE = Metric(
+    name="probe",
+    about="Errors of a linear classifier on the model's features: what is left under the outputs",
+    columns=("probe_forget_error_percent", "probe_test_forget_class_error_percent", "probe_test_error_percent"),
+    needs=frozenset({"probe"}),
+    equation="""\
+h_n: input of the network's last layer;    probe: logistic regression of the classes on h, of unit variance
+fitted to the retain set and, for classes of which no sample is retained, to their validation samples""",
+    column_help={
+        "probe_forget_error_percent": "the probe's error on the forget set",
+        "probe_test_forget_class_error_percent": "on test samples of the forgotten class",
+        "probe_test_error_percent": "on all test samples",
+    },
+    better="Closer to Retrain's. A method that rewrites outputs alone, as bias_shift does, stays at the original's.",
+    cost="One pass over the data and a logistic regression for each model, in a cell of its own. The sweep file needs "
+    "`keep: {unlearn: weights}`.",
+    source="Alain and Bengio, 2016, for probes of features; as a test of unlearning, this package.",
+)

@@ -208,7 +208,7 @@ def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: R
     recipe, section = file.train.get("recipe", "large"), getattr(file, stage.name)
     if not is_known(recipe, registry.recipes):
         return None  # reported where recipes are
-    if recipe not in stage.defaults and "lr" not in section:
+    if stage.defaults and recipe not in stage.defaults and "lr" not in section:
         recipes = ", ".join(sorted(stage.defaults))
         faults.add(f"{stage.name}: lr: must be written for recipe {recipe!r} (known for: {recipes})")
         return None

@@ -120,8 +120,9 @@ class MetricStage(Stage):
     """A stage that runs only for the metrics that need it: one cell for each evaluated model, from its weights.
 
     Its parents are the model and the original of the same seed. The section of its name in a sweep file holds `options`;
-    `defaults` are their values by the name of the training recipe. `cell_settings(model, forget, repeat, options)` gives the
-    settings of a cell, which hold the options in a field of the stage's name.
+    `defaults` are their values by the name of the training recipe, empty where they do not depend on it.
+    `cell_settings(model, forget, repeat, options)` gives the settings of a cell, which hold the options in a field of the
+    stage's name.
     """
 
     options: type

@@ -33,6 +33,9 @@ _WORDS = {  # where the column's name without its unit does not read well
     "kl_forget_centroid_reverse_nats": "KL forget, centroid, reverse",
     "kl_test_centroid_reverse_nats": "KL test, centroid, reverse",
     "relearn_steps": "relearn time",
+    "probe_forget_error_percent": "probe forget error",
+    "probe_test_forget_class_error_percent": "probe error on the forgotten class",
+    "probe_test_error_percent": "probe test error",
     "unlearn_seconds": "unlearning time",
     "forward_examples": "forward passes",
     "backward_examples": "backward passes",
@@ -69,8 +72,9 @@ class MetricFormat:
 
     @property
     def rows(self) -> str:
-        """The Record column with the denominator of an error, of the model or of its targets."""
-        return self.name.removesuffix("_error_percent").removeprefix("target_") + "_rows" if self.is_error else ""
+        """The Record column with the denominator of an error, of the model, its targets or its probe."""
+        samples = self.name.removeprefix("target_").removeprefix("probe_").removesuffix("_error_percent")
+        return f"{samples}_rows" if self.is_error else ""
 
     def header(self, *, difference: bool = False) -> str:
         """Words and unit; the unit is never broken over two lines."""

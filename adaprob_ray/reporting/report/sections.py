@@ -16,7 +16,13 @@ from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 SHORT_KEY_LENGTH = 8
-_FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
+_FIXED_PREFIXES = (
+    "precision",
+    "recipe.",
+    "pretrain.",
+    "relearn.",
+    "probe.",
+)  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
 
@@ -161,6 +167,7 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
         ("Recipe", lambda name: name.startswith("recipe.")),
         ("Pretraining", lambda name: name.startswith("pretrain.")),
         ("Relearning", lambda name: name.startswith("relearn.")),
+        ("Probe", lambda name: name.startswith("probe.")),
         ("Metrics", lambda name: name in metrics),
         ("Provenance", _is_provenance),
         ("Other facts", lambda name: True),
