@@ -25,6 +25,7 @@ from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.models import AllCNN, ResNet18
 from adaprob_ray.recipe import RECIPES, Recipe
+from adaprob_ray.settings import as_mapping
 from adaprob_ray.training.loop import check_finite, distance, fit, predict, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
 from adaprob_ray.training.training_state import Checkpoint, TrainingState
@@ -85,9 +86,12 @@ def plain_fit(model: nn.Module, part: Subset, recipe: Recipe, shuffle: torch.Gen
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
         order = torch.randperm(len(part), generator=shuffle)
         loss_sum, wrong = 0.0, 0
+        rate = recipe.lr
+        if recipe.schedule == "cosine":
+            rate *= math.cos(math.pi / 2 * epoch / recipe.epochs) ** 2
         for begin in range(0, len(part), recipe.batch_size):
             rows = part.rows[order[begin : begin + recipe.batch_size]]
             logits = model(part.pixels.select(rows))
@@ -100,7 +104,7 @@ def plain_fit(model: nn.Module, part: Subset, recipe: Recipe, shuffle: torch.Gen
                     step = g + recipe.weight_decay * p
                     old = velocity[index]
                     velocity[index] = step if old is None else recipe.momentum * old + step
-                    p -= recipe.lr * velocity[index]
+                    p -= rate * velocity[index]
             loss_sum += entropy.item() * len(rows)
             wrong += int((logits.argmax(1) != labels).sum())
     return loss_sum / len(part), 100 * wrong / len(part)
@@ -124,6 +128,12 @@ def test_recipes_are_the_protocols(name: str, expected: tuple[Any, ...]) -> None
     assert (*actual, recipe.weight_decay, recipe.decay_to_start, recipe.batch_norm) == expected
 
 
+def test_without_a_schedule_a_recipe_does_not_mention_one() -> None:
+    """Cells from before there were schedules keep their keys."""
+    assert "schedule" not in as_mapping(RECIPES["large"])
+    assert as_mapping(Recipe(schedule="cosine"))["schedule"] == "cosine"
+
+
 def test_there_are_three_recipes() -> None:
     assert sorted(RECIPES) == ["large", "pretrain", "small"]
 
@@ -140,8 +150,9 @@ in_float64 = pytest.mark.usefixtures("float64")
         Recipe(epochs=3, lr=0.05, batch_size=16, decay_to_start=0.1, batch_norm="frozen"),
         Recipe(epochs=3, lr=0.02, batch_size=16, weight_decay=5e-2, batch_norm="train"),
         Recipe(epochs=2, lr=0.02, batch_size=32, decay_to_start=0.05, weight_decay=0.01, batch_norm="train"),
+        Recipe(epochs=4, lr=0.05, batch_size=32, schedule="cosine"),
     ],
-    ids=["small", "large", "both decays"],
+    ids=["small", "large", "both decays", "cosine"],
 )
 def test_fit_equals_a_plain_loop(recipe: Recipe) -> None:
     """Cross-entropy + (wd/2)·Σ‖w − w_start‖² over all parameters, by autograd, on the same batches, to 1e-10."""

@@ -173,6 +173,8 @@ def fit(
         start_from.restore(model, optimizer, generator)
         first, metrics = start_from.epoch + 1, EpochMetrics(start_from.loss, start_from.error_percent)
     for epoch in range(first, recipe.epochs + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(epoch)
         batches = subset.batches(recipe.batch_size, generator)
         metrics = train_epoch(model, batches, cross_entropy, optimizer, precision=precision, penalty=penalty)
         report(epoch, loss=metrics.loss, error_percent=metrics.error_percent)
