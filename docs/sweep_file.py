@@ -59,7 +59,7 @@ EXAMPLES = {
 grid:
   dataset: [digits, {name: cifar5, test_pool: paper}]
   architecture: [allcnn, {name: resnet18, filters: 0.4}]
-  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}]
+  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}, {indices: [3, 14, 159]}]
   seed: [1, 2, 3]
 """,
     "train": "train: {recipe: large, epochs: 10, lr: 0.02, batch_size: 64}\n",
@@ -114,7 +114,10 @@ metrics: [errors, kl_to_retrain]
 
 NOTES = {
     "grid": "A data set or a network is its name, or a mapping. Another seed means another split, other initial weights and "
-    "another order of the samples. All labels at one point of the grid start from the same original.",
+    "another order of the samples. All labels at one point of the grid start from the same original. `indices` are positions "
+    "in the training set, from 0, as `adaprob-ray data indices` lists it: since the seed decides which images validate, an "
+    "index is another image under another seed. A file is looked up next to the sweep file; it is a JSON list (`.json`) or "
+    "has an index per line.",
     "train": "`recipe` gives the values of all other keys that are not written (`adaprob-ray list recipes NAME`).",
     "pretrain": "Only data sets with a data set to pretrain on are pretrained (`adaprob-ray list datasets NAME`); the others "
     "start from random weights.",

@@ -28,7 +28,7 @@ def record_settings(cell: Cell, context: StageContext) -> dict[str, Any]:
         "test_pool": settings.dataset.test_pool,
         "architecture": settings.architecture.name,
         "filters": settings.architecture.filters,
-        "forget": str(settings.forget),
+        **settings.forget.record_columns(),
         "label": settings.label,
         "method": settings.method,
         "seed": settings.seed,

@@ -167,12 +167,16 @@ class Registry:
         return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
 
     def sizes(self, settings: CellSettings, recipe: Recipe, forget: ForgetRequest | None) -> Sizes:
-        """Samples of each subset, and the size of the network: what the cost of a method depends on."""
+        """Samples of each subset, and the size of the network: what the cost of a method depends on.
+
+        Of a request by indices the classes are not known: its validation samples are those of all classes, an upper bound.
+        """
         dataset = self.datasets[settings.dataset.name]
         forget_count = validation_count = 0
         if forget is not None:
-            forget_count = forget.count or dataset.train_per_class[forget.class_index]
-            validation_count = dataset.validation_per_class[forget.class_index]
+            classes = range(dataset.classes) if forget.class_index is None else [forget.class_index]
+            forget_count = forget.count or sum(dataset.train_per_class[index] for index in classes)
+            validation_count = sum(dataset.validation_per_class[index] for index in classes)
         return Sizes(
             retain=sum(dataset.train_per_class) - forget_count,
             forget=forget_count,

@@ -6,11 +6,13 @@ import copy
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.sweep.forget_files import with_index_files_read
 from adaprob_ray.sweep.yaml_document import YamlDocument, load_document
 
 
@@ -28,8 +30,9 @@ class Grid(Section):
         description="Networks by name; a mapping sets the width multiplier `filters` too."
     )
     forget: Any = pydantic.Field(
-        description="What is to be forgotten: `{kind: class, class: C}`, a whole class, or "
-        "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed."
+        description="What is to be forgotten: `{kind: class, class: C}`, a whole class, "
+        "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed, or `{indices: FILE}` or "
+        "`{indices: [3, 14]}`, training samples by their position."
     )
     seed: Any = pydantic.Field(
         description="Seeds, from 1, of the split, the initial weights and the order of the samples."
@@ -116,16 +119,18 @@ def deprecated_key(document: dict[str, Any], old: str, new: str) -> list[str]:
 class ParsedFile:
     """A sweep file and the faults of its structure. What is at fault is left out, so that the rest can be checked too.
 
-    `deprecations`: one line for each key that is given under a former name.
+    `values`: of the whole file, with the indices of its files. `deprecations`: one line for each key that is given under a
+    former name.
     """
 
     file: SweepFile
+    values: dict[str, Any]
     faults: tuple[str, ...]
     deprecations: tuple[str, ...]
 
 
-def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
-    """Parse the YAML text of a sweep file.
+def parse_file(text: str, sections: Iterable[str] = (), folder: Path = Path()) -> ParsedFile:
+    """Parse the YAML text of a sweep file; files that it names are looked up in `folder`.
 
     Raises:
         InputError: where nothing can be checked: not YAML, not a mapping, or a required key is missing.
@@ -133,17 +138,18 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     document = load_document(text)
     if "search" in document.values:
         raise InputError("search: is a key of search files; for one of these use `adaprob-ray search`")
-    return parse_document(document, sections)
+    return parse_document(document, sections, folder)
 
 
-def parse_document(document: YamlDocument, sections: Iterable[str] = ()) -> ParsedFile:
+def parse_document(document: YamlDocument, sections: Iterable[str] = (), folder: Path = Path()) -> ParsedFile:
     """As `parse_file`, from the mapping."""
-    deprecations = deprecated_key(document.values, "reading", "primary_label")
-    file, faults = _validate(document.values, sweep_file_model(sections))
+    values = with_index_files_read(document.values, folder)
+    deprecations = deprecated_key(values, "reading", "primary_label")
+    file, faults = _validate(values, sweep_file_model(sections))
     faults = [*document.faults, *faults]
     if file is None:
         raise InputError(*faults)
-    return ParsedFile(file=file, faults=tuple(faults), deprecations=tuple(deprecations))
+    return ParsedFile(file=file, values=values, faults=tuple(faults), deprecations=tuple(deprecations))
 
 
 def label_settings(settings: Any) -> list[Mapping[str, Any]]:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.sweep.index_files import read_indices
 from adaprob_ray.unlearning.data_source import Data, check_data_name, load_data, with_validation
-from adaprob_ray.unlearning.index_files import read_indices
 from adaprob_ray.unlearning.model_source import check_model_name, load_model
 from adaprob_ray.unlearning.prepare import Plan, prepare
 from adaprob_ray.unlearning.request import CLASS, SAMPLE

@@ -150,7 +150,7 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
 
     keys = {"model": str(record["model_key"]), **_references(record, group)}
     outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]), int(record["seed"]))
+    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))
 
 
 def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
