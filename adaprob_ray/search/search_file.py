@@ -146,7 +146,8 @@ class SearchFile:
         if not isinstance(values, dict):
             raise InputError(f"search: must be a mapping {{name: value}}, got {values!r}")
         parsed = parse_document(document, registry.metric_stages, folder)
-        faults = Faults([*parsed.faults, *expand(parsed.file, registry).faults])
+        expansion = expand(parsed.file, registry)
+        faults = Faults([*parsed.faults, *expansion.faults])
         try:
             section = SearchSection.model_validate(values)
         except pydantic.ValidationError as error:
@@ -165,7 +166,7 @@ class SearchFile:
             file=parsed.file,
             section=section,
             targets=tuple(targets),
-            text=self_contained_text(text, {**parsed.values, "search": values}),
+            text=self_contained_text(text, {**parsed.values, "search": values}, expansion.original_sha256),
         )
 
 

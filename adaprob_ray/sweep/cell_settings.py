@@ -106,6 +106,13 @@ class TrainSettings(ModelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportSettings(ModelSettings):
+    """An original whose weights come from a file. `weights`: their SHA-256; `recipe`: of the sweep, by which methods go."""
+
+    weights: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnlearnSettings(ModelSettings):
     """A model unlearned from the original. `repeat` varies the randomness of the unlearning alone."""
 

@@ -51,18 +51,20 @@ def _indices(value: Any, folder: Path) -> Any:
     return sorted(value) if is_list else value
 
 
-def self_contained_text(text: str, document: Any) -> str:
-    """The text of a file that means the same in any folder: `text` itself, or YAML with indices in place of their files.
+def self_contained_text(text: str, document: dict[str, Any], original_sha256: str | None = None) -> str:
+    """The text of a file that means the same in any folder: `text` itself, or YAML with what it takes from other files.
 
     Args:
         text: of a sweep file or a search file.
-        document: what `with_index_files_read` returns for it, without faults.
+        document: its keys, with the indices of files, without faults.
+        original_sha256: the digest of the original's weights, if the document names a file of them.
     """
-    return (
-        yaml.safe_dump(document, sort_keys=False, default_flow_style=None)
-        if _has_file(load_document(text).values)
-        else text
-    )
+    if original_sha256 is None and not _has_file(load_document(text).values):
+        return text
+    if original_sha256 is not None:
+        original = {"weights": str(Path(document["original"]["weights"]).absolute()), "sha256": original_sha256}
+        document = {**document, "original": original}
+    return yaml.safe_dump(document, sort_keys=False, default_flow_style=None)
 
 
 def _has_file(document: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sizes import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell, Keep, Resources
@@ -128,9 +129,17 @@ class MetricStage(Stage):
     cell_settings: Callable[[Cell, ForgetRequest, int, Any], CellSettings] = field(repr=False)
 
 
+def _read_no_weights(path: Path, network: Any) -> str:
+    raise InputError(f"{path}: cannot be read: this registry reads no weights")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """Every name that a sweep file may use."""
+    """Every name that a sweep file may use.
+
+    `weights_sha256(path, network)`: the digest of the weights that a file has for a network on the meta device. Raises
+    InputError if the file cannot be read or does not fit.
+    """
 
     datasets: Mapping[str, DatasetEntry]
     architectures: Mapping[str, ArchitectureEntry]
@@ -138,6 +147,7 @@ class Registry:
     methods: Mapping[str, type[MethodEntry]]
     metrics: Mapping[str, MetricEntry]
     stages: Mapping[str, Stage]
+    weights_sha256: Callable[[Path, Any], str] = field(default=_read_no_weights, repr=False)
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:

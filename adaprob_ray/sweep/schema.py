@@ -39,6 +39,18 @@ class Grid(Section):
     )
 
 
+class OriginalSection(Section):
+    weights: str = pydantic.Field(
+        description="A safetensors file or a state dict of `torch.save`, looked up next to the sweep file. Its weights are the "
+        "original's, at each seed."
+    )
+    sha256: str | None = pydantic.Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Digest of the weights, as `plan` prints it. With it, results can be read when the file is gone.",
+    )
+
+
 class KeepSection(Section):
     unlearn: Literal["outputs", "weights"] = pydantic.Field(
         default="outputs", description="What is stored of unlearned models; `weights` includes the outputs."
@@ -65,6 +77,9 @@ class SweepFile(Section):
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(
         default_factory=dict,
         description="How networks are pretrained, for data sets that have another one to pretrain on; `false`: they are not.",
+    )
+    original: OriginalSection | None = pydantic.Field(
+        default=None, description="A file with the weights of the original, in place of training it."
     )
     methods: dict[str, Any] = pydantic.Field(
         description="The methods to compare, under labels; original, retrain and retrain_independent are always run."
@@ -143,13 +158,21 @@ def parse_file(text: str, sections: Iterable[str] = (), folder: Path = Path()) -
 
 def parse_document(document: YamlDocument, sections: Iterable[str] = (), folder: Path = Path()) -> ParsedFile:
     """As `parse_file`, from the mapping."""
-    values = with_index_files_read(document.values, folder)
+    values = _with_weights_path(with_index_files_read(document.values, folder), folder)
     deprecations = deprecated_key(values, "reading", "primary_label")
     file, faults = _validate(values, sweep_file_model(sections))
     faults = [*document.faults, *faults]
     if file is None:
         raise InputError(*faults)
     return ParsedFile(file=file, values=values, faults=tuple(faults), deprecations=tuple(deprecations))
+
+
+def _with_weights_path(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A copy in which the path of the original's weights is relative to the working directory, not to the sweep file."""
+    original = values.get("original")
+    if not isinstance(original, dict) or not isinstance(original.get("weights"), str):
+        return values
+    return {**values, "original": {**original, "weights": str(folder / Path(original["weights"]).expanduser())}}
 
 
 def label_settings(settings: Any) -> list[Mapping[str, Any]]:
@@ -230,7 +253,9 @@ def _structure_fault(item: Any, model: type[Section]) -> str:
         "float_type": "a number",
         "too_short": f"a list of at least {limits.get('min_length')}",
         "literal_error": str(limits.get("expected")),
-        "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+        "string_pattern_mismatch": "64 hexadecimal digits"
+        if where.endswith("sha256")
+        else "letters, digits, '_', '.' and '-', beginning with a letter or digit",
         "greater_than_equal": f"{kind} of at least {limits.get('ge')}",
         "less_than_equal": f"{kind} of at most {limits.get('le')}",
     }

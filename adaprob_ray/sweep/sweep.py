@@ -20,9 +20,10 @@ from adaprob_ray.sweep.yaml_document import read_document_text
 class Sweep:
     """One parsed, validated sweep file.
 
-    `text`: of the file; where it names files of indices, YAML that has these indices. `cells`: the graph that it expands to,
-    by key, parents before children. `skipped`: labels whose method declines a point of the grid. `deprecations`: one line for
-    each key that is given under a former name.
+    `text`: of the file; where it names other files, YAML that has their indices and the digest of their weights. `cells`: the
+    graph that it expands to, by key, parents before children. `skipped`: labels whose method declines a point of the grid.
+    `deprecations`: one line for each key that is given under a former name. `original_sha256`: the digest of the original's
+    weights, if they are in a file.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Sweep:
     cells: Mapping[str, Cell] = field(repr=False)
     skipped: tuple[Skipped, ...]
     deprecations: tuple[str, ...] = ()
+    original_sha256: str | None = None
 
     @classmethod
     def load(cls, path: str | Path, registry: Registry) -> Sweep:
@@ -76,7 +78,8 @@ class Sweep:
         return cls(
             name=parsed.file.name,
             file=parsed.file,
-            text=self_contained_text(text, parsed.values),
+            text=self_contained_text(text, parsed.values, expansion.original_sha256),
+            original_sha256=expansion.original_sha256,
             cells=expansion.cells,
             skipped=expansion.skipped,
             deprecations=parsed.deprecations,

@@ -24,7 +24,7 @@ METHOD_ORDER = (
 )  # fmt: skip
 # Columns that must not vary within a row, besides method.…
 _FIXED = ("method", "precision")
-_FIXED_PREFIXES = ("recipe.", "pretrain.", "relearn.")
+_FIXED_PREFIXES = ("recipe.", "pretrain.", "original.", "relearn.")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 SHORT_KEY_LENGTH = 8
-_FIXED_PREFIXES = ("precision", "recipe.", "pretrain.", "relearn.")  # of columns that must not vary within a row
+_FIXED_PREFIXES = (
+    "precision",
+    "recipe.",
+    "pretrain.",
+    "original.",
+    "relearn.",
+)  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
 
@@ -160,6 +166,7 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
         ("Method", lambda name: name.startswith("method.")),
         ("Recipe", lambda name: name.startswith("recipe.")),
         ("Pretraining", lambda name: name.startswith("pretrain.")),
+        ("Imported original", lambda name: name.startswith("original.")),
         ("Relearning", lambda name: name.startswith("relearn.")),
         ("Metrics", lambda name: name in metrics),
         ("Provenance", _is_provenance),
