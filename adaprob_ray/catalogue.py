@@ -42,6 +42,7 @@ from adaprob_ray.metrics.selection import SELECTION
 from adaprob_ray.models import allcnn, resnet
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.stages.evaluate import EVALUATE
+from adaprob_ray.stages.import_weights import IMPORT, weights_sha256
 from adaprob_ray.stages.pretrain import PRETRAIN
 from adaprob_ray.stages.probe import PROBE
 from adaprob_ray.stages.relearn import RELEARN
@@ -160,7 +161,9 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (PRETRAIN, TRAIN, UNLEARN, RELEARN, PROBE, SELECT, EVALUATE)}
+STAGES: dict[str, Stage] = {
+    stage.name: stage for stage in (PRETRAIN, IMPORT, TRAIN, UNLEARN, RELEARN, PROBE, SELECT, EVALUATE)
+}
 
 REGISTRY = Registry(
     datasets=DATASETS,
@@ -169,4 +172,5 @@ REGISTRY = Registry(
     methods=METHODS,
     metrics=METRICS,
     stages=STAGES,
+    weights_sha256=weights_sha256,
 )

@@ -59,11 +59,16 @@ EXAMPLES = {
 grid:
   dataset: [digits, {name: cifar5, test_pool: paper}]
   architecture: [allcnn, {name: resnet18, filters: 0.4}]
-  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}]
+  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}, {indices: [3, 14, 159]}]
   seed: [1, 2, 3]
 """,
     "train": "train: {recipe: large, epochs: 10, lr: 0.02, batch_size: 64}\n",
     "pretrain": "pretrain: {recipe: pretrain, epochs: 20, seed: 1}     # or: pretrain: false\n",
+    "original": """\
+original:
+  weights: net.pt
+  sha256: 85dc983f3fed1824705cae76112975601fcf0814dcae7b17ca1406ea7b5ffe6f     # optional
+""",
     "methods": """\
 methods:
   retrain: {}                             # a label that is a method's name needs no `method`
@@ -119,10 +124,17 @@ metrics: [errors, kl_to_retrain]
 
 NOTES = {
     "grid": "A data set or a network is its name, or a mapping. Another seed means another split, other initial weights and "
-    "another order of the samples. All labels at one point of the grid start from the same original.",
+    "another order of the samples. All labels at one point of the grid start from the same original. `indices` are positions "
+    "in the training set, from 0, as `adaprob-ray data indices` lists it: since the seed decides which images validate, an "
+    "index is another image under another seed. A file is looked up next to the sweep file; it is a JSON list (`.json`) or "
+    "has an index per line.",
     "train": "`recipe` gives the values of all other keys that are not written (`adaprob-ray list recipes NAME`).",
     "pretrain": "Only data sets with a data set to pretrain on are pretrained (`adaprob-ray list datasets NAME`); the others "
     "start from random weights.",
+    "original": "The network is `grid.architecture`'s; prefixes of DataParallel and `torch.compile`, and another name of the "
+    "last layer, are understood. Retrained models are trained from random weights as `train` says. Methods that need the "
+    "initial weights of the original are left out, and `plan` says so. The split is the seed's: if the original was trained "
+    "on the images that validate, their errors are those of training images.",
     "methods": "Settings of each method: [`methods.md`](methods.md), or `adaprob-ray list methods NAME`. A list multiplies: "
     "`lr: [0.01, 0.02]` gives two models under one label, and `--only lr=0.01` selects one. AdaProb's `lr` also takes the word "
     "`auto`, its default: a trial chooses the rate for each network, and `max_drop` bounds the rise of the validation error "
@@ -282,6 +294,7 @@ def section_keys(name: str) -> list[Key]:
         )
         return [*model_keys(SearchSection, "search."), *model_keys(prune, "search.prune.")]
     annotation = fields[name].annotation
+    annotation = next((arm for arm in typing.get_args(annotation) if hasattr(arm, "model_fields")), annotation)
     is_section = isinstance(annotation, type) and issubclass(annotation, Section)
     return list(model_keys(typing.cast(type[Section], annotation), f"{name}.")) if is_section else []
 

@@ -169,6 +169,8 @@ def changed_method_lines(changed: Mapping[str, int], path: str, location: str) -
 
 
 def echo_skipped(sweep: Sweep) -> None:
-    """One line for each label that its method declines."""
+    """One line about the original if its weights are in a file, and one for each label that its method declines."""
+    if sweep.original_sha256 is not None and sweep.file.original is not None:
+        click.echo(f"original: weights of {sweep.file.original.weights}, sha256 {sweep.original_sha256}")
     for line in sweep.skipped:
         click.echo(f"skipped: {line}")

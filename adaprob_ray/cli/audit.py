@@ -76,8 +76,8 @@ def _inputs(folder: Path, options: dict[str, Any]) -> Inputs:
 
 def _original(inputs: Inputs) -> list[Check]:
     """The file of the original weights, if its digest is known."""
+    from adaprob_ray.models.weights_file import read_weights
     from adaprob_ray.unlearning.audit import Check
-    from adaprob_ray.unlearning.weights_file import read_weights
 
     if inputs.weights is None or inputs.weights_sha256 is None:
         return []
@@ -93,9 +93,9 @@ def _original(inputs: Inputs) -> list[Check]:
 def _recomputed(folder: Path, record: dict[str, Any], inputs: Inputs, device: str) -> list[Check]:
     import copy
 
+    from adaprob_ray.models.weights_file import read_weights
     from adaprob_ray.unlearning.audit import audit
     from adaprob_ray.unlearning.inputs import load_inputs
-    from adaprob_ray.unlearning.weights_file import read_weights
 
     try:
         method, name = record["predicate"]["method"], record["subject"][0]["name"]

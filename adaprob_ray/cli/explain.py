@@ -91,9 +91,11 @@ def echo_descendants(what: str, location: str, *, as_json: bool) -> None:
     click.echo(f"{what}: {count} of {answer.cells_read} cells in {store.location} descend from it")
     uses = [cell.use for cell in answer.cells if cell.use]
     if uses:
+        imported = uses.count("imported")
+        note = f"{imported} came from files and may have been trained on it, " if imported else ""
         unlearned = sum(use in ("retain", "forget", "retain and forget") for use in uses)
         click.echo(
-            f"{uses.count('trained')} models were trained on it, {unlearned} were unlearned from one of these, "
+            f"{uses.count('trained')} models were trained on it, {note}{unlearned} were unlearned from one of these, "
             f"{uses.count('left out')} were retrained without it"
         )
     for cell in answer.cells:
@@ -110,6 +112,7 @@ def descendant_line(cell: Descendant) -> str:
         "retain": "unlearned; it is in the retain set",
         "forget": "unlearned; it is in the forget set",
         "retain and forget": "unlearned; it is in the retain set and in the forget set",
+        "imported": "its weights came from a file; it may have been trained on it",
         "selection": "not trained on it; it helped to select the result",
         "none": "descends from a model that was trained on it",
         "unknown": "descends from a model that was trained on it; its own data set has another revision",

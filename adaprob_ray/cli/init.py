@@ -34,6 +34,7 @@ grid:
 # How the original and the retrained models are trained: a recipe, and the values that differ from it.
 train: {{recipe: large, epochs: 10, batch_size: 32}}         # adaprob-ray list recipes large
 # pretrain: {{recipe: pretrain, epochs: 31}}                 # of data sets that have one to pretrain on; false: never
+# original: {{weights: net.pt}}                              # a file: the original is yours, and is not trained
 
 # What is compared, each under a label of your own. A label that is the name of a method needs no `method`. Retraining is
 # always part of it: the original, Retrain, and a second retraining that shows how much two retrainings differ.

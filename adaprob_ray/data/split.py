@@ -43,15 +43,20 @@ def copy_groups(images: RawImages, train_rows: Integers) -> Integers | None:
 def forget_positions(
     train_labels: Integers, forget: ForgetRequest, seed: int, groups: Integers | None = None
 ) -> Integers:
-    """Positions of the rows to forget, in the order of the draw, for a whole class as well (protocol §1.6).
+    """Positions of the rows to forget, in the order of the draw, for a whole class as well (protocol §1.6); indices ascend.
 
     With `groups`, the group of each training row (see `copy_groups`), all other rows of a drawn row's group follow, ascending.
 
     Raises InputError if no row is left to retain.
     """
-    class_rows = np.flatnonzero(train_labels == forget.class_index)
-    count = len(class_rows) if forget.count is None else forget.count
-    sample = np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
+    if forget.kind == "indices":
+        sample = np.array(forget.indices)
+        if sample[-1] >= len(train_labels):
+            raise InputError(f"forget: indices: must be 0 to {len(train_labels) - 1}, got {sample[-1]}")
+    else:
+        class_rows = np.flatnonzero(train_labels == forget.class_index)
+        count = len(class_rows) if forget.count is None else forget.count
+        sample = np.random.RandomState(seed - 1).choice(class_rows, count, replace=False)
     if groups is None:
         return sample
     copies = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[sample])), sample)

@@ -32,10 +32,10 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
     """Top-1 errors of the model.
 
     Args:
-        evaluation: Outputs of the model, the forget and retain rows, and the forgotten class.
+        evaluation: Outputs of the model, the forget and retain rows, and the forgotten classes.
 
     Returns:
-        Five columns, in percent, on the test rows, on those of all classes except the forgotten one, and on the retain, forget
+        Five columns, in percent, on the test rows, on those of all classes except the forgotten ones, and on the retain, forget
         and validation rows. None for no rows.
 
     Example:
@@ -43,7 +43,7 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
     """
     model = evaluation.model
     train, labels = model.logits["train"], model.labels["train"]
-    other = model.labels["test"] != evaluation.forget_class
+    other = ~np.isin(model.labels["test"], evaluation.forget_classes)
     return {
         "test_error_percent": error_percent(model.logits["test"], model.labels["test"]),
         "test_other_classes_error_percent": error_percent(model.logits["test"][other], model.labels["test"][other]),

@@ -71,16 +71,16 @@ def membership(evaluation: Evaluation) -> dict[str, float | None]:
     """Accuracy of the paper's attack on the model.
 
     Args:
-        evaluation: Outputs of the model, and the forget rows and their class.
+        evaluation: Outputs of the model, and the forget rows and their classes.
 
     Returns:
-        One column in percent; None for fewer than ten forget rows, or test rows of their class.
+        One column in percent; None for fewer than ten forget rows, or test rows of their classes.
 
     Example:
         See `membership_auc` for how an Evaluation is built; `attack_accuracy_percent` is the attack itself.
     """
     model = evaluation.model
-    is_other = model.labels["test"] == evaluation.forget_class
+    is_other = np.isin(model.labels["test"], evaluation.forget_classes)
     members = losses(model.logits["train"][evaluation.forget], model.labels["train"][evaluation.forget])
     others = losses(model.logits["test"][is_other], model.labels["test"][is_other])
     return {"membership_accuracy_percent": attack_accuracy_percent(members, others, evaluation.seed)}

@@ -56,6 +56,8 @@ class Outputs:
 class Evaluation:
     """Everything that a metric may read. `forget` and `retain` are positions in the training set.
 
+    `forget_class` is the class of the forget rows, None where they are of several: see `forget_classes`.
+
     `retrain` is the reference with the same seed, `independent` the retrained model with independent randomness. If the model
     is one of these it is the same object, and a comparison with itself does not apply.
     """
@@ -66,8 +68,22 @@ class Evaluation:
     independent: Outputs
     forget: Integers
     retain: Integers
-    forget_class: int
+    forget_class: int | None
     seed: int
+
+    @property
+    def forget_classes(self) -> Integers:
+        """The forgotten class, or the classes of the forget rows where they are of several."""
+        if self.forget_class is not None:
+            return np.array([self.forget_class])
+        return np.unique(self.model.labels["train"][self.forget])
+
+
+def class_of(forget: ForgetRequest, labels: Integers) -> int | None:
+    """The class of a request, for indices that of their labels; None if they have several."""
+    if forget.kind != "indices":
+        return forget.class_index
+    return int(labels[0]) if (labels == labels[0]).all() else None
 
 
 def make_evaluation(models: Mapping[str, Outputs], forget: ForgetRequest, seed: int) -> Evaluation:
@@ -81,6 +97,6 @@ def make_evaluation(models: Mapping[str, Outputs], forget: ForgetRequest, seed: 
         independent=models["retrain_independent"],
         forget=rows,
         retain=retain_positions(len(labels), rows),
-        forget_class=forget.class_index,
+        forget_class=class_of(forget, labels[rows]),
         seed=seed,
     )

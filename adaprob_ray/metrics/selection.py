@@ -21,8 +21,8 @@ from adaprob_ray.metrics.membership import losses
 from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
 
-def confidence_percent(logits_NK: NDArray[np.float32], class_index: int) -> float | None:
-    """Mean softmax probability of one class over rows, in percent; None for no rows.
+def confidence_percent(logits_NK: NDArray[np.float32], classes: int | Integers) -> float | None:
+    """Mean softmax probability over rows, in percent, of one class or of a class for each row; None for no rows.
 
     >>> import numpy as np
     >>> confidence_percent(np.zeros((3, 4), np.float32), 1)
@@ -30,11 +30,15 @@ def confidence_percent(logits_NK: NDArray[np.float32], class_index: int) -> floa
     """
     from scipy.special import softmax
 
-    return 100 * float(softmax(logits_NK.astype(np.float64), axis=1)[:, class_index].mean()) if len(logits_NK) else None
+    if not len(logits_NK):
+        return None
+    q_NK = softmax(logits_NK.astype(np.float64), axis=1)
+    of_class_N = q_NK[np.arange(len(q_NK)), classes] if isinstance(classes, np.ndarray) else q_NK[:, classes]
+    return 100 * float(of_class_N.mean())
 
 
 def selection_columns(
-    model: Outputs, original: Outputs, *, forget: Integers, retain: Integers, forget_class: int
+    model: Outputs, original: Outputs, *, forget: Integers, retain: Integers, forget_class: int | None
 ) -> dict[str, float | None]:
     """The columns of this metric. Test rows are not read.
 
@@ -43,7 +47,7 @@ def selection_columns(
         original: Outputs of the model before unlearning.
         forget: positions of the forget rows in the training set.
         retain: positions of the others.
-        forget_class: the class of the forget rows.
+        forget_class: the class of the forget rows; None where they are of several, of which each row then has its own.
 
     Returns:
         Columns in percent; None where there are no rows.
@@ -65,15 +69,18 @@ def selection_columns(
     train, train_labels = model.logits["train"], model.labels["train"]
     validation, labels = model.logits["validation"], model.labels["validation"]
     before = original.logits["validation"]
-    of_class = labels == forget_class
+    forget_classes = train_labels[forget] if forget_class is None else forget_class
+    of_class = np.isin(labels, forget_classes)
     members = losses(train[forget], train_labels[forget])
     others = losses(validation[of_class], labels[of_class])
     has_both = len(members) and len(others)
     return {
         "validation_auc_percent": 100 * float(placements(members, others).mean()) if has_both else None,
         "validation_other_classes_error_percent": error_percent(validation[~of_class], labels[~of_class]),
-        "forget_class_confidence_percent": confidence_percent(train[forget], forget_class),
-        "validation_forget_class_confidence_percent": confidence_percent(validation[of_class], forget_class),
+        "forget_class_confidence_percent": confidence_percent(train[forget], forget_classes),
+        "validation_forget_class_confidence_percent": confidence_percent(
+            validation[of_class], labels[of_class] if forget_class is None else forget_class
+        ),
         "original_validation_error_percent": error_percent(before, labels),
         "original_validation_forget_class_error_percent": error_percent(before[of_class], labels[of_class]),
         "original_validation_other_classes_error_percent": error_percent(before[~of_class], labels[~of_class]),

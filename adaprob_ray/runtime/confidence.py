@@ -50,7 +50,7 @@ def probabilities(evaluation: Evaluation) -> dict[str, tuple[NDArray[np.float64]
     model = evaluation.model
     rows = {
         "forget": ("train", evaluation.forget),
-        "held_out": ("test", np.flatnonzero(model.labels["test"] == evaluation.forget_class)),
+        "held_out": ("test", np.flatnonzero(np.isin(model.labels["test"], evaluation.forget_classes))),
         "retain": ("train", evaluation.retain),
     }
     return {

@@ -22,6 +22,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import (
     DatasetSettings,
     ForgetRequest,
+    ImportSettings,
     ModelSettings,
     TrainSettings,
     UnlearnSettings,
@@ -34,10 +35,13 @@ from adaprob_ray.sweep.registry import Registry
 # forget:    it is in the forget set of an unlearned model, whose original was trained on it
 # selection: it is a validation image, by which the method selects one of several results
 # none:      the model has not seen it
+# imported:  the model came from a file, and may have been trained on it
 # unknown:   the model was trained on another revision of the data set, whose images have other numbers
-Use = Literal["trained", "left out", "retain", "forget", "retain and forget", "selection", "none", "unknown"]
-# Uses with which a model, or the original that it was unlearned from, has been trained on the image.
-SEEN: frozenset[Use] = frozenset({"trained", "retain", "forget", "retain and forget"})
+Use = Literal[
+    "trained", "left out", "retain", "forget", "retain and forget", "selection", "imported", "none", "unknown"
+]
+# Uses with which a model, or the original that it was unlearned from, has or may have been trained on the image.
+SEEN: frozenset[Use] = frozenset({"trained", "imported", "retain", "forget", "retain and forget"})
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,13 @@ class ImageUse:
     def use(self, cell: Cell) -> Use:
         """What the cell uses the image for; `none` for a cell that is not a model's."""
         settings, name = cell.settings, cell.settings.dataset.name
-        if cell.stage not in ("pretrain", "train", "unlearn") or name not in self.datasets:
+        if cell.stage not in ("pretrain", "import", "train", "unlearn") or name not in self.datasets:
             return "none"
         if cell.revisions.get(f"dataset:{name}") != self._registry.datasets[name].revision:
             return "unknown"
         split = self._split(settings.dataset, settings.seed)
+        if isinstance(settings, ImportSettings):
+            return "imported" if len(split.positions) or split.is_validation else "none"
         if isinstance(settings, TrainSettings):
             return self._trained(settings, split)
         if isinstance(settings, UnlearnSettings):

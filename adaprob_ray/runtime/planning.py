@@ -117,8 +117,14 @@ def check_data(plan: Plan, data_root: Path, registry: Registry) -> None:
 
 
 def data_faults(plan: Plan, data_root: Path, registry: Registry) -> list[str]:
-    """One line for each data set that unfinished cells will read and that is missing or corrupt."""
+    """One line for each data set, or file of weights, that unfinished cells will read and that is missing or corrupt."""
     unfinished = [cell for key, cell in plan.cells.items() if plan.state(key) != "done"]
     names = sorted({cell.settings.dataset.name for cell in unfinished if registry.stages[cell.stage].reads_dataset})
     faults = [fault for name in names if (fault := registry.datasets[name].verify(data_root))]
+    files = sorted({cell.weights_file for cell in unfinished if cell.weights_file})
+    faults += [
+        f"original.weights: {file} is not there, and the store does not have its weights"
+        for file in files
+        if not Path(file).is_file()
+    ]
     return list(dict.fromkeys(faults))

@@ -13,6 +13,9 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest
 from adaprob_ray.sweep.checks import GridPoint
 
+# Stages whose cells several trials share.
+TRAINED = ("pretrain", "import", "train")
+
 
 class SearchLayout:
     """The runs of a search's cells, of trials that are asked later too. A model of several trials is shown in each.
@@ -25,13 +28,13 @@ class SearchLayout:
         self._source = source
         studies = [progress.study for progress in source.studies]
         cells = {key: cell for study in studies for key, cell in study.base.cells.items()}
-        self._references = RunLayout({key: cell for key, cell in cells.items() if cell.stage in ("pretrain", "train")})
+        self._references = RunLayout({key: cell for key, cell in cells.items() if cell.stage in TRAINED})
         points = {(s.target.point.dataset, s.target.point.architecture) for s in studies}
         self._has_prefix = len(points) > 1
 
     def runs(self, cell: Cell) -> tuple[TensorBoardRun, ...]:
         """The runs that a cell writes to."""
-        if cell.stage in ("pretrain", "train") and cell.forget is None:
+        if cell.stage in TRAINED and cell.forget is None:
             return self._references.runs(cell)
         runs = []
         for study, trial, seed in self._source.trials_of(cell.key):

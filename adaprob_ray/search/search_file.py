@@ -16,6 +16,7 @@ from adaprob_ray.settings import expand_lists
 from adaprob_ray.sweep import checks
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.expand import expand
+from adaprob_ray.sweep.forget_files import self_contained_text
 from adaprob_ray.sweep.method_choices import REFERENCES, is_label, settings_at
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import Section, SweepFile, parse_document, section_faults
@@ -131,21 +132,22 @@ class SearchFile:
         """
         text = read_document_text(path)
         try:
-            return cls.parse(text, registry)
+            return cls.parse(text, registry, Path(path).parent)
         except InputError as error:
             raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
 
     @classmethod
-    def parse(cls, text: str, registry: Registry) -> SearchFile:
-        """As `load`, from the text of a search file."""
+    def parse(cls, text: str, registry: Registry, folder: Path = Path()) -> SearchFile:
+        """As `load`, from the text of a search file; files that it names are looked up in `folder`."""
         document = load_document(text)
         if "search" not in document.values:
             raise InputError("search: is missing; a search file is a sweep file plus search: {trials, seeds, rule, …}")
         values = document.values.pop("search")
         if not isinstance(values, dict):
             raise InputError(f"search: must be a mapping {{name: value}}, got {values!r}")
-        parsed = parse_document(document, registry.metric_stages)
-        faults = Faults([*parsed.faults, *expand(parsed.file, registry).faults])
+        parsed = parse_document(document, registry.metric_stages, folder)
+        expansion = expand(parsed.file, registry)
+        faults = Faults([*parsed.faults, *expansion.faults])
         try:
             section = SearchSection.model_validate(values)
         except pydantic.ValidationError as error:
@@ -159,7 +161,13 @@ class SearchFile:
         targets = [] if faults else _targets(parsed.file, section, registry, faults)
         if faults:
             raise InputError(*faults)
-        return cls(name=parsed.file.name, file=parsed.file, section=section, targets=tuple(targets), text=text)
+        return cls(
+            name=parsed.file.name,
+            file=parsed.file,
+            section=section,
+            targets=tuple(targets),
+            text=self_contained_text(text, {**parsed.values, "search": values}, expansion.original_sha256),
+        )
 
 
 def is_search_file(path: str | Path) -> bool:
@@ -271,6 +279,8 @@ def _takes_list(method: type, name: str) -> bool:
 
 
 def _check_validation_rows(point: GridPoint, registry: Registry, faults: Faults) -> None:
+    if point.forget.class_index is None:
+        return  # the classes of indices are not known before the data are read
     rows = registry.dataset(point.dataset).validation_per_class[point.forget.class_index]
     if rows < 2:
         faults.add(

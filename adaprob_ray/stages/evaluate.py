@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from adaprob_ray.errors import Diverged
@@ -31,7 +32,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         context.display.evaluation(evaluation)
     labels = outputs["model"].labels
     computed: dict[str, float | None] = {
-        "test_other_classes_rows": int((labels["test"] != settings.forget.class_index).sum()),
+        "test_other_classes_rows": int((~np.isin(labels["test"], evaluation.forget_classes)).sum()),
         "forget_rows": len(evaluation.forget),
         "retain_rows": len(evaluation.retain),
         **{f"{name}_rows": len(labels[name]) for name in ("validation", "test")},

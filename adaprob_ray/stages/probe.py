@@ -2,7 +2,7 @@
 
 The features are the input of the network's last layer. A logistic regression is fitted to those of the retain samples and, for
 classes of which no sample is retained, of their validation samples, which no model was trained on. Then it classifies the
-forget samples, and the test samples of the forgotten class.
+forget samples, and the test samples of their classes.
 
 A method that rewrites outputs, such as bias_shift, leaves the features as they were, and so these errors too. Retrain's are the
 reference: a probe on the features of a network that never saw the forget samples.
@@ -95,16 +95,13 @@ def fit_probe(features_ND: NDArray[np.float64], labels_N: Integers, options: Pro
     return make_pipeline(StandardScaler(), regression).fit(features_ND, labels_N)
 
 
-def probe_errors(
-    model: nn.Module, subsets: Subsets, forget: Integers, label: int, options: ProbeOptions
-) -> dict[str, float]:
+def probe_errors(model: nn.Module, subsets: Subsets, forget: Integers, options: ProbeOptions) -> dict[str, float]:
     """The columns of the metric `probe`, without those that have no samples.
 
     Args:
         model: the network.
         subsets: the training, validation and test samples.
         forget: positions of the forget samples in the training set.
-        label: the forgotten class.
         options: of the fit.
 
     Returns:
@@ -117,10 +114,11 @@ def probe_errors(
     labels = torch.cat([part.labels for part in parts]).cpu().numpy()
     if len(np.unique(labels)) < 2:
         return {}
+    is_of_forgotten_class = torch.isin(test.labels, train.labels[forget].unique())
     probe = fit_probe(np.concatenate([features(model, part) for part in parts if len(part)]), labels, options)
     tested = {
         "probe_forget_error_percent": train.select(forget),
-        "probe_test_forget_class_error_percent": test.with_rows(test.rows[test.labels == label]),
+        "probe_test_forget_class_error_percent": test.with_rows(test.rows[is_of_forgotten_class]),
         "probe_test_error_percent": test,
     }
     return {
@@ -137,7 +135,7 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     subsets = context.subsets(settings)
     forget = subsets.forget_positions(settings.forget, settings.seed)
     model = trained_model(settings, cell.parents["model"], context)
-    return StageOutput({}, probe_errors(model, subsets, forget, settings.forget.class_index, settings.probe))
+    return StageOutput({}, probe_errors(model, subsets, forget, settings.probe))
 
 
 PROBE = MetricStage(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adaprob_ray.data.split import forget_positions, retain_positions
 from adaprob_ray.errors import Diverged
 from adaprob_ray.metrics.error_rate import error_percent
-from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.metrics.outputs import Outputs, class_of
 from adaprob_ray.metrics.selection import selection_columns
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.store.names import OUTPUTS
@@ -39,7 +39,9 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         "forget_error_percent": error_percent(train[forget], labels[forget]),
         "retain_error_percent": error_percent(train[retain], labels[retain]),
         "validation_error_percent": error_percent(model.logits["validation"], model.labels["validation"]),
-        **selection_columns(model, original, forget=forget, retain=retain, forget_class=settings.forget.class_index),
+        **selection_columns(
+            model, original, forget=forget, retain=retain, forget_class=class_of(settings.forget, labels[forget])
+        ),
     }
     facts = {name: value for name, value in columns.items() if value is not None}
     for name, value in facts.items():

@@ -8,7 +8,7 @@ from typing import Any
 from adaprob_ray.settings import as_mapping, flatten
 from adaprob_ray.stages.base import StageContext
 from adaprob_ray.sweep.cell import Cell, canonical
-from adaprob_ray.sweep.cell_settings import EvaluateSettings, ModelSettings, PretrainSettings
+from adaprob_ray.sweep.cell_settings import EvaluateSettings, ImportSettings, ModelSettings, PretrainSettings
 
 # Hexadecimal digits of a lineage: 64 bits are enough to tell the cells of one store apart.
 LINEAGE_LENGTH = 16
@@ -28,7 +28,7 @@ def record_settings(cell: Cell, context: StageContext) -> dict[str, Any]:
         "test_pool": settings.dataset.test_pool,
         "architecture": settings.architecture.name,
         "filters": settings.architecture.filters,
-        "forget": str(settings.forget),
+        **settings.forget.record_columns(),
         "label": settings.label,
         "method": settings.method,
         "seed": settings.seed,
@@ -36,14 +36,16 @@ def record_settings(cell: Cell, context: StageContext) -> dict[str, Any]:
         "precision": settings.precision,
         **{f"method.{name}": value for name, value in flatten(settings.hyper).items()},
         **{f"recipe.{name}": value for name, value in as_mapping(model.settings.recipe).items()},
-        **_pretraining(cell, context),
+        **_origin(cell, context),
         **_stage_options(cell, context),
     }
 
 
-def _pretraining(cell: Cell, context: StageContext) -> dict[str, Any]:
-    """`pretrain.…` columns of a model that did not start at random."""
+def _origin(cell: Cell, context: StageContext) -> dict[str, Any]:
+    """`pretrain.…` columns of a model that did not start at random, or `original.weights` of one whose original is imported."""
     original = context.parent(cell.parents["original"])
+    if isinstance(original.settings, ImportSettings):
+        return {"original.weights": original.settings.weights}
     if "pretrain" not in original.parents:
         return {}
     settings = context.parent(original.parents["pretrain"]).settings

@@ -23,7 +23,7 @@ from adaprob_ray.stages.models import (
 from adaprob_ray.stages.train import method_passes
 from adaprob_ray.store.names import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.cell_settings import UnlearnSettings
+from adaprob_ray.sweep.cell_settings import TrainSettings, UnlearnSettings
 from adaprob_ray.sweep.registry import Registry, Stage
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import Weights, distance
@@ -56,13 +56,12 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     weights = serialize_weights(model)
     if cell.keep == "weights":
         files[WEIGHTS] = weights
-    moved = distance(model.parameters(), before)
-    start = start_model(context.parent(cell.parents["original"]), context)
-    from_start = distance(model.parameters(), start.parameters())
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
-    return StageOutput(
-        files, {**facts, **method_context.facts, "parameter_distance": moved, "start_distance": from_start}
-    )
+    facts |= {**method_context.facts, "parameter_distance": distance(model.parameters(), before)}
+    original = context.parent(cell.parents["original"])
+    if isinstance(original.settings, TrainSettings):  # where the training of an imported original started is not known
+        facts["start_distance"] = distance(model.parameters(), start_model(original, context).parameters())
+    return StageOutput(files, facts)
 
 
 def _method_context(cell: Cell, context: StageContext, method: Unlearning, counter: PassCounter) -> Context:
@@ -74,6 +73,7 @@ def _method_context(cell: Cell, context: StageContext, method: Unlearning, count
         return counter.watched(to_device(build_model(settings, seed, context.registry), context.device))
 
     def initial_state() -> Weights:
+        assert isinstance(original.settings, TrainSettings), "methods that need it are declined"
         return start_model(original, context).state_dict()
 
     return Context(

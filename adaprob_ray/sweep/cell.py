@@ -55,7 +55,8 @@ class Cell:
 
     Its key is a hash of `stage`, `settings`, `parents` (role -> key) and `revisions` of the code that it names. `resources`,
     `keep` (which artefacts it leaves) and `priority` say how it runs and are not part of the key. Nor are
-    `distinguishing_settings`, for the title: those, as `name=value`, in which it differs from other cells of its label.
+    `distinguishing_settings`, for the title: those, as `name=value`, in which it differs from other cells of its label; nor
+    `weights_file`, where an imported original finds the weights whose digest is in its settings.
     """
 
     stage: str
@@ -66,6 +67,7 @@ class Cell:
     keep: Keep = field(default="weights", compare=False)
     priority: int = field(default=1, compare=False)
     distinguishing_settings: tuple[str, ...] = field(default=(), compare=False)
+    weights_file: str = field(default="", compare=False)
 
     def __hash__(self) -> int:
         return hash(self.key)

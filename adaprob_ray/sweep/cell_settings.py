@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, hyperparameter, settings_dataclass
+from adaprob_ray.sweep.forget_request import ForgetRequest
 
 
 @settings_dataclass
@@ -50,45 +51,6 @@ class ArchitectureSettings:
     name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`")
     # A hundred times the published widths is 10^9 parameters or more; far beyond, PyTorch cannot count them.
     filters: float = hyperparameter(default=1.0, gt=0, le=100, help="width multiplier")
-
-
-@dataclass(frozen=True)
-class ForgetRequest:
-    """Which training samples are to be forgotten: all of a class, or `count` of its samples, drawn by the seed.
-
-    >>> str(ForgetRequest("selective", 0, 25)), str(ForgetRequest("class", 5))
-    ('25of0', 'class5')
-    """
-
-    kind: Literal["class", "selective"]
-    class_index: int
-    count: int | None = None
-
-    def document(self) -> dict[str, Any]:
-        """As in a sweep file: {kind: class, class: C} or {kind: selective, class: C, count: N}."""
-        count = {} if self.count is None else {"count": self.count}
-        return {"kind": self.kind, "class": self.class_index, **count}
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> ForgetRequest:
-        return cls(document["kind"], document["class"], document.get("count"))
-
-    @classmethod
-    def parse(cls, text: str) -> ForgetRequest:
-        """The request that `str` gives as `text`, a Record's `forget` column.
-
-        Raises:
-            ValueError: for any other text.
-        """
-        count, _, label = text.partition("of")
-        if label.isdecimal() and count.isdecimal():
-            return cls("selective", int(label), int(count))
-        if text.startswith("class") and text[5:].isdecimal():
-            return cls("class", int(text[5:]))
-        raise ValueError(f"forget: must be such as class5 or 25of0, got {text!r}")
-
-    def __str__(self) -> str:
-        return f"class{self.class_index}" if self.count is None else f"{self.count}of{self.class_index}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +119,13 @@ class TrainSettings(ModelSettings):
     """A model trained by the recipe. `forget` is None where the method does not read it, as for the original."""
 
     forget: ForgetRequest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings(ModelSettings):
+    """An original whose weights come from a file. `weights`: their SHA-256; `recipe`: of the sweep, by which methods go."""
+
+    weights: str
 
 
 @dataclass(frozen=True, kw_only=True)

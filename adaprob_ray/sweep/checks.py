@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import InputError, first_names, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.forget_files import UnreadableIndices
 from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
 T = TypeVar("T")
-_FORGET_KEYS = {"selective": {"kind", "class", "count"}, "class": {"kind", "class"}}
+# Indices that one message names.
+MAX_INDICES_SHOWN = 5
+_FORGET_KEYS = {
+    "selective": {"kind", "class", "count"},
+    "class": {"kind", "class"},
+    "indices": {"kind", "indices"},
+}
+_FORGET_FORMS = "{kind: class, class: C}, {kind: selective, class: C, count: N} or {indices: FILE or list}"
 
 
 class Faults:
@@ -148,7 +157,9 @@ def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[
     """What is wrong with an unlearning request, from its shape and from the sizes of its data set if that is known."""
     kind = forget.get("kind") if isinstance(forget, dict) else None
     if not isinstance(kind, str) or set(forget) != _FORGET_KEYS.get(kind):
-        return [f"must be {{kind: class, class: C}} or {{kind: selective, class: C, count: N}}, got {forget!r}"]
+        return [f"must be {_FORGET_FORMS}, got {forget!r}"]
+    if kind == "indices":
+        return _index_faults(name, dataset, forget["indices"])
     if dataset is None:
         return []
     label = forget["class"]
@@ -160,6 +171,25 @@ def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[
         return [f"{name}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
     if sum(dataset.train_per_class) - count < 1:
         return [f"{name}: forgetting {count} samples leaves nothing to retain"]
+    return []
+
+
+def _index_faults(name: str, dataset: DatasetEntry | None, indices: Any) -> list[str]:
+    """What is wrong with the indices of a request; those of a file are a list by now."""
+    if isinstance(indices, UnreadableIndices):
+        return [str(indices)]
+    if not isinstance(indices, list) or not indices:
+        return [f"indices: must be a file, or a list of at least one index, got {indices!r}"]
+    if others := [repr(index) for index in indices if type(index) is not int]:
+        return [f"indices: must be integers, got {first_names(others, MAX_INDICES_SHOWN)}"]
+    if repeated := [str(index) for index, count in Counter(indices).items() if count > 1]:
+        return [f"indices: must name each sample once, got {first_names(repeated, MAX_INDICES_SHOWN)} more than once"]
+    total = math.inf if dataset is None else sum(dataset.train_per_class)
+    if outside := [str(index) for index in indices if not 0 <= index < total]:
+        limits = "at least 0" if dataset is None else f"0 to {total - 1} (the training images of {name})"
+        return [f"indices: must be {limits}, got {first_names(outside, MAX_INDICES_SHOWN)}"]
+    if len(indices) == total:
+        return [f"{name}: forgetting all {total} training images leaves nothing to retain"]
     return []
 
 

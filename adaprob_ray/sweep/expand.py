@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sweep import checks, method_choices
 from adaprob_ray.sweep.cell import Cell, Resources
@@ -13,6 +15,7 @@ from adaprob_ray.sweep.cell_settings import (
     CellSettings,
     DatasetSettings,
     EvaluateSettings,
+    ImportSettings,
     PretrainSettings,
     TrainSettings,
     UnlearnSettings,
@@ -37,11 +40,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Expansion:
-    """Cells by key, parents before children; faults, one line each; labels that are skipped. No cells if there are faults."""
+    """Cells by key, parents before children; faults, one line each; labels that are skipped. No cells if there are faults.
+
+    `original_sha256`: the digest of the original's weights, if they are in a file.
+    """
 
     cells: Mapping[str, Cell]
     faults: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    original_sha256: str | None = None
 
 
 def expand(file: SweepFile, registry: Registry) -> Expansion:
@@ -59,6 +66,8 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
         resources=checks.check_resources(file, registry, faults),
     )
     method_choices.check_labels(file, registry, faults)
+    if file.original is not None and file.pretrain:
+        faults.add("pretrain: has no effect with original; retrained models start from random weights")
     for point in checks.grid_points(file, registry, faults):
         references = {
             label: method_choices.reference_choice(file, label, point, registry, faults) for label in REFERENCES
@@ -69,8 +78,12 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
             if label not in REFERENCES
         }
         if not faults:
+            faults.add(*builder.weights_faults(point))
+        if not faults:
             builder.add_point(point, references, others)
-    return Expansion({} if faults else builder.cells, tuple(faults), tuple(builder.skipped))
+    if faults:
+        return Expansion({}, tuple(faults), ())
+    return Expansion(builder.cells, (), tuple(builder.skipped), next(iter(builder.weights.values()), None))
 
 
 @dataclass(kw_only=True)
@@ -86,12 +99,41 @@ class _Builder:
     resources: Mapping[str, Resources]
     cells: dict[str, Cell] = field(default_factory=dict)
     skipped: dict[Skipped, None] = field(default_factory=dict)  # an ordered set
+    weights: dict[Any, str] = field(default_factory=dict)  # digest of the file for each data set and architecture
+
+    def weights_faults(self, point: GridPoint) -> list[str]:
+        """What is wrong with the file of the original's weights for the network of this point; notes its digest."""
+        original, where = self.file.original, (point.dataset, point.architecture)
+        if original is None or where in self.weights:
+            return []
+        path = Path(original.weights)
+        if not path.exists():
+            if original.sha256 is None:
+                return [
+                    f"original.weights: must be a file of weights, got {path}, which is not there; finished results can be "
+                    "read without it if `original` has `sha256` too (the column original.weights of Records)"
+                ]
+            self.weights[where] = original.sha256
+            return []
+        try:
+            network = self.registry.network(CellSettings(**self._shared_settings(point)))
+            digest = self.registry.weights_sha256(path, network)
+        except InputError as error:
+            model = f"{point.architecture.name} (filters {point.architecture.filters:g}) for {point.dataset.name}"
+            return [
+                f"original.weights: {fault}" + (f"; the model is {model}" if "the model" in fault else "")
+                for fault in error.faults
+            ]
+        if original.sha256 not in (None, digest):
+            return [f"original.sha256: must be that of {original.weights}, {digest}, got {original.sha256}"]
+        self.weights[where] = digest
+        return []
 
     def add_point(
         self, point: GridPoint, references: Mapping[str, MethodChoice], others: Mapping[str, list[MethodChoice]]
     ) -> None:
         pretrained = self._pretrain_cell(point)
-        models = {label: self._model_cell(choice, point, pretrained) for label, choice in references.items()}
+        models = {label: self._reference_cell(choice, point, pretrained) for label, choice in references.items()}
         groups = {**{label: [choice] for label, choice in references.items()}, **others}
         for label, choice in ((label, choice) for label, group in groups.items() for choice in group):
             is_trained = self.registry.methods[choice.name].stage == "train"
@@ -99,7 +141,7 @@ class _Builder:
                 continue
             for repeat in range(1 if is_trained else self.file.repeats):
                 parents = pretrained if is_trained else {"original": models["original"]}
-                model = self._model_cell(choice, point, parents, repeat)
+                model = models[label] if label in models else self._model_cell(choice, point, parents, repeat)
                 roles = {"model": model, **models}
                 for name, options in self.stage_options.items():
                     stage = self.registry.metric_stages[name]
@@ -109,13 +151,21 @@ class _Builder:
 
     def _declines(self, label: str, choice: MethodChoice, point: GridPoint) -> bool:
         """Whether the method declines, from the sizes of the split and the layers of the network; noted if so."""
-        settings = CellSettings(**self._shared_settings(point))
-        sizes = self.registry.sizes(settings, self.recipe, point.forget)
-        reason = choice.method.skip(sizes, self.registry.network(settings))
+        if self.file.original is not None and "initial_state" in getattr(choice.method, "needs", ()):
+            reason: str | None = (
+                "needs the weights from which the original was trained, which original.weights does not have"
+            )
+        else:
+            reason = self._reason_to_skip(choice, point)
         if reason is not None:
             where = f"{point.dataset}, {point.architecture.name}, {point.forget}"
             self.skipped[Skipped(label, where, reason)] = None
         return reason is not None
+
+    def _reason_to_skip(self, choice: MethodChoice, point: GridPoint) -> str | None:
+        settings = CellSettings(**self._shared_settings(point))
+        sizes = self.registry.sizes(settings, self.recipe, point.forget)
+        return choice.method.skip(sizes, self.registry.network(settings))
 
     def _shared_settings(self, point: GridPoint) -> dict[str, Any]:
         return {
@@ -132,6 +182,7 @@ class _Builder:
         parents: dict[str, str],
         revisions: dict[str, int],
         distinguishing_settings: tuple[str, ...] = (),
+        weights_file: str = "",
     ) -> str:
         stage = self.registry.stages[stage_name]
         cell = Cell(
@@ -143,6 +194,7 @@ class _Builder:
             keep=stage.keeps or getattr(self.file.keep, stage_name),
             priority=stage.priority,
             distinguishing_settings=distinguishing_settings,
+            weights_file=weights_file,
         )
         return self.cells.setdefault(cell.key, cell).key
 
@@ -157,7 +209,7 @@ class _Builder:
     def _pretrain_cell(self, point: GridPoint) -> dict[str, str]:
         """The parents of a model that starts from pretrained weights, none where the data set has no such source."""
         source = self.registry.datasets[point.dataset.name].pretrain_on
-        if source is None or self.file.pretrain is False:
+        if source is None or self.file.pretrain is False or self.file.original is not None:
             return {}
         settings = PretrainSettings(
             dataset=DatasetSettings(name=source),
@@ -167,6 +219,25 @@ class _Builder:
             precision=self.file.precision,
         )
         return {"pretrain": self._add("pretrain", settings, {}, self._revisions(settings, "pretrain"))}
+
+    def _reference_cell(self, choice: MethodChoice, point: GridPoint, pretrained: dict[str, str]) -> str:
+        """Original, retrain or retrain_independent."""
+        if choice.name == "original" and self.file.original is not None:
+            return self._import_cell(choice, point)
+        return self._model_cell(choice, point, pretrained)
+
+    def _import_cell(self, choice: MethodChoice, point: GridPoint) -> str:
+        """The original whose weights are in the file."""
+        assert self.file.original is not None
+        settings = ImportSettings(
+            method=choice.name,
+            hyper=choice.hyper,
+            recipe=self.recipe,
+            weights=self.weights[point.dataset, point.architecture],
+            **self._shared_settings(point),
+        )
+        weights_file = str(Path(self.file.original.weights).absolute())
+        return self._add("import", settings, {}, self._revisions(settings, "large"), weights_file=weights_file)
 
     def _model_cell(self, choice: MethodChoice, point: GridPoint, parents: dict[str, str], repeat: int = 0) -> str:
         method = self.registry.methods[choice.name]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sizes import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell, Keep, Resources
@@ -130,9 +131,17 @@ class MetricStage(Stage):
     cell_settings: Callable[[Cell, ForgetRequest, int, Any], CellSettings] = field(repr=False)
 
 
+def _read_no_weights(path: Path, network: Any) -> str:
+    raise InputError(f"{path}: cannot be read: this registry reads no weights")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """Every name that a sweep file may use."""
+    """Every name that a sweep file may use.
+
+    `weights_sha256(path, network)`: the digest of the weights that a file has for a network on the meta device. Raises
+    InputError if the file cannot be read or does not fit.
+    """
 
     datasets: Mapping[str, DatasetEntry]
     architectures: Mapping[str, ArchitectureEntry]
@@ -140,6 +149,7 @@ class Registry:
     methods: Mapping[str, type[MethodEntry]]
     metrics: Mapping[str, MetricEntry]
     stages: Mapping[str, Stage]
+    weights_sha256: Callable[[Path, Any], str] = field(default=_read_no_weights, repr=False)
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:
@@ -174,12 +184,16 @@ class Registry:
         return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
 
     def sizes(self, settings: CellSettings, recipe: Recipe, forget: ForgetRequest | None) -> Sizes:
-        """Samples of each subset, and the size of the network: what the cost of a method depends on."""
+        """Samples of each subset, and the size of the network: what the cost of a method depends on.
+
+        Of a request by indices the classes are not known: its validation samples are those of all classes, an upper bound.
+        """
         dataset = self.dataset(settings.dataset)
         forget_count = validation_count = 0
         if forget is not None:
-            forget_count = forget.count or dataset.train_per_class[forget.class_index]
-            validation_count = dataset.validation_per_class[forget.class_index]
+            classes = range(dataset.classes) if forget.class_index is None else [forget.class_index]
+            forget_count = forget.count or sum(dataset.train_per_class[index] for index in classes)
+            validation_count = sum(dataset.validation_per_class[index] for index in classes)
         return Sizes(
             retain=sum(dataset.train_per_class) - forget_count,
             forget=forget_count,

@@ -6,11 +6,13 @@ import copy
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.sweep.forget_files import with_index_files_read
 from adaprob_ray.sweep.yaml_document import YamlDocument, load_document
 
 
@@ -30,11 +32,24 @@ class Grid(Section):
         description="Networks by name; a mapping sets the width multiplier `filters` too."
     )
     forget: Any = pydantic.Field(
-        description="What is to be forgotten: `{kind: class, class: C}`, a whole class, or "
-        "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed."
+        description="What is to be forgotten: `{kind: class, class: C}`, a whole class, "
+        "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed, or `{indices: FILE}` or "
+        "`{indices: [3, 14]}`, training samples by their position."
     )
     seed: Any = pydantic.Field(
         description="Seeds, from 1, of the split, the initial weights and the order of the samples."
+    )
+
+
+class OriginalSection(Section):
+    weights: str = pydantic.Field(
+        description="A safetensors file or a state dict of `torch.save`, looked up next to the sweep file. Its weights are the "
+        "original's, at each seed."
+    )
+    sha256: str | None = pydantic.Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Digest of the weights, as `plan` prints it. With it, results can be read when the file is gone.",
     )
 
 
@@ -64,6 +79,9 @@ class SweepFile(Section):
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(
         default_factory=dict,
         description="How networks are pretrained, for data sets that have another one to pretrain on; `false`: they are not.",
+    )
+    original: OriginalSection | None = pydantic.Field(
+        default=None, description="A file with the weights of the original, in place of training it."
     )
     methods: dict[str, Any] = pydantic.Field(
         description="The methods to compare, under labels; original, retrain and retrain_independent are always run."
@@ -118,16 +136,18 @@ def deprecated_key(document: dict[str, Any], old: str, new: str) -> list[str]:
 class ParsedFile:
     """A sweep file and the faults of its structure. What is at fault is left out, so that the rest can be checked too.
 
-    `deprecations`: one line for each key that is given under a former name.
+    `values`: of the whole file, with the indices of its files. `deprecations`: one line for each key that is given under a
+    former name.
     """
 
     file: SweepFile
+    values: dict[str, Any]
     faults: tuple[str, ...]
     deprecations: tuple[str, ...]
 
 
-def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
-    """Parse the YAML text of a sweep file.
+def parse_file(text: str, sections: Iterable[str] = (), folder: Path = Path()) -> ParsedFile:
+    """Parse the YAML text of a sweep file; files that it names are looked up in `folder`.
 
     Raises:
         InputError: where nothing can be checked: not YAML, not a mapping, or a required key is missing.
@@ -135,17 +155,26 @@ def parse_file(text: str, sections: Iterable[str] = ()) -> ParsedFile:
     document = load_document(text)
     if "search" in document.values:
         raise InputError("search: is a key of search files; for one of these use `adaprob-ray search`")
-    return parse_document(document, sections)
+    return parse_document(document, sections, folder)
 
 
-def parse_document(document: YamlDocument, sections: Iterable[str] = ()) -> ParsedFile:
+def parse_document(document: YamlDocument, sections: Iterable[str] = (), folder: Path = Path()) -> ParsedFile:
     """As `parse_file`, from the mapping."""
-    deprecations = deprecated_key(document.values, "reading", "primary_label")
-    file, faults = _validate(document.values, sweep_file_model(sections))
+    values = _with_weights_path(with_index_files_read(document.values, folder), folder)
+    deprecations = deprecated_key(values, "reading", "primary_label")
+    file, faults = _validate(values, sweep_file_model(sections))
     faults = [*document.faults, *faults]
     if file is None:
         raise InputError(*faults)
-    return ParsedFile(file=file, faults=tuple(faults), deprecations=tuple(deprecations))
+    return ParsedFile(file=file, values=values, faults=tuple(faults), deprecations=tuple(deprecations))
+
+
+def _with_weights_path(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A copy in which the path of the original's weights is relative to the working directory, not to the sweep file."""
+    original = values.get("original")
+    if not isinstance(original, dict) or not isinstance(original.get("weights"), str):
+        return values
+    return {**values, "original": {**original, "weights": str(folder / Path(original["weights"]).expanduser())}}
 
 
 def label_settings(settings: Any) -> list[Mapping[str, Any]]:
@@ -226,7 +255,9 @@ def _structure_fault(item: Any, model: type[Section]) -> str:
         "float_type": "a number",
         "too_short": f"a list of at least {limits.get('min_length')}",
         "literal_error": str(limits.get("expected")),
-        "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+        "string_pattern_mismatch": "64 hexadecimal digits"
+        if where.endswith("sha256")
+        else "letters, digits, '_', '.' and '-', beginning with a letter or digit",
         "greater_than_equal": f"{kind} of at least {limits.get('ge')}",
         "less_than_equal": f"{kind} of at most {limits.get('le')}",
     }

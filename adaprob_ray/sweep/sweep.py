@@ -10,6 +10,7 @@ from pathlib import Path
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.expand import Skipped, expand
+from adaprob_ray.sweep.forget_files import self_contained_text
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import SweepFile, parse_file
 from adaprob_ray.sweep.yaml_document import read_document_text
@@ -19,8 +20,10 @@ from adaprob_ray.sweep.yaml_document import read_document_text
 class Sweep:
     """One parsed, validated sweep file.
 
-    `cells`: the graph that it expands to, by key, parents before children. `skipped`: labels whose method declines a point
-    of the grid. `deprecations`: one line for each key that is given under a former name.
+    `text`: of the file; where it names other files, YAML that has their indices and the digest of their weights. `cells`: the
+    graph that it expands to, by key, parents before children. `skipped`: labels whose method declines a point of the grid.
+    `deprecations`: one line for each key that is given under a former name. `original_sha256`: the digest of the original's
+    weights, if they are in a file.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Sweep:
     cells: Mapping[str, Cell] = field(repr=False)
     skipped: tuple[Skipped, ...]
     deprecations: tuple[str, ...] = ()
+    original_sha256: str | None = None
 
     @classmethod
     def load(cls, path: str | Path, registry: Registry) -> Sweep:
@@ -51,7 +55,7 @@ class Sweep:
         """
         text = read_document_text(path)
         try:
-            sweep = cls.parse(text, registry)
+            sweep = cls.parse(text, registry, Path(path).parent)
         except InputError as error:
             raise InputError(*(f"{path}: {fault}" for fault in error.faults)) from None
         for line in sweep.deprecations:
@@ -59,9 +63,9 @@ class Sweep:
         return sweep
 
     @classmethod
-    def parse(cls, text: str, registry: Registry) -> Sweep:
-        """As `load`, from the text of a sweep file."""
-        parsed = parse_file(text, registry.metric_stages)
+    def parse(cls, text: str, registry: Registry, folder: Path = Path()) -> Sweep:
+        """As `load`, from the text of a sweep file; files that it names are looked up in `folder`."""
+        parsed = parse_file(text, registry.metric_stages, folder)
         expansion = expand(parsed.file, registry)
         faults = [*dict.fromkeys([*parsed.faults, *expansion.faults])]
         if faults:
@@ -74,7 +78,8 @@ class Sweep:
         return cls(
             name=parsed.file.name,
             file=parsed.file,
-            text=text,
+            text=self_contained_text(text, parsed.values, expansion.original_sha256),
+            original_sha256=expansion.original_sha256,
             cells=expansion.cells,
             skipped=expansion.skipped,
             deprecations=parsed.deprecations,

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.training.loop import distance
 from adaprob_ray.unlearning.evidence import evidence, exposed_samples
 from adaprob_ray.unlearning.merkle import merkle_root
@@ -21,7 +22,6 @@ from adaprob_ray.unlearning.outputs import measure
 from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.run import Run
 from adaprob_ray.unlearning.save import RECORD_FILE, SALT_FILE
-from adaprob_ray.unlearning.weights import weights_digest
 
 # Relative difference up to which two numbers agree: other processors add in another order.
 TOLERANCE = 1e-4

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.models.weights_file import WeightsFile, read_weights
+from adaprob_ray.sweep.index_files import read_indices
 from adaprob_ray.unlearning.data_source import Data, check_data_name, load_data, with_validation
-from adaprob_ray.unlearning.index_files import read_indices
 from adaprob_ray.unlearning.model_source import check_model_name, load_model
 from adaprob_ray.unlearning.prepare import Plan, prepare
 from adaprob_ray.unlearning.request import CLASS, SAMPLE
-from adaprob_ray.unlearning.weights_file import WeightsFile, read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,9 @@ def load_inputs(inputs: Inputs, seed: int) -> Loaded:
         InputError: something is missing, unreadable, or does not fit.
     """
     folder = Path(inputs.folder)
-    forget = inputs.forget if inputs.forget.startswith(CLASS) else read_indices(Path(inputs.forget), "--forget")
+    forget: Any = inputs.forget
+    if not inputs.forget.startswith(CLASS):
+        forget = read_indices(Path(inputs.forget), "--forget", "a file of indices or class:NUMBER")
     is_file = inputs.retain is not None and not inputs.retain.startswith(SAMPLE)
     retain = read_indices(Path(str(inputs.retain)), "--retain") if is_file else inputs.retain
     weights = None if inputs.weights is None else _read("--weights", inputs.weights)

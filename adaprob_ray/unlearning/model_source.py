@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.models.weights_file import WeightsFile
+from adaprob_ray.models.weights_keys import classifier_rows
 from adaprob_ray.unlearning.factories import absolute_factory, call, is_factory, load_object
-from adaprob_ray.unlearning.weights_file import WeightsFile
-from adaprob_ray.unlearning.weights_keys import classifier_rows
 
 WHERE = "--model"
 LIBRARIES = ("torchvision", "timm")

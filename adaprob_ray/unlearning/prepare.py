@@ -15,6 +15,7 @@ from adaprob_ray.catalogue import METHODS
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Unlearning
+from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import hyperparameters, parse_settings
 from adaprob_ray.unlearning.checks import check_method, check_outputs
@@ -27,7 +28,6 @@ from adaprob_ray.unlearning.network import (
 from adaprob_ray.unlearning.request import ForgetSet, check_content, forget_set, retained_rows
 from adaprob_ray.unlearning.samples import Normalization, Samples, open_samples
 from adaprob_ray.unlearning.subset import SampleSubset, TrainingSamples
-from adaprob_ray.unlearning.weights import weights_digest
 
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
 MAX_RETAIN_MEASURED = 2_000

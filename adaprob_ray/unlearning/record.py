@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from adaprob_ray._version import __version__
+from adaprob_ray.models.weights import WEIGHTS_FILE, weights_bytes, weights_digest
 from adaprob_ray.runtime.provenance import device_name
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.unlearning.evidence import evidence, exposed_samples, limits
 from adaprob_ray.unlearning.merkle import merkle_root
 from adaprob_ray.unlearning.run import Run
-from adaprob_ray.unlearning.weights import WEIGHTS_FILE, weights_bytes, weights_digest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:adaprob-ray:unlearning:1"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.models.weights import WEIGHTS_FILE, weights_bytes
 from adaprob_ray.unlearning.merkle import SALT_BYTES
 from adaprob_ray.unlearning.page import render_page
 from adaprob_ray.unlearning.record import make_record
-from adaprob_ray.unlearning.weights import WEIGHTS_FILE, weights_bytes
 
 if TYPE_CHECKING:
     from adaprob_ray.unlearning.api import Unlearned

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from adaprob_ray import catalogue, cli
@@ -52,6 +53,8 @@ def test_the_sweep_file_has_every_key_and_those_in_comments_parse_too(folder: Pa
     assert fields.keys() <= keys.keys()
     commented = [line for name in fields for line in lines if line.startswith(f"# {name}: ")]
     assert len(commented) == len(fields) - 5, "name, grid, train, methods and metrics are in use"
+    network = REGISTRY.architectures["allcnn"].build(classes=10, channels=1, filters=0.06)
+    torch.save(network.state_dict(), "net.pt")
     for line in commented:
         needed = ["metrics: [errors, relearn]", "keep: {unlearn: weights}"] if line.startswith("# relearn: ") else []
         dropped = tuple(text.partition(":")[0] for text in needed)

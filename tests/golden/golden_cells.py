@@ -35,6 +35,8 @@ from adaprob_ray.sweep.cell_settings import ArchitectureSettings, PretrainSettin
 FILE = Path(__file__).with_name("golden.json")
 # The methods that the package comes with. One of your own has no golden cell until it is listed in METHOD_ORDER.
 GOLDEN_METHODS = tuple(name for name in METHODS if name in METHOD_ORDER)
+# The stage import computes nothing of its own: it reads the weights of a file.
+GOLDEN_STAGES = tuple(name for name in STAGES if name != "import")
 FILTERS = {"allcnn": 0.08, "resnet18": 0.08}
 SETTINGS: dict[
     str, dict[str, Any]
@@ -77,16 +79,16 @@ keep: {{unlearn: weights}}
 RELEARN = "relearn: {lr: 0.1, epochs: 4}\n"  # ends far from the threshold: no rounding decides about a step
 
 
-def sweep(architecture: str, recipe: str, methods: dict[str, Any], *, relearn: bool = False) -> dict[str, Cell]:
-    """`relearn`: with that metric too, which trains a model on for each one that is evaluated."""
+def sweep(architecture: str, recipe: str, methods: dict[str, Any], *, stage: str = "") -> dict[str, Cell]:
+    """All metrics but those with a stage of their own; with that of `stage`, which runs for each model that is evaluated."""
     text = SWEEP.format(
         architecture=architecture,
         filters=FILTERS[architecture],
         recipe=recipe,
         methods=json.dumps(methods),
-        metrics=", ".join(name for name in METRICS if relearn or name != "relearn"),
+        metrics=", ".join(name for name in METRICS if name not in STAGES or name == stage),
     )
-    return contract.planned(text + RELEARN if relearn else text)
+    return contract.planned(text + RELEARN if stage == "relearn" else text)
 
 
 def labels() -> dict[str, Any]:
@@ -147,9 +149,10 @@ def cells() -> dict[str, Cell]:
     for cell in every.values():
         label = cell.settings.label if cell.stage == "evaluate" else owners[cell.key]
         named[f"{cell.stage} {label}"] = cell
-    for cell in sweep("allcnn", "large", {}, relearn=True).values():
-        if cell.stage in ("relearn", "evaluate") and cell.method == "retrain_independent":
-            named[f"{cell.stage} relearned"] = cell
+    for stage, name in {"probe": "probed", "relearn": "relearned"}.items():
+        for cell in sweep("allcnn", "large", {}, stage=stage).values():
+            if cell.stage in (stage, "evaluate") and cell.method == "retrain_independent":
+                named[f"{cell.stage} {name}"] = cell
     named["unlearn ntk"] = ntk_cell(named["unlearn finetune"])
     named["select scrub"] = select_cell(named["evaluate scrub"], STAGES["select"], STAGES["select"].resources)
     for recipe, architecture in (("small", "allcnn"), ("large", "resnet18")):

@@ -19,9 +19,9 @@ import adaprob_ray
 from adaprob_ray import cli
 from adaprob_ray.cli._unlearn_options import json_arguments, method_settings, numbers
 from adaprob_ray.errors import InputError
+from adaprob_ray.models.weights_file import read_weights
 from adaprob_ray.unlearning import run as run_module
 from adaprob_ray.unlearning import tune as tune_module
-from adaprob_ray.unlearning.weights_file import read_weights
 
 NET = """
 import torch

@@ -18,12 +18,12 @@ from torch import nn
 import adaprob_ray
 from adaprob_ray.metrics.auc import auc_interval
 from adaprob_ray.metrics.membership import losses
+from adaprob_ray.models.weights import weights_bytes
 from adaprob_ray.unlearning.api import Unlearned
 from adaprob_ray.unlearning.audit import audit
 from adaprob_ray.unlearning.merkle import leaf, merkle_root
 from adaprob_ray.unlearning.prepare import Plan, prepare
 from adaprob_ray.unlearning.samples import digest
-from adaprob_ray.unlearning.weights import weights_bytes
 
 DATA, HELD_OUT = images(), images(seed=1)
 FORGET = list(range(0, 60, 5))

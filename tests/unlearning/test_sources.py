@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.models.weights_file import WeightsFile, read_weights
+from adaprob_ray.sweep.index_files import read_indices
 from adaprob_ray.unlearning.data_source import Data, check_data_name, load_data, with_validation
-from adaprob_ray.unlearning.index_files import read_indices
 from adaprob_ray.unlearning.model_source import check_model_name, load_model
-from adaprob_ray.unlearning.weights_file import WeightsFile, read_weights
 
 
 def write(path: Path, text: str) -> Path:

@@ -16,7 +16,7 @@ from small import Convolutional
 from torch import Tensor, nn
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.unlearning.weights_file import read_weights
+from adaprob_ray.models.weights_file import read_weights
 
 State = dict[str, Tensor]
 

@@ -138,7 +138,7 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
     """Each Record with its Evaluation, whose references share its split, seed, recipe and pretraining."""
-    recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain."))]
+    recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain.", "original."))]
     for _, group in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
         for record in rows_of(group):
             yield record, evaluation_in(record, group, source)
@@ -150,7 +150,7 @@ def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source
 
     keys = {"model": str(record["model_key"]), **_references(record, group)}
     outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, ForgetRequest.parse(record["forget"]), int(record["seed"]))
+    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))
 
 
 def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:

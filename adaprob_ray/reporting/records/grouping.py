@@ -14,7 +14,7 @@ import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.provenance import unique_strings
-from adaprob_ray.sweep.cell_settings import ForgetRequest
+from adaprob_ray.sweep.forget_request import forget_words
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
 # The order of methods in a figure and its legend: references, baselines, AdaProb.
@@ -24,7 +24,7 @@ METHOD_ORDER = (
 )  # fmt: skip
 # Columns that must not vary within a row, besides method.…
 _FIXED = ("method", "precision")
-_FIXED_PREFIXES = ("recipe.", "pretrain.", "relearn.", "probe.")
+_FIXED_PREFIXES = ("recipe.", "pretrain.", "original.", "relearn.", "probe.")
 
 
 @dataclass(frozen=True)
@@ -159,23 +159,11 @@ def group_title(group: Mapping[str, Any]) -> str:
     """For figures: `cifar5 (resnet18 × 0.4)` and, below it, the forget request."""
     pool = "" if group["test_pool"] == "clean" else f", test pool {group['test_pool']}"
     filters = "" if group["filters"] == 1 else f" × {group['filters']:g}"
-    return (
-        f"{group['dataset']} ({group['architecture']}{filters}{pool})\nforget {_request_text(group['forget'], '', '')}"
-    )
+    return f"{group['dataset']} ({group['architecture']}{filters}{pool})\nforget {forget_words(group['forget'])}"
 
 
 def group_heading(group: Mapping[str, Any]) -> str:
     """For tables: data set, architecture and forget request on one line."""
     pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
     architecture = f"{group['architecture']}, filters {group['filters']:g}"
-    return f"{group['dataset']}{pool} · {architecture} · forget {_request_text(group['forget'], 'all of ', 'rows ')}"
-
-
-def _request_text(forget: str, whole: str, samples: str) -> str:
-    """A forget request such as `class5` or `25of3` in words."""
-    try:
-        request = ForgetRequest.parse(forget)
-    except ValueError:
-        return forget
-    name = f"class {request.class_index}"
-    return f"{whole}{name}" if request.count is None else f"{request.count} {samples}of {name}"
+    return f"{group['dataset']}{pool} · {architecture} · forget {forget_words(group['forget'], 'all of ', 'rows ')}"

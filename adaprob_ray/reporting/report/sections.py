@@ -20,6 +20,7 @@ _FIXED_PREFIXES = (
     "precision",
     "recipe.",
     "pretrain.",
+    "original.",
     "relearn.",
     "probe.",
 )  # of columns that must not vary within a row
@@ -166,6 +167,7 @@ def _sections(columns: list[str]) -> list[dict[str, Any]]:
         ("Method", lambda name: name.startswith("method.")),
         ("Recipe", lambda name: name.startswith("recipe.")),
         ("Pretraining", lambda name: name.startswith("pretrain.")),
+        ("Imported original", lambda name: name.startswith("original.")),
         ("Relearning", lambda name: name.startswith("relearn.")),
         ("Probe", lambda name: name.startswith("probe.")),
         ("Metrics", lambda name: name in metrics),

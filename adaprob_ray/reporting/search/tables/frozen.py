@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.records.archive import rows_of
 from adaprob_ray.reporting.records.grouping import GROUP
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval, paired_difference
@@ -53,7 +54,7 @@ def frozen_rows(records: pd.DataFrame) -> list[dict[str, Any]]:
     """
     rows = []
     for point, group in records.groupby(list(GROUP), sort=False):
-        forget = ForgetRequest.parse(str(group["forget"].iloc[0]))
+        forget = ForgetRequest.from_record(next(rows_of(group)))
         labels = [label for label in dict.fromkeys(group["label"]) if f"{label}{DEFAULT_SUFFIX}" in set(group["label"])]
         retrain = _by_seed(group, "retrain")
         for label in labels:

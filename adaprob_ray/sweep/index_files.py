@@ -8,13 +8,14 @@ from pathlib import Path
 from adaprob_ray.errors import InputError
 
 
-def read_indices(path: Path, where: str) -> list[int]:
+def read_indices(path: Path, where: str, expected: str = "a file of indices") -> list[int]:
     """The indices in a file.
 
     Args:
         path: of a text file with one index per line (empty lines and `#` comments are ignored), or, if the name ends in
             .json, of a JSON list.
         where: the name of the option, for messages.
+        expected: what the option takes, for the message about a missing file.
 
     Raises:
         InputError: the file is missing, or has something else; the line is named.
@@ -22,9 +23,7 @@ def read_indices(path: Path, where: str) -> list[int]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(
-            f"{where}: must be a file of indices or class:NUMBER, got {path}, which is not there"
-        ) from error
+        raise InputError(f"{where}: must be {expected}, got {path}, which is not there") from error
     except IsADirectoryError as error:
         raise InputError(f"{where}: {path}: must be a file of indices, got a folder") from error
     except UnicodeDecodeError as error:

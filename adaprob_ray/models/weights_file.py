@@ -23,7 +23,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.unlearning.weights_keys import match_keys
+from adaprob_ray.models.weights_keys import match_keys
 
 # Names under which a checkpoint holds its state dict, the most usual first.
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net")

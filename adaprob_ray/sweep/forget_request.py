@@ -1,0 +1,113 @@
+"""Which training samples are to be forgotten, as a sweep file, a key and a Record say it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# Hexadecimal digits of a digest of indices: 32 bits tell the requests of one sweep apart.
+DIGEST_LENGTH = 8
+_SELECTIVE = re.compile(r"([0-9]+)of([0-9]+)")
+_CLASS = re.compile(r"class([0-9]+)")
+_INDICES = re.compile(rf"([0-9]+)indices-([0-9a-f]{{{DIGEST_LENGTH}}})")
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """Which training samples are to be forgotten: all of a class, `count` of its samples, drawn by the seed, or `indices`.
+
+    `indices` are positions in the training set, ascending; `count` is then their number and `class_index` None.
+
+    >>> str(ForgetRequest("selective", 0, 25)), str(ForgetRequest("class", 5))
+    ('25of0', 'class5')
+    >>> str(ForgetRequest.from_document({"indices": [8, 3, 5]}))
+    '3indices-53a3a107'
+    """
+
+    kind: Literal["class", "selective", "indices"]
+    class_index: int | None = None
+    count: int | None = None
+    indices: tuple[int, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As in a sweep file; its keys are `kind`, `class` and `count`, or `kind` and `indices`."""
+        if self.kind == "indices":
+            return {"kind": self.kind, "indices": list(self.indices)}
+        count = {} if self.count is None else {"count": self.count}
+        return {"kind": self.kind, "class": self.class_index, **count}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ForgetRequest:
+        """The request that a sweep file or a key gives; `kind` may be left out where there are `indices`."""
+        if "indices" in document:
+            indices = tuple(sorted(document["indices"]))
+            return cls("indices", None, len(indices), indices)
+        return cls(document["kind"], document["class"], document.get("count"))
+
+    @classmethod
+    def parse(cls, text: str) -> ForgetRequest:
+        """The request that `str` gives as `text`, a Record's `forget` column.
+
+        Raises:
+            ValueError: for any other text, and for one of indices, which has only their number and a digest.
+        """
+        if match := _SELECTIVE.fullmatch(text):
+            return cls("selective", int(match[2]), int(match[1]))
+        if match := _CLASS.fullmatch(text):
+            return cls("class", int(match[1]))
+        raise ValueError(f"forget: must be such as class5 or 25of0, got {text!r}")
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ForgetRequest:
+        """The request of a Record: of its column `forget_request` if it has one, else of `forget`.
+
+        Raises:
+            ValueError: if neither gives a request.
+        """
+        document = record.get("forget_request")
+        return (
+            cls.from_document(json.loads(document)) if isinstance(document, str) else cls.parse(str(record["forget"]))
+        )
+
+    def record_columns(self) -> dict[str, str]:
+        """The columns of a Record: `forget`, a short text, and `forget_request`, JSON, where the text is not enough."""
+        text = str(self)
+        if self.kind != "indices":
+            return {"forget": text}
+        return {"forget": text, "forget_request": json.dumps(self.document(), separators=(",", ":"))}
+
+    def __str__(self) -> str:
+        if self.kind == "indices":
+            return f"{self.count}indices-{_digest(self.indices)}"
+        return f"class{self.class_index}" if self.count is None else f"{self.count}of{self.class_index}"
+
+
+def _digest(indices: tuple[int, ...]) -> str:
+    return hashlib.sha256(json.dumps(indices).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def forget_words(text: str, whole: str = "", samples: str = "") -> str:
+    """A Record's `forget` column in words; a text that is no request stays as it is.
+
+    Args:
+        text: such as `class5`, `25of0` or `25indices-1a2b3c4d`.
+        whole: precedes a class that is forgotten completely.
+        samples: follows the number of samples of a class.
+
+    Example:
+        >>> forget_words("class5", whole="all of "), forget_words("25of0", samples="rows ")
+        ('all of class 5', '25 rows of class 0')
+        >>> forget_words("25indices-1a2b3c4d")
+        '25 samples (indices 1a2b3c4d)'
+    """
+    if match := _SELECTIVE.fullmatch(text):
+        return f"{int(match[1])} {samples}of class {int(match[2])}"
+    if match := _CLASS.fullmatch(text):
+        return f"{whole}class {int(match[1])}"
+    if match := _INDICES.fullmatch(text):
+        return f"{match[1]} {'sample' if match[1] == '1' else 'samples'} (indices {match[2]})"
+    return text
