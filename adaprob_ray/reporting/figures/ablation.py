@@ -15,21 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.reporting.figures.style import (
-    GREY,
-    INTERVAL_NOTE,
-    TEXT,
-    PlotStyle,
-    add_caption,
-    add_legend,
-    methods_by_name,
-    new_figure,
-    panel_grid,
-    plot_styles,
-    save_output,
-    style_axes,
-)
-from adaprob_ray.reporting.records.grouping import RowGroup, record_groups
+from adaprob_ray.reporting.figures import style
+from adaprob_ray.reporting.records.grouping import RowGroup, columns_with_values, record_groups
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import figure_notes, unique_strings
 from adaprob_ray.reporting.records.selection import Selection
@@ -44,7 +31,13 @@ LOGARITHMIC = ("projection_residual",)
 DOTTED = (0, (1, 1.5))
 # Longer tick labels, as of step sizes, run into one another: the axis then has a tick for each power of ten.
 MAX_TICK_CHARACTERS = 5
-PUBLISHED: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "+", "markersize": 9, "markeredgewidth": 1.6}
+PUBLISHED: dict[str, Any] = {
+    "color": style.GREY,
+    "linestyle": "",
+    "marker": "+",
+    "markersize": 9,
+    "markeredgewidth": 1.6,
+}
 PREFIX = "method."  # of the columns of settings
 SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
 PublishedValues = Mapping[str, Mapping[float, float]]  # column → setting → the published value
@@ -99,7 +92,7 @@ def build_ablation(
     ablation = compute_ablation(gathered.records, over, columns)
     datasets = unique_strings(gathered.records["dataset"])
     values = (published or {}).get(datasets[0]) if len(datasets) == 1 else None
-    return save_output(draw_ablation(ablation, values), out / name, gathered.missing)
+    return style.save_output(draw_ablation(ablation, values), out / name, gathered.missing)
 
 
 def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | None = None) -> Ablation:
@@ -115,12 +108,9 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | 
     groups = record_groups(records, along=over)
     methods = {row.method for group in groups for row in group.rows if _is_curve(row, over)}
     if not methods:
-        raise InputError(
-            f"{over}: no label has two values of it (labels: {', '.join(unique_strings(records['label']))})"
-        )
-    if columns is None:
-        of_curves = records[records[over].notna()]
-        columns = [name for name in COLUMNS if name in of_curves and of_curves[name].notna().any()]
+        labels = ", ".join(unique_strings(records["label"]))
+        raise InputError(f"{over}: no label has two values of it (labels: {labels})")
+    columns = columns_with_values(records[records[over].notna()], COLUMNS) if columns is None else columns
     panels, references = {}, {}
     for group in groups:
         curves = [_curve(row, over, columns) for row in group.rows if _is_curve(row, over)]
@@ -133,18 +123,16 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | 
             for row in without
             if row.label == "retrain" or row.method in methods
         ]
-    caption = [INTERVAL_NOTE, *figure_notes(records)]
+    caption = [style.INTERVAL_NOTE, *figure_notes(records)]
     return Ablation(over, [metric_format(name) for name in columns], panels, references, caption)
 
 
 def _setting_column(records: pd.DataFrame, over: str) -> str:
     """The Record column of a setting that is given by its name or by its column."""
-    columns = [name for name in map(str, records) if name.startswith(PREFIX)]
-    if over in records or over.startswith(PREFIX):
-        column, known = over, columns
-    else:
-        column, known = PREFIX + over, [name.removeprefix(PREFIX) for name in columns]
+    column = over if over in records or over.startswith(PREFIX) else PREFIX + over
     if column not in records:
+        columns = [name for name in map(str, records) if name.startswith(PREFIX)]
+        known = columns if column == over else [name.removeprefix(PREFIX) for name in columns]
         raise InputError(f"--over: {unknown_name('setting', over, known)}")
     return column
 
@@ -173,62 +161,63 @@ def draw_ablation(
     ablation: Ablation, published: PublishedValues | None = None, published_name: str = "paper, Table 5"
 ) -> Figure:
     """A row for each group, a panel for each column: means with intervals as bands, reference lines, published values."""
-    methods = methods_by_name(ablation.panels)
-    references = methods_by_name(ablation.references)
-    styles = plot_styles(methods | references)
+    methods, references = style.methods_by_name(ablation.panels), style.methods_by_name(ablation.references)
+    styles = style.plot_styles(methods | references)
     rows, columns = len(ablation.panels), len(ablation.columns)
     handles = [_handle(name, styles[name], styles[name].line) for name in methods]
     handles += [_handle(name, styles[name], DOTTED) for name in references]
     handles += [Line2D([], [], label=published_name, **PUBLISHED)] if published else []
-    figure = new_figure(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
-    add_legend(figure, handles, min(len(handles), 1 + columns))
-    for panels, (title, curves) in zip(panel_grid(figure, rows, columns), ablation.panels.items(), strict=True):
+    figure = style.new_figure(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
+    style.add_legend(figure, handles, min(len(handles), 1 + columns))
+    xlabel = SETTINGS.get(ablation.over, ablation.over.removeprefix(PREFIX))
+    for panels, (title, curves) in zip(style.panel_grid(figure, rows, columns), ablation.panels.items(), strict=True):
         for axes, column in zip(panels, ablation.columns, strict=True):
             _draw_curves(axes, column, curves, styles)
             _draw_references(axes, column, ablation.references[title], styles)
             values = (published or {}).get(column.name, {})
             axes.plot(list(values), list(values.values()), zorder=4, **PUBLISHED)
-            _settings_axis(axes, ablation.over, curves)
-        panels[0].set_title(title, fontsize=TEXT, loc="left")
-    add_caption(figure, ablation.caption)
+            _settings_axis(axes, curves)
+            style.style_axes(axes, xlabel=xlabel, ylabel=AXIS_LABELS.get(column.name, column.header()))
+        panels[0].set_title(title, fontsize=style.TEXT, loc="left")
+    style.add_caption(figure, ablation.caption)
     return figure
 
 
-def _handle(name: str, style: PlotStyle, line: Any) -> Line2D:
-    return Line2D([], [], linestyle=line, linewidth=1.2, label=name, **style.markers())
+def _handle(name: str, plot_style: style.PlotStyle, line: Any) -> Line2D:
+    return Line2D([], [], linestyle=line, linewidth=1.2, label=name, **plot_style.markers())
 
 
-def _draw_curves(axes: Axes, column: MetricFormat, curves: Sequence[Curve], styles: Mapping[str, PlotStyle]) -> None:
+def _draw_curves(
+    axes: Axes, column: MetricFormat, curves: Sequence[Curve], styles: Mapping[str, style.PlotStyle]
+) -> None:
     for curve in curves:
-        estimates, style = curve.values[column.name], styles[curve.name]
+        estimates, plot_style = curve.values[column.name], styles[curve.name]
         ends = np.array([estimate.interval for estimate in estimates.values()]).reshape(-1, 2)
         ends = ends.clip(0, 100) if column.is_share else ends
-        axes.fill_between(list(estimates), *ends.T, color=style.colour, alpha=0.13, linewidth=0)
+        axes.fill_between(list(estimates), *ends.T, color=plot_style.colour, alpha=0.13, linewidth=0)
         means = [estimate.mean for estimate in estimates.values()]
-        options: dict[str, Any] = {"linestyle": style.line, "linewidth": 1.2, "clip_on": False, "zorder": 3}
-        axes.plot(list(estimates), means, **options, **style.markers())
+        options: dict[str, Any] = {"linestyle": plot_style.line, "linewidth": 1.2, "clip_on": False, "zorder": 3}
+        axes.plot(list(estimates), means, **options, **plot_style.markers())
     if column.name in LOGARITHMIC:
         axes.set_yscale("log")
     elif column.is_share or column.name in AXIS_LABELS:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.set_ylabel(AXIS_LABELS.get(column.name, column.header()), fontsize=TEXT)
-    style_axes(axes)
 
 
 def _draw_references(
-    axes: Axes, column: MetricFormat, references: Sequence[ReferenceLine], styles: Mapping[str, PlotStyle]
+    axes: Axes, column: MetricFormat, references: Sequence[ReferenceLine], styles: Mapping[str, style.PlotStyle]
 ) -> None:
     """Dotted, with the marker at the right edge."""
     for reference in references:
-        style, estimate = styles[reference.name], reference.values.get(column.name)
+        plot_style, estimate = styles[reference.name], reference.values.get(column.name)
         if estimate is None or (column.name in LOGARITHMIC and estimate.mean <= 0):
             continue
-        axes.axhline(estimate.mean, color=style.colour, linestyle=DOTTED, linewidth=1.2)
+        axes.axhline(estimate.mean, color=plot_style.colour, linestyle=DOTTED, linewidth=1.2)
         edge = axes.get_yaxis_transform()
-        axes.plot(1, estimate.mean, transform=edge, linestyle="", clip_on=False, zorder=4, **style.markers(7))
+        axes.plot(1, estimate.mean, transform=edge, linestyle="", clip_on=False, zorder=4, **plot_style.markers(7))
 
 
-def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
+def _settings_axis(axes: Axes, curves: Sequence[Curve]) -> None:
     """Ticks where there are values, if these are short enough to print; logarithmic where they span a power of ten."""
     settings = sorted({x for curve in curves for estimates in curve.values.values() for x in estimates})
     if settings[-1] >= 10 * settings[0] > 0:
@@ -237,4 +226,3 @@ def _settings_axis(axes: Axes, over: str, curves: Sequence[Curve]) -> None:
     if axes.get_xscale() == "linear" or max(map(len, labels)) <= MAX_TICK_CHARACTERS:
         axes.set_xticks(settings, labels)
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(SETTINGS.get(over, over.removeprefix(PREFIX)), fontsize=TEXT)

@@ -11,29 +11,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.figures.style import (
-    GREY,
-    INTERVAL_NOTE,
-    LEGEND_LINE,
-    SMALL,
-    TEXT,
-    PlotStyle,
-    add_caption,
-    methods_by_name,
-    new_figure,
-    panel_grid,
-    plot_styles,
-    save_output,
-    style_axes,
-)
+from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
@@ -83,7 +69,7 @@ class FloorVerdict:
 def build_cost(selection: Selection, out: Path, *, name: str = "cost") -> Output:
     """Write the figure of the selected Records to `out`/`name`."""
     gathered = selection.gather_some(name)
-    return save_output(draw_cost(compute_cost(gathered.records), gathered.records), out / name, gathered.missing)
+    return style.save_output(draw_cost(compute_cost(gathered.records), gathered.records), out / name, gathered.missing)
 
 
 def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:
@@ -217,37 +203,34 @@ def _listed(words: Sequence[str]) -> str:
 
 def draw_cost(panels: dict[str, CostPanel], records: pd.DataFrame) -> Figure:
     """KL forget against passes, a panel for each table; the shaded area is at or below the noise floor."""
-    styles = plot_styles(methods_by_name({heading: panel.points for heading, panel in panels.items()}))
-    figure = new_figure(2.2 + 3.9 * len(panels), max(4.0, LEGEND_LINE * len(styles) + 0.8))
-    for axes, (heading, panel) in zip(panel_grid(figure, 1, len(panels))[0], panels.items(), strict=True):
+    styles = style.plot_styles(style.methods_by_name({heading: panel.points for heading, panel in panels.items()}))
+    figure, grid = style.scatter_figure(styles, len(panels), 4.0)
+    for axes, (heading, panel) in zip(grid, panels.items(), strict=True):
         _draw_panel(axes, panel, styles)
-        axes.set_title(heading.replace(" · ", "\n"), fontsize=TEXT)
-    handles = [Line2D([], [], linestyle="", label=name, **style.markers(7)) for name, style in styles.items()]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
-    notes = [
-        f"shaded: at most the noise floor, the mean KL between two independent retrained models; {INTERVAL_NOTE}; markers of "
-        "equal cost are shifted so that all can be seen"
-    ]
-    add_caption(figure, [*notes, *figure_notes(records)])
+        title, ylabel = heading.replace(" · ", "\n"), f"{DISTANCE.header()}: closer to 0 is better"
+        style.style_axes(axes, title=title, xlabel=COST, ylabel=ylabel)
+    note = (
+        "shaded: at most the noise floor, the mean KL between two independent retrained models; "
+        f"{style.INTERVAL_NOTE}; markers of equal cost are shifted so that all can be seen"
+    )
+    style.add_caption(figure, [note, *figure_notes(records)])
     return figure
 
 
-def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, PlotStyle]) -> None:
+def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, style.PlotStyle]) -> None:
     axes.axhspan(0, panel.floor.mean, color="0.92", zorder=0)
     if panel.original is not None:
-        axes.axhline(panel.original.mean, color=GREY, linestyle="--", linewidth=0.8)
-        axes.annotate(
-            "original",
-            (0.99, panel.original.mean),
-            (0, 2),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=SMALL,
-            color=GREY,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+        axes.axhline(panel.original.mean, color=style.GREY, linestyle="--", linewidth=0.8)
+        place, box = (0.99, panel.original.mean), {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        options: dict[str, Any] = {
+            "ha": "right",
+            "va": "bottom",
+            "fontsize": style.SMALL,
+            "color": style.GREY,
+            "bbox": box,
+        }
+        over: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate("original", place, (0, 2), **over, **options)
     for point, cost in zip(panel.points, spread_costs(panel.points), strict=True):
         low, high = point.distance.interval
         axes.plot([cost] * 2, [max(low, 0), high], color=styles[point.name].colour, linewidth=1, alpha=0.6)
@@ -257,9 +240,6 @@ def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, PlotStyle]) -> N
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(COST, fontsize=TEXT)
-    axes.set_ylabel(f"{DISTANCE.header()}: closer to 0 is better", fontsize=TEXT)
-    style_axes(axes)
 
 
 def spread_costs(points: Sequence[CostPoint]) -> list[float]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,18 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.reporting.figures.style import (
-    SMALL,
-    TEXT,
-    add_caption,
-    new_figure,
-    plain_styles,
-    plot_styles,
-    save_output,
-    style_axes,
-)
+from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.records.archive import Series, source_of
-from adaprob_ray.reporting.records.grouping import record_groups
+from adaprob_ray.reporting.records.grouping import only_group_title, record_groups
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.records.provenance import provenance
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
@@ -63,25 +55,18 @@ def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, 
     gathered, source = selection.gather_some(name), source_of(selection.location)
     seed = shown_seed(gathered.records)
     records = gathered.records[gathered.records["seed"] == seed].sort_values("repeat", kind="stable")
-    groups = record_groups(records)
-    titles = [group.title.replace("\n", ", ") for group in groups]
-    if len(groups) > 1:
-        raise InputError(f"--only: a figure of series is of one group, got {'; '.join(titles)}")
-    rows = groups[0].rows
+    title, rows = only_group_title(records, "series"), record_groups(records)[0].rows
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
-    unlearned = {row.name for row in rows if row.label not in REFERENCES}
-    scalar = scalar or default_scalar([series[label] for label in series if label in unlearned] or [*series.values()])
-    series_with_scalar = {
-        label: scalars for label, scalars in series.items() if scalar in scalars
-    } or series  # if no series has it, compute_curves raises
-    without = [label for label in series if label not in series_with_scalar]
+    unlearned = [row.name for row in rows if row.label not in REFERENCES]
+    scalar = scalar or default_scalar([series[label] for label in unlearned] or [*series.values()])
+    # If no series has it, compute_curves raises.
+    with_scalar = {label: scalars for label, scalars in series.items() if scalar in scalars} or series
+    without = [label for label in series if label not in with_scalar]
     notes = [f"without {scalar}: {', '.join(without)}"] if without else []
-    caption = [f"{titles[0]}; seed {seed}", *notes, provenance(records).lines()[0]]
+    caption = [f"{title}; seed {seed}", *notes, provenance(records).lines()[0]]
     step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
-    curves = compute_curves(
-        series_with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption
-    )
-    return save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
+    curves = compute_curves(with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption)
+    return style.save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
 
 
 def default_scalar(series: Sequence[Series]) -> str:
@@ -96,7 +81,7 @@ def default_scalar(series: Sequence[Series]) -> str:
 
 def build_solver_curves(path: Path, out: Path, *, name: str = "solvers") -> Output:
     """Write the residual against passes of every solver of the projection, from the file `path`, to `out`/`name`."""
-    return save_output(draw_curves(compute_solver_curves(pd.read_csv(path))), out / name, [])
+    return style.save_output(draw_curves(compute_solver_curves(pd.read_csv(path))), out / name, [])
 
 
 def compute_curves(
@@ -111,13 +96,9 @@ def compute_curves(
 
     Raises InputError for each cell whose series lacks it, with the scalars that it has.
     """
-    faults = [
-        f"{name}: {unknown_name('series', scalar, scalars)}"
-        for name, scalars in series.items()
-        if scalar not in scalars
-    ]
-    if faults:
-        raise InputError(*faults)
+    without = {name: scalars for name, scalars in series.items() if scalar not in scalars}
+    if without:
+        raise InputError(*(f"{name}: {unknown_name('series', scalar, scalars)}" for name, scalars in without.items()))
     paths = {
         name: [(float(x), math.nan if value is None else float(value)) for x, value in scalars[scalar]]
         for name, scalars in series.items()
@@ -142,24 +123,20 @@ def compute_solver_curves(curve: pd.DataFrame, *, goal: float = 1e-9, caption: S
 
 def draw_curves(curves: Curves) -> Figure:
     """Value against step; an axis is logarithmic where its values are above 0 and span three powers of ten."""
-    styles = plot_styles(curves.methods) if curves.methods else plain_styles(curves.paths)
-    figure = new_figure(6.4, 4.4)
+    styles = style.plot_styles(curves.methods) if curves.methods else style.plain_styles(curves.paths)
+    figure = style.new_figure(6.4, 4.4)
     axes = figure.subplots()
     for name, path in curves.paths.items():
-        often = max(1, len(path) // 12)
-        axes.plot(
-            *np.array(path).T, label=name, linestyle=styles[name].line, markevery=often, **styles[name].markers(5)
-        )
+        options: dict[str, Any] = {"linestyle": styles[name].line, "markevery": max(1, len(path) // 12)}
+        axes.plot(*np.array(path).T, label=name, **options, **styles[name].markers(5))
     if curves.goal is not None:
         axes.axhline(curves.goal, color="black", linestyle=":", linewidth=1, label=f"tolerance {curves.goal:g}")
     points = np.concatenate([np.array(path) for path in curves.paths.values()])
     axes.set_xscale(_scale(points[:, 0]))
     axes.set_yscale(_scale(points[:, 1]))
-    axes.set_xlabel(curves.step, fontsize=TEXT)
-    axes.set_ylabel(curves.value, fontsize=TEXT)
-    style_axes(axes)
-    figure.legend(loc="outside right upper", fontsize=SMALL, handlelength=3, frameon=False)
-    add_caption(figure, curves.caption)
+    style.style_axes(axes, xlabel=curves.step, ylabel=curves.value)
+    figure.legend(loc="outside right upper", fontsize=style.SMALL, handlelength=3, frameon=False)
+    style.add_caption(figure, curves.caption)
     return figure
 
 

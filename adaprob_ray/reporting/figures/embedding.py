@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -25,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.reporting.figures.style import EMBEDDING_STYLES, SMALL, TEXT, add_caption, new_figure, save_output
+from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.records.archive import evaluation_in, source_of
-from adaprob_ray.reporting.records.grouping import group_title, split_groups
+from adaprob_ray.reporting.records.grouping import only_group_title
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection, shown_seed
 from adaprob_ray.reporting.tables.output import Output
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 METHODS = {"AdaProb": "adaprob", "SCRUB": "scrub", "Retrain": "retrain"}
 SEED = 42  # of PCA and of t-SNE
 COMPONENTS = 50
-MAX_METHODS = len(EMBEDDING_STYLES) - 1  # with Retrain
+MAX_METHODS = len(style.EMBEDDING_STYLES) - 1  # with Retrain
 ITERATIONS = 650
 # scikit-learn 1.5 renamed n_iter.
 _ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
@@ -71,22 +70,18 @@ def build_embedding(
     """
     gathered, source = selection.gather_some(name), source_of(selection.location)
     records = gathered.records
-    titles = [group_title(group).replace("\n", ", ") for group, _ in split_groups(records)]
-    if len(titles) > 1:
-        raise InputError(f"--only: a figure of outputs is of one group, got {'; '.join(titles)}")
+    only_group_title(records, "outputs")
     shown = default_methods(records) if methods is None else methods
     records_by_name = _shown_records(records, shown, selection.primary_label)
     first = next(iter(records_by_name.values()))
-    outputs: dict[str, Outputs] = {
-        label: source.outputs(str(record["model_key"])) for label, record in records_by_name.items()
-    }
+    outputs = {name: source.outputs(str(record["model_key"])) for name, record in records_by_name.items()}
     same_seed = records[records["seed"] == first["seed"]]
     evaluation = evaluation_in({str(column): value for column, value in first.items()}, same_seed, source)
     embedding = compute_embedding(outputs, subset, evaluation.forget)
-    labels = ", ".join(f"{label}: {record['label']}" for label, record in records_by_name.items())
+    labels = ", ".join(f"{name}: {record['label']}" for name, record in records_by_name.items())
     caption = [labels, *figure_notes(pd.DataFrame(records_by_name.values()))]
     figure = draw_embedding(embedding, f"{first['dataset']} ({first['architecture']})", caption)
-    return save_output(figure, out / name, gathered.missing, is_noted=False)
+    return style.save_output(figure, out / name, gathered.missing, is_noted=False)
 
 
 def default_methods(records: pd.DataFrame) -> dict[str, str]:
@@ -123,23 +118,20 @@ def compute_embedding(
     differ in their rows or classes, or if there are too few rows for the perplexity.
     """
     outputs = {name: _probabilities(outputs, subset, forget) for name, outputs in groups.items()}
-    _check(outputs)
+    if len({values.shape for values in outputs.values()}) != 1:
+        shapes = ", ".join(f"{name} {values.shape[0]} × {values.shape[1]}" for name, values in outputs.items())
+        raise InputError(f"t-SNE: must have groups of one shape, got {shapes or 'none'}")
     stacked = np.concatenate(list(outputs.values()))
     perplexity = min(30.0, max(5.0, len(stacked) / 4))
     components = min(COMPONENTS, stacked.shape[1])
-    if len(stacked) <= max(perplexity, components - 1):
-        raise InputError(
-            f"t-SNE: must have more than {max(perplexity, components - 1):g} rows in all groups, got {len(stacked)}"
-        )
+    if len(stacked) <= (most := max(perplexity, components - 1)):
+        raise InputError(f"t-SNE: must have more than {most:g} rows in all groups, got {len(stacked)}")
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
-        points = _map(perplexity).fit_transform(reduced).astype(np.float64)
+        settings: dict[str, Any] = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}
+        tsne = TSNE(n_components=2, metric="euclidean", init="pca", learning_rate="auto", **settings)
+        points = tsne.fit_transform(reduced).astype(np.float64)
     return Embedding(dict(zip(outputs, np.split(points, len(outputs)), strict=True)), subset, perplexity)
-
-
-def _map(perplexity: float) -> Any:
-    settings = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}
-    return TSNE(n_components=2, metric="euclidean", init="pca", learning_rate="auto", **settings)
 
 
 def _probabilities(
@@ -148,19 +140,13 @@ def _probabilities(
     """Softmax outputs [n, K] in float64."""
     if subset not in ("forget", "test"):
         raise InputError(unknown_name("subset", subset, ("forget", "test")))
-    if subset == "test":
-        return softmax(outputs.logits["test"].astype(np.float64), axis=1)
-    rows, count = np.asarray(forget, dtype=np.int64), len(outputs.logits["train"])
-    if not len(rows) or rows.min() < 0 or rows.max() >= count:
-        raise InputError(f"forget: must be positions from 0 to {count - 1}, at least one, got {rows.tolist()[:5]}")
-    return softmax(outputs.logits["train"][rows].astype(np.float64), axis=1)
-
-
-def _check(outputs: Mapping[str, NDArray[np.float64]]) -> None:
-    if len({values.shape for values in outputs.values()}) == 1:
-        return
-    shapes = ", ".join(f"{name} {values.shape[0]} × {values.shape[1]}" for name, values in outputs.items())
-    raise InputError(f"t-SNE: must have groups of one shape, got {shapes or 'none'}")
+    logits = outputs.logits["test" if subset == "test" else "train"]
+    if subset == "forget":
+        rows, count = np.asarray(forget, dtype=np.int64), len(logits)
+        if not len(rows) or rows.min() < 0 or rows.max() >= count:
+            raise InputError(f"forget: must be positions from 0 to {count - 1}, at least one, got {rows.tolist()[:5]}")
+        logits = logits[rows]
+    return softmax(logits.astype(np.float64), axis=1)
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -168,27 +154,26 @@ def _check(outputs: Mapping[str, NDArray[np.float64]]) -> None:
 
 def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()) -> Figure:
     """8 × 8 in, marker area 18 without edges, a square window with 5 % margin. At most five groups."""
-    if len(embedding.points) > len(EMBEDDING_STYLES):
-        raise InputError(f"t-SNE: must have at most {len(EMBEDDING_STYLES)} groups, got {', '.join(embedding.points)}")
-    figure = new_figure(8, 8)
+    if len(embedding.points) > (most := len(style.EMBEDDING_STYLES)):
+        raise InputError(f"t-SNE: must have at most {most} groups, got {', '.join(embedding.points)}")
+    figure = style.new_figure(8, 8)
     axes = figure.subplots()
-    for (name, points), (colour, marker) in zip(embedding.points.items(), EMBEDDING_STYLES, strict=False):
+    for (name, points), (colour, marker) in zip(embedding.points.items(), style.EMBEDDING_STYLES, strict=False):
         dots: dict[str, Any] = {"s": 18, "linewidths": 0, "color": colour, "marker": marker}
         axes.scatter(points[:, 0], points[:, 1], label=f"{name} (n = {len(points)})", **dots)
-    _square(axes, np.concatenate(list(embedding.points.values())))
-    axes.set_title(title, fontsize=TEXT + 3)
-    axes.set_xlabel("t-SNE 1 (no unit)", fontsize=TEXT)
-    axes.set_ylabel("t-SNE 2 (no unit)", fontsize=TEXT)
-    axes.tick_params(labelsize=SMALL)
-    axes.legend(loc="upper right", fontsize=TEXT, markerscale=1.6, framealpha=0.9)
-    what = {"test": "test set", "forget": "forget set"}[embedding.subset]
-    add_caption(figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption])
-    return figure
-
-
-def _square(axes: Axes, points: NDArray[np.float64]) -> None:
-    """The same span both ways: 5 % beyond the points on every side of the wider one."""
+    # A square window: 5 % beyond the points on every side of the wider span.
+    points = np.concatenate(list(embedding.points.values()))
     low, high = points.min(0), points.max(0)
     half = float((high - low).max()) / 2 * 1.1
-    (x, y) = (low + high) / 2
+    x, y = (low + high) / 2
     axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
+    axes.set_title(title, fontsize=style.TEXT + 3)
+    axes.set_xlabel("t-SNE 1 (no unit)", fontsize=style.TEXT)
+    axes.set_ylabel("t-SNE 2 (no unit)", fontsize=style.TEXT)
+    axes.tick_params(labelsize=style.SMALL)
+    axes.legend(loc="upper right", fontsize=style.TEXT, markerscale=1.6, framealpha=0.9)
+    what = {"test": "test set", "forget": "forget set"}[embedding.subset]
+    style.add_caption(
+        figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption]
+    )
+    return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,8 @@ from matplotlib.lines import Line2D
 from scipy.stats import rankdata
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.figures.style import (
-    TEXT,
-    add_caption,
-    add_legend,
-    new_figure,
-    plain_styles,
-    plot_styles,
-    save_output,
-    shade,
-    style_axes,
-)
-from adaprob_ray.reporting.records.grouping import RecordGroup, record_groups, seed_means
+from adaprob_ray.reporting.figures import style
+from adaprob_ray.reporting.records.grouping import RecordGroup, columns_with_values, record_groups, seed_means
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
@@ -67,10 +57,8 @@ def build_ranks(
         columns: The metrics to rank by; by default errors, the attack's accuracy and KL, as far as the Records have them.
     """
     gathered = selection.gather_some(name)
-    if columns is None:
-        records = gathered.records
-        columns = [column for column in COLUMNS if column in records and records[column].notna().any()]
-    return save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / name, gathered.missing)
+    columns = columns_with_values(gathered.records, COLUMNS) if columns is None else columns
+    return style.save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / name, gathered.missing)
 
 
 def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
@@ -122,13 +110,10 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
 
 def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:
     """For each seed that Retrain has: name → |value − Retrain's|."""
-    reference: Mapping[int, float] = {}
-    for row in group.rows:
-        reference = seed_means(row.records, name) if row.label == "retrain" else reference
     means = {row.name: seed_means(row.records, name) for row in group.rows}
     return [
         {row: abs(values[seed] - target) for row, values in means.items() if seed in values}
-        for seed, target in reference.items()
+        for seed, target in means.get("retrain", {}).items()
     ]
 
 
@@ -138,11 +123,11 @@ def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:
 def draw_ranks(ranks: Ranks) -> Figure:
     """A row for each name, the nearest to Retrain on top: its mean rank in each metric, and over all as a bar."""
     names = list(ranks.methods)
-    styles = plot_styles(ranks.methods)
-    figure = new_figure(6.6, 1.3 + 0.36 * len(names))
+    styles = style.plot_styles(ranks.methods)
+    figure = style.new_figure(6.6, 1.3 + 0.36 * len(names))
     axes = figure.subplots()
     for position, name in enumerate(names):
-        colour = shade(styles[name].colour, 0.6)
+        colour = style.shade(styles[name].colour, 0.6)
         axes.barh(position, ranks.overall[name] - 1, 0.8, 1, color=colour, edgecolor="black", linewidth=0.6)
     handles = _draw_metrics(axes, ranks, names)
     if ranks.independent in ranks.overall:
@@ -150,10 +135,9 @@ def draw_ranks(ranks: Ranks) -> Figure:
         handles.append(axes.axvline(ranks.overall[ranks.independent], color="black", ls="--", lw=1, label=label))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("mean rank (1 = nearest to retrain)", fontsize=TEXT)
-    style_axes(axes, grid="x")
-    add_legend(figure, handles, 3)
-    add_caption(figure, ranks.caption)
+    style.style_axes(axes, grid="x", xlabel="mean rank (1 = nearest to retrain)")
+    style.add_legend(figure, handles, 3)
+    style.add_caption(figure, ranks.caption)
     return figure
 
 
@@ -161,10 +145,16 @@ def _draw_metrics(axes: Axes, ranks: Ranks, names: Sequence[str]) -> list[Line2D
     """A marker for each metric, one below the other in a name's row; legend handles."""
     offsets = np.linspace(-0.27, 0.27, len(ranks.columns)) if len(ranks.columns) > 1 else [0.0]
     handles: list[Line2D] = []
-    styles = plain_styles(ranks.by_column).values()
-    for column, offset, style in zip(ranks.columns, offsets, styles, strict=True):
+    styles = style.plain_styles(ranks.by_column).values()
+    for column, offset, plot_style in zip(ranks.columns, offsets, styles, strict=True):
         means = ranks.by_column[column.name]
         places = [(means[name], position + offset) for position, name in enumerate(names) if name in means]
-        marker: dict[str, Any] = {"marker": style.marker, "markersize": 4.5, "mfc": "white", "mec": "black", "mew": 0.9}
+        marker: dict[str, Any] = {
+            "marker": plot_style.marker,
+            "markersize": 4.5,
+            "mfc": "white",
+            "mec": "black",
+            "mew": 0.9,
+        }
         handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, **marker)
     return handles

@@ -173,12 +173,27 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
     )
 
 
+def scatter_figure(styles: Mapping[str, PlotStyle], panels: int, min_height: float) -> tuple[Figure, list[Axes]]:
+    """Panels side by side, and a legend of markers on their right."""
+    figure = new_figure(2.2 + 3.9 * panels, max(min_height, LEGEND_LINE * len(styles) + 0.8))
+    axes = panel_grid(figure, 1, panels)[0]
+    handles = [Line2D([], [], linestyle="", label=name, **style.markers(7)) for name, style in styles.items()]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
+    return figure, axes
+
+
 def panel_grid(figure: Figure, rows: int, columns: int) -> list[list[Axes]]:
     return [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
-def style_axes(axes: Axes, *, grid: str = "both") -> None:
-    """Small ticks, a faint grid behind the data along `grid` (x, y, both), no frame at the top and on the right."""
+def style_axes(axes: Axes, *, grid: str = "both", **words: str) -> None:
+    """Small ticks, a faint grid behind the data along `grid` (x, y, both), no frame at the top and on the right.
+
+    `words`: title, xlabel, ylabel.
+    """
+    axes.set(**words)
+    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        text.set_fontsize(TEXT)
     axes.tick_params(labelsize=SMALL)
     axes.grid(axis=grid, color="0.9", linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)

@@ -14,19 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.figures.style import (
-    TEXT,
-    TINY,
-    PlotStyle,
-    add_caption,
-    methods_by_name,
-    new_figure,
-    panel_grid,
-    plot_styles,
-    save_output,
-    shade,
-    style_axes,
-)
+from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.records.grouping import RowGroup, record_groups, seed_means
 from adaprob_ray.reporting.records.provenance import figure_notes, mixed_hardware, timed_alone
 from adaprob_ray.reporting.records.selection import Selection
@@ -58,7 +46,7 @@ def build_time_bars(selection: Selection, out: Path, *, warm_up: int | None = No
     """Write the figure of the selected Records to `out`/`name`. `warm_up`: the seed to leave out."""
     gathered = selection.gather_some(name)
     figure = draw_time_bars(compute_time_bars(gathered.records, warm_up=warm_up))
-    return save_output(figure, out / name, gathered.missing)
+    return style.save_output(figure, out / name, gathered.missing)
 
 
 def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> TimeBars:
@@ -114,34 +102,31 @@ def _bar(row: RowGroup) -> Bar:
 
 def draw_time_bars(times: TimeBars) -> Figure:
     """A panel for each group; on each bar its whisker (standard error) and its value."""
-    styles = plot_styles(methods_by_name(times.panels))
+    styles = style.plot_styles(style.methods_by_name(times.panels))
     max_bars = max(map(len, times.panels.values()))
-    figure = new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * max_bars)), 4.2)
-    for axes, (title, bars) in zip(panel_grid(figure, 1, len(times.panels))[0], times.panels.items(), strict=True):
+    figure = style.new_figure(max(4.5, len(times.panels) * (0.9 + 0.75 * max_bars)), 4.2)
+    (grid,) = style.panel_grid(figure, 1, len(times.panels))
+    for axes, (title, bars) in zip(grid, times.panels.items(), strict=True):
         _draw_bars(axes, bars, styles)
-        axes.set_title(title, fontsize=TEXT)
-    add_caption(figure, times.caption)
+        style.style_axes(axes, grid="y", title=title, ylabel="unlearning time (s)")
+    style.add_caption(figure, times.caption)
     return figure
 
 
-def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, PlotStyle]) -> None:
+def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, style.PlotStyle]) -> None:
     for position, bar in enumerate(bars):
-        style, error = styles[bar.name], bar.standard_error or 0.0
-        axes.bar(
-            position, bar.mean_seconds, 0.7, color=shade(style.colour, 0.5), hatch=style.hatch, edgecolor=style.colour
-        )
+        (colour, hatch), error = (styles[bar.name].colour, styles[bar.name].hatch), bar.standard_error or 0.0
+        axes.bar(position, bar.mean_seconds, 0.7, color=style.shade(colour, 0.5), hatch=hatch, edgecolor=colour)
         axes.errorbar(position, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
         place = (position, bar.mean_seconds + error)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        options: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": TINY, "bbox": box}
+        options: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": style.TINY, "bbox": box}
         axes.annotate(_value_text(bar), place, (0, 4), textcoords="offset points", **options)
     upright = max(len(bar.name) for bar in bars) <= WIDEST_TICK
     names = [f"{bar.name}{chr(10) if upright else ' '}(n = {bar.n})" for bar in bars]
     rotation: dict[str, Any] = {} if upright else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(bars)), names, **rotation)
     axes.set_ylim(0, 1.16 * max(bar.mean_seconds + (bar.standard_error or 0) for bar in bars))
-    axes.set_ylabel("unlearning time (s)", fontsize=TEXT)
-    style_axes(axes, grid="y")
 
 
 def _value_text(bar: Bar) -> str:

@@ -9,23 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.figures.style import (
-    INTERVAL_NOTE,
-    LEGEND_LINE,
-    SMALL,
-    TEXT,
-    PlotStyle,
-    add_caption,
-    methods_by_name,
-    new_figure,
-    panel_grid,
-    plot_styles,
-    save_output,
-    style_axes,
-)
+from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.records.grouping import RowGroup, record_groups
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
@@ -55,7 +41,7 @@ class TradeOff:
 def build_trade_off(selection: Selection, out: Path, *, name: str = "trade_off") -> Output:
     """Write the figure of the selected Records to `out`/`name`."""
     gathered = selection.gather_some(name)
-    return save_output(draw_trade_off(compute_trade_off(gathered.records)), out / name, gathered.missing)
+    return style.save_output(draw_trade_off(compute_trade_off(gathered.records)), out / name, gathered.missing)
 
 
 def compute_trade_off(records: pd.DataFrame) -> TradeOff:
@@ -65,10 +51,8 @@ def compute_trade_off(records: pd.DataFrame) -> TradeOff:
         InputError: A row lacks one of the errors, or would average over anything but seed and repeat.
     """
     panels = {group.title: [_point(row) for row in group.rows] for group in record_groups(records)}
-    note = (
-        f"{INTERVAL_NOTE}; 95 % Clopper-Pearson bounds where fewer than 10 rows are wrong or right, or all seeds agree"
-    )
-    return TradeOff(panels, [note, *figure_notes(records)])
+    bounds = "95 % Clopper-Pearson bounds where fewer than 10 rows are wrong or right, or all seeds agree"
+    return TradeOff(panels, [f"{style.INTERVAL_NOTE}; {bounds}", *figure_notes(records)])
 
 
 def trade_off_points(table: Table) -> list[TradeOffPoint]:
@@ -81,14 +65,14 @@ def trade_off_points(table: Table) -> list[TradeOffPoint]:
 
 
 def _point(row: RowGroup) -> TradeOffPoint:
-    errors = [estimate_of(row.records, name) for name in (RETAIN_ERROR, FORGET_ERROR)]
-    for name, error in zip((RETAIN_ERROR, FORGET_ERROR), errors, strict=True):
-        if error is None:
-            raise InputError(f"{row.name} has no {name}")
-    retain, forget = errors
-    assert retain is not None
-    assert forget is not None
-    return TradeOffPoint(row.name, row.method, retain, forget)
+    return TradeOffPoint(row.name, row.method, _error(row, RETAIN_ERROR), _error(row, FORGET_ERROR))
+
+
+def _error(row: RowGroup, name: str) -> Estimate:
+    estimate = estimate_of(row.records, name)
+    if estimate is None:
+        raise InputError(f"{row.name} has no {name}")
+    return estimate
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -96,29 +80,23 @@ def _point(row: RowGroup) -> TradeOffPoint:
 
 def draw_trade_off(trade_off: TradeOff) -> Figure:
     """Forget against retain error, a panel for each group; dotted lines cross at Retrain."""
-    styles = plot_styles(methods_by_name(trade_off.panels))
-    panels = trade_off.panels
-    figure = new_figure(2.2 + 3.9 * len(panels), max(4.6, LEGEND_LINE * len(styles) + 0.8))
-    for axes, (title, points) in zip(panel_grid(figure, 1, len(panels))[0], panels.items(), strict=True):
+    styles = style.plot_styles(style.methods_by_name(trade_off.panels))
+    figure, grid = style.scatter_figure(styles, len(trade_off.panels), 4.6)
+    for axes, (title, points) in zip(grid, trade_off.panels.items(), strict=True):
         for point in points:
             _draw_point(axes, point, styles[point.name])
-        axes.set_title(title, fontsize=TEXT)
-        axes.set_xlabel("retain error (%)", fontsize=TEXT)
-        axes.set_ylabel("forget error (%)", fontsize=TEXT)
-        style_axes(axes)
-    handles = [Line2D([], [], linestyle="", label=name, **style.markers(7)) for name, style in styles.items()]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
-    add_caption(figure, trade_off.caption)
+        style.style_axes(axes, title=title, xlabel="retain error (%)", ylabel="forget error (%)")
+    style.add_caption(figure, trade_off.caption)
     return figure
 
 
-def _draw_point(axes: Axes, point: TradeOffPoint, style: PlotStyle) -> None:
+def _draw_point(axes: Axes, point: TradeOffPoint, plot_style: style.PlotStyle) -> None:
     x, y = point.retain.mean, point.forget.mean
     (left, right), (low, high) = (np.clip(estimate.interval, 0, 100) for estimate in (point.retain, point.forget))
-    axes.plot([left, right], [y, y], color=style.colour, linewidth=1, alpha=0.7)
-    axes.plot([x, x], [low, high], color=style.colour, linewidth=1, alpha=0.7)
+    axes.plot([left, right], [y, y], color=plot_style.colour, linewidth=1, alpha=0.7)
+    axes.plot([x, x], [low, high], color=plot_style.colour, linewidth=1, alpha=0.7)
     is_target = point.name == "retrain"
     if is_target:
         axes.axvline(x, color="black", linestyle=":", linewidth=0.8)
         axes.axhline(y, color="black", linestyle=":", linewidth=0.8)
-    axes.plot(x, y, linestyle="", zorder=4 if is_target else 3, **style.markers(11 if is_target else 7))
+    axes.plot(x, y, linestyle="", zorder=4 if is_target else 3, **plot_style.markers(11 if is_target else 7))

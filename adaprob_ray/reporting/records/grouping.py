@@ -144,12 +144,25 @@ def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
         )
 
 
+def columns_with_values(records: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    """Those of these columns in which some Record has a value."""
+    return [name for name in names if name in records and records[name].notna().any()]
+
+
 def seed_means(records: pd.DataFrame, column: str) -> dict[int, float]:
     """seed → mean over its repeats; a seed without a value is left out. Raises InputError for an unknown column."""
     if column not in records:
         raise InputError(unknown_name("column", column, map(str, records)))
     values = records[column].astype(float).groupby(records["seed"]).mean().dropna()
     return {int(str(seed)): float(value) for seed, value in values.items()}
+
+
+def only_group_title(records: pd.DataFrame, what: str) -> str:
+    """The title of the Records' group, on one line, for a figure of `what`. Raises InputError for several groups."""
+    titles = [group_title(values).replace("\n", ", ") for values, _ in split_groups(records)]
+    if len(titles) > 1:
+        raise InputError(f"--only: a figure of {what} is of one group, got {'; '.join(titles)}")
+    return titles[0]
 
 
 # -- titles ------------------------------------------------------------------------------------------------------------
