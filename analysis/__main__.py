@@ -73,12 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def commands() -> click.Group:
     """All commands, from the registry alone."""
-    group = _Group(
+    return _Group(
         commands={name: _command(artefact) for name, artefact in ARTEFACTS.items()},
         help="Tables, figures and pages of the paper, from Records alone.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    return group
 
 
 class _Group(click.Group):
@@ -92,9 +91,8 @@ def _command(artefact: Artefact) -> click.Command:
 
         show(_build(artefact, options))
 
-    return click.Command(
-        artefact.name, params=_parameters(artefact), callback=run, help=artefact.summary, short_help=artefact.summary
-    )
+    words: dict[str, Any] = {"help": artefact.summary, "short_help": artefact.summary}
+    return click.Command(artefact.name, params=_parameters(artefact), callback=run, **words)
 
 
 def _parameters(artefact: Artefact) -> list[click.Parameter]:
@@ -116,26 +114,21 @@ def _parameters(artefact: Artefact) -> list[click.Parameter]:
 
 def _build(artefact: Artefact, options: dict[str, Any]) -> Output:
     """Import the builder and call it."""
-    keywords = artefact.keywords | {name: options[name] for name in ("metrics", "scalar") if name in options}
-    out = Path(options.get("out", "out")).expanduser()
     if artefact.takes == "pages":
-        output: Output = artefact.build(rewrite=options["write"])
-        return output
-    location = options["location"]
+        return artefact.build(rewrite=options["write"])
+    location, out = options["location"], Path(options["out"]).expanduser()
     if artefact.takes == "outputs":
-        output = artefact.build(options["file"], options["outputs"] or location, out)
-        return output
+        return artefact.build(options["file"], options["outputs"] or location, out)
+    keywords = artefact.keywords | {name: options[name] for name in ("metrics", "scalar") if name in options}
+    conditions = {name: options[name] for name in ("only", "partial") if name in options}
     paths = [options["paths"]] if artefact.name in ONE_SWEEP else [*options["paths"], *options["more"]]
     if artefact.takes == "files":
-        conditions = {"only": options["only"]} if "only" in options else {}
-        output = artefact.build(location, paths, out, **keywords, **conditions)
-        return output
+        conditions.pop("partial", None)  # what is missing is listed
+        return artefact.build(location, paths, out, **keywords, **conditions)
     from adaprob_ray.reporting.records.selection import Selection
 
     paths = paths or [_short_path(SWEEPS / f"{name}.yaml") for name in artefact.sweeps]
-    conditions = {"only": options.get("only"), "partial": options.get("partial", False)}
-    output = artefact.build(Selection.load(location, paths, **conditions), out, **keywords)
-    return output
+    return artefact.build(Selection.load(location, paths, **conditions), out, **keywords)
 
 
 def _short_path(path: Path) -> str:

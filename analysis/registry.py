@@ -61,8 +61,7 @@ class Artefact:
     def build(self) -> Callable[..., Any]:
         """The builder."""
         module, _, function = self.builder.partition(":")
-        builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return builder
+        return getattr(importlib.import_module(module), function)
 
     @property
     def keywords(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,20 +55,11 @@ def load_metric(path: Path) -> Metric:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
-    functions = _functions(module)
-    if len(functions) != 1:
-        raise InputError(f"{path}: must have one public function, got {', '.join(functions) or 'none'}")
-    return next(iter(functions.values()))
-
-
-def _functions(module: ModuleType) -> dict[str, Metric]:
-    """The functions that the file itself defines, except those with a leading underscore."""
-    members = inspect.getmembers(module, inspect.isfunction)
-    return {
-        name: function
-        for name, function in members
-        if function.__module__ == module.__name__ and not name.startswith("_")
-    }
+    members = dict(inspect.getmembers(module, inspect.isfunction))
+    names = [name for name in members if members[name].__module__ == "user_metric" and not name.startswith("_")]
+    if len(names) != 1:
+        raise InputError(f"{path}: must have one public function, got {', '.join(names) or 'none'}")
+    return members[names[0]]
 
 
 def rescore(metric: Metric, records: pd.DataFrame, source: Source) -> pd.DataFrame:
@@ -105,7 +95,6 @@ def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
         bounds = bootstrap_interval(rows) if len(rows) >= MIN_BOOTSTRAP_VALUES else (None, None)
         return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
     if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
-        raise InputError(
-            f"{where}: {name}: must be a finite number, or one for each row, got {type(score).__name__} {score!r}"
-        )
+        got = f"{type(score).__name__} {score!r}"
+        raise InputError(f"{where}: {name}: must be a finite number, or one for each row, got {got}")
     return {name: float(score)}

@@ -6,10 +6,9 @@ interval of the ratio of times, seed by seed, of cells that ran alone on one kin
 
 from __future__ import annotations
 
-import csv
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,11 +25,14 @@ from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.model import Row, Table
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import to_csv, write_documents
-from analysis.paper.values import FOLDER
+from analysis.paper.values import transcribed
 from analysis.paper.verdicts import NOT_REPRODUCED, REPRODUCED, UNDETERMINED
 
 FORGET, SECONDS = "forget_error_percent", "unlearn_seconds"
-FORGETTING_CLAIM, TIME_CLAIM = "forget error closer to retrain's than SCRUB's", "unlearning time relative to SCRUB's"
+CLAIMS = FORGETTING_CLAIM, TIME_CLAIM = (
+    "forget error closer to retrain's than SCRUB's",
+    "unlearning time relative to SCRUB's",
+)  # in the order of data/claims.csv
 NOT_DEFINED = "not defined"
 WARM_UP = 1  # the seed of the sweeps of figure 4 that only warms the machine up
 HALF = 50.0  # percent of SCRUB's time
@@ -61,9 +63,11 @@ class Claim:
 def build_claims(selection: Selection, out: Path) -> Output:
     """Write claims.md, .tex and .csv to `out`."""
     gathered = selection.gather()
-    tables = claim_tables(
-        gathered.records, lambda records, name: selected_tables(records, selection, [metric_format(name)])
-    )
+
+    def make(records: pd.DataFrame, name: str) -> list[Table]:
+        return selected_tables(records, selection, [metric_format(name)])
+
+    tables = claim_tables(gathered.records, make)
     numbers = claim_numbers([(table, claim) for table in tables for claim in claims(table)])
     documents = [*(claims_page(table, claims(table)) for table in tables), *missing_document(gathered.missing)]
     return Output(documents, write_documents(documents, numbers, "claims", out))
@@ -83,77 +87,61 @@ def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list
     return [table for subset, name in parts if len(subset) for table in make(subset, name) if claims(table)]
 
 
-def printed_claims() -> list[tuple[str, str]]:
-    """What the paper claims, in our words, and its number as printed."""
-    return [(FORGETTING_CLAIM, _printed(0)), (TIME_CLAIM, _printed(1))]
+@functools.cache
+def printed_claims() -> dict[str, str]:
+    """What the paper claims, in our words, and its number as printed, such as `> 20 %`."""
+    values = [line["value"] for line in transcribed("claims")]
+    return {words: f"{value[0]} {value[1:]} %" for words, value in zip(CLAIMS, values, strict=True)}
 
 
 def claims(table: Table) -> list[Claim]:
     """Both claims for each label of AdaProb and each of SCRUB in a group, as far as its columns hold what they need."""
     ours = [row for row in table.rows if row.method == "adaprob"]
     rivals = [row for row in table.rows if row.method == "scrub"]
-    retrain = next((row for row in table.rows if row.label == "retrain"), None)
-    table_claims = []
-    for row in ours:
-        for rival in rivals:
-            table_claims += _forgetting(row, rival, retrain) + _time(row, rival)
-    return table_claims
+    retrain = [row for row in table.rows if row.label == "retrain"]
+    pairs = [(row, rival) for row in ours for rival in rivals]
+    return [claim for row, rival in pairs for claim in (_forgetting(row, rival, retrain), _time(row, rival)) if claim]
 
 
-def _forgetting(row: Row, rival: Row, retrain: Row | None) -> list[Claim]:
+def _forgetting(row: Row, rival: Row, retrain: Sequence[Row]) -> Claim | None:
     """How much nearer to Retrain's forget error, in points: positive is nearer."""
-    if retrain is None:
-        return []
-    adaprob, scrub, target = (_values(item, FORGET) for item in (row, rival, retrain))
-    seeds = sorted(adaprob.keys() & scrub.keys() & target.keys())
+    seeds = _shared_seeds(FORGET, row, rival, *retrain)
+    if not retrain or not seeds:
+        return None
+    adaprob, scrub, target = (item.seeds[FORGET] for item in (row, rival, retrain[0]))
     nearer = [abs(scrub[seed] - target[seed]) - abs(adaprob[seed] - target[seed]) for seed in seeds]
-    if not nearer:
-        return []
-    return [_claim(FORGETTING_CLAIM, _printed(0), row, rival, mean_interval(nearer), "pp", NOT_DEFINED)]
+    return _claim(FORGETTING_CLAIM, row, rival, mean_interval(nearer), "pp", NOT_DEFINED)
 
 
-def _claim(words: str, paper: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
+def _time(row: Row, rival: Row) -> Claim | None:
+    """Percent of SCRUB's time: the geometric mean over seeds, with the interval of the logarithms."""
+    seeds = _shared_seeds(SECONDS, row, rival)
+    if not seeds:
+        return None
+    ratios = [math.log(row.seeds[SECONDS][seed] / rival.seeds[SECONDS][seed]) for seed in seeds]
+    logs = _claim(TIME_CLAIM, row, rival, mean_interval(ratios), "%", UNDETERMINED)
+    mean = 100 * math.exp(logs.mean)
+    if logs.low is None or logs.high is None:
+        return replace(logs, mean=mean)
+    low, high = 100 * math.exp(logs.low), 100 * math.exp(logs.high)
+    verdict = REPRODUCED if high < HALF else NOT_REPRODUCED if low > HALF else UNDETERMINED
+    return replace(logs, mean=mean, low=low, high=high, verdict=verdict)
+
+
+def _shared_seeds(name: str, *rows: Row) -> list[int]:
+    """The seeds of which each of these rows has a value."""
+    return sorted(set.intersection(*(set(row.seeds.get(name, {})) for row in rows)))
+
+
+def _claim(words: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
     half = ours.half_width
     low, high = (None, None) if half is None else (ours.mean - half, ours.mean + half)
-    return Claim(words, paper, row.name, rival.name, ours.mean, low, high, ours.n, unit, verdict)
-
-
-def _time(row: Row, rival: Row) -> list[Claim]:
-    """Percent of SCRUB's time: the geometric mean over seeds, with the interval of the logarithms."""
-    adaprob, scrub = _values(row, SECONDS), _values(rival, SECONDS)
-    ratios = [math.log(adaprob[seed] / scrub[seed]) for seed in sorted(adaprob.keys() & scrub.keys())]
-    if not ratios:
-        return []
-    logs = _claim(TIME_CLAIM, _printed(1), row, rival, mean_interval(ratios), "%", "")
-    low, high = (None if end is None else 100 * math.exp(end) for end in (logs.low, logs.high))
-    return [replace(logs, mean=100 * math.exp(logs.mean), low=low, high=high, verdict=_below_half(low, high))]
-
-
-def _below_half(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return UNDETERMINED
-    if high < HALF:
-        return REPRODUCED
-    return NOT_REPRODUCED if low > HALF else UNDETERMINED
-
-
-@functools.cache
-def _printed(line: int) -> str:
-    """The paper's words, such as `> 20 %`."""
-    with (FOLDER / "claims.csv").open(newline="", encoding="utf-8") as file:
-        value = list(csv.DictReader(file))[line]["value"]
-    return f"{value[0]} {value[1:]} %"
-
-
-def _values(row: Row, name: str) -> Mapping[int, float]:
-    return row.seeds.get(name, {})
+    return Claim(words, printed_claims()[words], row.name, rival.name, ours.mean, low, high, ours.n, unit, verdict)
 
 
 def claims_page(table: Table, table_claims: Sequence[Claim]) -> Document:
     head = ["", "reading", "against", "paper", "ours", "verdict"]
-    lines = [
-        [claim.words, claim.reading, claim.rival, claim.paper, claim.text, claim.verdict] for claim in table_claims
-    ]
+    lines = [[item.words, item.reading, item.rival, item.paper, item.text, item.verdict] for item in table_claims]
     return Document(table.heading, [Block("", head, lines)], [*_NOTES, *table.provenance.lines()])
 
 
@@ -166,15 +154,9 @@ _NOTES = (
 
 def claim_numbers(pairs: Sequence[tuple[Table, Claim]]) -> str:
     """The same as CSV."""
-    group = ("dataset", "architecture", "filters", "forget")
-    renamed = {"claim": "words", "paper": "paper", "reading": "reading", "against": "rival"}
-    columns = ("mean", "low", "high", "n", "unit", "verdict")
-    rows = [
-        {
-            **{name: table.group[name] for name in group},
-            **{name: getattr(claim, field) for name, field in renamed.items()},
-            **{name: getattr(claim, name) for name in columns},
-        }
-        for table, claim in pairs
-    ]
-    return to_csv(rows, (*group, *renamed, *columns))
+    columns = (
+        "dataset", "architecture", "filters", "forget", "claim", "paper", "reading", "against", "mean", "low", "high", "n",
+        "unit", "verdict",
+    )  # fmt: skip
+    rows = [{**table.group, **vars(claim), "claim": claim.words, "against": claim.rival} for table, claim in pairs]
+    return to_csv(rows, columns)

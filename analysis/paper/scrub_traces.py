@@ -6,7 +6,6 @@ the network at rest, evaluated as every other network is. Before the first epoch
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import to_csv, write_documents
-from analysis.paper.values import ARCHITECTURES, FOLDER, STAND_INS
+from analysis.paper.values import ARCHITECTURES, STAND_INS, transcribed
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
 NOTEBOOKS = "notebooks"
@@ -45,11 +44,10 @@ class ScrubTrace:
 def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
     """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
     traces_by_network: dict[tuple[str, str], tuple[Points, str]] = {}
-    with (FOLDER / "scrub_traces.csv").open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
-            points, _ = traces_by_network.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
-            points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
+    for line in transcribed("scrub_traces"):
+        dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
+        points, _ = traces_by_network.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
+        points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
     return traces_by_network
 
 
@@ -58,7 +56,8 @@ def build_traces(selection: Selection, out: Path) -> Output:
     gathered = selection.gather_some("traces")
     scrub_traces = traces(gathered.records, shown_seed(gathered.records))
     if not scrub_traces:
-        raise InputError(f"traces: the notebooks have none of these Records; they have {', '.join(groups_printed())}")
+        groups = ", ".join(" · ".join(group) for group in _printed())
+        raise InputError(f"traces: the notebooks have none of these Records; they have {groups}")
     documents = [*map(trace_page, scrub_traces), *missing_document(gathered.missing)]
     return Output(documents, write_documents(documents, trace_numbers(scrub_traces), "traces", out))
 
@@ -95,43 +94,40 @@ def _errors(records: pd.DataFrame, words: str) -> tuple[float, float]:
     return retain, forget
 
 
-def groups_printed() -> list[str]:
-    """Data set and architecture of each trace in the notebooks, as ours are called."""
-    return [" · ".join(group) for group in _printed()]
-
-
 def trace_page(trace: ScrubTrace) -> Document:
     """Retain and forget errors, the notebooks' first, a line for each epoch."""
     epochs = sorted({epoch for points in trace.points.values() for epoch in points})
     blocks = []
     for column, title in enumerate(("retain error (%)", "forget error (%)")):
         head = ["before epoch", *trace.points]
-        lines = [[str(epoch), *(_word(points, epoch, column) for points in trace.points.values())] for epoch in epochs]
+        lines = [
+            [
+                str(epoch),
+                *(
+                    f"{points[epoch][column]:.1f}" if epoch in points else EMPTY_CELL
+                    for points in trace.points.values()
+                ),
+            ]
+            for epoch in epochs
+        ]
         blocks.append(Block(title, head, lines))
-    all_notes = [f"{data} stands in for {name}: other people, other numbers" for name, data in STAND_INS.items()]
-    stand_in_notes = [line for line in all_notes if line.startswith(trace.title.partition(" ")[0])]
     notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
-    return Document(
-        f"{trace.title} · seed {trace.seed}", blocks, [*notes, *stand_in_notes, *provenance(trace.records).lines()]
-    )
-
-
-def _word(points: Points, epoch: int, column: int) -> str:
-    return f"{points[epoch][column]:.1f}" if epoch in points else EMPTY_CELL
+    dataset = trace.title.partition(" ")[0]
+    notes += [
+        f"{dataset} stands in for {name}: other people, other numbers"
+        for name, ours in STAND_INS.items()
+        if ours == dataset
+    ]
+    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *provenance(trace.records).lines()])
 
 
 def trace_numbers(scrub_traces: Sequence[ScrubTrace]) -> str:
     """A line for each trace, label and epoch, as CSV."""
-    rows = [
-        {
-            "group": trace.title,
-            "seed": trace.seed,
-            "label": label,
-            "before_epoch": epoch,
-            **dict(zip(ERRORS, errors, strict=True)),
-        }
+    columns = ("group", "seed", "label", "before_epoch", *ERRORS)
+    lines = [
+        (trace.title, trace.seed, label, epoch, *errors)
         for trace in scrub_traces
         for label, points in trace.points.items()
         for epoch, errors in points.items()
     ]
-    return to_csv(rows, ("group", "seed", "label", "before_epoch", *ERRORS))
+    return to_csv([dict(zip(columns, line, strict=True)) for line in lines], columns)

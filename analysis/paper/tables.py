@@ -10,8 +10,8 @@ from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_for
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.compare import selected_tables
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, table_notes, texts_of
-from adaprob_ray.reporting.tables.layout import GAP, WIDEST_NAME, Block, Document, column_width, pack
-from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.reporting.tables.layout import Block, Document, packed_blocks
+from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write_documents
 from analysis.paper.values import PaperValue, paper_values, with_alternatives
@@ -38,14 +38,13 @@ def build_paper_table(selection: Selection, out: Path, *, table: str, columns: S
     gathered = selection.gather(lambda cell: any(applies_to(entry, group_of(cell)) for entry in entries))
     group_tables = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
     everything = list(with_alternatives(entries))
-    judged = [
-        (group_table, judgement) for group_table in group_tables for judgement in judgements(everything, group_table)
-    ]
-    missing = missing_document(gathered.missing)
-    documents = [*(paper_page(group_table, entries, MARKDOWN_WIDTH) for group_table in group_tables), *missing]
-    paths = write_documents(documents, judged_numbers(judged), name, out)
-    width = terminal_width()
-    return Output([*(paper_page(group_table, entries, width) for group_table in group_tables), *missing], paths)
+    judged = [(each, judgement) for each in group_tables for judgement in judgements(everything, each)]
+
+    def documents_of(width: int) -> list[Document]:
+        return [*(paper_page(each, entries, width) for each in group_tables), *missing_document(gathered.missing)]
+
+    paths = write_documents(documents_of(MARKDOWN_WIDTH), judged_numbers(judged), name, out)
+    return Output(documents_of(terminal_width()), paths)
 
 
 def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
@@ -53,71 +52,44 @@ def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Docum
     table_judgements = list(judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in table_judgements}
     blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
-    return Document(
-        table.heading,
-        blocks,
-        [*_legend(table_judgements), *_unmatched(entries, table, table_judgements), *table_notes(table)],
-    )
+    notes = [*_legend(table_judgements), *_unmatched(entries, table, table_judgements), *table_notes(table)]
+    return Document(table.heading, blocks, notes)
 
 
 def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
     """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
-    names = [row.name for row in table.rows]
-    column_texts = [_block(table, column, judged) for column in table.columns]
-    column_texts.sort(key=lambda columns: -len(columns[0]))  # stable: triples first
-    widths = [
-        sum(map(column_width, columns[0], zip(*columns[1], strict=True))) + GAP * (len(columns[0]) - 1)
-        for columns in column_texts
-    ]
-    blocks = []
-    for places in pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
-        headers = [header for index in places for header in column_texts[index][0]]
-        body = [
-            [name, *(entry for index in places for entry in column_texts[index][1][row])]
-            for row, name in enumerate(names)
-        ]
-        blocks.append(Block("", ["", *headers], [row for row in body if set(row[1:]) != {EMPTY_CELL}]))
-    return blocks
+    metrics = [_columns(table, column, judged) for column in table.columns]
+    metrics.sort(key=lambda columns: -len(columns))  # stable: triples first
+    return packed_blocks("", [row.name for row in table.rows], metrics, width)
 
 
-def _block(
+def _columns(
     table: Table, column: MetricFormat, judged: dict[tuple[str, str], Judgement]
-) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines of one metric: three columns where the paper has a number for some row, else ours alone."""
+) -> list[tuple[str, list[str]]]:
+    """Headers with entries of one metric: three columns where the paper has a number for some row, else ours alone."""
     ours = texts_of(table, column)
     column_judgements = [judged.get((row.name, column.name)) for row in table.rows]
     if not any(column_judgements):
-        return [column.header()], [[text] for text in ours]
-    heads = [f"{column.header()}, paper", "ours", "verdict"]
-    lines = [
-        [judgement.published.text, text, judgement.verdict] if judgement else [EMPTY_CELL, text, EMPTY_CELL]
-        for judgement, text in zip(column_judgements, ours, strict=True)
-    ]
-    return heads, lines
+        return [(column.header(), ours)]
+    printed = [judgement.published.text if judgement else EMPTY_CELL for judgement in column_judgements]
+    verdicts = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
+    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", verdicts)]
 
 
 def _legend(table_judgements: Sequence[Judgement]) -> list[str]:
     if not table_judgements:
         return ["the paper has no number for these rows"]
+    reasons = {judgement.why: judgement.verdict for judgement in table_judgements if judgement.verdict in VERDICTS[3:]}
+    readings = dict.fromkeys(other.reading for each in table_judgements for other in each.published.alternatives)
     return [
         "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
         "seeds for the mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1): not reproduced outside it; "
         f"inside it, reproduced if its half-width is at most {MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the "
         f"attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
-        *_reasons(table_judgements),
-        *_readings(table_judgements),
+        # Why some numbers of the paper have no verdict, each once.
+        *(f"{verdict}: {why}" for why, verdict in reasons.items()),
+        *([f"also judged, in the CSV file: the paper's numbers read as {'; '.join(readings)}"] if readings else []),
     ]
-
-
-def _readings(table_judgements: Sequence[Judgement]) -> list[str]:
-    words = dict.fromkeys(other.reading for judgement in table_judgements for other in judgement.published.alternatives)
-    return [f"also judged, in the CSV file: the paper's numbers read as {'; '.join(words)}"] if words else []
-
-
-def _reasons(table_judgements: Sequence[Judgement]) -> list[str]:
-    """Why some numbers of the paper have no verdict, each once."""
-    reasons = {judgement.why: judgement for judgement in table_judgements if judgement.verdict in VERDICTS[3:]}
-    return [f"{judgement.verdict}: {why}" for why, judgement in reasons.items()]
 
 
 def _unmatched(entries: Sequence[PaperValue], table: Table, table_judgements: Sequence[Judgement]) -> list[str]:
@@ -138,7 +110,8 @@ def _numbers(judgement: Judgement) -> dict[str, object]:
     return {
         "table": entry.table,
         "paper_dataset": entry.paper_dataset,
-        **_row(row),
+        "label": row.label,
+        "settings": row.settings,
         "metric": judgement.column,
         "unit": judgement.unit,
         "paper": entry.value,
@@ -153,7 +126,3 @@ def _numbers(judgement: Judgement) -> dict[str, object]:
         "why": judgement.why,
         "reading": entry.reading,
     }
-
-
-def _row(row: Row) -> dict[str, str]:
-    return {"label": row.label, "settings": row.settings}

@@ -5,7 +5,6 @@ Nothing here is measured: ours are the settings that the planner resolves from t
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
 from adaprob_ray.sweep.sweep import Sweep
-from analysis.paper.values import ARCHITECTURES, FOLDER
+from analysis.paper.values import ARCHITECTURES, transcribed
 
 FROM_PAPER, FROM_NOTEBOOKS, FROM_NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
 SETTING_NAMES = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
@@ -68,52 +67,35 @@ def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[RecipeSetting]:
     """The lines of Table `6` or `7`."""
-    cells = [cell for sweep in sweeps for cell in sweep.cells.values()]
-    with (FOLDER / "notebook_settings.csv").open(newline="", encoding="utf-8") as file:
-        notebooks = list(csv.DictReader(file))
-    with (FOLDER / f"table{table}.csv").open(newline="", encoding="utf-8") as file:
-        printed = list(csv.DictReader(file))
-    make = _pretraining if table == "6" else _training
-    return [make(line, notebooks, cells) for line in printed]
+    make, stage = (_pretraining, "pretrain") if table == "6" else (_training, "train")
+    cells = [cell for sweep in sweeps for cell in sweep.cells.values() if cell.stage == stage]
+    lines = []
+    for line in transcribed(f"table{table}"):
+        architecture = ARCHITECTURES[line["model"]]
+        notebooks = [row for row in transcribed("notebook_settings") if ARCHITECTURES.get(row["model"]) == architecture]
+        lines.append(make(line, notebooks, [cell for cell in cells if cell.settings.architecture.name == architecture]))
+    return lines
 
 
 def _pretraining(
-    line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]
+    line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]
 ) -> RecipeSetting:
     """A line of Table 6, which names no data set: all pretrainings of that network."""
-    architecture = ARCHITECTURES[line["model"]]
     field = {"filter": "filters", "learning_rate": "pretrain_lr"}[line["metric"]]
-    theirs = [row[field] for row in notebooks if ARCHITECTURES.get(row["model"]) == architecture and row["pretrain_lr"]]
-    ours = [_setting(cell, line["metric"]) for cell in cells if cell.stage == "pretrain" and _is(cell, architecture)]
+    theirs = [row[field] for row in notebooks if row["pretrain_lr"]]
+    ours = [_setting(cell, line["metric"]) for cell in cells]
     return RecipeSetting(line["model"], line["metric"], line["value"], _several(theirs), _several(ours))
 
 
-def _training(line: Mapping[str, str], notebooks: Sequence[Mapping[str, str]], cells: Sequence[Cell]) -> RecipeSetting:
+def _training(line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]) -> RecipeSetting:
     """A line of Table 7: original and Retrain of one data set and network."""
-    architecture, dataset = ARCHITECTURES[line["model"]], DATASETS[line["dataset"]]
-    if line["note"].startswith("printed a second time"):
-        dataset = "Lacuna-5"
-    theirs = [
-        _theirs(row, line["metric"])
-        for row in notebooks
-        if row["dataset"] == dataset and ARCHITECTURES.get(row["model"]) == architecture
-    ]
-    ours = [
-        _setting(cell, line["metric"])
-        for cell in cells
-        if cell.stage == "train" and _is(cell, architecture) and cell.settings.dataset.name == OUR_DATASETS[dataset]
-    ]
-    printed_name = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
-    name = (
-        printed_name
-        if OUR_DATASETS[dataset] == dataset.lower().replace("-", "")
-        else f"{printed_name}: {OUR_DATASETS[dataset]}"
-    )
+    dataset = "Lacuna-5" if line["note"].startswith("printed a second time") else DATASETS[line["dataset"]]
+    our_dataset = OUR_DATASETS[dataset]
+    theirs = [_theirs(row, line["metric"]) for row in notebooks if row["dataset"] == dataset]
+    ours = [_setting(cell, line["metric"]) for cell in cells if cell.settings.dataset.name == our_dataset]
+    name = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
+    name += "" if our_dataset == dataset.lower().replace("-", "") else f": {our_dataset}"
     return RecipeSetting(name, line["metric"], line["value"], _several(theirs), _several(ours))
-
-
-def _is(cell: Cell, architecture: str) -> bool:
-    return bool(cell.settings.architecture.name == architecture)
 
 
 def _theirs(row: Mapping[str, str], setting: str) -> str:

@@ -67,9 +67,13 @@ class PaperValue:
 @functools.cache
 def paper_values(table: str) -> tuple[PaperValue, ...]:
     """All numbers of a table: `1` to `5`, `sec5.6`."""
-    name = "sec56_cifar100" if table == "sec5.6" else f"table{table}"
+    return tuple(map(_entry, transcribed("sec56_cifar100" if table == "sec5.6" else f"table{table}")))
+
+
+def transcribed(name: str) -> list[dict[str, str]]:
+    """The lines of data/NAME.csv."""
     with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
-        return tuple(_entry(line) for line in csv.DictReader(file))
+        return list(csv.DictReader(file))
 
 
 def _entry(line: dict[str, str]) -> PaperValue:
@@ -104,37 +108,34 @@ def _forgets(line: dict[str, str], dataset: str) -> tuple[str, ...]:
     return {"class": (CLASS,), "selective": (SELECTIVE,)}.get(line["task"], (CLASS, SELECTIVE))
 
 
-def _interchanged(entry: PaperValue) -> bool:
+def _is_interchanged(entry: PaperValue) -> bool:
     return entry.table == "4" and entry.architecture == "allcnn" and entry.method != "bad_teacher"
 
 
 def _contradiction(entry: PaperValue) -> str:
     """Protocol §9, items 22 and 23: what a number cannot be."""
-    if _interchanged(entry):
+    if _is_interchanged(entry):
         return "columns of ALL-CNN look interchanged: the class column lies on the grid of 100 rows (protocol §9, 22)"
     if entry.table == "4" and entry.method == "adaprob" and entry.forgets == (SELECTIVE,):
         return "no mean of three attacks on 100 rows has this value and deviation (protocol §6.3)"
     rows = {"2": 100, "5": 25, "sec5.6": 400}.get(entry.table)
     off_grid = rows is not None and round(entry.value * rows / 100, 6) % 1
     if entry.column == "forget_error_percent" and entry.runs == 1 and off_grid:
-        return (
-            f"{rows} rows give multiples of {100 / (rows or 1):g} % in one run, and no more are named (protocol §9, 23)"
-        )
+        step = 100 / (rows or 1)
+        return f"{rows} rows give multiples of {step:g} % in one run, and no more are named (protocol §9, 23)"
     return ""
 
 
 def _alternatives(entry: PaperValue) -> Iterator[PaperValue]:
     """What else a number may be (protocol §9, 22 and 24): compare to all."""
-    if _interchanged(entry):
+    if _is_interchanged(entry):
         (task,) = entry.forgets
         other = CLASS if task == SELECTIVE else SELECTIVE
         runs = 2 if other == SELECTIVE else entry.runs  # what its spread fits, in steps of 1 % (protocol §6.3)
         yield replace(entry, forgets=(other,), runs=runs, reading="ALL-CNN's columns interchanged")
     if entry.table == "1" and entry.paper_dataset == "Lacuna-5" and entry.architecture == "resnet18":
-        other = "scrub" if entry.method == "adaprob" else "adaprob"
-        yield replace(
-            entry, architecture="allcnn", filters=1.0, method=other, reading="ALL-CNN's, roles as in the notebook"
-        )
+        other, reading = "scrub" if entry.method == "adaprob" else "adaprob", "ALL-CNN's, roles as in the notebook"
+        yield replace(entry, architecture="allcnn", filters=1.0, method=other, reading=reading)
     if entry.table in ("1", "3"):
         for formula, words in FORMULAS.items():
             yield replace(entry, column=entry.column.replace("_same_seed", formula), reading=words)

@@ -100,11 +100,10 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
         if not applies_to(entry, table.group):
             continue
         for row in table.rows:
-            for column in table.columns:
-                if row.method == entry.method and _same_lam(entry, row) and column.name in scored_by(entry):
-                    judgement = judge(entry, row, column, table.group["dataset"])
-                    if judgement is not None:
-                        yield judgement
+            same_lam = entry.lam is None or float(row.chosen.get("lam", 0)) == entry.lam
+            if row.method == entry.method and same_lam:
+                scored = (column for column in table.columns if column.name in scored_by(entry))
+                yield from filter(None, (judge(entry, row, column, table.group["dataset"]) for column in scored))
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
@@ -116,7 +115,3 @@ def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
 def scored_by(entry: PaperValue) -> tuple[str, ...]:
     """Our columns that a number is compared with: the trained model's, and for Table 5 those of AdaProb's targets too."""
     return (entry.column, f"target_{entry.column}") if entry.table == "5" else (entry.column,)
-
-
-def _same_lam(entry: PaperValue, row: Row) -> bool:
-    return entry.lam is None or float(row.chosen.get("lam", 0)) == entry.lam

@@ -32,24 +32,17 @@ def build_archive(selection: Selection, out: Path) -> Output:
 def check_archive(path: Path) -> CheckResult:
     """Every metric of every Record, computed again from the Outputs in the archive."""
     archive = Archive(path)
-    numbers, faults = 0, _other_lines(path, archive)
+    numbers, faults = 0, []
+    lines = path.with_suffix(".jsonl")  # from which tables are made
+    if not lines.is_file() or lines.read_text(encoding="utf-8") != record_lines(archive.records):
+        faults.append(f"{path.name}: its Records are not those of {lines.name}")
     for record, evaluation in evaluations(archive.records, archive):
         for name, value in _computed(record, evaluation).items():
             numbers += 1
             if not _same(value, record.get(name)):
-                where = f"{record['label']} of seed {record['seed']}"
-                faults.append(
-                    f"{path.name}: {where}: {name} is {record.get(name)} in its Record, {value} from its Outputs"
-                )
+                where = f"{path.name}: {record['label']} of seed {record['seed']}"
+                faults.append(f"{where}: {name} is {record.get(name)} in its Record, {value} from its Outputs")
     return CheckResult(0, numbers, faults)
-
-
-def _other_lines(path: Path, archive: Archive) -> list[str]:
-    """Tables are made from NAME.jsonl: it must hold the very Records of NAME.zip."""
-    lines = path.with_suffix(".jsonl")
-    if not lines.is_file() or lines.read_text(encoding="utf-8") != record_lines(archive.records):
-        return [f"{path.name}: its Records are not those of {lines.name}"]
-    return []
 
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:

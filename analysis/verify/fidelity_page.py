@@ -164,15 +164,8 @@ def _summary(tables: Sequence[TableOfPaper]) -> str:
     """How many numbers have which verdict, by the reading that is shown."""
     total = sum((table.verdicts() for table in tables), Counter[str]())
     shown = [verdict for verdict in VERDICTS if total[verdict] or verdict == REPRODUCED]
-    lines = [
-        [
-            TITLES[table.name].partition(":")[0],
-            str(len(table.numbers)),
-            *(str(table.verdicts()[v] or EMPTY_CELL) for v in shown),
-        ]
-        for table in tables
-    ]
-    lines.append(["all", str(total.total()), *(str(total[verdict] or EMPTY_CELL) for verdict in shown)])
+    counts = {TITLES[table.name].partition(":")[0]: table.verdicts() for table in tables} | {"all": total}
+    lines = [[name, str(each.total()), *(str(each[v] or EMPTY_CELL) for v in shown)] for name, each in counts.items()]
     readings = [item.judgement for table in tables for item in table.judged]
     reproduced = sum(reading.verdict == REPRODUCED for reading in readings)
     words = (
@@ -203,26 +196,18 @@ def _section(table: TableOfPaper) -> list[str]:
 
 
 def _line(table: TableOfPaper, item: MeasuredJudgement) -> list[str]:
-    judgement = item.judgement
+    judgement, number = item.judgement, item.judgement.published
+    words = f"`{judgement.row.name}`" + (", targets" if judgement.column != number.column else "")
+    if not is_as_written(number, judgement.row):
+        words += " ({reference}/{totals}, {pseudo}, source {source})".format(**adaprob_reading(judgement.row))
     return [
-        table.name_of(judgement.published),
-        table.text_of(judgement.published),
+        table.name_of(number),
+        table.text_of(number),
         ours_text(judgement).replace(" ", NO_BREAK),
         str(judgement.ours.n),
         judgement.verdict.replace(" ", NO_BREAK),
-        f"{_reading(item)} in [{item.records}](../results/{item.records}.jsonl)",
+        f"{words} in [{item.records}](../results/{item.records}.jsonl)",
     ]
-
-
-def _reading(item: MeasuredJudgement) -> str:
-    judgement = item.judgement
-    words = f"`{judgement.row.name}`"
-    if judgement.column != judgement.published.column:
-        words += ", targets"
-    if is_as_written(judgement.published, judgement.row):
-        return words
-    reading = adaprob_reading(judgement.row)
-    return f"{words} ({reading['reference']}/{reading['totals']}, {reading['pseudo']}, source {reading['source']})"
 
 
 def _missing(table: TableOfPaper, numbers: Sequence[PaperValue]) -> str:

@@ -18,18 +18,15 @@ NO_BREAK = "\u00a0"
 def claims_section(claims: Sequence[tuple[Table, Claim]]) -> str:
     """Both claims with every pair of rows that they are judged by."""
     lines = []
-    for words, printed in printed_claims():
+    for words, printed in printed_claims().items():
         matching = [(table, claim) for table, claim in claims if claim.words == words]
-        lines += [
-            [words, printed, claim.text, str(claim.n), _rows_of(table, claim), claim.verdict]
-            for table, claim in matching
-        ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED]]
+        for table, claim in matching:
+            rows = f"{claim.reading} against {claim.rival}, {table.heading}"
+            lines.append([words, printed, claim.text, str(claim.n), rows, claim.verdict])
+        if not matching:
+            lines.append([words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, NOT_MEASURED])
     head = ["", "paper", "ours", "n", "rows", "verdict"]
     return markdown_table(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
-
-
-def _rows_of(table: Table, claim: Claim) -> str:
-    return f"{claim.reading} against {claim.rival}, {table.heading}"
 
 
 def recipes_section(lines: Sequence[RecipeSetting]) -> str:

@@ -99,10 +99,9 @@ def _parsed(match: re.Match[str], text: str) -> Mark | None:
     where = dict(words.split(" ", 1) for words in match["where"].split(", ") if words)
     content = [item.strip() for item in re.split(r"[,;]" if kind == "from" else ";", match["content"] or "")]
     below = (_TABLE if kind == "from" else _PARAGRAPH).match(text, match.end())
-    folders = (
-        ["results/"] if kind == "from" or file.endswith(".jsonl") else ["results/", "adaprob_ray/reporting/stats/"]
-    )
-    if below is None or not file.startswith(tuple(folders)):
+    is_measurement = kind == "says" and file.endswith(".csv")
+    folders = ("results/", "adaprob_ray/reporting/stats/") if is_measurement else ("results/",)
+    if below is None or not file.startswith(folders):
         return None
     if file.endswith(".jsonl"):
         is_read = set(where) <= set(SELECTORS) and all(content)

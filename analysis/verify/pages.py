@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +13,9 @@ from adaprob_ray.reporting.records.load import in_order_of_groups, load_sweep, r
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
 from adaprob_ray.reporting.records.selection import shown_seed
 from adaprob_ray.reporting.tables.format import table_blocks, table_document
-from adaprob_ray.reporting.tables.latex import latex
 from adaprob_ray.reporting.tables.model import Table, tables
 from adaprob_ray.reporting.tables.output import Output
-from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, markdown, markdown_table, table_csv, write_whole
+from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, document_files, markdown_table, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.claims import Claim, claim_tables, claims
 from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
@@ -92,10 +91,8 @@ def _notes(path: Path, results: Results) -> list[str]:
     """What cannot be verified of a file of Records: rows without Outputs, and rows that the current sweep would recompute."""
     records, cells = results.records(path), results.sweep(path).cells
     earlier = sum(key not in cells for key in records["key"])
-    notes = (
-        [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] if earlier else []
-    )
-    return notes if path.with_suffix(".zip").is_file() else [*notes, f"{path.name} has no archive of Outputs"]
+    notes = [f"{earlier} of {len(records)} Records of {path.name} are of earlier revisions of the code"] * bool(earlier)
+    return notes + [f"{path.name} has no archive of Outputs"] * (not path.with_suffix(".zip").is_file())
 
 
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
@@ -103,22 +100,24 @@ def _notes(path: Path, results: Results) -> list[str]:
 
 def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
     """compare-NAME.md, .tex and .csv of NAME.jsonl."""
-    name = f"compare-{path.stem}"
     file_tables = results.tables(path, metric_columns(results.sweep(path).file.metrics))
-    pages = [table_document(table, MARKDOWN_WIDTH) for table in file_tables]
-    texts = {"md": markdown(pages, path.stem), "tex": latex(pages, path.stem), "csv": table_csv(file_tables, path.stem)}
-    files = {path.with_name(f"{name}.{ending}"): text for ending, text in texts.items()}
-    faults = [fault for file, text in files.items() for fault in _differs(file, text, rewrite)]
-    return CheckResult(len(files), texts["csv"].count("\n") - 1, faults)
+    pages, numbers = [table_document(table, MARKDOWN_WIDTH) for table in file_tables], table_csv(file_tables, path.stem)
+    return _compare(document_files(pages, numbers, path.with_name(f"compare-{path.stem}")), rewrite)
 
 
-def _differs(path: Path, text: str, rewrite: bool) -> list[str]:
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return []
-    if rewrite:
-        write_whole(path, text)
-        return []
-    return [f"{path.parent.name}/{path.name}: {'differs from its Records' if path.is_file() else 'is missing'}"]
+def _compare(files: Mapping[Path, str], rewrite: bool) -> CheckResult:
+    """Files with what they should hold; the numbers are the lines of those that are CSV."""
+    faults = []
+    for path, text in files.items():
+        is_file = path.is_file()
+        if is_file and path.read_text(encoding="utf-8") == text:
+            continue
+        if rewrite:
+            write_whole(path, text)
+        else:
+            faults.append(f"{path.parent.name}/{path.name}: {'differs from its Records' if is_file else 'is missing'}")
+    numbers = sum(text.count("\n") - 1 for path, text in files.items() if path.suffix == ".csv")
+    return CheckResult(len(files), numbers, faults)
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------------
@@ -130,13 +129,15 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
     marks = [mark for mark in marks if mark.kind == "from"]
     faults, bodies = [], {}
     for mark in marks:
-        body = _table(mark, results) if mark.is_of_records else _benchmark_table(mark, path, results)
-        numbers += body.count("±") if mark.is_of_records else len(re.findall(r"\d+(?:\.\d+)?", mark.body))
+        if mark.is_of_records:
+            body, name = _table(mark, results), f"{mark.head} differs from its Records"
+            numbers += body.count("±")
+        else:
+            body, name = _benchmark_table(mark, path, results), f"of {Path(mark.file).name} differs from it"
+            numbers += len(re.findall(r"\d+(?:\.\d+)?", mark.body))
         if body != mark.body:
             bodies[mark.span] = body
-            source = "its Records" if mark.is_of_records else "it"
-            name = mark.head if mark.is_of_records else f"of {Path(mark.file).name}"
-            faults.append(f"{path.name}: the table {name} differs from {source}")
+            faults.append(f"{path.name}: the table {name}")
     if rewrite and bodies:
         write_whole(path, with_bodies(text, bodies))
         faults = []
@@ -156,12 +157,9 @@ def _table(mark: Mark, results: Results) -> str:
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in file_tables)
         raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
-    return _unbroken(markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0])) + "\n"
-
-
-def _unbroken(table: str) -> str:
-    """With no-break spaces in the entries, so that a number and its interval are on one line however narrow the page is."""
-    return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
+    text = markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0]) + "\n"
+    # No-break spaces keep a number and its interval on one line however narrow the page is.
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
 
 
 def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:
@@ -178,14 +176,13 @@ def _sentences_in(path: Path, marks: Sequence[Mark], results: Results) -> CheckR
     def make(file: Path, names: Sequence[str]) -> list[Table]:
         return results.tables(file, list(map(metric_format, dict.fromkeys(names))))
 
-    faults = []
+    faults: list[str] = []
     for mark in marks:
         if mark.is_of_records:
-            mark_faults = sentence_faults(mark, results.records, make, results.root)
+            faults += sentence_faults(mark, results.records, make, results.root)
         else:
-            mark_faults = benchmark_faults(mark, pd.read_csv(results.root / mark.file))
-        faults += [f"{path.name}: {fault}" for fault in mark_faults]
-    return CheckResult(0, sum(len(mark.content) for mark in marks), faults)
+            faults += benchmark_faults(mark, pd.read_csv(results.root / mark.file))
+    return CheckResult(0, sum(len(mark.content) for mark in marks), [f"{path.name}: {fault}" for fault in faults])
 
 
 def _traces(results: Results, rewrite: bool) -> CheckResult:
@@ -194,33 +191,28 @@ def _traces(results: Results, rewrite: bool) -> CheckResult:
     scrub_traces = [trace for records in frames for trace in traces(records, shown_seed(records))]
     if not scrub_traces:
         return CheckResult(0, 0, [])
-    path = results.root / "results" / "traces"
-    pages = list(map(trace_page, scrub_traces))
-    texts = {"md": markdown(pages, "traces"), "tex": latex(pages, "traces"), "csv": trace_numbers(scrub_traces)}
-    faults = [fault for end, text in texts.items() for fault in _differs(path.with_suffix(f".{end}"), text, rewrite)]
-    return CheckResult(len(texts), texts["csv"].count("\n") - 1, faults)
+    pages, path = list(map(trace_page, scrub_traces)), results.root / "results" / "traces"
+    return _compare(document_files(pages, trace_numbers(scrub_traces), path), rewrite)
 
 
 def _fidelity(results: Results, rewrite: bool) -> CheckResult:
     """docs/fidelity.md and .csv against the Records."""
     columns = list(map(metric_format, scored_columns()))
-    complete = [
-        path for path in results.files("jsonl") if path.stem not in TRACES
-    ]  # runs of SCRUB with fewer epochs are not the paper's SCRUB
+    # Runs of SCRUB with fewer epochs are not the paper's SCRUB.
+    complete = [path for path in results.files("jsonl") if path.stem not in TRACES]
     tables_by_source = {path.stem: results.tables(path, columns) for path in complete}
     judged = {name: measured_judgements(name, tables_by_source) for name in PAPER_TABLES}
     claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
     page = fidelity_text(judged, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
-    texts = {FIDELITY: page, READINGS: readings_csv(judged)}
-    faults = [f for name, text in texts.items() for f in _differs(results.root / "docs" / name, text, rewrite)]
-    return CheckResult(len(texts), texts[READINGS].count("\n") - 1, faults)
+    docs = results.root / "docs"
+    return _compare({docs / FIDELITY: page, docs / READINGS: readings_csv(judged)}, rewrite)
 
 
 def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
-    sweep, records = results.sweep(path), results.records(path)
-    claimed_tables = claim_tables(
-        records,
-        lambda subset, name: tables(subset, [metric_format(name)], sweep.file.methods, sweep.file.primary_label),
-    )
-    return [(table, claim) for table in claimed_tables for claim in claims(table)]
+    file = results.sweep(path).file
+
+    def make(records: pd.DataFrame, name: str) -> list[Table]:
+        return tables(records, [metric_format(name)], file.methods, file.primary_label)
+
+    return [(table, claim) for table in claim_tables(results.records(path), make) for claim in claims(table)]

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.reporting.records.archive import rows_of
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, format_estimate
 from adaprob_ray.reporting.tables.layout import Block
@@ -49,24 +50,17 @@ def projection_table(measurements: pd.DataFrame) -> str:
         for index, (tolerance, solves) in enumerate(sized.groupby("tolerance", sort=False)):
             name = f"{len(solves)} of {rows:,} x {classes:,}" if index == 0 else ""
             passes = [_range(solves[f"{solver}_passes"]) for solver in ("newton", "L-BFGS")]
-            ratios = [_ratio(solves[solver]) if _is_shown(solver, rows, classes) else EMPTY_CELL for solver in _RATIOS]
+            # The limit of a solve counts where its passes are most of the time: at 50,000 x 10.
+            is_shown = {solver: solver != "limit" or (rows, classes) == (50_000, 10) for solver in _RATIOS}
+            ratios = [_ratio(solves[solver]) if is_shown[solver] else EMPTY_CELL for solver in _RATIOS]
             lines.append([name, f"{tolerance:.0e}".replace("e-0", "e-"), *passes, *ratios])
     return markdown_table(Block("", head, lines)) + "\n"
 
 
 _SIZES = ((500, 5), (50_000, 10), (20_000, 100), (50_000, 1_000))
 _RATIOS = {
-    "L-BFGS": "L-BFGS",
-    "scaling": "scaling",
-    "dual ascent": "dual ascent, default η",
-    "POT": "POT (λ = 1)",
-    "limit": "limit",
-}
-
-
-def _is_shown(solver: str, rows: int, classes: int) -> bool:
-    """The limit of a solve counts where its passes are most of the time: at 50,000 x 10."""
-    return solver != "limit" or (rows, classes) == (50_000, 10)
+    "L-BFGS": "L-BFGS", "scaling": "scaling", "dual ascent": "dual ascent, default η", "POT": "POT (λ = 1)", "limit": "limit",
+}  # fmt: skip
 
 
 def _range(values: pd.Series) -> str:
@@ -75,15 +69,11 @@ def _range(values: pd.Series) -> str:
 
 
 def _ratio(values: pd.Series) -> str:
-    ratios = values.dropna()
-    if not len(ratios):
+    if not values.notna().any():
         return EMPTY_CELL
-    middle, low, high = (_short(float(value)) for value in (ratios.median(), ratios.min(), ratios.max()))
+    numbers = (values.median(), values.min(), values.max())
+    middle, low, high = (f"{value:.1f}" if value < 9.95 else f"{value:.0f}" for value in numbers)
     return f"{middle} ({low}-{high})"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def coverage_table(measurements: pd.DataFrame) -> str:
@@ -100,10 +90,7 @@ def frozen_table(measurements: pd.DataFrame) -> str:
     """Frozen settings against the defaults, by each selection rule (docs/search.md)."""
     from adaprob_ray.reporting.search.tables.frozen import frozen_page  # which imports what a search needs
 
-    rows = [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in measurements.to_dict("records")
-    ]
+    rows = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows_of(measurements)]
     return markdown_table(frozen_page("", rows).blocks[0]) + "\n"
 
 
@@ -130,13 +117,17 @@ def sentence_faults(
     `records`: those of a file. `make`: its tables with these columns.
     """
     faults, path = [], root / mark.file
-    claims = [_parsed(text) for text in mark.content]
+    claims = []
+    for text in mark.content:
+        claim = _CLAIM.fullmatch(text)
+        if claim is None:
+            raise InputError(f"mark: must be LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS, got {text!r}")
+        claims.append(claim)
     tables = matching_tables(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), mark.where)
     for claim in claims:
         words = claim["words"].strip()
-        value = (
-            _decimals(_run_minutes(records(path), mark), words) if _is_of_run(claim) else _table_entry(claim, tables)
-        )
+        is_of_run = _is_of_run(claim)
+        value = _decimals(_run_minutes(records(path), mark), words) if is_of_run else _table_entry(claim, tables)
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
         faults += _compared(name, value, words, mark)
     return faults
@@ -167,13 +158,13 @@ def benchmark_faults(mark: Mark, measurements: pd.DataFrame) -> list[str]:
     for text in mark.content:
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
-            raise InputError(
-                f"mark: must be COLUMN range|least|most|mean|median|count|above NUMBER = WORDS, got {text!r}"
-            )
+            form = "COLUMN range|least|most|mean|median|count|above NUMBER = WORDS"
+            raise InputError(f"mark: must be {form}, got {text!r}")
         _require_column(claim["column"], measurements, mark.file)
         values = chosen[claim["column"]].dropna()
-        if claim["kind"] != "count":
-            _require_numbers(values, f"{mark.source}: {claim['column']}")
+        if claim["kind"] != "count" and not (len(values) and pd.api.types.is_numeric_dtype(values)):
+            content = "no numbers" if len(values) else "nothing"
+            raise InputError(f"{mark.source}: {claim['column']} holds {content}; only its count can be said")
         faults += _compared(f"{claim['column']} {claim['kind']}", _counted(values, claim), claim["words"], mark)
     return faults
 
@@ -189,11 +180,6 @@ def _equals_text(values: pd.Series, words: str) -> pd.Series:
 def _require_column(name: str, measurements: pd.DataFrame, file: str) -> None:
     if name not in measurements:
         raise InputError(f"{file}: {unknown_name('column', name, map(str, measurements.columns))}")
-
-
-def _require_numbers(values: pd.Series, where: str) -> None:
-    if not len(values) or not pd.api.types.is_numeric_dtype(values):
-        raise InputError(f"{where} holds {'no numbers' if len(values) else 'nothing'}; only its count can be said")
 
 
 def _counted(values: pd.Series, claim: re.Match[str]) -> str:
@@ -226,25 +212,15 @@ def _compared(name: str, value: str, words: str, mark: Mark) -> list[str]:
     return faults
 
 
-def _parsed(text: str) -> re.Match[str]:
-    match = _CLAIM.fullmatch(text)
-    if match is None:
-        raise InputError(f"mark: must be LABEL COLUMN = WORDS or LABEL COLUMN seed N = WORDS, got {text!r}")
-    return match
-
-
 def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     """The table's entry, or a seed's value with as many decimals as the words have."""
-    rows = [row for table in tables for row in table.rows if row.name == claim["label"]]
-    column_format = metric_format(claim["column"])
+    label, column = claim["label"], metric_format(claim["column"])
+    all_rows = [row for table in tables for row in table.rows]
+    rows = [row for row in all_rows if row.name == label]
     if not rows:
-        raise InputError(
-            f"mark: {unknown_name('label', claim['label'], [row.name for table in tables for row in table.rows])}"
-        )
+        raise InputError(f"mark: {unknown_name('label', label, [row.name for row in all_rows])}")
     if len(rows) > 1:
-        raise InputError(f"mark: {claim['label']} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
+        raise InputError(f"mark: {label} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
     if claim["seed"] is None:
-        return format_estimate(rows[0].values.get(column_format.name), column_format, column_format.min_decimals)
-    return _decimals(
-        rows[0].seeds.get(column_format.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip()
-    )
+        return format_estimate(rows[0].values.get(column.name), column, column.min_decimals)
+    return _decimals(rows[0].seeds.get(column.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.figures import style
-from adaprob_ray.reporting.records.grouping import RowGroup, columns_with_values, record_groups
+from adaprob_ray.reporting.records.grouping import RowGroup, columns_with_prefix, columns_with_values, record_groups
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import figure_notes, unique_strings
 from adaprob_ray.reporting.records.selection import Selection
@@ -131,7 +131,7 @@ def _setting_column(records: pd.DataFrame, over: str) -> str:
     """The Record column of a setting that is given by its name or by its column."""
     column = over if over in records or over.startswith(PREFIX) else PREFIX + over
     if column not in records:
-        columns = [name for name in map(str, records) if name.startswith(PREFIX)]
+        columns = columns_with_prefix(records, PREFIX)
         known = columns if column == over else [name.removeprefix(PREFIX) for name in columns]
         raise InputError(f"--over: {unknown_name('setting', over, known)}")
     return column

@@ -71,14 +71,10 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
         raise InputError(*(faults or ["no Record holds unlearn_seconds"]))
     panels = {group.title: [_bar(row) for row in group.rows] for group in record_groups(alone)}
     concurrent = len(timed[timed["seed"] != warm_up]) - len(alone)
-    return TimeBars(panels, [_caption(warm_up, concurrent), *figure_notes(alone)])
-
-
-def _caption(warm_up: int | None, concurrent: int) -> str:
-    notes = ["mean ± standard error (s/√n); no other cell ran at the same time"]
-    notes += [] if warm_up is None else [f"seed {warm_up}, the warm-up, is left out"]
-    notes += [f"{concurrent} models ran concurrently with other cells and are left out"] if concurrent else []
-    return "; ".join(notes)
+    note = "mean ± standard error (s/√n); no other cell ran at the same time"
+    note += "" if warm_up is None else f"; seed {warm_up}, the warm-up, is left out"
+    note += f"; {concurrent} models ran concurrently with other cells and are left out" if concurrent else ""
+    return TimeBars(panels, [note, *figure_notes(alone)])
 
 
 def _rows_without_time(timed: pd.DataFrame, alone: pd.DataFrame) -> list[str]:

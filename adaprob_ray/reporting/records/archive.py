@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.reporting.records.grouping import columns_with_prefix
 from adaprob_ray.reporting.records.load import ARCHIVE, LINES, RECORDS, read_lines
 from adaprob_ray.reporting.records.provenance import is_empty
 from adaprob_ray.store import Store
@@ -29,31 +29,27 @@ SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precisio
 Series = Mapping[str, Sequence[tuple[int, float | None]]]  # as `series.json` of a cell: scalar → [step, value or null]
 
 
-class Source(Protocol):
-    """Where Outputs and series are, by the key of the model's cell."""
+class Source:
+    """Where Outputs and series are, by the key of the model's cell. `read`: content by key and name of an artefact."""
 
-    def outputs(self, key: str) -> Outputs: ...
-    def series(self, key: str) -> Series: ...
-
-
-class StoredOutputs:
-    """Those of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._read: dict[str, Outputs] = {}
+    def __init__(self, read: Callable[[str, str], bytes]) -> None:
+        self._read = read
+        self._outputs: dict[str, Outputs] = {}
 
     def outputs(self, key: str) -> Outputs:
-        if key not in self._read:
-            self._read[key] = _parse_outputs(self._store.read(key, OUTPUTS))
-        return self._read[key]
+        """The Outputs of a model, read once."""
+        if key not in self._outputs:
+            from adaprob_ray.metrics.outputs import Outputs  # which loads torch
+
+            self._outputs[key] = Outputs.from_bytes(self._read(key, OUTPUTS))
+        return self._outputs[key]
 
     def series(self, key: str) -> Series:
-        series: Series = self._store.read_json(key, SERIES)
-        return series
+        """What a cell reported, step by step."""
+        return json.loads(self._read(key, SERIES))
 
 
-class Archive:
+class Archive(Source):
     """A zip file of Records with their models' Outputs and series, as `write_archive` makes it.
 
     Raises InputError for any other file.
@@ -61,38 +57,27 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = zipfile.ZipFile(path)
+            file = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: must be an archive of Outputs: {error}") from error
+        super().__init__(lambda key, name: file.read(_member(key, name)))
         self._path = path
-        self._read: dict[str, Outputs] = {}
 
     @functools.cached_property
     def records(self) -> pd.DataFrame:
         """Raises InputError where they cannot be read. Read on first access."""
         return read_lines(self._path)
 
-    def outputs(self, key: str) -> Outputs:
-        if key not in self._read:
-            self._read[key] = _parse_outputs(self._file.read(f"{key}.safetensors"))
-        return self._read[key]
 
-    def series(self, key: str) -> Series:
-        series: Series = json.loads(self._file.read(f"{key}.{SERIES}"))
-        return series
-
-
-def _parse_outputs(content: bytes) -> Outputs:
-    from adaprob_ray.metrics.outputs import Outputs  # which loads torch
-
-    return Outputs.from_bytes(content)
+def _member(key: str, name: str) -> str:
+    return f"{key}.{'safetensors' if name == OUTPUTS else name}"
 
 
 def source_of(location: str) -> Source:
     """Of an archive, or of a store. Raises InputError for a file of Records alone."""
     if location.endswith(LINES):
         raise InputError(f"{location}: holds Records without Outputs; an archive with both ends in {ARCHIVE}")
-    return Archive(Path(location)) if location.endswith(ARCHIVE) else StoredOutputs(Store.open(location, create=False))
+    return Archive(Path(location)) if location.endswith(ARCHIVE) else Source(Store.open(location, create=False).read)
 
 
 def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
@@ -100,31 +85,23 @@ def write_archive(records: pd.DataFrame, source: Source, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     with zipfile.ZipFile(temporary, "w") as file:
-        file.writestr(_member(RECORDS), record_lines(records), compresslevel=9)
+
+        def write(name: str, content: str | bytes) -> None:
+            member = zipfile.ZipInfo(name)  # with a fixed date
+            file.writestr(member, content, compress_type=zipfile.ZIP_DEFLATED, compresslevel=9)
+
+        write(RECORDS, record_lines(records))
         for key in sorted(set(records["model_key"])):
-            file.writestr(_member(f"{key}.safetensors"), source.outputs(key).to_bytes(), compresslevel=9)
-            file.writestr(_member(f"{key}.{SERIES}"), canonical(source.series(key)), compresslevel=9)
+            write(_member(key, OUTPUTS), source.outputs(key).to_bytes())
+            write(_member(key, SERIES), canonical(source.series(key)))
     return temporary.replace(path)
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    """With a fixed date."""
-    member = zipfile.ZipInfo(name)
-    member.compress_type = zipfile.ZIP_DEFLATED
-    return member
 
 
 def record_lines(records: pd.DataFrame) -> str:
     """One JSON object per line, in the order of `records`, names sorted; empty values are left out."""
-    text = io.StringIO()
-    for record in rows_of(records):
-        values = {name: value for name, value in record.items() if not is_empty(value)}
-        text.write(json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain) + "\n")
-    return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    return value.item()  # NumPy's numbers and truth values
+    values = ({name: value for name, value in record.items() if not is_empty(value)} for record in rows_of(records))
+    to_json = functools.partial(json.dumps, sort_keys=True, separators=(",", ":"), default=lambda number: number.item())
+    return "".join(f"{to_json(record)}\n" for record in values)
 
 
 # -- evaluations -------------------------------------------------------------------------------------------------------
@@ -138,7 +115,7 @@ def rows_of(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[str, Any], Evaluation]]:
     """Each Record with its Evaluation, whose references share its split, seed, recipe and pretraining."""
-    recipes = [name for name in map(str, records) if name.startswith(("recipe.", "pretrain.", "original."))]
+    recipes = columns_with_prefix(records, "recipe.", "pretrain.", "original.")
     for _, group in records.groupby([*SHARED, *recipes], sort=False, dropna=False):
         for record in rows_of(group):
             yield record, evaluation_in(record, group, source)

@@ -91,9 +91,8 @@ def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup
 
 def split_groups(records: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The values of the columns GROUP and the Records that have them, in the order of the Records."""
-    return [
-        (dict(zip(GROUP, values, strict=True)), members) for values, members in records.groupby(list(GROUP), sort=False)
-    ]
+    groups = records.groupby(list(GROUP), sort=False)
+    return [(dict(zip(GROUP, values, strict=True)), members) for values, members in groups]
 
 
 def _method_rank(method: str) -> int:
@@ -102,7 +101,7 @@ def _method_rank(method: str) -> int:
 
 def _split_by_settings(records: pd.DataFrame, along: str) -> list[tuple[str, pd.DataFrame]]:
     """The Records of one label, split by every `method.*` column that varies, in their order."""
-    texts = setting_texts(records, [name for name in _method_settings(records) if name != along])
+    texts = setting_texts(records, [name for name in columns_with_prefix(records, "method.") if name != along])
     return [(text, records[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
 
 
@@ -117,8 +116,9 @@ def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str
     ]
 
 
-def _method_settings(records: pd.DataFrame) -> list[str]:
-    return [name for name in map(str, records) if name.startswith("method.")]
+def columns_with_prefix(records: pd.DataFrame, *prefixes: str) -> list[str]:
+    """The columns whose names begin with one of these, in their order."""
+    return [name for name in map(str, records) if name.startswith(prefixes)]
 
 
 def format_setting(value: Any) -> str:
@@ -132,16 +132,14 @@ def format_setting(value: Any) -> str:
 def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
     """Raises InputError naming the column that varies within a row; only seed, repeat and the axis of a figure may."""
     names = [name for name in map(str, records) if name in _FIXED or name.startswith(_FIXED_PREFIXES)]
-    for name in [*names, *(name for name in _method_settings(records) if name != along)]:
-        values = unique_strings(records[name])
-        if len(values) > 1:
-            raise InputError(
-                f"{row}: would average over {name} ({', '.join(values)}); only seed and repeat are averaged"
-            )
+    names += [name for name in columns_with_prefix(records, "method.") if name != along]
+    for name in names:
+        if len(values := unique_strings(records[name])) > 1:
+            known = ", ".join(values)
+            raise InputError(f"{row}: would average over {name} ({known}); only seed and repeat are averaged")
     for _, record in records[records.duplicated(["seed", "repeat", *([along] if along else [])])].iterrows():
-        raise InputError(
-            f"{row}: would average over key: two Records of seed {record['seed']}, repeat {record['repeat']}"
-        )
+        twice = f"two Records of seed {record['seed']}, repeat {record['repeat']}"
+        raise InputError(f"{row}: would average over key: {twice}")
 
 
 def columns_with_values(records: pd.DataFrame, names: Iterable[str]) -> list[str]:

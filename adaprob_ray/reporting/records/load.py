@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
@@ -58,13 +59,17 @@ def gather(
     Without `partial` raises InputError if any is missing or corrupt: for each sweep the command that computes them, then some.
     Reading a corrupt Record revokes its attempt, so that the command recomputes it. A location without a store has none.
     """
-    frames, lines = [], []
+    frames, lines, no_store = list[pd.DataFrame](), list[str](), list[str]()
     without: dict[str, Cell] = {}
     for path, sweep in sweeps.items():
         selected = sweep.cells if conditions is None else select_cells(sweep.cells, conditions)
         cells = _with_references(sweep.cells, selected) if references else selected
         chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
-        records, corrupt = _readable(location, sweep, chosen)
+        try:
+            records, corrupt = _readable(location, sweep)
+        except NoStore as error:
+            records, corrupt, no_store = pd.DataFrame(), {}, list(error.faults)
+        records = _ordered(records, chosen)
         available = set(records["key"]) if len(records) else set()
         missing = [cell for key, cell in chosen.items() if key not in available]
         frames.append(records)
@@ -75,7 +80,7 @@ def gather(
         command = _command(path, location, within[0], missing, within[1])
         lines += _missing_lines(missing, corrupt, len(chosen), command)
     if lines and not partial:
-        raise InputError(*_no_store(location), *lines)
+        raise InputError(*no_store, *lines)  # without a store the path may be mistyped
     frames = [frame for frame in frames if len(frame)]
     records = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return Gathered(records.drop_duplicates("key") if frames else records, list(without.values()))
@@ -95,25 +100,17 @@ def _group_and_seed(cell: Cell) -> tuple[Any, ...]:
     return (*group_of(cell).values(), cell.settings.seed)
 
 
-def _no_store(location: str) -> list[str]:
-    """A line that says that there is no store at this location: the path may be mistyped."""
-    if location.endswith(FILES):
-        return []
-    try:
-        Store.open(location, create=False)
-    except NoStore as error:
-        return list(error.faults)
-    return []
-
-
 def _missing_lines(
     missing: Sequence[Cell], corrupt: Mapping[str, CorruptArtefact], total: int, command: str
 ) -> list[str]:
     """The command first, then some of the missing Records, those that are corrupt before the others."""
     if not missing:
         return []
-    ordered = sorted(missing, key=lambda cell: cell.key not in corrupt)
-    titles = [f"{cell.title}{_why(corrupt.get(cell.key))}" for cell in ordered]
+    titles = []
+    for cell in sorted(missing, key=lambda cell: cell.key not in corrupt):
+        error = corrupt.get(cell.key)
+        reason = f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
+        titles.append(f"{cell.title}{reason}")
     first = f"{len(missing)} of {total} Records are missing; compute them with:  {command}"
     return [first, *(f"missing: {title}" for title in first_of(titles))]
 
@@ -128,23 +125,17 @@ def _command(
     return shlex.join(["adaprob-ray", "run", path, "--store", store, *options])
 
 
-def _readable(
-    location: str, sweep: Sweep, cells: Mapping[str, Cell]
-) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
-    """The Records of these cells that can be read, in their order, and the errors of the others, by key.
+def _readable(location: str, sweep: Sweep | None = None) -> tuple[pd.DataFrame, dict[str, CorruptArtefact]]:
+    """The Records that can be read, and the errors of the others, by key. Raises NoStore.
 
     Each error has revoked an attempt; concurrent readers may revoke more than they report.
     """
     if location.endswith(FILES):
-        return _ordered(read_lines(Path(location)), cells), {}
-    corrupt: dict[str, CorruptArtefact] = {}
-    try:
-        store = Store.open(location, create=False)
-    except NoStore:
-        return pd.DataFrame(), corrupt
+        return read_lines(Path(location)), {}
+    store, corrupt = Store.open(location, create=False), dict[str, CorruptArtefact]()
     while True:
         try:
-            return _ordered(load_records(store, sweep), cells), corrupt
+            return load_records(store, sweep), corrupt
         except CorruptArtefact as error:
             corrupt[error.key] = error
 
@@ -163,11 +154,9 @@ def read_lines(path: Path) -> pd.DataFrame:
         rows = [json.loads(line) for line in _text(path).splitlines()]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as Records (one JSON object per line): {error}") from error
-    invalid = [
-        number for number, row in enumerate(rows, 1) if not (isinstance(row, dict) and isinstance(row.get("key"), str))
-    ]
-    if invalid:
-        raise InputError(f"{path}: line {invalid[0]}: must be a Record, an object with a key")
+    for number, row in enumerate(rows, 1):
+        if not (isinstance(row, dict) and isinstance(row.get("key"), str)):
+            raise InputError(f"{path}: line {number}: must be a Record, an object with a key")
     return pd.DataFrame(rows)
 
 
@@ -180,18 +169,7 @@ def _text(path: Path) -> str:
 
 def all_records(location: str) -> pd.DataFrame:
     """Every Record of a store or of a file of them; a corrupt one is revoked on reading and left out."""
-    if location.endswith(FILES):
-        return read_lines(Path(location))
-    store = Store.open(location, create=False)
-    while True:
-        try:
-            return load_records(store)
-        except CorruptArtefact:
-            continue
-
-
-def _why(error: CorruptArtefact | None) -> str:
-    return f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
+    return _readable(location)[0]
 
 
 def group_of(cell: Cell) -> dict[str, Any]:
@@ -208,9 +186,7 @@ def group_of(cell: Cell) -> dict[str, Any]:
 
 def in_order_of_groups(records: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
     """Records with their groups in the order of the sweep file, of whatever revision they are; unknown groups last."""
-    cells = (cell for cell in sweep.cells.values() if cell.stage == "evaluate")
-    places = {
-        group: place for place, group in enumerate(dict.fromkeys(tuple(group_of(cell).values()) for cell in cells))
-    }
+    groups = [tuple(group_of(cell).values()) for cell in sweep.cells.values() if cell.stage == "evaluate"]
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     order = [places.get(tuple(row), len(places)) for row in records[list(GROUP)].itertuples(index=False)]
-    return records.iloc[sorted(range(len(records)), key=order.__getitem__)].reset_index(drop=True)
+    return records.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)

@@ -33,12 +33,10 @@ class Provenance:
             f"MIXED {many}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
             for one, many, values in facts
         ]
-        return ["; ".join(words), self._times()]
-
-    def _times(self) -> str:
-        if self.exclusive == self.records:
-            return "times are exclusive: no other cell of the run ran at the same time"
-        return f"times are NOT comparable: {self.exclusive} of {self.records} models ran with no other cell at the same time"
+        alone = f"{self.exclusive} of {self.records} models ran with no other cell at the same time"
+        is_exclusive = self.exclusive == self.records
+        exclusive = "times are exclusive: no other cell of the run ran at the same time"
+        return ["; ".join(words), exclusive if is_exclusive else f"times are NOT comparable: {alone}"]
 
 
 def provenance(records: pd.DataFrame) -> Provenance:
@@ -47,16 +45,19 @@ def provenance(records: pd.DataFrame) -> Provenance:
     def values(name: str) -> list[str]:
         return unique_strings(records[name]) if name in records else []
 
-    exclusive = int((records["exclusive"] == True).sum()) if "exclusive" in records else 0  # noqa: E712  (may hold None)
     commits = [commit_words(row) for _, row in records.iterrows()] if "commit" in records else []
     return Provenance(
         precisions=values("precision"),
         devices=values("device"),
         threads=values("threads"),
         commits=list(dict.fromkeys(commits)),
-        exclusive=exclusive,
+        exclusive=_count_true(records, "exclusive"),
         records=len(records),
     )
+
+
+def _count_true(records: pd.DataFrame, name: str) -> int:
+    return int(records[name].eq(True).sum()) if name in records else 0  # the column may hold None
 
 
 def figure_notes(records: pd.DataFrame) -> list[str]:
@@ -127,18 +128,6 @@ def summary_warnings(records: pd.DataFrame) -> list[str]:
     if records.empty:
         return []
     origin, total = provenance(records), len(records)
-    dirty = int((records["run_dirty"] == True).sum()) if "run_dirty" in records else 0  # noqa: E712  (may hold None)
-    warnings = _mixed(origin, records)
-    if dirty:
-        warnings.append(f"{dirty:,} of {total:,} Records were made from a checkout with uncommitted changes")
-    if concurrent := total - origin.exclusive:
-        warnings.append(
-            f"{concurrent:,} of {total:,} Records ran concurrently with other cells: their times are not comparable"
-        )
-    return warnings
-
-
-def _mixed(origin: Provenance, records: pd.DataFrame) -> list[str]:
     versions = [name for name in map(str, records) if name.endswith("_version")]
     candidates = {
         "precision": origin.precisions,
@@ -147,4 +136,9 @@ def _mixed(origin: Provenance, records: pd.DataFrame) -> list[str]:
         "commits": origin.commits,
         **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
     }
-    return [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]
+    warnings = [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]
+    counts = {
+        "were made from a checkout with uncommitted changes": _count_true(records, "run_dirty"),
+        "ran concurrently with other cells: their times are not comparable": total - origin.exclusive,
+    }
+    return warnings + [f"{count:,} of {total:,} Records {words}" for words, count in counts.items() if count]

@@ -70,13 +70,8 @@ def axis(estimates: Sequence[Estimate], column: MetricFormat, start: float, leng
     room = max(high - low, statistics.median(top - bottom for bottom, top in ends) / 2)
     bottom = max(min(end for end, _ in ends), low - room)
     top = min(max(end for _, end in ends), high + room)
-    return _widened(bottom, top, low, column, start, length)
-
-
-def _widened(bottom: float, top: float, lowest: float, column: MetricFormat, start: float, length: float) -> Axis:
-    """A margin on both sides, but not past 0 where nothing is negative, nor past 100 % with shares."""
+    # A margin on both sides, but not past 0 where nothing is negative, nor past 100 % with shares.
     margin = MARGIN * (top - bottom) or abs(top) * 0.1 or 1.0
-    low, high = bottom - margin, top + margin
-    low = -margin if lowest >= 0 and low < 0 else low
-    high = 100 + margin if column.is_share and high > 100 else high
-    return Axis(low, high, False, start, length)
+    lower = -margin if low >= 0 and bottom < margin else bottom - margin
+    upper = 100 + margin if column.is_share and top + margin > 100 else top + margin
+    return Axis(lower, upper, False, start, length)

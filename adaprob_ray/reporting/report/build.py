@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from adaprob_ray.reporting.figures.cost import floor_summary
 from adaprob_ray.reporting.records.provenance import summary_facts, summary_warnings
 from adaprob_ray.reporting.report.dot_plot import dot_plot
-from adaprob_ray.reporting.report.html_tables import HtmlTable, cell_table, part_tables
+from adaprob_ray.reporting.report.html_tables import cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
 from adaprob_ray.reporting.report.scatter import cost_chart, trade_off
 from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables, row_names
-from adaprob_ray.reporting.report.svg import SvgFigure, marker_at
+from adaprob_ray.reporting.report.svg import marker_at
 from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole
 
@@ -51,53 +51,19 @@ class ExtraSection:
     content: Callable[[Mapping[str, Marker]], Mapping[str, Any]] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class PartSection:
-    """What the template shows of a part: notes, tables, what the numbers are, figures.
-
-    `summary` and `overview` are its answer in words and as a picture, at the beginning of the report.
-    """
-
-    anchor: str
-    heading: str
-    summary: str
-    overview: SvgFigure | None
-    notes: Sequence[str]
-    tables: Sequence[HtmlTable]
-    table_notes: Sequence[str]
-    figures: Sequence[SvgFigure]
-
-
-def write_report(
-    records: pd.DataFrame,
-    *,
-    missing: Sequence[str],
-    title: str,
-    folder: Path,
-    primary_label: str | None = None,
-    extra: Sequence[ExtraSection] = (),
-    notes: Sequence[str] = (),
-) -> Path:
-    """Write report.html to `folder`. The file appears whole or not at all.
+def write_report(records: pd.DataFrame, *, folder: Path, **content: Any) -> Path:
+    """Write report.html to `folder`, which is created if absent. The file appears whole or not at all.
 
     Args:
-        records: One row for each Record, as `load_records` gives them, possibly none.
-        missing: Titles of cells without a Record.
-        title: The heading of the report.
-        folder: Created if absent.
-        primary_label: Of the labels that share its method the only one that is tested against Retrain.
-        extra: Sections before the tables.
-        notes: What else the reader should know.
-
-    Returns:
-        The path of the file.
+        records: One row for each Record.
+        folder: Of the file.
+        content: The other arguments of `render_report`.
 
     Raises:
         OSError: The file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = render_report(records, missing=missing, title=title, primary_label=primary_label, extra=extra, notes=notes)
-    return write_whole(folder / FILE, text)
+    return write_whole(folder / FILE, render_report(records, **content))
 
 
 def render_report(
@@ -109,7 +75,16 @@ def render_report(
     extra: Sequence[ExtraSection] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """The report as text, with the arguments of `write_report`: the same Records give the same text."""
+    """The report as text: the same Records give the same text.
+
+    Args:
+        records: One row for each Record, as `load_records` gives them, possibly none.
+        missing: Titles of cells without a Record.
+        title: The heading of the report.
+        primary_label: Of the labels that share its method the only one that is tested against Retrain.
+        extra: Sections before the tables.
+        notes: What else the reader should know.
+    """
     records = records.reset_index(drop=True)
     parts = report_tables(records, primary_label)
     methods = {} if records.empty else dict(zip(records["label"][::-1], records["method"][::-1], strict=True))
@@ -121,38 +96,30 @@ def render_report(
     style += colours
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     counts = [f"{_many(len(records), 'Record')} in {_many(len(parts), 'table')}"] if len(records) or not extra else []
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            policy=policy,
-            style=style,
-            script=script,
-            counts="; ".join([*counts, *(section.counts for section in extra)]),
-            facts=[(words, ", ".join(values)) for words, values in summary_facts(records)],
-            long=LONG,
-            max_overviews=MAX_OVERVIEWS,
-            warnings=[*summary_warnings(records), *notes],
-            missing=missing,
-            missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
-            extra=[(section, section.content(markers)) for section in extra],
-            sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
-            cells=cell_table(records, markers, row_names(parts, len(records))) if len(records) else None,
-            has_records=bool(len(records)) or not extra,
-            data=_json(embedded(records, parts)),
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        title=title,
+        policy=policy,
+        style=style,
+        script=script,
+        counts="; ".join([*counts, *(section.counts for section in extra)]),
+        facts=[(words, ", ".join(values)) for words, values in summary_facts(records)],
+        long=LONG,
+        max_overviews=MAX_OVERVIEWS,
+        warnings=[*summary_warnings(records), *notes],
+        missing=missing,
+        missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
+        extra=[(section, section.content(markers)) for section in extra],
+        sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
+        cells=cell_table(records, markers, [name for _, name in row_names(parts)]) if len(records) else None,
+        has_records=bool(len(records)) or not extra,
+        data=_json(embedded(records, parts)),
     )
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.loader = FileSystemLoader(FOLDER / "templates")
     environment.globals.update(marker_at=marker_at, glyph_box=f"{-SIZE} {-SIZE} {2 * SIZE} {2 * SIZE}")
     return environment
 
@@ -171,21 +138,17 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 
-def _section(
-    number: int, report_table: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]
-) -> PartSection:
-    rows = {name: markers[str(records["label"][positions[0]])] for name, positions in report_table.positions.items()}
-    figures = [
-        trade_off(report_table.table, rows),
-        *(dot_plot(report_table.table, column, rows) for column in report_table.table.columns),
-    ]
-    return PartSection(
-        anchor=f"part-{number}",
-        heading=report_table.heading,
-        summary=floor_summary(report_table.table),
-        overview=cost_chart(report_table.table, rows) or figures[0],
-        notes=report_table.notes,
-        tables=part_tables(report_table, rows),
-        table_notes=table_notes(report_table.table),
-        figures=[figure for figure in figures if figure is not None],
-    )
+def _section(number: int, part: ReportTable, records: pd.DataFrame, markers: Mapping[str, Marker]) -> dict[str, Any]:
+    """What the template shows of a table: first the answer in words and as a picture, then tables and figures."""
+    rows = {name: markers[str(records["label"][positions[0]])] for name, positions in part.positions.items()}
+    figures = [trade_off(part.table, rows), *(dot_plot(part.table, column, rows) for column in part.table.columns)]
+    return {
+        "anchor": f"part-{number}",
+        "heading": part.heading,
+        "summary": floor_summary(part.table),
+        "overview": cost_chart(part.table, rows) or figures[0],
+        "notes": part.notes,
+        "tables": part_tables(part, rows),
+        "table_notes": table_notes(part.table),
+        "figures": [figure for figure in figures if figure is not None],
+    }

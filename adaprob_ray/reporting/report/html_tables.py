@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from adaprob_ray.reporting.records.grouping import columns_with_values
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import commit_words, unique_strings
 from adaprob_ray.reporting.report.markers import Marker
@@ -24,17 +25,12 @@ _SHOWN = ("test_error_percent", "retain_error_percent", "forget_error_percent", 
 _SETTINGS = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "repeat")
 
 
-@dataclass(frozen=True)
-class Header:
-    """The header of a column, which sorts by it."""
-
-    text: str
-    is_text: bool = False
+TEXT = {"class": "text"}  # of a column that is sorted by its words
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry, with the attributes of its element: what it sorts by, a tooltip, classes."""
+    """An entry or a header, with the attributes of its element: what it sorts by, a tooltip, classes."""
 
     text: str
     attributes: Mapping[str, object] = field(default_factory=dict)
@@ -58,7 +54,7 @@ class HtmlTable:
     kind: str
     caption: str
     region: str
-    headers: Sequence[Header]
+    headers: Sequence[Entry]
     body: Sequence[HtmlRow]
     foot: Sequence[HtmlRow] = ()
 
@@ -69,10 +65,8 @@ class HtmlTable:
 def part_tables(report_table: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
     blocks = table_blocks(report_table.table, PAGE_WIDTH)
-    titles = [block.title for block in blocks]
-    return [
-        _part_table(report_table, block, block.title in titles[:index], markers) for index, block in enumerate(blocks)
-    ]
+    before = [block.title for block in blocks]
+    return [_part_table(report_table, block, block.title in before[:i], markers) for i, block in enumerate(blocks)]
 
 
 def _part_table(
@@ -80,13 +74,14 @@ def _part_table(
 ) -> HtmlTable:
     """Rows that average Records can be sorted; references without Records are the table's foot."""
     is_difference = bool(block.title)
-    columns = {column.header(difference=is_difference): column for column in report_table.table.columns}
+    by_header = {column.header(difference=is_difference): column for column in report_table.table.columns}
+    columns = [by_header[header] for header in block.header[1:]]
     estimates = {row.name: row.differences if is_difference else row.values for row in report_table.table.rows}
     body, foot = [], []
     for name, *texts in block.body:
         entries = [
-            _entry(text, columns[header], estimates[name].get(columns[header].name), is_difference)
-            for header, text in zip(block.header[1:], texts, strict=True)
+            _entry(text, column, estimates[name].get(column.name), is_difference)
+            for column, text in zip(columns, texts, strict=True)
         ]
         if name not in report_table.positions:
             foot.append(HtmlRow(name, entries))
@@ -96,7 +91,7 @@ def _part_table(
         where = {"data-name": name, "data-cells": " ".join(map(str, report_table.positions[name]))}
         body.append(HtmlRow(name, entries, markers[name], find, where))
     title = (block.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
-    headers = [Header("label", is_text=True), *map(Header, block.header[1:])]
+    headers = [Entry("label", TEXT), *map(Entry, block.header[1:])]
     return HtmlTable("values", title, f"{title}: {report_table.heading}", headers, body, foot)
 
 
@@ -116,16 +111,12 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker], names: Sequ
 
     `markers`: by label; `names`: of the row of a table that averages each Record.
     """
-    metrics = [metric_format(name) for name in _SHOWN if name in records and records[name].notna().any()]
+    metrics = list(map(metric_format, columns_with_values(records, _SHOWN)))
     settings = [name for name in _SETTINGS if name in records and len(unique_strings(records[name])) > 1]
     facts = ["seed", *settings]
-    headers = [
-        Header("label", is_text=True),
-        *(Header(name, any(isinstance(value, str) for value in records[name])) for name in facts),
-        *(Header(metric.header()) for metric in metrics),
-        Header("commit", is_text=True),
-        Header("key", is_text=True),
-    ]
+    of_facts = [Entry(name, TEXT if any(isinstance(value, str) for value in records[name]) else {}) for name in facts]
+    of_metrics = [Entry(metric.header()) for metric in metrics]
+    headers = [Entry("label", TEXT), *of_facts, *of_metrics, Entry("commit", TEXT), Entry("key", TEXT)]
     body = [
         _cell_row(index, record, facts, metrics, markers[str(record["label"])], names[index])
         for index, (_, record) in enumerate(records.iterrows())
@@ -150,7 +141,7 @@ def _cell_row(
 def _fact(value: Any) -> Entry:
     if isinstance(value, int | float):
         return Entry(f"{value:g}", {"data-value": repr(value)})
-    return Entry(EMPTY_CELL if value is None else str(value), {"class": "text"})
+    return Entry(EMPTY_CELL if value is None else str(value), TEXT)
 
 
 def _metric(value: float | None, metric: MetricFormat) -> Entry:
@@ -167,9 +158,8 @@ def text_table(block: Block, caption: str) -> HtmlTable:
     """Any block. A column that has numbers alone is sorted by them."""
     columns = list(zip(*block.body, strict=True)) or [()] * len(block.header)
     is_text = [any(_number(text) is None and text != EMPTY_CELL for text in column) for column in columns]
-    headers = [
-        Header(text, flag or not index) for index, (text, flag) in enumerate(zip(block.header, is_text, strict=True))
-    ]
+    is_text[0] = True
+    headers = [Entry(text, TEXT if flag else {}) for text, flag in zip(block.header, is_text, strict=True)]
     body = [
         HtmlRow(name, [_text_entry(text, flag) for text, flag in zip(texts, is_text[1:], strict=True)])
         for name, *texts in block.body
@@ -180,7 +170,7 @@ def text_table(block: Block, caption: str) -> HtmlTable:
 def _text_entry(text: str, is_text: bool) -> Entry:
     if text == EMPTY_CELL:
         return Entry(text, {"class": "nothing text" if is_text else "nothing"})
-    return Entry(text, {"class": "text"} if is_text else {"data-value": repr(_number(text))})
+    return Entry(text, TEXT if is_text else {"data-value": repr(_number(text))})
 
 
 def _number(text: str) -> float | None:

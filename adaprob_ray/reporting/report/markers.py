@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.markers import MarkerStyle
@@ -38,24 +38,18 @@ def markers_of(methods: Mapping[str, str]) -> tuple[dict[str, Marker], str]:
         methods: Label → method.
     """
     styles = plot_styles(methods)
-    colours = {style.colour: f"colour-{index}" for index, style in enumerate(_distinct(styles.values()))}
+    distinct = dict.fromkeys(style.colour for style in styles.values())
+    colours = {colour: f"colour-{index}" for index, colour in enumerate(distinct)}
     return {label: _marker(styles[label], colours[styles[label].colour]) for label in methods}, _style_sheet(colours)
-
-
-def _distinct(styles: Iterable[PlotStyle]) -> Iterable[PlotStyle]:
-    return {style.colour: style for style in styles}.values()
 
 
 def _marker(style: PlotStyle, colour: str) -> Marker:
     marker = MarkerStyle(style.marker, style.fill)
     outline = _outline(marker.get_path().transformed(marker.get_transform()))
-    if style.fill == "none":
-        return Marker(colour, ((f"mark {colour} hollow", outline),))
-    paths = [(f"mark {colour}", outline)]
+    paths = [(f"mark {colour} hollow" if style.fill == "none" else f"mark {colour}", outline)]
     alternative = marker.get_alt_path()
     if alternative is not None:  # the half that is not filled
-        other = alternative.transformed(marker.get_alt_transform())
-        paths.append((f"mark {colour} hollow", _outline(other)))
+        paths.append((f"mark {colour} hollow", _outline(alternative.transformed(marker.get_alt_transform()))))
     return Marker(colour, tuple(paths))
 
 

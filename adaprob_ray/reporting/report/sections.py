@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import GROUP, setting_texts, split_groups
+from adaprob_ray.reporting.records.grouping import GROUP, columns_with_prefix, setting_texts, split_groups
 from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
@@ -66,19 +66,20 @@ def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     """A label, with its method and the `method.…` settings where they vary within it."""
     names: dict[Any, str] = {}
     for label, rows in group.groupby("label", sort=False):
-        texts = setting_texts(rows, _with_prefix(rows, ("method",)))
+        texts = setting_texts(rows, columns_with_prefix(rows, "method"))
         names |= {index: f"{label} {text}".strip() for index, text in zip(rows.index, texts, strict=True)}
     return pd.Series(names, dtype=object)
 
 
-def row_names(all_tables: list[ReportTable], count: int) -> list[str]:
-    """For each of `count` Records the name of the row that averages it."""
-    names = [""] * count
-    for report_table in all_tables:
-        for name, positions in report_table.positions.items():
-            for position in positions:
-                names[position] = name
-    return names
+def row_names(all_tables: list[ReportTable]) -> list[tuple[ReportTable, str]]:
+    """For each Record the table and the name of the row that averages it."""
+    rows = {
+        position: (report_table, name)
+        for report_table in all_tables
+        for name, positions in report_table.positions.items()
+        for position in positions
+    }
+    return [rows[position] for position in range(len(rows))]
 
 
 def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -86,7 +87,7 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     members_by_label = [members for _, members in named.groupby("label", sort=False)]
     varying = [
         name
-        for name in _with_prefix(named, _FIXED_PREFIXES)
+        for name in columns_with_prefix(named, *_FIXED_PREFIXES)
         if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
     texts = setting_texts(named, varying, separator=", ")
@@ -97,11 +98,8 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
     """One table. Records with the same settings, seed and repeat become rows of their own, named by their keys."""
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
-    digits = (
-        SHORT_KEY_LENGTH
-        if records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH].is_unique
-        else None
-    )
+    keys = records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH]
+    digits = SHORT_KEY_LENGTH if keys.is_unique else None
     names = [
         f"{label} key {key[:digits]}" if label in unclear else str(label)
         for label, key in zip(records["label"], records["key"], strict=True)
@@ -109,30 +107,17 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
     records = records.assign(label=names)
     (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
     positions = {str(name): list(map(int, members.index)) for name, members in records.groupby("label", sort=False)}
-    return ReportTable(table, settings, positions, [*_unclear_notes(unclear), *_seed_notes(records, table)])
-
-
-def _unclear_notes(unclear: list[str]) -> list[str]:
-    return [
+    notes = [
         f"{name}: several Records have the same settings, seed and repeat; each is a row of its own, named by its key"
         for name in unclear
     ]
-
-
-def _seed_notes(records: pd.DataFrame, table: Table) -> list[str]:
-    """Notes on rows with fewer seeds than their table, and on a missing retrain."""
-    notes = []
     for name, members in records.groupby("label", sort=False):
         missing = [str(seed) for seed in table.seeds if seed not in set(members["seed"])]
         if missing:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
         notes.append("no Records with the single label retrain: differences to it are not shown")
-    return notes
-
-
-def _with_prefix(records: pd.DataFrame, prefixes: tuple[str, ...]) -> list[str]:
-    return [name for name in map(str, records) if name.startswith(prefixes)]
+    return ReportTable(table, settings, positions, notes)
 
 
 def format_full(estimate: Estimate, unit: str) -> str:
@@ -149,14 +134,9 @@ def format_full(estimate: Estimate, unit: str) -> str:
 
 def embedded(records: pd.DataFrame, all_tables: list[ReportTable]) -> dict[str, Any]:
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
-    rows = [""] * len(records)
-    for report_table in all_tables:
-        for name, positions in report_table.positions.items():
-            for position in positions:
-                rows[position] = report_table.row_words(name)
-    sections = _sections([str(name) for name in records])
     columns = {str(name): [plain(value) for value in records[name]] for name in records}
-    return {"sections": sections, "columns": columns, "rows": rows}
+    rows = [report_table.row_words(name) for report_table, name in row_names(all_tables)]
+    return {"sections": _sections(list(columns)), "columns": columns, "rows": rows}
 
 
 def _sections(columns: list[str]) -> list[dict[str, Any]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.report.axes import Axis
 from adaprob_ray.reporting.report.markers import Marker
 from adaprob_ray.reporting.stats.intervals import Estimate
-from adaprob_ray.reporting.tables.model import Table
 
 WIDTH, RIGHT, TOP = 400, 14, 6  # of every figure; left free at its right and at its top
 CAP, ARROWHEAD = 3, 4  # half the stroke at the end of an interval, and the length of an arrow's head
@@ -37,28 +35,6 @@ class SvgFigure:
     height: float
     shapes: Sequence[Shape]
     width: float = WIDTH
-
-
-@dataclass(frozen=True)
-class MarkedEstimate:
-    """One row of a table in one metric, as a figure shows it."""
-
-    name: str
-    marker: Marker
-    estimate: Estimate
-
-
-def marked_estimates(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) -> list[MarkedEstimate]:
-    """The rows that have a marker and a value, in the order of the table."""
-    return [
-        MarkedEstimate(row.name, markers[row.name], row.values[column.name])
-        for row in table.rows
-        if row.name in markers and column.name in row.values
-    ]
-
-
-def retrain_estimate(rows: Sequence[MarkedEstimate]) -> Estimate | None:
-    return next((row.estimate for row in rows if row.name == "retrain"), None)
 
 
 def shortened(name: str) -> str:
@@ -115,10 +91,8 @@ def _end(pixel: float, other: float, way: int, is_cut: bool, is_upright: bool) -
     return arrow if is_cut else f"M{pixel:g} {other - CAP:g}v{2 * CAP}"
 
 
-def band(estimate: Estimate | None, along: Axis, low: float, high: float) -> list[Shape]:
+def band(estimate: Estimate, along: Axis, low: float, high: float) -> list[Shape]:
     """Retrain's interval, shaded, and its mean as a line, from pixel `low` to `high` of the other axis."""
-    if estimate is None:
-        return []
     mean, (first, last) = along.at(estimate.mean), sorted(along.at(end) for end in estimate.interval)
     if along.is_upright:
         box, line = (low, first, high - low, last - first), f"M{low:g} {mean:g}H{high:g}"

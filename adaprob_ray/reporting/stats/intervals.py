@@ -62,6 +62,11 @@ class Estimate:
     count: Count | None = None
 
     @property
+    def is_constant(self) -> bool:
+        """Whether several seeds agree, and are no counted events."""
+        return self.half_width is None and self.count is None and self.n > 1
+
+    @property
     def interval(self) -> tuple[float, float]:
         """Lower and upper end, in the unit of the metric; the mean twice where there is no spread, or for two seeds."""
         if self.count is not None:

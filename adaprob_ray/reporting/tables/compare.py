@@ -37,9 +37,8 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
     heading = _selection_document(selection)
 
     def documents_of(width: int) -> list[Document]:
-        pages = (table_document(table, width) for table in group_tables)
-        pages_with_warnings = [replace(page, notes=[*page.notes, *selection.warnings]) for page in pages]
-        return [*heading, *pages_with_warnings, *missing]
+        pages = [table_document(table, width) for table in group_tables]
+        return [*heading, *(replace(page, notes=[*page.notes, *selection.warnings]) for page in pages), *missing]
 
     name = f"compare-{sweep.name}-selection" if heading else f"compare-{sweep.name}"
     paths = write_documents(documents_of(MARKDOWN_WIDTH), table_csv(group_tables, sweep.name), name, out)
@@ -50,10 +49,8 @@ def _selection_document(selection: Selection) -> list[Document]:
     """The conditions that the rows meet, above the tables of a part of a sweep."""
     if selection.only is None:
         return []
-    notes = (
-        ["with original, retrain and retrain_independent of the same groups and seeds"] if selection.references else []
-    )
-    return [Document(f"selection: {selection.only}", [], notes)]
+    note = "with original, retrain and retrain_independent of the same groups and seeds"
+    return [Document(f"selection: {selection.only}", [], [note] * selection.references)]
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adaprob_ray.costs import DEVICE, METHOD, NEARNESS, NETWORK, Device, Speeds, Work, work_of
 from adaprob_ray.errors import NoStore
+from adaprob_ray.reporting.records.archive import rows_of
 from adaprob_ray.reporting.records.load import all_records, read_lines
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
@@ -49,7 +50,7 @@ def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = (
     with contextlib.suppress(NoStore):
         frames.append(all_records(selection.location))
     # A key may be of several machines: no Record is dropped.
-    rows = [{str(name): value for name, value in row.items()} for frame in frames for row in frame.to_dict("records")]
+    rows = [row for frame in frames for row in rows_of(frame)]
     speeds = Speeds(rows, REGISTRY)
     sweep_estimates = estimates(selection.sweeps.values(), speeds)
     documents = [costs_page(sweep_estimates, speeds.devices())]
@@ -58,13 +59,10 @@ def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = (
 
 def estimates(sweeps: Iterable[Sweep], speeds: Speeds) -> list[Estimate]:
     """One for each sweep; with several, one for all their cells, each counted once."""
-    selected = list(sweeps)
-    sweep_estimates = [_estimate(sweep.name, sweep.cells, speeds) for sweep in selected]
-    if len(selected) > 1:
-        sweep_estimates.append(
-            _estimate(TOTAL, {key: cell for sweep in selected for key, cell in sweep.cells.items()}, speeds)
-        )
-    return sweep_estimates
+    named_cells = [(sweep.name, sweep.cells) for sweep in sweeps]
+    if len(named_cells) > 1:
+        named_cells.append((TOTAL, {key: cell for _, cells in named_cells for key, cell in cells.items()}))
+    return [_estimate(name, cells, speeds) for name, cells in named_cells]
 
 
 def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
@@ -96,10 +94,14 @@ def _block(sweep_estimates: Sequence[Estimate], head: list[str], lines: Sequence
     return Block("", ["", *head], named)
 
 
+def _totals(item: Estimate) -> list[float]:
+    """Forward passes, backward passes and multiply-adds."""
+    return [sum(getattr(work, name) for work in item.works) for name in ("forward", "backward", "multiply_adds")]
+
+
 def _work(item: Estimate) -> list[str]:
-    forward, backward = (sum(getattr(work, way) for work in item.works) for way in ("forward", "backward"))
-    total = sum(work.multiply_adds for work in item.works)
-    return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{total / 1e15:.3g}"]
+    forward, backward, multiply_adds = _totals(item)
+    return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{multiply_adds / 1e15:.3g}"]
 
 
 def _hours(item: Estimate, device: Device) -> str:
@@ -120,16 +122,15 @@ def cost_numbers(sweep_estimates: Sequence[Estimate]) -> str:
     """A line for each sweep and device, as CSV."""
     rows: list[dict[str, object]] = []
     for item in sweep_estimates:
-        totals: dict[str, object] = {
+        forward, backward, multiply_adds = _totals(item)
+        totals = {
             "sweep": item.name,
             "cells": len(item.works),
-            "forward_passes": sum(work.forward for work in item.works),
-            "backward_passes": sum(work.backward for work in item.works),
-            "multiply_adds": sum(work.multiply_adds for work in item.works),
+            "forward_passes": forward,
+            "backward_passes": backward,
+            "multiply_adds": multiply_adds,
         }
-        hours = [
-            {**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]}
-            for device, hours in item.hours.items()
-        ]
-        rows += hours or [totals]
+        for device, hours in item.hours.items():
+            rows.append({**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]})
+        rows += [] if item.hours else [totals]
     return to_csv(rows, FIELDS)

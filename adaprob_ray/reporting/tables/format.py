@@ -8,10 +8,10 @@ import statistics
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, MIN_INTERVAL_SEEDS, Count, Estimate
 from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
-from adaprob_ray.reporting.tables.layout import WIDEST_NAME, Block, Document, column_width, pack
-from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Row, Table
+from adaprob_ray.reporting.tables.layout import EMPTY_CELL, Block, Document, packed_blocks
+from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Table
 
-EMPTY_CELL, MINUS_SIGN, SIGNIFICANCE_MARK, COUNT_MARK = "–", "−", " *", "†"
+MINUS_SIGN, SIGNIFICANCE_MARK, COUNT_MARK = "−", " *", "†"
 
 
 def table_document(table: Table, width: int) -> Document:
@@ -76,13 +76,13 @@ def _first_digit(value: float) -> int:
 def _exact(value: float, decimals: int, signed: bool) -> str:
     """A value without spread: rounding must not turn it into zero, nor summation order turn a zero into a value."""
     if abs(value) > EQUAL_TOLERANCE and abs(value) < 0.5 * 10**-decimals:
-        return (f"{value:+.1e}" if signed else f"{value:.1e}").replace("-", MINUS_SIGN)
+        return f"{value:{'+' if signed else ''}.1e}".replace("-", MINUS_SIGN)
     return _number(value, decimals, signed)
 
 
 def _number(value: float, decimals: int, signed: bool = False) -> str:
     """Fixed decimals with a true minus; zero has no sign."""
-    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    text = f"{value:{'+' if signed else ''}.{decimals}f}"
     return (text if float(text) else text.lstrip("+-")).replace("-", MINUS_SIGN)
 
 
@@ -100,33 +100,17 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
     is_difference = bool(title)
     estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
     columns = [column for column in table.columns if any(column.name in entries for entries in estimates.values())]
-    # Errors first, and the others in blocks of their own where not all fit.
-    parts = [columns]
-    families = table.families if is_difference else {}
-    headers = {column.name: column.header(difference=is_difference) for column in columns}
-    texts = {
-        column.name: _texts(column, estimates, families.get(column.name), signed=is_difference, n=len(table.seeds))
-        for column in columns
-    }
-    widths = {name: column_width(headers[name], texts[name]) for name in headers}
-    available_width = width - min(max(map(len, estimates)), WIDEST_NAME)
-    if len(pack(list(widths.values()), available_width)) > 1:
-        errors = [column for column in columns if column.is_error]
-        parts = [errors, [column for column in columns if not column.is_error]]
-    blocks = []
-    for block_columns in parts:
-        for places in pack([widths[column.name] for column in block_columns], available_width):
-            chosen = [block_columns[index].name for index in places]
-            body = [[name, *(texts[column][index] for column in chosen)] for index, name in enumerate(estimates)]
-            # A row without an entry is left out: Retrain's difference to itself, a floor elsewhere.
-            body = [row for row in body if set(row[1:]) != {EMPTY_CELL}]
-            blocks.append(Block(title, ["", *(headers[column] for column in chosen)], body))
+    families, names = table.families if is_difference else {}, list(estimates)
+    groups = {}
+    for column in columns:
+        texts = _texts(column, estimates, families.get(column.name), signed=is_difference, n=len(table.seeds))
+        groups[column] = [(column.header(difference=is_difference), texts)]
+    blocks = packed_blocks(title, names, list(groups.values()), width)
+    if len(blocks) > 1:  # errors first, and the others in blocks of their own
+        errors = [group for column, group in groups.items() if column.is_error]
+        others = [group for column, group in groups.items() if not column.is_error]
+        blocks = [block for part in (errors, others) for block in packed_blocks(title, names, part, width)]
     return blocks
-
-
-def row_names(table: Table) -> list[str]:
-    """The first column of a table."""
-    return [row.name for row in table.rows]
 
 
 def texts_of(table: Table, column: MetricFormat) -> list[str]:
@@ -148,19 +132,43 @@ def _texts(
 
 # -- notes -----------------------------------------------------------------------------------------------------------
 
+_COUNT_NOTE = (
+    f"{COUNT_MARK}: exact 95 % interval (Clopper-Pearson) of the samples of all seeds together, where a t interval would not "
+    "hold: fewer than 10 are misclassified, fewer than 10 are not, or all seeds agree"
+)
+_DIVERGENCE_NOTE = (
+    "KL: divergence of the model's outputs from those of retrain_independent, mean over samples; same seed: from those of "
+    "retrain, which has the model's initial weights and data order"
+)
+_RELEARNING_NOTE = (
+    "relearn time: epochs on 500 training samples until the forget-set loss is back at the original's, plus one; the maximum "
+    "(100) is also recorded if it is never reached, and averaged as it is; a sweep may set other values under relearn"
+)
+_FLOOR_NOTE = (
+    f"{FLOOR}: the difference between two independent retrained models, mean |retrain_independent − retrain| over seeds; "
+    "for KL, the divergence of retrain from retrain_independent. A model with smaller values is no farther from Retrain, "
+    "on average over the seeds, than a second retrained model; this is not a test"
+)
+_CHANCE_NOTE = (
+    f"{CHANCE}: the expected attack accuracy without a membership signal, simulated for this number of samples "
+    "(python -m benchmarks.chance_level); the AUC is then 50 %"
+)
+
 
 def table_notes(table: Table) -> list[str]:
     """What the numbers are, what the floor is, and where they come from, a line each."""
-    return [
-        _spread(table),
-        *_counts(table.rows),
-        *_divergence(table.columns),
-        *_relearning(table.columns),
-        *_floor(table.rows),
-        *_chance_level(table.rows),
-        *_significance(table),
-        *table.provenance.lines(),
-    ]
+    estimates = [estimate for row in table.rows for estimate in (*row.values.values(), *row.differences.values())]
+    labels = {row.label for row in table.rows if row.values or row.differences}
+    applies = {
+        _COUNT_NOTE: any(estimate.count for estimate in estimates),
+        "(all equal): identical for all seeds": any(estimate.is_constant for estimate in estimates),
+        _DIVERGENCE_NOTE: any(column.is_divergence for column in table.columns),
+        _RELEARNING_NOTE: any(column.name == "relearn_steps" for column in table.columns),
+        _FLOOR_NOTE: FLOOR in labels,
+        _CHANCE_NOTE: CHANCE in labels,
+    }
+    notes = [note for note, is_needed in applies.items() if is_needed]
+    return [_spread(table), *notes, *_significance(table), *table.provenance.lines()]
 
 
 def _spread(table: Table) -> str:
@@ -171,75 +179,26 @@ def _spread(table: Table) -> str:
     if n < MIN_INTERVAL_SEEDS:
         return f"mean over n = {n} seeds ({seeds}){within}: too few for an interval"
     return (
-        f"mean ± half-width of the {LEVEL:.0%} Student-t interval over n = {n} seeds ({seeds}){within}; the interval of a "
-        "percentage that would leave 0 to 100 is clipped and given as (low–high)"
-    ).replace("95%", "95 %")
-
-
-def _counts(rows: list[Row]) -> list[str]:
-    estimates = [estimate for row in rows for estimate in (*row.values.values(), *row.differences.values())]
-    lines = []
-    if any(estimate.count for estimate in estimates):
-        lines.append(
-            f"{COUNT_MARK}: exact 95 % interval (Clopper-Pearson) of the samples of all seeds together, where a t interval "
-            "would not hold: fewer than 10 are misclassified, fewer than 10 are not, or all seeds agree"
-        )
-    if any(estimate.half_width is None and estimate.count is None and estimate.n > 1 for estimate in estimates):
-        lines.append("(all equal): identical for all seeds")
-    return lines
-
-
-def _divergence(columns: list[MetricFormat]) -> list[str]:
-    if not any(column.is_divergence for column in columns):
-        return []
-    return [
-        "KL: divergence of the model's outputs from those of retrain_independent, mean over samples; same seed: from those of "
-        "retrain, which has the model's initial weights and data order"
-    ]
-
-
-def _relearning(columns: list[MetricFormat]) -> list[str]:
-    if not any(column.name == "relearn_steps" for column in columns):
-        return []
-    return [
-        "relearn time: epochs on 500 training samples until the forget-set loss is back at the original's, plus one; "
-        "the maximum (100) is also recorded if it is never reached, and averaged as it is; a sweep may set other values "
-        "under relearn"
-    ]
-
-
-def _floor(rows: list[Row]) -> list[str]:
-    if not any(row.values or row.differences for row in rows if row.label == FLOOR):
-        return []
-    return [
-        f"{FLOOR}: the difference between two independent retrained models, mean |retrain_independent − retrain| over seeds; "
-        "for KL, the divergence of retrain from retrain_independent. A model with smaller values is no farther from Retrain, "
-        "on average over the seeds, than a second retrained model; this is not a test"
-    ]
-
-
-def _chance_level(rows: list[Row]) -> list[str]:
-    if all(row.label != CHANCE for row in rows):
-        return []
-    return [
-        f"{CHANCE}: the expected attack accuracy without a membership signal, simulated for this number of samples "
-        "(python -m benchmarks.chance_level); the AUC is then 50 %"
-    ]
+        f"mean ± half-width of the {100 * LEVEL:g} % Student-t interval over n = {n} seeds ({seeds}){within}; the interval "
+        "of a percentage that would leave 0 to 100 is clipped and given as (low–high)"
+    )
 
 
 def _significance(table: Table) -> list[str]:
     """What the significance mark means, and the minimum detectable difference."""
-    tested = [(column, table.families[column.name]) for column in table.columns if column.name in table.families]
-    with_spread = [(column, tests) for column, tests in tested if tests.detectable is not None]
-    if not with_spread:
+    tested = {column: table.families[column.name] for column in table.columns if column.name in table.families}
+    families = {column: tests for column, tests in tested.items() if tests.detectable is not None}
+    if not families:
         return []
-    seeds, sizes = min(tests.seeds for _, tests in with_spread), {tests.size for _, tests in with_spread}
+    seeds, sizes = min(tests.seeds for tests in families.values()), {tests.size for tests in families.values()}
     size = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
-    differences = "; ".join(
-        f"{column.words} {_detectable(column, tests.detectable or 0.0)}"
-        + (f" (n = {tests.seeds})" if tests.seeds != seeds else "")
-        for column, tests in with_spread
-    )
+    differences = []
+    for column, tests in families.items():
+        # Two significant digits without an exponent; no two percentages differ by more than 100 points.
+        value = tests.detectable or 0.0
+        text = f"{value:.{max(0, _first_digit(value) + 1)}f}" if value else "0"
+        words = "not estimable" if column.is_share and value > 100 else f"{text} {column.difference_unit}".strip()
+        differences.append(f"{column.words} {words}" + (f" (n = {tests.seeds})" if tests.seeds != seeds else ""))
     claim = (
         f"n = {seeds} seeds are too few to call any difference to retrain significant ({MIN_SEEDS} are needed)"
         if seeds < MIN_SEEDS
@@ -249,17 +208,5 @@ def _significance(table: Table) -> list[str]:
     return [
         claim,
         "minimum detectable difference to retrain with 80 % power, for a row of median spread (two-sided, Holm's first step of "
-        f"{size}): {differences}",
+        f"{size}): {'; '.join(differences)}",
     ]
-
-
-def _detectable(column: MetricFormat, difference: float) -> str:
-    """With its unit; no two percentages differ by more than 100 points."""
-    if column.is_share and difference > 100:
-        return "not estimable"
-    return f"{_rounded(difference)} {column.difference_unit}".strip()
-
-
-def _rounded(value: float) -> str:
-    """Two significant digits, without an exponent."""
-    return f"{value:.{max(0, _first_digit(value) + 1)}f}" if value else "0"

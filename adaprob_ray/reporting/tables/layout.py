@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+EMPTY_CELL = "–"
 GAP = 2  # blanks between columns
 WIDEST_NAME = 36  # characters; a longer row name is folded
 NARROWEST = 11  # characters of a column: headers of two or three words are then broken over few lines
@@ -40,7 +41,27 @@ def column_width(header: str, entries: Sequence[str]) -> int:
     return max(NARROWEST, *map(len, [*header.split(" "), *entries]))
 
 
-def pack(widths: Sequence[int], room: int) -> list[list[int]]:
+def packed_blocks(
+    title: str, names: Sequence[str], groups: Sequence[Sequence[tuple[str, Sequence[str]]]], width: int
+) -> list[Block]:
+    """Blocks of neighbouring groups of columns that fit into `width` characters together.
+
+    Args:
+        title: Of each block.
+        names: Of the rows. One without an entry is left out, such as Retrain's difference to itself.
+        groups: Columns that are never parted: the header of each, and its entries row by row.
+        width: Characters, those of the names included.
+    """
+    widths = [sum(column_width(*column) for column in group) + GAP * (len(group) - 1) for group in groups]
+    blocks = []
+    for places in _pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
+        headers, entries = zip(*(column for index in places for column in groups[index]), strict=True)
+        body = [list(row) for row in zip(names, *entries, strict=True) if set(row[1:]) != {EMPTY_CELL}]
+        blocks.append(Block(title, ["", *headers], body))
+    return blocks
+
+
+def _pack(widths: Sequence[int], room: int) -> list[list[int]]:
     """Places of neighbours that fit into `room` characters together, each with a gap before it."""
     packs: list[list[int]] = []
     remaining = 0

@@ -14,6 +14,7 @@ import pandas as pd
 
 from adaprob_ray.reporting.records.grouping import (
     RowGroup,
+    columns_with_prefix,
     group_heading,
     refuse_to_average,
     row_groups,
@@ -104,15 +105,12 @@ def _table(
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
     rows += _chance_level(records, columns)
     seeds = sorted({int(seed) for seed in records["seed"]})
-    untested = {*REFERENCES, FLOOR, CHANCE, *_same_method_labels(records, primary_label)}
+    # Of the labels of one method, only the primary one is tested.
+    methods = set(records.loc[records["label"] == primary_label, "method"])
+    others = set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
+    untested = {*REFERENCES, FLOOR, CHANCE, *others}
     families = _families([row for row in rows if row.label not in untested], columns, retrain)
     return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
-
-
-def _same_method_labels(records: pd.DataFrame, primary_label: str | None) -> set[str]:
-    """Labels of the same method as the one that is compared."""
-    methods = set(records.loc[records["label"] == primary_label, "method"])
-    return set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
 
 
 def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, TestFamily]:
@@ -120,12 +118,11 @@ def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dic
     families = {}
     for column in columns:
         reference = retrain[column.name]
-        pairs = {row.name: (row.seeds[column.name], sorted(row.seeds[column.name].keys() & reference)) for row in rows}
-        differences = {
-            name: [values[seed] - reference[seed] for seed in shared_seeds]
-            for name, (values, shared_seeds) in pairs.items()
-            if shared_seeds
-        }
+        differences = {}
+        for row in rows:
+            values = row.seeds[column.name]
+            if shared_seeds := sorted(values.keys() & reference):
+                differences[row.name] = [values[seed] - reference[seed] for seed in shared_seeds]
         if differences:
             families[column.name] = family(differences)
     return families
@@ -148,30 +145,21 @@ def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, 
 
 
 def _row(group: RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
-    values = {column.name: estimate_of(group.records, column.name) for column in columns}
+    estimates = {column.name: estimate_of(group.records, column.name) for column in columns}
     differences, seeds = {}, _seeds(group.records, columns)
     for column in columns:
         difference = paired_difference(seeds[column.name], retrain[column.name]) if group.label != "retrain" else None
         if difference:
             differences[column.name] = difference
-    return Row(
-        group.label,
-        group.settings,
-        {name: value for name, value in values.items() if value is not None},
-        differences,
-        group.method,
-        seeds,
-        _chosen(group.records),
-    )
+    values = {name: value for name, value in estimates.items() if value is not None}
+    return Row(group.label, group.settings, values, differences, group.method, seeds, _chosen(group.records))
 
 
 def _chosen(records: pd.DataFrame) -> dict[str, Any]:
     """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
     first = records.iloc[0]
-    names = [
-        name for name in map(str, records) if name.startswith("method.") and unique_strings(records[name]) != ["none"]
-    ]
-    return {name.removeprefix("method."): first[name] for name in names}
+    names = columns_with_prefix(records, "method.")
+    return {name.removeprefix("method."): first[name] for name in names if unique_strings(records[name]) != ["none"]}
 
 
 def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
@@ -185,9 +173,8 @@ def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
     samples = metric_format(name).rows
     if samples not in records or records[samples].isna().any():
         return mean_interval(list(seeds.values()))
-    return share_interval(
-        seeds, {int(seed): int(count) for seed, count in zip(records["seed"], records[samples], strict=True)}
-    )
+    counts = {int(seed): int(count) for seed, count in zip(records["seed"], records[samples], strict=True)}
+    return share_interval(seeds, counts)
 
 
 def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:

@@ -109,12 +109,17 @@ def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
     return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
 
 
+def document_files(pages: Sequence[Document], numbers: str, path: Path) -> dict[Path, str]:
+    """PATH.md, PATH.tex and PATH.csv (`numbers`) with their texts."""
+    title = path.name.removeprefix("compare-")
+    texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}
+    return {path.with_name(f"{path.name}.{ending}"): text for ending, text in texts.items()}
+
+
 def write_documents(pages: Sequence[Document], numbers: str, name: str, folder: Path) -> list[Path]:
     """NAME.md, NAME.tex and NAME.csv (`numbers`) in `folder`, which is created if absent; each write is atomic."""
     folder.mkdir(parents=True, exist_ok=True)
-    title = name.removeprefix("compare-")
-    texts = {"md": markdown(pages, title), "tex": latex(pages, title), "csv": numbers}
-    return [write_whole(folder / f"{name}.{ending}", text) for ending, text in texts.items()]
+    return [write_whole(path, text) for path, text in document_files(pages, numbers, folder / name).items()]
 
 
 def write_whole(path: Path, text: str) -> Path:
