@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from adaprob_ray.reporting.records.load import FILES, Gathered, all_records
-from adaprob_ray.reporting.records.selection import Selection
+from adaprob_ray.reporting.records.load import FILES, all_records
+from adaprob_ray.reporting.records.selection import Gathered, Selection
 from adaprob_ray.reporting.report.build import write_report
 from adaprob_ray.reporting.search.report_section import search_sections
 from adaprob_ray.reporting.search.studies import load_searches

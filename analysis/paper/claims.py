@@ -142,7 +142,7 @@ def _claim(words: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict:
 def claims_page(table: Table, table_claims: Sequence[Claim]) -> Document:
     head = ["", "reading", "against", "paper", "ours", "verdict"]
     lines = [[item.words, item.reading, item.rival, item.paper, item.text, item.verdict] for item in table_claims]
-    return Document(table.heading, [Block("", head, lines)], [*_NOTES, *table.provenance.lines()])
+    return Document(table.heading, [Block("", head, lines)], [*_NOTES, *table.provenance])
 
 
 _NOTES = (

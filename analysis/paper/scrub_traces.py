@@ -118,7 +118,7 @@ def trace_page(trace: ScrubTrace) -> Document:
         for name, ours in STAND_INS.items()
         if ours == dataset
     ]
-    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *provenance(trace.records).lines()])
+    return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *provenance(trace.records)])
 
 
 def trace_numbers(scrub_traces: Sequence[ScrubTrace]) -> str:

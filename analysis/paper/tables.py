@@ -14,16 +14,8 @@ from adaprob_ray.reporting.tables.layout import Block, Document, packed_blocks
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write_documents
+from analysis.paper import verdicts
 from analysis.paper.values import PaperValue, paper_values, with_alternatives
-from analysis.paper.verdicts import (
-    MARGIN_ATTACK,
-    MARGIN_DIVERGENCE,
-    MARGIN_ERROR,
-    VERDICTS,
-    Judgement,
-    applies_to,
-    judgements,
-)
 
 FIELDS = (
     "table", "dataset", "paper_dataset", "test_pool", "architecture", "filters", "forget", "label", "settings", "metric",
@@ -35,10 +27,10 @@ FIELDS = (
 def build_paper_table(selection: Selection, out: Path, *, table: str, columns: Sequence[str], name: str) -> Output:
     """Write NAME.md, .tex and .csv of a table of the paper to `out`: its numbers, ours, and the verdict."""
     entries = paper_values(table)
-    gathered = selection.gather(lambda cell: any(applies_to(entry, group_of(cell)) for entry in entries))
+    gathered = selection.gather(lambda cell: any(verdicts.applies_to(entry, group_of(cell)) for entry in entries))
     group_tables = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
     everything = list(with_alternatives(entries))
-    judged = [(each, judgement) for each in group_tables for judgement in judgements(everything, each)]
+    judged = [(each, judgement) for each in group_tables for judgement in verdicts.judgements(everything, each)]
 
     def documents_of(width: int) -> list[Document]:
         return [*(paper_page(each, entries, width) for each in group_tables), *missing_document(gathered.missing)]
@@ -49,14 +41,14 @@ def build_paper_table(selection: Selection, out: Path, *, table: str, columns: S
 
 def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Document:
     """One group of Records compared with the numbers of the paper that are, or may be, about it."""
-    table_judgements = list(judgements(entries, table))
+    table_judgements = list(verdicts.judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in table_judgements}
     blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
     notes = [*_legend(table_judgements), *_unmatched(entries, table, table_judgements), *table_notes(table)]
     return Document(table.heading, blocks, notes)
 
 
-def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) -> list[Block]:
+def _blocks(table: Table, judged: dict[tuple[str, str], verdicts.Judgement], width: int) -> list[Block]:
     """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
     metrics = [_columns(table, column, judged) for column in table.columns]
     metrics.sort(key=lambda columns: -len(columns))  # stable: triples first
@@ -64,7 +56,7 @@ def _blocks(table: Table, judged: dict[tuple[str, str], Judgement], width: int) 
 
 
 def _columns(
-    table: Table, column: MetricFormat, judged: dict[tuple[str, str], Judgement]
+    table: Table, column: MetricFormat, judged: dict[tuple[str, str], verdicts.Judgement]
 ) -> list[tuple[str, list[str]]]:
     """Headers with entries of one metric: three columns where the paper has a number for some row, else ours alone."""
     ours = texts_of(table, column)
@@ -76,36 +68,39 @@ def _columns(
     return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", verdicts)]
 
 
-def _legend(table_judgements: Sequence[Judgement]) -> list[str]:
+def _legend(table_judgements: Sequence[verdicts.Judgement]) -> list[str]:
     if not table_judgements:
         return ["the paper has no number for these rows"]
-    reasons = {judgement.why: judgement.verdict for judgement in table_judgements if judgement.verdict in VERDICTS[3:]}
+    reasons = {
+        judgement.why: judgement.verdict for judgement in table_judgements if judgement.verdict in verdicts.VERDICTS[3:]
+    }
     readings = dict.fromkeys(other.reading for each in table_judgements for other in each.published.alternatives)
     return [
         "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
         "seeds for the mean of the paper's runs (3 for the baselines of Tables 2 and 4, else 1): not reproduced outside it; "
-        f"inside it, reproduced if its half-width is at most {MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the "
-        f"attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else undetermined",
+        f"inside it, reproduced if its half-width is at most {verdicts.MARGINS}, else undetermined",
         # Why some numbers of the paper have no verdict, each once.
         *(f"{verdict}: {why}" for why, verdict in reasons.items()),
         *([f"also judged, in the CSV file: the paper's numbers read as {'; '.join(readings)}"] if readings else []),
     ]
 
 
-def _unmatched(entries: Sequence[PaperValue], table: Table, table_judgements: Sequence[Judgement]) -> list[str]:
+def _unmatched(
+    entries: Sequence[PaperValue], table: Table, table_judgements: Sequence[verdicts.Judgement]
+) -> list[str]:
     """Numbers of the paper about this group for which there is no row."""
     matched = {id(judgement.published) for judgement in table_judgements}
-    missing = [entry for entry in entries if applies_to(entry, table.group) and id(entry) not in matched]
+    missing = [entry for entry in entries if verdicts.applies_to(entry, table.group) and id(entry) not in matched]
     words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
     return [f"not measured: {'; '.join(words)}"] if words else []
 
 
-def judged_numbers(pairs: Sequence[tuple[Table, Judgement]]) -> str:
+def judged_numbers(pairs: Sequence[tuple[Table, verdicts.Judgement]]) -> str:
     """A line for each number of the paper and row of ours, as CSV."""
     return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in pairs], FIELDS)
 
 
-def _numbers(judgement: Judgement) -> dict[str, object]:
+def _numbers(judgement: verdicts.Judgement) -> dict[str, object]:
     entry, row = judgement.published, judgement.row
     return {
         "table": entry.table,

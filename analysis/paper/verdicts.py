@@ -25,6 +25,10 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDETERMINED, CONTRADICTS, OTHER_DATA, N
 
 # Written before the runs: percentage points of errors and of the attack, a share of a divergence's published value.
 MARGIN_ERROR, MARGIN_ATTACK, MARGIN_DIVERGENCE = 2.0, 3.0, 0.25
+MARGINS = (
+    f"{MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the attack or "
+    f"{100 * MARGIN_DIVERGENCE:g} % of a divergence"
+)
 
 
 @dataclass(frozen=True)

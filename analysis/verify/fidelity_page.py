@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import markdown_table
+from analysis.paper import verdicts
 from analysis.paper.claims import Claim
 from analysis.paper.training_recipes import RecipeSetting
 from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
-from analysis.paper.verdicts import (
-    MARGIN_ATTACK,
-    MARGIN_DIVERGENCE,
-    MARGIN_ERROR,
-    NOT_MEASURED,
-    OTHER_DATA,
-    REPRODUCED,
-    VERDICTS,
-    scored_by,
-)
 from analysis.verify.fidelity_readings import (
     PAPER_TABLES,
     MeasuredJudgement,
@@ -66,23 +56,17 @@ SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
 WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 
 
-@dataclass
 class TableOfPaper:
     """One table of the paper: its numbers, the readings shown, and the reasons why some numbers contradict themselves."""
 
-    name: str
-    judged: Sequence[MeasuredJudgement]
-    numbers: tuple[PaperValue, ...] = field(init=False)
-    shown: list[MeasuredJudgement | None] = field(init=False)
-    reasons: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = paper_values(self.name)
-        self.shown = [shown_judgement(number, self.judged) for number in self.numbers]
+    def __init__(self, name: str, judged: Sequence[MeasuredJudgement]) -> None:
+        self.name, self.judged, self.numbers = name, judged, paper_values(name)
+        self.shown = [shown_judgement(number, judged) for number in self.numbers]
+        self.missing = [number for number, item in zip(self.numbers, self.shown, strict=True) if item is None]
         self.reasons = list(dict.fromkeys(number.contradiction for number in self.numbers if number.contradiction))
 
     def verdicts(self) -> Counter[str]:
-        return Counter(item.judgement.verdict if item else NOT_MEASURED for item in self.shown)
+        return Counter(item.judgement.verdict if item else verdicts.NOT_MEASURED for item in self.shown)
 
     def parts(self, number: PaperValue) -> dict[str, str]:
         """What a number is about, in words."""
@@ -122,7 +106,7 @@ class TableOfPaper:
 def scored_columns() -> list[str]:
     """Every Record column that a number of the paper is compared with."""
     entries = [entry for name in PAPER_TABLES for entry in with_alternatives(paper_values(name))]
-    return list(dict.fromkeys(column for entry in entries for column in scored_by(entry)))
+    return list(dict.fromkeys(column for entry in entries for column in verdicts.scored_by(entry)))
 
 
 def fidelity_text(
@@ -143,14 +127,14 @@ def fidelity_text(
 
 def _headline(tables: Sequence[TableOfPaper]) -> str:
     """How many numbers there are, are measured and reproduced, and why most are not."""
-    verdicts = sum((table.verdicts() for table in tables), Counter[str]())
-    missing = [n for table in tables for n, item in zip(table.numbers, table.shown, strict=True) if item is None]
+    counts = sum((table.verdicts() for table in tables), Counter[str]())
+    missing = [number for table in tables for number in table.missing]
     large = sum(number.paper_dataset not in SMALL_SCALE for number in missing)
     small = len(missing) - large
     words = (
-        f"**Of the {verdicts.total()} numbers in the paper's tables, {verdicts.total() - len(missing)} are measured "
-        f"({verdicts[OTHER_DATA]} of them on a stand-in for Lacuna, where no verdict is possible) and "
-        f"{verdicts[REPRODUCED] or 'none'} {'is' if verdicts[REPRODUCED] < 2 else 'are'} reproduced.**"
+        f"**Of the {counts.total()} numbers in the paper's tables, {counts.total() - len(missing)} are measured "
+        f"({counts[verdicts.OTHER_DATA]} of them on a stand-in for Lacuna, where no verdict is possible) and "
+        f"{counts[verdicts.REPRODUCED] or 'none'} {'is' if counts[verdicts.REPRODUCED] < 2 else 'are'} reproduced.**"
     )
     if missing:
         words += (
@@ -163,16 +147,16 @@ def _headline(tables: Sequence[TableOfPaper]) -> str:
 def _summary(tables: Sequence[TableOfPaper]) -> str:
     """How many numbers have which verdict, by the reading that is shown."""
     total = sum((table.verdicts() for table in tables), Counter[str]())
-    shown = [verdict for verdict in VERDICTS if total[verdict] or verdict == REPRODUCED]
+    shown = [verdict for verdict in verdicts.VERDICTS if total[verdict] or verdict == verdicts.REPRODUCED]
     counts = {TITLES[table.name].partition(":")[0]: table.verdicts() for table in tables} | {"all": total}
     lines = [[name, str(each.total()), *(str(each[v] or EMPTY_CELL) for v in shown)] for name, each in counts.items()]
     readings = [item.judgement for table in tables for item in table.judged]
-    reproduced = sum(reading.verdict == REPRODUCED for reading in readings)
+    reproduced = sum(reading.verdict == verdicts.REPRODUCED for reading in readings)
     words = (
         f"Of all {len(readings)} readings in [`fidelity.csv`](fidelity.csv), {reproduced or 'none'} "
         f"{'is' if reproduced < 2 else 'are'} *reproduced*."
     )
-    left_out = [f"*{verdict}*" for verdict in VERDICTS if verdict not in shown]
+    left_out = [f"*{verdict}*" for verdict in verdicts.VERDICTS if verdict not in shown]
     if left_out:
         words += f" No measured number is {' or '.join(left_out)}."
     return markdown_table(Block("", ["", "numbers", *shown], lines)) + "\n\n" + words
@@ -181,15 +165,14 @@ def _summary(tables: Sequence[TableOfPaper]) -> str:
 def _section(table: TableOfPaper) -> list[str]:
     """The numbers with one of ours, one a line; then those without, in a table like the paper's; then the notes."""
     measured = [item for item in table.shown if item]
-    missing = [number for number, item in zip(table.numbers, table.shown, strict=True) if item is None]
     parts = [f"All numbers: {', '.join(table.constant())}."] if table.constant() else []
     if measured:
         head = ["", "paper", "ours", "n", "verdict", "reading shown"]
         text = markdown_table(Block("", head, [_line(table, item) for item in measured]))
         # Words are set flush left, numbers flush right.
         parts.append(text.replace("| --: | --: | --: | --: | --: |", "| --: | --: | --: | :-- | :-- |", 1))
-    if missing:
-        parts += [f"Not measured, {len(missing)} of the paper's numbers:", _missing(table, missing)]
+    if table.missing:
+        parts += [f"Not measured, {len(table.missing)} of the paper's numbers:", _missing(table)]
     notes = [f"- {mark} contradicts itself: {reason}" for mark, reason in zip(FOOTNOTES, table.reasons, strict=False)]
     notes += [f"- {note}" for note in NOTES.get(table.name, ())]
     return [*parts, "\n".join(notes)] if notes else parts
@@ -210,11 +193,11 @@ def _line(table: TableOfPaper, item: MeasuredJudgement) -> list[str]:
     ]
 
 
-def _missing(table: TableOfPaper, numbers: Sequence[PaperValue]) -> str:
+def _missing(table: TableOfPaper) -> str:
     """A line for each name, a column for each value of what the table's columns are; data sets and networks together."""
     part = COLUMNS_OF[table.name]
-    order = list(dict.fromkeys((number.paper_dataset, number.architecture) for number in numbers))
-    numbers = sorted(numbers, key=lambda number: order.index((number.paper_dataset, number.architecture)))
+    order = list(dict.fromkeys((number.paper_dataset, number.architecture) for number in table.missing))
+    numbers = sorted(table.missing, key=lambda number: order.index((number.paper_dataset, number.architecture)))
     columns = list(dict.fromkeys(table.parts(number)[part] for number in numbers))
     lines: dict[str, dict[str, str]] = {}
     for number in numbers:
@@ -232,7 +215,7 @@ other readings, with their verdicts and files of Records, are in [`fidelity.csv`
 
 **How a number is judged.** Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
 x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
-{MARGIN_ERROR:g} pp of an error, {MARGIN_ATTACK:g} pp of the attack or {100 * MARGIN_DIVERGENCE:g} % of a divergence, else
+{verdicts.MARGINS}, else
 *undetermined*. These margins were fixed before any run. Where few samples are misclassified, or few are not, Fisher's exact
 test of the counts replaces the interval; such an interval has a dagger (†) and is Clopper-Pearson's. *Other data*: a stand-in
 replaces Lacuna, whose source is no longer available. *Contradicts itself*: the number cannot be what the paper says it is.

@@ -142,31 +142,30 @@ def _is_curve(row: RowGroup, over: str) -> bool:
 
 
 def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
-    settings = sorted({float(value) for value in row.records[over].dropna()})
-    estimates = {setting: _estimates(row.records[row.records[over] == setting], columns) for setting in settings}
-    values = {name: {x: by_column[name] for x, by_column in estimates.items() if name in by_column} for name in columns}
+    values: dict[str, dict[float, Estimate]] = {name: {} for name in columns}
+    for setting, members in row.records.groupby(over):
+        for name, estimate in _estimates(members, columns).items():
+            values[name][float(str(setting))] = estimate
     return Curve(row.name, row.method, values)
 
 
 def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
     """Column → estimate; columns without a value, such as AdaProb's own metrics for other methods, are left out."""
-    estimates = {name: estimate_of(records, name) for name in columns}
-    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
+    estimates = ((name, estimate_of(records, name)) for name in columns)
+    return {name: estimate for name, estimate in estimates if estimate is not None}
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
 
 
-def draw_ablation(
-    ablation: Ablation, published: PublishedValues | None = None, published_name: str = "paper, Table 5"
-) -> Figure:
+def draw_ablation(ablation: Ablation, published: PublishedValues | None = None) -> Figure:
     """A row for each group, a panel for each column: means with intervals as bands, reference lines, published values."""
     methods, references = style.methods_by_name(ablation.panels), style.methods_by_name(ablation.references)
     styles = style.plot_styles(methods | references)
     rows, columns = len(ablation.panels), len(ablation.columns)
     handles = [_handle(name, styles[name], styles[name].line) for name in methods]
     handles += [_handle(name, styles[name], DOTTED) for name in references]
-    handles += [Line2D([], [], label=published_name, **PUBLISHED)] if published else []
+    handles += [Line2D([], [], label="paper, Table 5", **PUBLISHED)] if published else []
     figure = style.new_figure(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
     style.add_legend(figure, handles, min(len(handles), 1 + columns))
     xlabel = SETTINGS.get(ablation.over, ablation.over.removeprefix(PREFIX))

@@ -25,6 +25,7 @@ from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.sweep.method_choices import REFERENCES
 
 SOLVER_SCALAR = "projection_residual"
+TOLERANCE = 1e-9  # of the projection
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, 
     with_scalar = {label: scalars for label, scalars in series.items() if scalar in scalars} or series
     without = [label for label in series if label not in with_scalar]
     notes = [f"without {scalar}: {', '.join(without)}"] if without else []
-    caption = [f"{title}; seed {seed}", *notes, provenance(records).lines()[0]]
+    caption = [f"{title}; seed {seed}", *notes, provenance(records)[0]]
     step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
     curves = compute_curves(with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption)
     return style.save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
@@ -79,9 +80,9 @@ def default_scalar(series: Sequence[Series]) -> str:
     return min(counts, key=lambda name: (-counts[name], name != "loss", name), default="loss")
 
 
-def build_solver_curves(path: Path, out: Path, *, name: str = "solvers") -> Output:
-    """Write the residual against passes of every solver of the projection, from the file `path`, to `out`/`name`."""
-    return style.save_output(draw_curves(compute_solver_curves(pd.read_csv(path))), out / name, [])
+def build_solver_curves(path: Path, out: Path) -> Output:
+    """Write the residual against passes of every solver of the projection, from the file `path`, to `out`/solvers."""
+    return style.save_output(draw_curves(compute_solver_curves(pd.read_csv(path))), out / "solvers", [])
 
 
 def compute_curves(
@@ -106,16 +107,16 @@ def compute_curves(
     return Curves(step, metric_format(scalar).header(), paths, dict(methods), caption=list(caption))
 
 
-def compute_solver_curves(curve: pd.DataFrame, *, goal: float = 1e-9, caption: Sequence[str] = ()) -> Curves:
+def compute_solver_curves(curve: pd.DataFrame) -> Curves:
     """Smallest residual so far, max_k |Σ_n g_nk − M_k| / N, against passes over the rows, solver by solver.
 
-    `curve` has columns solver, passes, residual, as benchmarks/projection_curve.py writes them; `goal` is the tolerance.
+    `curve` has columns solver, passes, residual, as benchmarks/projection_curve.py writes them.
     """
     paths = {
         str(solver): list(zip(rows["passes"].astype(float), rows["residual"].astype(float), strict=True))
         for solver, rows in curve.groupby("solver", sort=False)
     }
-    return Curves("passes over the rows", "largest column error / N", paths, goal=goal, caption=list(caption))
+    return Curves("passes over the rows", "largest column error / N", paths, goal=TOLERANCE)
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import rankdata
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.figures import style
@@ -95,17 +94,17 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
 
 
 def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str]) -> dict[str, float]:
-    cells = [cell for group in groups for cell in _distances(group, name)]
-    present = [row for row in ranked if any(row in cell for cell in cells)]
+    cells = pd.DataFrame([cell for group in groups for cell in _distances(group, name)])
+    cells = cells[[row for row in ranked if row in cells]]
     faults = [
-        f"{name}: {row} has no value in {len(lacking)} of {len(cells)} cells; ranks need all of them"
-        for row in present
-        if (lacking := [cell for cell in cells if row not in cell])
+        f"{name}: {row} has no value in {count} of {len(cells)} cells; ranks need all of them"
+        for row, count in cells.isna().sum().items()
+        if count
     ]
-    if faults or not present:
+    if faults or cells.empty:
         raise InputError(*(faults or [f"{name}: must have values for Retrain and for a row to rank, got none"]))
-    means = np.mean([rankdata([round(cell[row], RANK_DECIMALS) for row in present]) for cell in cells], axis=0)
-    return dict(zip(present, map(float, means), strict=True))
+    means = cells.round(RANK_DECIMALS).rank(axis="columns").mean()
+    return {str(row): float(mean) for row, mean in means.items()}
 
 
 def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:

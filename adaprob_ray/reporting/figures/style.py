@@ -11,7 +11,7 @@ import math
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,21 +115,15 @@ def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
     styles = {}
     for index, name in enumerate(names):
         colour, marker = PLAIN_STYLES[index % len(PLAIN_STYLES)]
-        style = _variant(colour, marker, "", 0)
-        styles[name] = replace(style, fill=_FILLS[index % 2], line=_LINES[index % len(_LINES)])
+        styles[name] = PlotStyle(to_rgb(colour), marker, _FILLS[index % 2], _LINES[index % len(_LINES)], "")
     return styles
 
 
 def _variant(colour: str, marker: str, hatch: str, variant: int) -> PlotStyle:
     """The style of the `variant`-th label of a method."""
-    numbered = variant >= len(_FILLS)
-    return PlotStyle(
-        colour=shade(colour, _SHADES[variant % len(_SHADES)]),
-        marker=f"${variant + 1}$" if numbered else marker,
-        fill=_FILLS[0] if numbered else _FILLS[variant],
-        line=_LINES[variant % len(_LINES)],
-        hatch=hatch + "." * min(variant, 3),  # more dots would fill the bar
-    )
+    marker, fill = (marker, _FILLS[variant]) if variant < len(_FILLS) else (f"${variant + 1}$", _FILLS[0])
+    colours, line = shade(colour, _SHADES[variant % len(_SHADES)]), _LINES[variant % len(_LINES)]
+    return PlotStyle(colours, marker, fill, line, hatch + "." * min(variant, 3))  # more dots would fill the bar
 
 
 class Named(Protocol):
@@ -209,18 +203,16 @@ def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) ->
     if faults:
         raise InputError(*faults)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return [_save_format(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
-
-
-def _save_format(figure: Figure, path: Path, ending: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with rc_context({"svg.hashsalt": "adaprob_ray"}):
-            figure.savefig(temporary, format=ending, dpi=DPI, metadata=_METADATA[ending])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    paths = [path.with_name(f"{path.name}.{ending}") for ending in formats]
+    for ending, file in zip(formats, paths, strict=True):
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            with rc_context({"svg.hashsalt": "adaprob_ray"}):
+                figure.savefig(temporary, format=ending, dpi=DPI, metadata=_METADATA[ending])
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return paths
 
 
 def save_output(figure: Figure, path: Path, missing: Sequence[Cell], *, is_noted: bool = True) -> Output:

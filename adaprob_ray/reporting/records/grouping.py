@@ -6,10 +6,11 @@ Only seeds and repeats are averaged, repeats within a seed first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
@@ -67,11 +68,18 @@ def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "")
         labels: The labels that are wanted, in order.
         along: A `method.*` column that is an axis of a figure; it does not split Records into rows.
     """
-    return [
-        RowGroup(label, settings, members)
-        for label in labels
-        for settings, members in _split_by_settings(records[records["label"] == label], along)
-    ]
+    rows = []
+    for label in labels:
+        of_label = records[records["label"] == label]
+        texts = setting_texts(of_label, [name for name in columns_with_prefix(records, "method.") if name != along])
+        rows += [RowGroup(label, text, members) for text, members in split_by_text(of_label, texts)]
+    return rows
+
+
+def split_by_text(records: pd.DataFrame, texts: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The Records of each text, of which each Record has one, in their order."""
+    groups = records.groupby(np.array(texts, dtype=object), sort=False)
+    return [(str(text), members) for text, members in groups]
 
 
 def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup]:
@@ -97,12 +105,6 @@ def split_groups(records: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFra
 
 def _method_rank(method: str) -> int:
     return METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
-
-
-def _split_by_settings(records: pd.DataFrame, along: str) -> list[tuple[str, pd.DataFrame]]:
-    """The Records of one label, split by every `method.*` column that varies, in their order."""
-    texts = setting_texts(records, [name for name in columns_with_prefix(records, "method.") if name != along])
-    return [(text, records[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
 
 
 def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str = " ") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,50 +9,37 @@ import pandas as pd
 COMMIT_DIGITS = 7
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """All values that occur in the Records of a table, and of how many Records the model was timed alone."""
-
-    precisions: list[str]
-    devices: list[str]
-    threads: list[str]
-    commits: list[str]
-    exclusive: int
-    records: int
-
-    def lines(self) -> list[str]:
-        """What the caption says: precision, devices, threads, commits, and whether times may be compared."""
-        facts = [
-            ("precision", "precisions", self.precisions),
-            ("device", "devices", self.devices),
-            ("threads per cell", "thread counts per cell", self.threads),
-            ("commit", "commits", self.commits),
-        ]
-        words = [
-            f"MIXED {many}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
-            for one, many, values in facts
-        ]
-        alone = f"{self.exclusive} of {self.records} models ran with no other cell at the same time"
-        is_exclusive = self.exclusive == self.records
-        exclusive = "times are exclusive: no other cell of the run ran at the same time"
-        return ["; ".join(words), exclusive if is_exclusive else f"times are NOT comparable: {alone}"]
+# A column of Records, for one value and for several.
+_NAMES = {
+    "precision": ("precision", "precisions"),
+    "device": ("device", "devices"),
+    "threads": ("threads per cell", "thread counts per cell"),
+    "commit": ("commit", "commits"),
+}
 
 
-def provenance(records: pd.DataFrame) -> Provenance:
-    """The provenance of Records; columns that they lack are unknown."""
+def provenance(records: pd.DataFrame) -> list[str]:
+    """What a caption says: precision, devices, threads and commits on one line, and whether times may be compared."""
+    facts = []
+    for column, (one, several) in _NAMES.items():
+        values = _values(records, column)
+        facts.append(
+            f"MIXED {several}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
+        )
+    exclusive = _count_true(records, "exclusive")
+    alone = f"{exclusive} of {len(records)} models ran with no other cell at the same time"
+    is_exclusive = exclusive == len(records)
+    times = "exclusive: no other cell of the run ran at the same time" if is_exclusive else f"NOT comparable: {alone}"
+    return ["; ".join(facts), f"times are {times}"]
 
-    def values(name: str) -> list[str]:
-        return unique_strings(records[name]) if name in records else []
 
-    commits = [commit_words(row) for _, row in records.iterrows()] if "commit" in records else []
-    return Provenance(
-        precisions=values("precision"),
-        devices=values("device"),
-        threads=values("threads"),
-        commits=list(dict.fromkeys(commits)),
-        exclusive=_count_true(records, "exclusive"),
-        records=len(records),
-    )
+def _values(records: pd.DataFrame, column: str) -> list[str]:
+    """The different values of a column as text, none if the Records lack it."""
+    if column not in records:
+        return []
+    if column == "commit":
+        return list(dict.fromkeys(commit_words(row) for _, row in records.iterrows()))
+    return unique_strings(records[column])
 
 
 def _count_true(records: pd.DataFrame, name: str) -> int:
@@ -64,7 +50,7 @@ def figure_notes(records: pd.DataFrame) -> list[str]:
     """The notes below a figure: the seeds, then precision, device, threads and commit."""
     seeds = sorted({int(seed) for seed in records["seed"]})
     noun = "seed" if len(seeds) == 1 else "seeds"
-    return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records).lines()[0]]
+    return [f"n = {len(seeds)} {noun} ({', '.join(map(str, seeds))})", provenance(records)[0]]
 
 
 def commit_words(record: pd.Series[Any]) -> str:
@@ -117,28 +103,29 @@ def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
         "PyTorch": "torch_version",
         "Python": "python_version",
     }
-    facts = [(words, unique_strings(records[name])) for words, name in names.items() if name in records]
+    facts = [(words, _values(records, name)) for words, name in names.items()]
     seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
-    commits = provenance(records).commits
-    return [(words, values) for words, values in [*facts, ("seeds", seeds), ("commits", commits)] if values]
+    facts += [("seeds", seeds), ("commits", _values(records, "commit"))]
+    return [(words, values) for words, values in facts if values]
 
 
 def summary_warnings(records: pd.DataFrame) -> list[str]:
     """One sentence for each property that is mixed, dirty or not comparable."""
     if records.empty:
         return []
-    origin, total = provenance(records), len(records)
+    total = len(records)
     versions = [name for name in map(str, records) if name.endswith("_version")]
     candidates = {
-        "precision": origin.precisions,
-        "hardware": origin.devices,
-        "threads per cell": origin.threads,
-        "commits": origin.commits,
-        **{name.replace("_", " "): unique_strings(records[name]) for name in versions},
+        "precision": "precision",
+        "hardware": "device",
+        "threads per cell": "threads",
+        "commits": "commit",
+        **{name.replace("_", " "): name for name in versions},
     }
-    warnings = [f"Mixed {words}: {', '.join(values)}" for words, values in candidates.items() if len(values) > 1]
+    all_values = {words: _values(records, name) for words, name in candidates.items()}
+    warnings = [f"Mixed {words}: {', '.join(values)}" for words, values in all_values.items() if len(values) > 1]
     counts = {
         "were made from a checkout with uncommitted changes": _count_true(records, "run_dirty"),
-        "ran concurrently with other cells: their times are not comparable": total - origin.exclusive,
+        "ran concurrently with other cells: their times are not comparable": total - _count_true(records, "exclusive"),
     }
     return warnings + [f"{count:,} of {total:,} Records {words}" for words, count in counts.items() if count]

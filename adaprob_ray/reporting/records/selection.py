@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.records.load import Gathered, gather, load_sweep
+from adaprob_ray.errors import CorruptArtefact, InputError, NoStore
+from adaprob_ray.reporting.records.load import FILES, first_of, group_of, load_sweep, readable
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.method_choices import REFERENCES
+from adaprob_ray.sweep.select import conditions_for, select_cells
 from adaprob_ray.sweep.sweep import Sweep
 
 SHOWN_SEED = 3  # of the authors' notebooks at small scale
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Records in the order of their sweep files, and the evaluate cells that have none."""
+
+    records: pd.DataFrame
+    missing: list[Cell]
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,64 @@ class Selection:
         return replace(self, references=True)
 
     def gather(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> Gathered:
-        """The Records of the wanted cells. Raises InputError if some are missing and `partial` is False."""
-        return gather(
-            self.location,
-            self.sweeps,
-            conditions=self.only,
-            wanted=wanted,
-            partial=self.partial,
-            references=self.references,
-        )
+        """The Records of the selected evaluate cells that are wanted. A location without a store has none.
+
+        Reading a corrupt Record revokes its attempt, so that a run recomputes it.
+
+        Raises:
+            InputError: Some are missing or corrupt, and `partial` is False: for each sweep the command that computes them, and
+                the titles of some.
+        """
+        frames, lines, no_store = list[pd.DataFrame](), list[str](), list[str]()
+        without: dict[str, Cell] = {}
+        for path, sweep in self.sweeps.items():
+            selected = sweep.cells if self.only is None else select_cells(sweep.cells, self.only)
+            cells = _with_references(sweep.cells, selected) if self.references else selected
+            chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
+            try:
+                records, corrupt = readable(self.location, sweep)
+            except NoStore as error:
+                records, corrupt, no_store = pd.DataFrame(), {}, list(error.faults)
+            if len(records):
+                places = {key: place for place, key in enumerate(chosen)}
+                records = records[records["key"].isin(places)].sort_values("key", key=lambda keys: keys.map(places))
+            available = set(records["key"]) if len(records) else set()
+            missing = {key: cell for key, cell in chosen.items() if key not in available}
+            frames += [records] if len(records) else []
+            without |= missing
+            if missing:
+                lines += self._missing_lines(path, list(missing.values()), corrupt, len(chosen), selected)
+        if lines and not self.partial:
+            raise InputError(*no_store, *lines)  # without a store the path may be mistyped
+        records = pd.concat(frames, ignore_index=True).drop_duplicates("key") if frames else pd.DataFrame()
+        return Gathered(records, list(without.values()))
+
+    def _missing_lines(
+        self,
+        path: str,
+        missing: Sequence[Cell],
+        corrupt: Mapping[str, CorruptArtefact],
+        total: int,
+        selected: Mapping[str, Cell],
+    ) -> list[str]:
+        """The command that computes the missing Records and as few others as conditions can tell, then some of them.
+
+        Those that are corrupt come before the others.
+        """
+        # The conditions that were given do not hold for a reference that they did not select.
+        by_conditions = all(cell.key in selected for cell in missing)
+        cells, given = (selected, self.only) if by_conditions else (self.sweeps[path].cells, None)
+        conditions = ",".join(filter(None, (given, conditions_for(missing, cells.values()))))
+        options = ["--only", conditions] if conditions else []
+        store = "./store" if self.location.endswith(FILES) else self.location
+        command = shlex.join(["adaprob-ray", "run", path, "--store", store, *options])
+        titles = []
+        for cell in sorted(missing, key=lambda cell: cell.key not in corrupt):
+            error = corrupt.get(cell.key)
+            reason = f" ({error.name} {error.reason}; attempt {error.number} is revoked)" if error else ""
+            titles.append(f"{cell.title}{reason}")
+        first = f"{len(missing)} of {total} Records are missing; compute them with:  {command}"
+        return [first, *(f"missing: {title}" for title in first_of(titles))]
 
     def gather_some(self, name: str) -> Gathered:
         """The Records for the table or figure `name`. Raises InputError if there are none, even if `partial`."""
@@ -76,6 +137,20 @@ class Selection:
         if not len(gathered.records):
             raise InputError(f"{self.location}: holds no Record of {name}")
         return gathered
+
+
+def _with_references(cells: Mapping[str, Cell], selected: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The selected cells and the evaluate cells of references of their groups and seeds, in the order of `cells`."""
+    pairs = {_group_and_seed(cell) for cell in selected.values() if cell.stage == "evaluate"}
+    return {
+        key: cell
+        for key, cell in cells.items()
+        if key in selected or (cell.stage == "evaluate" and cell.label in REFERENCES and _group_and_seed(cell) in pairs)
+    }
+
+
+def _group_and_seed(cell: Cell) -> tuple[Any, ...]:
+    return (*group_of(cell).values(), cell.settings.seed)
 
 
 def shown_seed(records: pd.DataFrame) -> int:

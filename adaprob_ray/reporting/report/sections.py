@@ -9,7 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import GROUP, columns_with_prefix, setting_texts, split_groups
+from adaprob_ray.reporting.records.grouping import (
+    GROUP,
+    columns_with_prefix,
+    setting_texts,
+    split_by_text,
+    split_groups,
+)
 from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
@@ -90,8 +96,7 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         for name in columns_with_prefix(named, *_FIXED_PREFIXES)
         if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
-    texts = setting_texts(named, varying, separator=", ")
-    return [(text, named[[each == text for each in texts]]) for text in dict.fromkeys(texts)]
+    return split_by_text(named, setting_texts(named, varying, separator=", "))
 
 
 def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:

@@ -18,9 +18,7 @@ LEVEL = 0.95
 MIN_INTERVAL_SEEDS = 3
 MIN_EVENTS = 10  # events over all seeds below which a t interval of a share is not used (DESIGN §9)
 MIN_BOOTSTRAP_VALUES = 20  # examples below which no bootstrap is drawn
-EQUAL_TOLERANCE = (
-    1e-9  # relative spread below which values are equal: 55.00000000000001 % is 55 % summed in another order
-)
+EQUAL_TOLERANCE = 1e-9  # relative; 55.00000000000001 % is 55 % summed in another order
 
 
 @dataclass(frozen=True)
@@ -78,36 +76,32 @@ class Estimate:
 def mean_interval(values: Sequence[float]) -> Estimate:
     """Mean ± t(0.975, n − 1) · s / √n, s the sample standard deviation (n − 1 in its denominator).
 
-    Args:
-        values: one value for each seed.
-
-    Returns:
-        The estimate; without a half-width for one value or equal ones.
+    `values`: one for each seed. The estimate has no half-width for one value or equal ones.
 
     Example:
         >>> round(mean_interval([24.0, 26.0, 28.0]).half_width, 2)
         4.97
     """
-    n = len(values)
-    mean = math.fsum(values) / n
+    n, mean = len(values), math.fsum(values) / len(values)
     if all_equal(values):
         return Estimate(mean, None, n)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
-    return Estimate(mean, quantile * math.sqrt(variance / n), n)
+    return Estimate(mean, _quantile(n) * math.sqrt(variance / n), n)
+
+
+def _quantile(n: int) -> float:
+    """Of Student's t at the end of an interval over n values."""
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2))
 
 
 def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
     """Where the mean of `runs` further runs would lie: mean ± t(0.975, n − 1) · s · √(1/n + 1/runs).
 
-    A published mean outside it is not reproduced.
+    A published mean outside it is not reproduced. The estimate has no half-width for one seed, and one of 0 where all agree.
 
     Args:
         values: one value for each seed.
         runs: how many runs the other mean is of.
-
-    Returns:
-        The estimate; without a half-width for one seed, with one of 0 where all seeds agree.
 
     Example:
         >>> round(prediction_interval([24.0, 26.0, 28.0], runs=3).half_width, 2)
@@ -117,19 +111,15 @@ def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
     if n == 1:
         return Estimate(mean, None, n)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
-    return Estimate(mean, quantile * deviation * math.sqrt(1 / n + 1 / runs), n)
+    return Estimate(mean, _quantile(n) * deviation * math.sqrt(1 / n + 1 / runs), n)
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of a mean (Efron 1987), over the examples within one seed.
+    """Lower and upper end of the bias-corrected and accelerated bootstrap interval of a mean (Efron 1987).
 
     Args:
-        values: one value for each example.
+        values: one value for each example within one seed.
         seed: of the resampling.
-
-    Returns:
-        The lower and the upper end.
 
     Raises:
         ValueError: for fewer than 20 examples, where it covers too seldom (docs/statistics.md has measured figures).
@@ -153,14 +143,11 @@ def all_equal(values: Sequence[float]) -> bool:
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Mean and interval of value − reference.
+    """Mean and interval of value − reference, over the seeds that have both; None if none has.
 
     Args:
         values: one value for each seed.
         reference: those of the reference, such as Retrain.
-
-    Returns:
-        The estimate over the seeds that have both; None if none has.
 
     Example:
         >>> paired_difference({1: 24.0, 2: 26.0, 3: 28.0}, {1: 22.0, 2: 25.0}).mean
@@ -191,9 +178,6 @@ def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Es
         percents: one percentage for each seed, averaged over repeats.
         rows: the number of samples of each seed. Those of repeats count once: they are the same samples.
 
-    Returns:
-        The estimate.
-
     Example:
         >>> estimate = share_interval({1: 0.0, 2: 4.0, 3: 0.0}, {1: 25, 2: 25, 3: 25})
         >>> estimate.count.events, estimate.count.rows, round(estimate.count.high_percent, 1)
@@ -210,17 +194,10 @@ def share_interval(percents: Mapping[int, float], rows: Mapping[int, int]) -> Es
 
 
 def clopper_pearson(events: float, rows: int) -> tuple[float, float]:
-    """Exact 95 % bounds of a share (Clopper and Pearson 1934).
+    """Exact 95 % bounds of a share (Clopper and Pearson 1934), lower and upper, 0 to 1, from events among `rows` samples.
 
     Two-sided, from quantiles of the beta distribution; without any event, or with nothing else, all 5 % are spent on the one
     side that is left.
-
-    Args:
-        events: number of events.
-        rows: number of samples.
-
-    Returns:
-        The lower and the upper bound, 0 to 1.
 
     Example:
         >>> low, high = clopper_pearson(0, 75)

@@ -57,9 +57,6 @@ def family(differences: Mapping[str, Sequence[float]]) -> TestFamily:
         differences: by row, value − Retrain's, seed by seed. A row whose differences are all equal has no spread to test
             against: it counts in the family and is never significant.
 
-    Returns:
-        The family.
-
     Example:
         >>> tests = family({"scrub": [3.0, 3.2, 2.9, 3.1, 3.0], "finetune": [0.4, -0.3, 0.1, -0.2, 0.2]})
         >>> tests.is_significant("scrub"), tests.is_significant("finetune")
@@ -75,14 +72,11 @@ def family(differences: Mapping[str, Sequence[float]]) -> TestFamily:
 
 
 def holm(p: Mapping[str, float], size: int) -> dict[str, float]:
-    """p values adjusted step by step for a family of tests (Holm 1979).
+    """p values by row, adjusted step by step for a family of tests (Holm 1979).
 
     Args:
         p: by row.
         size: number of tests. Those that are missing in `p` count as 1.
-
-    Returns:
-        Adjusted p values by row.
 
     Example:
         >>> holm({"a": 0.01, "b": 0.04}, size=2)
@@ -98,13 +92,12 @@ def holm(p: Mapping[str, float], size: int) -> dict[str, float]:
 def detectable_difference(deviation: float, n: int, size: int) -> float:
     """The smallest mean difference that a two-sided paired t test finds with 80 % power at level 5 % / size.
 
+    From the noncentral F distribution.
+
     Args:
-        deviation: standard deviation of the paired differences.
+        deviation: standard deviation of the paired differences; the result has its unit.
         n: number of seeds.
         size: number of tests in the family.
-
-    Returns:
-        The difference, in the unit of `deviation`, from the noncentral F distribution.
 
     Example:
         >>> round(detectable_difference(2.0, n=5, size=1), 1)

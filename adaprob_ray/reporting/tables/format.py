@@ -168,7 +168,7 @@ def table_notes(table: Table) -> list[str]:
         _CHANCE_NOTE: CHANCE in labels,
     }
     notes = [note for note, is_needed in applies.items() if is_needed]
-    return [_spread(table), *notes, *_significance(table), *table.provenance.lines()]
+    return [_spread(table), *notes, *_significance(table), *table.provenance]
 
 
 def _spread(table: Table) -> str:

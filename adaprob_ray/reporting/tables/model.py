@@ -12,17 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import (
-    RowGroup,
-    columns_with_prefix,
-    group_heading,
-    refuse_to_average,
-    row_groups,
-    seed_means,
-    split_groups,
-)
+from adaprob_ray.reporting.records import grouping
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
-from adaprob_ray.reporting.records.provenance import Provenance, provenance, unique_strings
+from adaprob_ray.reporting.records.provenance import provenance, unique_strings
 from adaprob_ray.reporting.stats.intervals import (
     Estimate,
     mean_interval,
@@ -70,11 +62,11 @@ class Table:
     families: dict[str, TestFamily]
     seeds: list[int]
     repeats: int
-    provenance: Provenance
+    provenance: list[str]
 
     @property
     def heading(self) -> str:
-        return group_heading(self.group)
+        return grouping.group_heading(self.group)
 
 
 def tables(
@@ -86,7 +78,7 @@ def tables(
     a row would average over anything but seed and repeat.
     """
     order = list(dict.fromkeys([*REFERENCES, *labels]))
-    return [_table(group, members, columns, order, primary_label) for group, members in split_groups(records)]
+    return [_table(group, members, columns, order, primary_label) for group, members in grouping.split_groups(records)]
 
 
 def _table(
@@ -97,9 +89,9 @@ def _table(
     primary_label: str | None,
 ) -> Table:
     columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
-    groups = row_groups(records, order)
+    groups = grouping.row_groups(records, order)
     for row in groups:
-        refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
+        grouping.refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
     retrain = _seeds(records[records["label"] == "retrain"], columns)
     rows = [_row(row, columns, retrain) for row in groups]
     rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
@@ -141,10 +133,10 @@ def _chance_level(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> lis
 
 def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, Seeds]:
     """MetricFormat → seed → mean over repeats; seeds without a value are left out."""
-    return {column.name: seed_means(records, column.name) for column in columns}
+    return {column.name: grouping.seed_means(records, column.name) for column in columns}
 
 
-def _row(group: RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
+def _row(group: grouping.RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
     estimates = {column.name: estimate_of(group.records, column.name) for column in columns}
     differences, seeds = {}, _seeds(group.records, columns)
     for column in columns:
@@ -158,7 +150,7 @@ def _row(group: RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Se
 def _chosen(records: pd.DataFrame) -> dict[str, Any]:
     """The `method.*` settings of a row, which all its Records share; those that do not apply are left out."""
     first = records.iloc[0]
-    names = columns_with_prefix(records, "method.")
+    names = grouping.columns_with_prefix(records, "method.")
     return {name.removeprefix("method."): first[name] for name in names if unique_strings(records[name]) != ["none"]}
 
 
@@ -167,7 +159,7 @@ def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
 
     A percentage of a known number of samples may be counted (see `share_interval`); all else has a t interval.
     """
-    seeds = seed_means(records, name)
+    seeds = grouping.seed_means(records, name)
     if not seeds:
         return None
     samples = metric_format(name).rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adaprob_ray.reporting.records.missing import first_of
+from adaprob_ray.reporting.records.load import first_of
 from adaprob_ray.reporting.tables.layout import Document
 from adaprob_ray.reporting.tables.render import terminal
 from adaprob_ray.sweep.cell import Cell
