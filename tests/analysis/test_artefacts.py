@@ -163,3 +163,11 @@ def test_archives_in_results_are_read_as_stores_are(
     assert "none.zip: cannot be read as Records" in capsys.readouterr().err
     assert main(["figure2", "--sweep", "sweeps/cifar5.yaml", "--store", "results/cifar5.jsonl"]) == BAD_INPUT
     assert "results/cifar5.jsonl: holds Records without Outputs" in capsys.readouterr().err
+
+
+def test_a_report_of_a_part_needs_no_other_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shared.ROOT)
+    command = ["report", "--sweep", "sweeps/cifar5.yaml", "--store", "results/cifar5.jsonl", "--out", str(tmp_path)]
+    for options in ([], ["--only", "label=scrub"], ["--only", "label=scrub", "--partial"]):
+        assert main([*command, *options]) == DONE
+        assert ("adaprob" in (tmp_path / "report.html").read_text(encoding="utf-8")) == (not options)
