@@ -2,7 +2,7 @@
 
     def margin(evaluation):                 # Outputs of the model and of its references; forget, retain, forget_class, seed
         logits = evaluation.model.logits["train"][evaluation.forget]
-        return logits.max(1)  # one number for each row, a number, or a dict of names and either; None where it does not apply
+        return logits.max(1)  # one number for each sample, a number, or a dict of names and either; None if it does not apply
 
 Outputs come from a store, or from an archive of them in results/ (`python -m analysis archive`).
 """
@@ -87,7 +87,7 @@ def _scores(metric: Metric, evaluation: Evaluation, record: Mapping[str, Any]) -
 
 
 def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
-    """A number as it is; one for each row as their mean, with a bootstrap interval where there are enough of them."""
+    """A number as it is; one for each sample as their mean, with a bootstrap interval where there are enough of them."""
     if score is None:
         return {name: None}
     if isinstance(score, np.ndarray) and score.ndim == 1 and len(score) and np.isfinite(score).all():
@@ -96,5 +96,5 @@ def _numbers(name: str, score: Any, where: str) -> dict[str, float | None]:
         return {name: float(np.mean(rows)), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
     if not isinstance(score, (numbers.Real, np.generic)) or not math.isfinite(score):
         got = f"{type(score).__name__} {score!r}"
-        raise InputError(f"{where}: {name}: must be a finite number, or one for each row, got {got}")
+        raise InputError(f"{where}: {name}: must be a finite number, or one for each sample, got {got}")
     return {name: float(score)}

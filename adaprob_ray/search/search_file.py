@@ -284,6 +284,6 @@ def _check_validation_rows(point: GridPoint, registry: Registry, faults: Faults)
     rows = registry.dataset(point.dataset).validation_per_class[point.forget.class_index]
     if rows < 2:
         faults.add(
-            f"search.rule: validation compares with validation rows of the forget class; {point.dataset} has {rows} "
+            f"search.rule: validation compares with validation samples of the forget class; {point.dataset} has {rows} "
             f"of class {point.forget.class_index}"
         )

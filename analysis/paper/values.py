@@ -115,14 +115,16 @@ def _is_interchanged(entry: PaperValue) -> bool:
 def _contradiction(entry: PaperValue) -> str:
     """Protocol §9, items 22 and 23: what a number cannot be."""
     if _is_interchanged(entry):
-        return "columns of ALL-CNN look interchanged: the class column lies on the grid of 100 rows (protocol §9, 22)"
+        return (
+            "columns of ALL-CNN look interchanged: the class column lies on the grid of 100 samples (protocol §9, 22)"
+        )
     if entry.table == "4" and entry.method == "adaprob" and entry.forgets == (SELECTIVE,):
-        return "no mean of three attacks on 100 rows has this value and deviation (protocol §6.3)"
+        return "no mean of three attacks on 100 samples has this value and deviation (protocol §6.3)"
     rows = {"2": 100, "5": 25, "sec5.6": 400}.get(entry.table)
     off_grid = rows is not None and round(entry.value * rows / 100, 6) % 1
     if entry.column == "forget_error_percent" and entry.runs == 1 and off_grid:
         step = 100 / (rows or 1)
-        return f"{rows} rows give multiples of {step:g} % in one run, and no more are named (protocol §9, 23)"
+        return f"{rows} samples give multiples of {step:g} % in one run, and no more are named (protocol §9, 23)"
     return ""
 
 

@@ -92,7 +92,8 @@ def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tu
     our_events = round(count.events)
     p = float(fisher_exact(np.array([[our_events, count.rows - our_events], [events, rows - events]])).pvalue)
     half = (count.high_percent - count.low_percent) / 2
-    words = f"{events} of {rows} rows, ours {our_events} of {count.rows}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
+    counts = f"{events} of {rows} samples, ours {our_events} of {count.rows}"
+    words = f"{counts}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
     if p < 1 - LEVEL:
         return NOT_REPRODUCED, words
     return (REPRODUCED if half <= margin else UNDETERMINED), words

@@ -77,8 +77,8 @@ def _ratio(values: pd.Series) -> str:
 
 
 def coverage_table(measurements: pd.DataFrame) -> str:
-    """How often three intervals hold the truth where few rows are wrong (docs/statistics.md)."""
-    head = ["wrong rows", "n", "t over seeds", "bootstrap over seeds", "our rule"]
+    """How often three intervals hold the truth where few samples are wrong (docs/statistics.md)."""
+    head = ["wrong samples", "n", "t over seeds", "bootstrap over seeds", "our rule"]
     lines = [
         [f"{row['wrong_percent']:g} %", f"{row['n']:g}", *(f"{row[name]:.1f} %" for name in ("t", "bootstrap", "rule"))]
         for _, row in measurements.iterrows()

@@ -50,7 +50,7 @@ def test_tables_are_printed_and_written(folder: Path) -> None:
         "analysis", "compare", "--store", "store", "--sweep", "tiny.yaml", "--out", "new/out", folder=folder
     )
     assert process.returncode == 0, process.stderr
-    assert "digits · allcnn, filters 0.02 · forget 25 rows of class 3" in process.stdout
+    assert "digits · allcnn, filters 0.02 · forget 25 samples of class 3" in process.stdout
     assert "finetune lr=0.01" in process.stdout
     assert "n = 1 seed (1)" in process.stdout
     assert max(map(len, process.stdout.splitlines())) <= 100

@@ -94,7 +94,7 @@ def test_embedding_is_the_same_twice_and_keeps_models_apart_that_differ() -> Non
 def test_embedding_refuses_what_cannot_be_mapped() -> None:
     with pytest.raises(InputError, match="a 40 × 5, b 30 × 5"):
         compute_embedding({"a": outputs(1), "b": outputs(1, rows=30)}, "test")
-    with pytest.raises(InputError, match="t-SNE: must have more than 5 rows in all groups, got 3"):
+    with pytest.raises(InputError, match="t-SNE: must have more than 5 samples in all groups, got 3"):
         compute_embedding(GROUPS, "forget", [1])
     with pytest.raises(InputError, match="positions from 0 to 39"):
         compute_embedding(GROUPS, "forget", [40])

@@ -109,7 +109,7 @@ def test_what_is_imported_or_begins_with_an_underscore_is_no_metric(tmp_path: Pa
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("return 'high'", "original of seed 1: f: must be a finite number, or one for each row, got str 'high'"),
+        ("return 'high'", "original of seed 1: f: must be a finite number, or one for each sample, got str 'high'"),
         ("return 1 / 0", "the metric fails: ZeroDivisionError"),
     ],
 )

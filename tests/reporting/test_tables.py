@@ -82,7 +82,7 @@ def test_relearn_time_is_shown_as_steps_and_explained() -> None:
 
 def test_caption_says_what_is_shown() -> None:
     table = golden()
-    assert table.heading == "digits · allcnn, filters 0.12 · forget 25 rows of class 3"
+    assert table.heading == "digits · allcnn, filters 0.12 · forget 25 samples of class 3"
     text = "\n".join(table_notes(table))
     assert "95 % Student-t interval over n = 3 seeds (1, 2, 3)" in text
     assert "Clopper-Pearson" in text

@@ -96,7 +96,7 @@ def test_tables_and_figures_name_the_samples_shortly(folder: Path, capsys: pytes
     assert cli.main(["compare", file, "--store", store, "--out", out]) == 0
     shown = capsys.readouterr().out
     assert shown.count("forget 25 samples (indices ") == 2
-    assert "forget 25 rows of class 3" in shown
+    assert "forget 25 samples of class 3" in shown
     assert cli.main(["report", file, "--store", store, "--out", out]) == 0
     assert "25 samples (indices " in (folder / "out" / "report.html").read_text(encoding="utf-8")
     options = ["--subset", "forget", "--only", f"forget={by_indices(OTHERS)}"]

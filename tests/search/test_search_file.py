@@ -361,7 +361,7 @@ def test_the_rule_validation_needs_validation_rows_of_the_class(rule: str) -> No
     if rule == "oracle":
         assert SearchFile.parse(text, registry).targets
         return
-    with pytest.raises(InputError, match="validation rows of the forget class; digits has 1 of class 3") as caught:
+    with pytest.raises(InputError, match="validation samples of the forget class; digits has 1 of class 3") as caught:
         SearchFile.parse(text, registry)
     assert len(caught.value.faults) == 1
 

@@ -125,7 +125,7 @@ def compute_embedding(
     perplexity = min(30.0, max(5.0, len(stacked) / 4))
     components = min(COMPONENTS, stacked.shape[1])
     if len(stacked) <= (most := max(perplexity, components - 1)):
-        raise InputError(f"t-SNE: must have more than {most:g} rows in all groups, got {len(stacked)}")
+        raise InputError(f"t-SNE: must have more than {most:g} samples in all groups, got {len(stacked)}")
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
         settings: dict[str, Any] = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}

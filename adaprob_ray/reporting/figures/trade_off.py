@@ -51,7 +51,7 @@ def compute_trade_off(records: pd.DataFrame) -> TradeOff:
         InputError: A row lacks one of the errors, or would average over anything but seed and repeat.
     """
     panels = {group.title: [_point(row) for row in group.rows] for group in record_groups(records)}
-    bounds = "95 % Clopper-Pearson bounds where fewer than 10 rows are wrong or right, or all seeds agree"
+    bounds = "95 % Clopper-Pearson bounds where fewer than 10 samples are wrong or right, or all seeds agree"
     return TradeOff(panels, [f"{style.INTERVAL_NOTE}; {bounds}", *figure_notes(records)])
 
 

@@ -179,4 +179,4 @@ def group_heading(group: Mapping[str, Any]) -> str:
     """For tables: data set, architecture and forget request on one line."""
     pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
     architecture = f"{group['architecture']}, filters {group['filters']:g}"
-    return f"{group['dataset']}{pool} · {architecture} · forget {forget_words(group['forget'], 'all of ', 'rows ')}"
+    return f"{group['dataset']}{pool} · {architecture} · forget {forget_words(group['forget'], 'all of ', 'samples ')}"

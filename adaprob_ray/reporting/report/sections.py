@@ -130,7 +130,7 @@ def format_full(estimate: Estimate, unit: str) -> str:
     has_interval = estimate.half_width is not None and estimate.n >= MIN_INTERVAL_SEEDS
     half = f" ± {estimate.half_width:.6g}" if has_interval else ""
     seeds = f", n = {estimate.n}" if estimate.n else ""
-    count = f"; {estimate.count.events:g} of {estimate.count.rows} rows" if estimate.count else ""
+    count = f"; {estimate.count.events:g} of {estimate.count.rows} samples" if estimate.count else ""
     return f"{estimate.mean:.10g}{half} {unit}".rstrip() + seeds + count
 
 
