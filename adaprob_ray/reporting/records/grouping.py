@@ -25,7 +25,7 @@ METHOD_ORDER = (
 )  # fmt: skip
 # Columns that must not vary within a row, besides method.…
 _FIXED = ("method", "precision")
-_FIXED_PREFIXES = ("recipe.", "pretrain.", "original.", "relearn.", "probe.")
+FIXED_PREFIXES = ("recipe.", "pretrain.", "original.", "relearn.", "probe.")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def format_setting(value: Any) -> str:
 
 def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:
     """Raises InputError naming the column that varies within a row; only seed, repeat and the axis of a figure may."""
-    names = [name for name in map(str, records) if name in _FIXED or name.startswith(_FIXED_PREFIXES)]
+    names = [name for name in map(str, records) if name in _FIXED or name.startswith(FIXED_PREFIXES)]
     names += [name for name in columns_with_prefix(records, "method.") if name != along]
     for name in names:
         if len(values := unique_strings(records[name])) > 1:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adaprob_ray.reporting.records.grouping import (
+    FIXED_PREFIXES,
     GROUP,
     columns_with_prefix,
     setting_texts,
@@ -22,14 +23,6 @@ from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 SHORT_KEY_LENGTH = 8
-_FIXED_PREFIXES = (
-    "precision",
-    "recipe.",
-    "pretrain.",
-    "original.",
-    "relearn.",
-    "probe.",
-)  # of columns that must not vary within a row
 _IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
 
 
@@ -93,7 +86,7 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     members_by_label = [members for _, members in named.groupby("label", sort=False)]
     varying = [
         name
-        for name in columns_with_prefix(named, *_FIXED_PREFIXES)
+        for name in columns_with_prefix(named, "precision", *FIXED_PREFIXES)
         if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
     return split_by_text(named, setting_texts(named, varying, separator=", "))
