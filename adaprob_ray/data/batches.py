@@ -159,8 +159,8 @@ def load_subsets(dataset: Dataset, root: Path, seed: int, *, test_pool: str, dev
     rows = split_images(images, seed, test_pool=test_pool)
     if not len(rows.test):
         raise InputError(
-            f"test_pool: {test_pool}: all test images of {dataset.name} are copies of training images; "
-            "use `test_pool: paper`, or other test images"
+            f"test_pool: must leave a test image, got {test_pool}: all test images of {dataset.name} are copies of training "
+            "images; use `test_pool: paper`, or other test images"
         )
     std = torch.tensor(dataset.std, dtype=torch.float64)
     mean = torch.tensor(dataset.mean, dtype=torch.float64)

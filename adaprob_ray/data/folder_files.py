@@ -121,8 +121,8 @@ def check_memory(folder: Path, count: int, size: int) -> None:
     needed, available = MEMORY_PER_PIXEL_BYTE * count * size * size * 3, available_memory()
     if needed > available:
         raise InputError(
-            f"{printable(folder)}: {count:,} images of {size}×{size} pixels need {needed / 2**30:.1f} GiB of memory, and "
-            f"{available / 2**30:.1f} GiB are free; choose a smaller --size, or leave images out"
+            f"{printable(folder)}: must fit into {available / 2**30:.1f} GiB of free memory, got {needed / 2**30:.1f} GiB "
+            f"({count:,} images of {size}×{size} pixels); choose a smaller --size, or leave images out"
         )
 
 

@@ -61,7 +61,9 @@ def forget_positions(
         return sample
     copies = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[sample])), sample)
     if len(sample) + len(copies) == len(train_labels):
-        raise InputError("forget: all training images are copies of the forgotten ones, so that none is left to retain")
+        raise InputError(
+            "forget: must leave a training image to retain, got none: all others are copies of the forgotten ones"
+        )
     return np.concatenate([sample, copies])
 
 

@@ -38,7 +38,7 @@ def build_rescore(file: str, location: str, out: Path) -> Output:
     metric = load_metric(Path(file))
     source, records = source_of(location), all_records(location)
     if not len(records):
-        raise InputError(f"{location}: holds no Record")
+        raise InputError(f"{location}: must have Records, got none")
     scores = rescore(metric, records, source)
     out.mkdir(parents=True, exist_ok=True)
     path = write_whole(out / f"rescore-{metric.__name__}.csv", scores.to_csv(index=False))

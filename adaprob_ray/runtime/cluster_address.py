@@ -131,7 +131,7 @@ def _check_head(address: str, place: str) -> None:
             ) from error
         details = " ".join((error.details() or "").split())[:200]
         raise InputError(
-            f"--address {address}: {place} is not the head node of a Ray cluster (its port is 6379 by default): "
+            f"--address {address}: must be the head node of a Ray cluster (its port is 6379 by default), got {place}: "
             f"{error.code().name.lower()}: {details}"
         ) from error
     finally:

@@ -79,15 +79,18 @@ def frozen_sweep(search: SearchFile, studies: Sequence[tuple[Study, Sequence[Tri
 def _chosen_trial(study: Study, trials: list[Trial], chosen: int | None) -> Trial:
     if chosen is not None:
         if not 0 <= chosen < len(trials) or trials[chosen].state != "complete":
-            raise InputError(f"--trial: {study.target} has no complete trial {chosen} (trials so far: {len(trials)})")
+            count = len(trials)
+            raise InputError(
+                f"--trial: must be a complete trial of {study.target}, got {chosen} (trials so far: {count})"
+            )
         return trials[chosen]
     best = best_trials(study, trials)
     if not best:
-        raise InputError(f"{study.target}: has no complete trial yet; run the search first")
+        raise InputError(f"{study.target}: must have a complete trial, got none; run the search first")
     if len(best) > 1:
         numbers = ", ".join(str(trial.number) for trial in best)
         raise InputError(
-            f"{study.target}: {len(best)} trials are on the Pareto front; choose one with --trial ({numbers})"
+            f"--trial: must be one of {len(best)} trials on the Pareto front of {study.target} ({numbers})"
         )
     return best[0]
 

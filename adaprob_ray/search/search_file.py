@@ -141,7 +141,9 @@ class SearchFile:
         """As `load`, from the text of a search file; files that it names are looked up in `folder`."""
         document = load_document(text)
         if "search" not in document.values:
-            raise InputError("search: is missing; a search file is a sweep file plus search: {trials, seeds, rule, …}")
+            raise InputError(
+                "search: must be in a search file, which is a sweep file plus search: {trials, seeds, rule, …}"
+            )
         values = document.values.pop("search")
         if not isinstance(values, dict):
             raise InputError(f"search: must be a mapping {{name: value}}, got {values!r}")
@@ -215,7 +217,7 @@ def _check_pruning(section: SearchSection, faults: Faults) -> None:
     if section.prune is None:
         return
     if len(section.objective) > 1:
-        faults.add("search.prune: needs a single objective, got several")
+        faults.add("search.prune: must have a single objective, got several")
     least = section.prune.min_seeds
     if least >= len(section.seeds):
         faults.add(
@@ -246,13 +248,13 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
             name = settings.pop("method", label)
             method: type = registry.methods[name]
             if registry.methods[name].stage != "unlearn":
-                faults.add(
-                    f"methods.{label}: a search needs a method that unlearns, got {name}, which trains from scratch"
-                )
+                faults.add(f"methods.{label}: must be a method that unlearns, got {name}, which trains from scratch")
                 continue
             lists = [key for key, value in settings.items() if isinstance(value, list) and not _takes_list(method, key)]
             if lists:
-                faults.add(*(f"methods.{label}.{key}: a searched label takes one value, got a list" for key in lists))
+                faults.add(
+                    *(f"methods.{label}.{key}: must be one value in a searched label, got a list" for key in lists)
+                )
                 continue
             rule = rule_for(section.rule, point.forget)
             if not rule.needs_retrain:

@@ -158,7 +158,7 @@ def with_validation(data: Data, argument: str | None, seed: int) -> Data:
     if data.validation is not None:
         raise InputError("--validation: must be left out, as the data have validation data of their own")
     if data.test is None:
-        raise InputError("--validation: needs test data, of which it takes a share, and the data have none")
+        raise InputError("--validation: must have test data, of which it takes a share, got none")
     is_pair = isinstance(data.test, tuple)
     count = len(data.test[1] if is_pair else data.test)
     chosen = np.zeros(count, dtype=bool)

@@ -77,10 +77,10 @@ def check_tunable(plan: Plan, space: Mapping[str, Any]) -> None:
     if not space:
         raise InputError(f"--tune: must leave settings to search, got none of {plan.method.name} that is not set")
     if "validation" not in plan.subsets:
-        raise InputError("--tune: needs validation data, such as --validation share:0.1")
+        raise InputError("--tune: must have validation data, such as --validation share:0.1, got none")
     forgotten = np.unique(plan.subsets["forget"].labels.cpu().numpy())
     if not np.isin(plan.subsets["validation"].labels.cpu().numpy(), forgotten).any():
-        raise InputError("--tune: needs validation samples of the forgotten classes, and there are none")
+        raise InputError("--tune: must have validation samples of the forgotten classes, got none")
 
 
 def _with_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:

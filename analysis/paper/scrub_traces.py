@@ -57,7 +57,7 @@ def build_traces(selection: Selection, out: Path) -> Output:
     scrub_traces = traces(gathered.records, shown_seed(gathered.records))
     if not scrub_traces:
         groups = ", ".join(" · ".join(group) for group in _printed())
-        raise InputError(f"traces: the notebooks have none of these Records; they have {groups}")
+        raise InputError(f"traces: must be Records of a group that the notebooks print, got none (known: {groups})")
     documents = [*map(trace_page, scrub_traces), *missing_document(gathered.missing)]
     return Output(documents, write_documents(documents, trace_numbers(scrub_traces), "traces", out))
 

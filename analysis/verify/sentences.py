@@ -140,7 +140,7 @@ def _is_of_run(claim: re.Match[str]) -> bool:
 def _run_minutes(records: pd.DataFrame, mark: Mark) -> float:
     """From the first start to the last Record of a file. Raises InputError where that is not the time of one run."""
     if mark.where:
-        raise InputError(f"mark of {mark.source}: run minutes are of a whole file, without conditions")
+        raise InputError(f"mark of {mark.source}: run minutes: must be of a whole file, got conditions")
     if "run_continued_after_epochs" in records and (records["run_continued_after_epochs"] > 0).any():
         raise InputError(f"mark of {mark.file}: a training was interrupted and continued, so the run has no minutes")
     started, done = (pd.to_datetime(records[name], format="ISO8601") for name in ("started_at", "run_committed_at"))
@@ -154,7 +154,7 @@ def benchmark_faults(mark: Mark, measurements: pd.DataFrame) -> list[str]:
         _require_column(name, measurements, mark.file)
         chosen = chosen[_equals_text(chosen[name], value)]
     if not len(chosen):
-        raise InputError(f"{mark.source}: no row meets these conditions")
+        raise InputError(f"{mark.source}: must have rows that meet these conditions, got none")
     for text in mark.content:
         claim = _COUNT.fullmatch(" ".join(text.split()))
         if claim is None:
@@ -163,8 +163,8 @@ def benchmark_faults(mark: Mark, measurements: pd.DataFrame) -> list[str]:
         _require_column(claim["column"], measurements, mark.file)
         values = chosen[claim["column"]].dropna()
         if claim["kind"] != "count" and not (len(values) and pd.api.types.is_numeric_dtype(values)):
-            content = "no numbers" if len(values) else "nothing"
-            raise InputError(f"{mark.source}: {claim['column']} holds {content}; only its count can be said")
+            content = "words" if len(values) else "nothing"
+            raise InputError(f"{mark.source}: {claim['column']}: must be numbers for {claim['kind']}, got {content}")
         faults += _compared(f"{claim['column']} {claim['kind']}", _counted(values, claim), claim["words"], mark)
     return faults
 
@@ -220,7 +220,7 @@ def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if not rows:
         raise InputError(f"mark: {unknown_name('label', label, [row.name for row in all_rows])}")
     if len(rows) > 1:
-        raise InputError(f"mark: {label} is in {len(rows)} tables; say which by {', '.join(SELECTORS)}")
+        raise InputError(f"mark: must select one table with {label}, got {len(rows)} (known: {', '.join(SELECTORS)})")
     if claim["seed"] is None:
         return format_estimate(rows[0].values.get(column.name), column, column.min_decimals)
     return _decimals(rows[0].seeds.get(column.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

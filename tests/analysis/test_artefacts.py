@@ -162,7 +162,7 @@ def test_archives_in_results_are_read_as_stores_are(
     assert main([*table[:-1], str(tmp_path / "none.zip")]) == BAD_INPUT
     assert "none.zip: cannot be read as Records" in capsys.readouterr().err
     assert main(["figure2", "--sweep", "sweeps/cifar5.yaml", "--store", "results/cifar5.jsonl"]) == BAD_INPUT
-    assert "results/cifar5.jsonl: holds Records without Outputs" in capsys.readouterr().err
+    assert "results/cifar5.jsonl: must be a store or an archive with Outputs" in capsys.readouterr().err
 
 
 def test_a_report_of_a_part_needs_no_other_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

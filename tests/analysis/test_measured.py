@@ -123,7 +123,7 @@ def test_a_mark_that_is_none_is_said() -> None:
 
 def test_minutes_are_of_one_whole_run() -> None:
     mark = mark_in("<!-- says results/some.jsonl, dataset digits: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
-    with pytest.raises(InputError, match="run minutes are of a whole file"):
+    with pytest.raises(InputError, match="run minutes: must be of a whole file, got conditions"):
         sentence_faults(mark, times, made, Path())
     mark = mark_in("<!-- says results/some.jsonl: run minutes = 21.5 -->\nIn 21.5 minutes.\n")
     assert sentence_faults(mark, times, made, Path()) == []

@@ -50,12 +50,15 @@ def test_a_figure_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["figure", "ranks", "quickstart.yaml", "--columns", "test_eror_percent"]) == 2
     assert "did you mean 'test_error_percent'" in capsys.readouterr().err
     assert cli.main(["figure", "ablation", "quickstart.yaml", "--over", "method.lam"]) == 2
-    assert "error: method.lam: no label has two values of it" in capsys.readouterr().err
+    assert (
+        "error: --over: must be a setting of which a label has two values, got method.lam (labels: "
+        in capsys.readouterr().err
+    )
     assert cli.main(["figure", "embedding", "quickstart.yaml"]) == 2
-    assert "holds Records without Outputs" in capsys.readouterr().err
+    assert "must be a store or an archive with Outputs (.zip), got Records alone" in capsys.readouterr().err
     archive = str(RESULTS / "quickstart.zip")
     assert cli.main(["figure", "embedding", "quickstart.yaml", "--store", archive]) == 2
-    assert "error: --only: a figure of outputs is of one group, got digits" in capsys.readouterr().err
+    assert "error: --only: must select one group for a figure of outputs, got digits" in capsys.readouterr().err
 
 
 def test_a_report_of_all_records_or_of_a_sweep(folder: Path) -> None:

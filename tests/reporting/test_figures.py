@@ -196,7 +196,7 @@ def test_another_setting_that_varies_parts_curves_and_another_recipe_is_refused(
     assert [curve.name for curve in curves] == ["eq1 lr=0.1", "eq1 lr=0.2", "script"]
     with pytest.raises(InputError, match=r"would average over recipe\.lr"):
         compute_ablation(ablated().assign(**{"recipe.lr": [0.1] * 10 + [0.2] * 17}), "method.lam")
-    with pytest.raises(InputError, match=r"method\.lr: no label has two values"):
+    with pytest.raises(InputError, match=r"two values, got method\.lr \(labels: eq1, script, retrain\)"):
         compute_ablation(ablated(), "method.lr")
     with pytest.raises(InputError, match=r"did you mean 'method\.lam'"):
         compute_ablation(ablated(), "method.lamb")
@@ -264,7 +264,7 @@ def test_ranks_need_every_cell_and_skip_a_metric_that_does_not_apply() -> None:
     assert "retrain_independent" not in actual.by_column["test_error_percent"]
     assert actual.overall["retrain_independent"] == actual.by_column["retain_error_percent"]["retrain_independent"]
     records.loc[(records["label"] == "a") & (records["seed"] == 2), "test_error_percent"] = None
-    with pytest.raises(InputError, match="test_error_percent: a has no value in 1 of 2 cells"):
+    with pytest.raises(InputError, match="test_error_percent: must have a value of a in all 2 cells, got 1"):
         compute_ranks(records, ["test_error_percent"])
     with pytest.raises(InputError, match="did you mean 'test_error_percent'"):
         compute_ranks(records, ["test_eror_percent"])

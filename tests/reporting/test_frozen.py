@@ -73,7 +73,7 @@ def test_only_labels_with_a_default_are_compared() -> None:
 
 
 def test_a_missing_column_is_named() -> None:
-    with pytest.raises(InputError, match="validation_auc_percent; add errors and selection to metrics"):
+    with pytest.raises(InputError, match="must have validation_auc_percent in the Records, got none; add errors"):
         frozen_rows(records().drop(columns="validation_auc_percent"))
 
 

@@ -148,13 +148,13 @@ def test_models_of_another_recipe_are_no_references(world: tuple[pd.DataFrame, M
 
     scored = rescore(gap, both, source).set_index("key")["gap"]
     assert scored["retrain1"] == scored["retrain2b"] == 0
-    with pytest.raises(InputError, match="several models of original, retrain, retrain_independent"):
+    with pytest.raises(InputError, match="must have one model of original, retrain, retrain_independent"):
         rescore(gap, pd.concat([records, other.assign(**{"recipe.lr": 0.1})], ignore_index=True), source)
 
 
 def test_a_missing_reference_is_named(world: tuple[pd.DataFrame, Memory]) -> None:
     records, source = world
-    with pytest.raises(InputError, match=r"digits.*2: no Record of retrain, which"):
+    with pytest.raises(InputError, match=r"digits.*2: must have Records of retrain, which"):
         rescore(lambda e: 1.0, records[records["key"] != "retrain2"], source)
 
 

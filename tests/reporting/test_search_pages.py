@@ -118,7 +118,9 @@ def test_the_command_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFi
     first, second, third = capsys.readouterr().err.splitlines()
     assert first == "error: --sweep: must name a search file"
     assert second == "error: --store: must be a store, which has the trials, got x.jsonl"
-    assert third.endswith("search: is missing; a search file is a sweep file plus search: {trials, seeds, rule, …}")
+    assert third.endswith(
+        "search: must be in a search file, which is a sweep file plus search: {trials, seeds, rule, …}"
+    )
 
 
 # -- report ------------------------------------------------------------------------------------------------------------

@@ -287,5 +287,5 @@ def test_a_store_without_trials_is_named(tmp_path: Path) -> None:
     file = tmp_path / "search.yaml"
     file.write_text(search_text())
     Store.open(tmp_path / "store")
-    with pytest.raises(InputError, match=r"has no trial of .*search\.yaml; run adaprob-ray search first"):
+    with pytest.raises(InputError, match=r"must have trials of .*search\.yaml, got none; run adaprob-ray search first"):
         load_searches(str(tmp_path / "store"), [str(file)])

@@ -135,5 +135,5 @@ def test_the_bootstrap_is_scipys_and_refuses_few_examples() -> None:
     assert low == pytest.approx(values.mean() - half, abs=0.2 * half)  # skewed: bounds move by less than that
     assert high == pytest.approx(values.mean() + half, abs=0.2 * half)
     assert bootstrap_interval([2.0] * 20) == (2.0, 2.0)
-    with pytest.raises(ValueError, match="over 19 values: at least 20"):
+    with pytest.raises(ValueError, match="must be at least 20 for a bootstrap, got 19"):
         bootstrap_interval([1.0] * 19)

@@ -427,7 +427,7 @@ def test_an_address_where_something_else_listens_is_an_error_within_seconds(monk
     monkeypatch.setattr(cluster_address, "ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(InputError, match="is not the head node of a Ray cluster"):
+        with pytest.raises(InputError, match="must be the head node of a Ray cluster"):
             check_address(address)
 
 

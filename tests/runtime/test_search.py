@@ -574,7 +574,8 @@ def test_freeze_writes_a_sweep_file_once(run_command: Any, searched: Store) -> N
     assert run_command("--freeze", "nowhere/best.yaml")[0] == 2
     code, _, err = run_command("--freeze", "other.yaml", "--trial", "99")
     assert code == 2
-    assert "has no complete trial 99" in err
+    assert "must be a complete trial of" in err
+    assert "got 99" in err
     assert not Path("other.yaml").exists()
 
 

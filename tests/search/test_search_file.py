@@ -45,7 +45,7 @@ READINGS = {
 LR, EPOCHS = "search.space.finetune.lr: ", "search.space.finetune.epochs: "
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     # keys of the section
-    "no section": (without(SEARCH, "search"), "search: is missing; a search file is a sweep file plus search:"),
+    "no section": (without(SEARCH, "search"), "search: must be in a search file, which is a sweep file plus search:"),
     "section that is a list": (with_value(SEARCH, "search", [1]), "search: must be a mapping {name: value}, got [1]"),
     "empty section": (with_value(SEARCH, "search", None), "search: must be a mapping {name: value}, got None"),
     "unknown key": (with_search("trails", 3), "search: unknown key 'trails'; did you mean 'trials'?"),
@@ -109,7 +109,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
             "search.objective",
             {"test_error_percent": "minimize", "retain_error_percent": "minimize"},
         ),
-        "search.prune: needs a single objective, got several",
+        "search.prune: must have a single objective, got several",
     ),
     "p above a half": (with_search("prune", {"p": 0.9}), "search.prune.p: must be a number of at most 0.5, got 0.9"),
     "p of zero": (with_search("prune", {"p": 0}), "search.prune.p: must be a number of at least 0.001, got 0"),
@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "label that trains": (
         with_value(SEARCH, "methods.plain", {"method": "retrain", "variant": "plain"}),
-        "methods.plain: a search needs a method that unlearns, got retrain",
+        "methods.plain: must be a method that unlearns, got retrain",
     ),
     "method without ranges": (with_value(SEARCH, "methods.ntk", {}), "search.space.ntk: must have at least one range"),
     "label that freezing would write": (
@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "list of values": (
         with_value(SEARCH, "methods.scrub.lr", [0.1, 0.2]),
-        "methods.scrub.lr: a searched label takes one value, got a list",
+        "methods.scrub.lr: must be one value in a searched label, got a list",
     ),
     # ranges
     "unknown parameter": (

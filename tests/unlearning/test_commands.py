@@ -347,7 +347,7 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"set": ["epochs=1.5"]}, "finetune: epochs: must be an integer"),
     ({"set": ["rate=1"]}, "unknown key 'rate'"),
     ({"set": ["lr=1", "lr=2"]}, "--set: lr: must be given once"),
-    ({"tune": "3", "set": ["epochs=1"]}, "--tune: needs validation data, such as --validation share:0.1"),
+    ({"tune": "3", "set": ["epochs=1"]}, "--tune: must have validation data, such as --validation share:0.1, got none"),
     ({"tune": "3", "validation": "share:0.5"}, "--tune: must leave settings to search"),
     ({"max_drop": "inf"}, "max_drop: must be a number of percentage points"),
     ({"max_drop": "-1"}, "max_drop: must be a number of percentage points"),

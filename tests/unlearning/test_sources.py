@@ -282,7 +282,7 @@ def test_a_share_of_the_test_data_becomes_validation_data() -> None:
     ):
         with pytest.raises(InputError, match=fault):
             with_validation(Data(None, test=(images, labels)), argument, 0)
-    with pytest.raises(InputError, match="needs test data"):
+    with pytest.raises(InputError, match="must have test data, of which it takes a share, got none"):
         with_validation(Data(None), "share:0.1", 0)
     with pytest.raises(InputError, match="of their own"):
         with_validation(Data(None, test=(images, labels), validation=(images, labels)), "share:0.1", 0)

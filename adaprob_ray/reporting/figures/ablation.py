@@ -109,7 +109,7 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | 
     methods = {row.method for group in groups for row in group.rows if _is_curve(row, over)}
     if not methods:
         labels = ", ".join(unique_strings(records["label"]))
-        raise InputError(f"{over}: no label has two values of it (labels: {labels})")
+        raise InputError(f"--over: must be a setting of which a label has two values, got {over} (labels: {labels})")
     columns = columns_with_values(records[records[over].notna()], COLUMNS) if columns is None else columns
     panels, references = {}, {}
     for group in groups:

@@ -102,7 +102,7 @@ def _shown_records(
         candidates = records[(records["method"] == method) & (records["seed"] == seed)]
         primary = candidates[candidates["label"] == primary_label]
         if not len(candidates):
-            raise InputError(f"{name}: no Record of method {method} and seed {seed}")
+            raise InputError(f"{name}: must have a Record of method {method} and seed {seed}, got none")
         records_by_name[name] = (primary if len(primary) else candidates).iloc[0]
     return records_by_name
 

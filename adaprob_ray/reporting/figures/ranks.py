@@ -97,7 +97,7 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
     cells = pd.DataFrame([cell for group in groups for cell in _distances(group, name)])
     cells = cells[[row for row in ranked if row in cells]]
     faults = [
-        f"{name}: {row} has no value in {count} of {len(cells)} cells; ranks need all of them"
+        f"{name}: must have a value of {row} in all {len(cells)} cells, got {len(cells) - count}"
         for row, count in cells.isna().sum().items()
         if count
     ]

@@ -68,7 +68,7 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
     alone = timed_alone(timed, warm_up)
     faults = [*_rows_without_time(timed, alone), *mixed_hardware(alone)]
     if faults or not len(alone):
-        raise InputError(*(faults or ["no Record holds unlearn_seconds"]))
+        raise InputError(*(faults or ["unlearn_seconds: must be in a Record, got none"]))
     panels = {group.title: [_bar(row) for row in group.rows] for group in record_groups(alone)}
     concurrent = len(timed[timed["seed"] != warm_up]) - len(alone)
     note = "mean ± standard error (s/√n); no other cell ran at the same time"

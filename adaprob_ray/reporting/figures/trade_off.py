@@ -71,7 +71,7 @@ def _point(row: RowGroup) -> TradeOffPoint:
 def _error(row: RowGroup, name: str) -> Estimate:
     estimate = estimate_of(row.records, name)
     if estimate is None:
-        raise InputError(f"{row.name} has no {name}")
+        raise InputError(f"{row.name}: must have {name}, got none")
     return estimate
 
 

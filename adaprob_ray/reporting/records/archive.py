@@ -76,7 +76,7 @@ def _member(key: str, name: str) -> str:
 def source_of(location: str) -> Source:
     """Of an archive, or of a store. Raises InputError for a file of Records alone."""
     if location.endswith(LINES):
-        raise InputError(f"{location}: holds Records without Outputs; an archive with both ends in {ARCHIVE}")
+        raise InputError(f"{location}: must be a store or an archive with Outputs ({ARCHIVE}), got Records alone")
     return Archive(Path(location)) if location.endswith(ARCHIVE) else Source(Store.open(location, create=False).read)
 
 
@@ -135,8 +135,12 @@ def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str
     keys_by_label = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
     missing = [label for label, keys in keys_by_label.items() if not keys]
     if missing:
-        raise InputError(f"{where}: no Record of {', '.join(missing)}, which a metric may compare with")
+        raise InputError(
+            f"{where}: must have Records of {', '.join(missing)}, which a metric may compare with, got none"
+        )
     ambiguous = [label for label, keys in keys_by_label.items() if len(keys) > 1]
     if ambiguous:
-        raise InputError(f"{where}: several models of {', '.join(ambiguous)}; a metric needs one to compare with")
+        raise InputError(
+            f"{where}: must have one model of {', '.join(ambiguous)} for a metric to compare with, got several"
+        )
     return {label: keys.pop() for label, keys in keys_by_label.items()}

@@ -161,7 +161,7 @@ def only_group_title(records: pd.DataFrame, what: str) -> str:
     """The title of the Records' group, on one line, for a figure of `what`. Raises InputError for several groups."""
     titles = [group_title(values).replace("\n", ", ") for values, _ in split_groups(records)]
     if len(titles) > 1:
-        raise InputError(f"--only: a figure of {what} is of one group, got {'; '.join(titles)}")
+        raise InputError(f"--only: must select one group for a figure of {what}, got {'; '.join(titles)}")
     return titles[0]
 
 

@@ -135,7 +135,7 @@ class Selection:
         """The Records for the table or figure `name`. Raises InputError if there are none, even if `partial`."""
         gathered = self.gather()
         if not len(gathered.records):
-            raise InputError(f"{self.location}: holds no Record of {name}")
+            raise InputError(f"{self.location}: must have Records of {name}, got none")
         return gathered
 
 

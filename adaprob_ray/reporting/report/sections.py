@@ -9,21 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import (
-    FIXED_PREFIXES,
-    GROUP,
-    columns_with_prefix,
-    setting_texts,
-    split_by_text,
-    split_groups,
-)
+from adaprob_ray.reporting.records import grouping
 from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
 
 SHORT_KEY_LENGTH = 8
-_IDENTITY = ("key", "model_key", "lineage", "stage", *GROUP, "label", "method", "seed", "repeat", "precision")
+_IDENTITY = ("key", "model_key", "lineage", "stage", *grouping.GROUP, "label", "method", "seed", "repeat", "precision")
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> li
         return []
     return [
         _part(members, settings, primary_label)
-        for _, group in split_groups(records.reset_index(drop=True))
+        for _, group in grouping.split_groups(records.reset_index(drop=True))
         for settings, members in _split(group.assign(label=_row_names(group)))
     ]
 
@@ -65,7 +58,7 @@ def _row_names(group: pd.DataFrame) -> pd.Series[Any]:
     """A label, with its method and the `method.…` settings where they vary within it."""
     names: dict[Any, str] = {}
     for label, rows in group.groupby("label", sort=False):
-        texts = setting_texts(rows, columns_with_prefix(rows, "method"))
+        texts = grouping.setting_texts(rows, grouping.columns_with_prefix(rows, "method"))
         names |= {index: f"{label} {text}".strip() for index, text in zip(rows.index, texts, strict=True)}
     return pd.Series(names, dtype=object)
 
@@ -86,10 +79,10 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     members_by_label = [members for _, members in named.groupby("label", sort=False)]
     varying = [
         name
-        for name in columns_with_prefix(named, "precision", *FIXED_PREFIXES)
+        for name in grouping.columns_with_prefix(named, "precision", *grouping.FIXED_PREFIXES)
         if any(len(unique_strings(members[name])) > 1 for members in members_by_label)
     ]
-    return split_by_text(named, setting_texts(named, varying, separator=", "))
+    return grouping.split_by_text(named, grouping.setting_texts(named, varying, separator=", "))
 
 
 def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:

@@ -116,7 +116,7 @@ def load_searches(store: str, paths: Iterable[str]) -> list[StudyGroup]:
         raise InputError(f"--store: must be a store, which has the trials, got {store}")
     studies = [results for path in paths for results in _load(store, path)]
     if not any(results.trials for results in studies):
-        raise InputError(f"{store}: has no trial of {', '.join(paths)}; run adaprob-ray search first")
+        raise InputError(f"{store}: must have trials of {', '.join(paths)}, got none; run adaprob-ray search first")
     return group_studies([results for results in studies if results.trials])
 
 

@@ -130,7 +130,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
         True
     """
     if len(values) < MIN_BOOTSTRAP_VALUES:
-        raise ValueError(f"a bootstrap over {len(values)} values: at least {MIN_BOOTSTRAP_VALUES} are needed")
+        raise ValueError(f"values: must be at least {MIN_BOOTSTRAP_VALUES} for a bootstrap, got {len(values)}")
     if all_equal(values):
         return float(values[0]), float(values[0])
     result = bootstrap([list(values)], np.mean, confidence_level=LEVEL, rng=np.random.default_rng(seed))

@@ -119,7 +119,9 @@ def _seeds(
     """The facts of each seed that the rule reads. Raises InputError if a Record lacks a column."""
     for row in rows.values():
         if missing := [name for name in rule.columns if row.get(name) is None or pd.isna(row[name])]:
-            raise InputError(f"rule {rule.name}: the Records have no {missing[0]}; add errors and selection to metrics")
+            raise InputError(
+                f"rule {rule.name}: must have {missing[0]} in the Records, got none; add errors and selection to metrics"
+            )
     return {seed: (row, retrain[seed]) for seed, row in rows.items()}
 
 
