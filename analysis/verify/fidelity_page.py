@@ -14,14 +14,7 @@ from analysis.paper import verdicts
 from analysis.paper.claims import Claim
 from analysis.paper.training_recipes import RecipeSetting
 from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
-from analysis.verify.fidelity_readings import (
-    PAPER_TABLES,
-    MeasuredJudgement,
-    adaprob_reading,
-    is_as_written,
-    ours_text,
-    shown_judgement,
-)
+from analysis.verify import fidelity_readings
 from analysis.verify.fidelity_sections import NO_BREAK, claims_section, recipes_section
 
 TITLES = {
@@ -59,9 +52,9 @@ WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 class TableOfPaper:
     """One table of the paper: its numbers, the readings shown, and the reasons why some numbers contradict themselves."""
 
-    def __init__(self, name: str, judged: Sequence[MeasuredJudgement]) -> None:
+    def __init__(self, name: str, judged: Sequence[fidelity_readings.MeasuredJudgement]) -> None:
         self.name, self.judged, self.numbers = name, judged, paper_values(name)
-        self.shown = [shown_judgement(number, judged) for number in self.numbers]
+        self.shown = [fidelity_readings.shown_judgement(number, judged) for number in self.numbers]
         self.missing = [number for number, item in zip(self.numbers, self.shown, strict=True) if item is None]
         self.reasons = list(dict.fromkeys(number.contradiction for number in self.numbers if number.contradiction))
 
@@ -105,17 +98,17 @@ class TableOfPaper:
 
 def scored_columns() -> list[str]:
     """Every Record column that a number of the paper is compared with."""
-    entries = [entry for name in PAPER_TABLES for entry in with_alternatives(paper_values(name))]
+    entries = [entry for name in fidelity_readings.PAPER_TABLES for entry in with_alternatives(paper_values(name))]
     return list(dict.fromkeys(column for entry in entries for column in verdicts.scored_by(entry)))
 
 
 def fidelity_text(
-    judged: Mapping[str, Sequence[MeasuredJudgement]],
+    judged: Mapping[str, Sequence[fidelity_readings.MeasuredJudgement]],
     claims: Sequence[tuple[Table, Claim]],
     recipes: Mapping[str, Sequence[RecipeSetting]],
 ) -> str:
     """The whole page. `judged`: table of the paper → every reading; `recipes`: the lines of Tables 6 and 7."""
-    tables = [TableOfPaper(name, judged[name]) for name in PAPER_TABLES]
+    tables = [TableOfPaper(name, judged[name]) for name in fidelity_readings.PAPER_TABLES]
     parts = ["# Fidelity", _headline(tables), _summary(tables), _RULES]
     for table in tables:
         parts += [f"## {TITLES[table.name]}", *_section(table)]
@@ -178,15 +171,17 @@ def _section(table: TableOfPaper) -> list[str]:
     return [*parts, "\n".join(notes)] if notes else parts
 
 
-def _line(table: TableOfPaper, item: MeasuredJudgement) -> list[str]:
+def _line(table: TableOfPaper, item: fidelity_readings.MeasuredJudgement) -> list[str]:
     judgement, number = item.judgement, item.judgement.published
     words = f"`{judgement.row.name}`" + (", targets" if judgement.column != number.column else "")
-    if not is_as_written(number, judgement.row):
-        words += " ({reference}/{totals}, {pseudo}, source {source})".format(**adaprob_reading(judgement.row))
+    if not fidelity_readings.is_as_written(number, judgement.row):
+        words += " ({reference}/{totals}, {pseudo}, source {source})".format(
+            **fidelity_readings.adaprob_reading(judgement.row)
+        )
     return [
         table.name_of(number),
         table.text_of(number),
-        ours_text(judgement).replace(" ", NO_BREAK),
+        fidelity_readings.ours_text(judgement).replace(" ", NO_BREAK),
         str(judgement.ours.n),
         judgement.verdict.replace(" ", NO_BREAK),
         f"{words} in [{item.records}](../results/{item.records}.jsonl)",

@@ -7,7 +7,7 @@ import statistics
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import EQUAL_TOLERANCE, LEVEL, MIN_INTERVAL_SEEDS, Count, Estimate
-from adaprob_ray.reporting.stats.significance import MIN_SEEDS, TestFamily
+from adaprob_ray.reporting.stats.significance import MIN_SEEDS
 from adaprob_ray.reporting.tables.layout import EMPTY_CELL, Block, Document, packed_blocks
 from adaprob_ray.reporting.tables.model import CHANCE, FLOOR, Table
 
@@ -97,14 +97,12 @@ def difference_blocks(table: Table, width: int) -> list[Block]:
 
 
 def _blocks(table: Table, title: str, width: int) -> list[Block]:
-    is_difference = bool(title)
-    estimates = {row.name: row.differences if is_difference else row.values for row in table.rows}
-    columns = [column for column in table.columns if any(column.name in entries for entries in estimates.values())]
-    families, names = table.families if is_difference else {}, list(estimates)
+    is_difference, names = bool(title), [row.name for row in table.rows]
     groups = {}
-    for column in columns:
-        texts = _texts(column, estimates, families.get(column.name), signed=is_difference, n=len(table.seeds))
-        groups[column] = [(column.header(difference=is_difference), texts)]
+    for column in table.columns:
+        if any(column.name in (row.differences if is_difference else row.values) for row in table.rows):
+            texts = texts_of(table, column, is_difference=is_difference)
+            groups[column] = [(column.header(difference=is_difference), texts)]
     blocks = packed_blocks(title, names, list(groups.values()), width)
     if len(blocks) > 1:  # errors first, and the others in blocks of their own
         errors = [group for column, group in groups.items() if column.is_error]
@@ -113,21 +111,16 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
     return blocks
 
 
-def texts_of(table: Table, column: MetricFormat) -> list[str]:
-    """The values of one column in words, row by row."""
-    return _texts(column, {row.name: row.values for row in table.rows}, None, signed=False, n=len(table.seeds))
-
-
-def _texts(
-    column: MetricFormat, estimates: dict[str, dict[str, Estimate]], tests: TestFamily | None, *, signed: bool, n: int
-) -> list[str]:
-    """The entries of one column, row by row. A floor is a distance and has no sign."""
-    decimals = _decimals([entries[column.name] for entries in estimates.values() if column.name in entries], column)
-    return [
-        format_estimate(entries.get(column.name), column, decimals, signed=signed and name != FLOOR, n=n)
-        + (SIGNIFICANCE_MARK if tests is not None and tests.is_significant(name) else "")
-        for name, entries in estimates.items()
-    ]
+def texts_of(table: Table, column: MetricFormat, *, is_difference: bool = False) -> list[str]:
+    """The values of one column in words, row by row, or the differences with their marks."""
+    entries = [(row.differences if is_difference else row.values).get(column.name) for row in table.rows]
+    decimals = _decimals([estimate for estimate in entries if estimate is not None], column)
+    tests, texts = table.families.get(column.name) if is_difference else None, []
+    for row, estimate in zip(table.rows, entries, strict=True):
+        is_signed = is_difference and row.name != FLOOR  # which is a distance
+        text = format_estimate(estimate, column, decimals, signed=is_signed, n=len(table.seeds))
+        texts.append(text + SIGNIFICANCE_MARK * (tests is not None and tests.is_significant(row.name)))
+    return texts
 
 
 # -- notes -----------------------------------------------------------------------------------------------------------

@@ -77,32 +77,23 @@ def tables(
     `primary_label`: of the labels that share its method, the only one that is tested against Retrain. Raises InputError where
     a row would average over anything but seed and repeat.
     """
-    order = list(dict.fromkeys([*REFERENCES, *labels]))
-    return [_table(group, members, columns, order, primary_label) for group, members in grouping.split_groups(records)]
-
-
-def _table(
-    group: dict[str, Any],
-    records: pd.DataFrame,
-    columns: Sequence[MetricFormat],
-    order: list[str],
-    primary_label: str | None,
-) -> Table:
-    columns = [column for column in columns if column.name in records and records[column.name].notna().any()]
-    groups = grouping.row_groups(records, order)
-    for row in groups:
-        grouping.refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
-    retrain = _seeds(records[records["label"] == "retrain"], columns)
-    rows = [_row(row, columns, retrain) for row in groups]
-    rows.append(_floor(_seeds(records[records["label"] == "retrain_independent"], columns), columns, retrain))
-    rows += _chance_level(records, columns)
-    seeds = sorted({int(seed) for seed in records["seed"]})
-    # Of the labels of one method, only the primary one is tested.
-    methods = set(records.loc[records["label"] == primary_label, "method"])
-    others = set(records.loc[records["method"].isin(methods), "label"]) - {primary_label}
-    untested = {*REFERENCES, FLOOR, CHANCE, *others}
-    families = _families([row for row in rows if row.label not in untested], columns, retrain)
-    return Table(group, columns, rows, families, seeds, int(records["repeat"].nunique()), provenance(records))
+    order, result = list(dict.fromkeys([*REFERENCES, *labels])), []
+    for group, members in grouping.split_groups(records):
+        present = [column for column in columns if column.name in members and members[column.name].notna().any()]
+        groups = grouping.row_groups(members, order)
+        for row in groups:
+            grouping.refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
+        retrain, independent = (_seeds(members[members["label"] == label], present) for label in REFERENCES[1:])
+        rows = [_row(row, present, retrain) for row in groups]
+        rows += [_floor(independent, present, retrain), *_chance_level(members, present)]
+        # Of the labels of one method, only the primary one is tested.
+        methods = set(members.loc[members["label"] == primary_label, "method"])
+        others = set(members.loc[members["method"].isin(methods), "label"]) - {primary_label}
+        untested = {*REFERENCES, FLOOR, CHANCE, *others}
+        families = _families([row for row in rows if row.label not in untested], present, retrain)
+        seeds, repeats = sorted({int(seed) for seed in members["seed"]}), int(members["repeat"].nunique())
+        result.append(Table(group, present, rows, families, seeds, repeats, provenance(members)))
+    return result
 
 
 def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, TestFamily]:
