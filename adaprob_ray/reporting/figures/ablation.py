@@ -31,13 +31,7 @@ LOGARITHMIC = ("projection_residual",)
 DOTTED = (0, (1, 1.5))
 # Longer tick labels, as of step sizes, run into one another: the axis then has a tick for each power of ten.
 MAX_TICK_CHARACTERS = 5
-PUBLISHED: dict[str, Any] = {
-    "color": style.GREY,
-    "linestyle": "",
-    "marker": "+",
-    "markersize": 9,
-    "markeredgewidth": 1.6,
-}
+PUBLISHED: dict[str, Any] = {"color": style.GREY, "linestyle": "", "marker": "+", "markersize": 9, "mew": 1.6}
 PREFIX = "method."  # of the columns of settings
 SETTINGS = {"method.lam": "λ", "method.lr": "learning rate γ", "method.eta": "step size η"}
 PublishedValues = Mapping[str, Mapping[float, float]]  # column → setting → the published value

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -221,16 +220,18 @@ def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, style.PlotStyle]
     axes.axhspan(0, panel.floor.mean, color="0.92", zorder=0)
     if panel.original is not None:
         axes.axhline(panel.original.mean, color=style.GREY, linestyle="--", linewidth=0.8)
-        place, box = (0.99, panel.original.mean), {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-        options: dict[str, Any] = {
-            "ha": "right",
-            "va": "bottom",
-            "fontsize": style.SMALL,
-            "color": style.GREY,
-            "bbox": box,
-        }
-        over: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axes.annotate("original", place, (0, 2), **over, **options)
+        axes.annotate(
+            "original",
+            (0.99, panel.original.mean),
+            (0, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=style.SMALL,
+            color=style.GREY,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )
     for point, cost in zip(panel.points, spread_costs(panel.points), strict=True):
         low, high = point.distance.interval
         axes.plot([cost] * 2, [max(low, 0), high], color=styles[point.name].colour, linewidth=1, alpha=0.6)

@@ -148,12 +148,6 @@ def _draw_metrics(axes: Axes, ranks: Ranks, names: Sequence[str]) -> list[Line2D
     for column, offset, plot_style in zip(ranks.columns, offsets, styles, strict=True):
         means = ranks.by_column[column.name]
         places = [(means[name], position + offset) for position, name in enumerate(names) if name in means]
-        marker: dict[str, Any] = {
-            "marker": plot_style.marker,
-            "markersize": 4.5,
-            "mfc": "white",
-            "mec": "black",
-            "mew": 0.9,
-        }
-        handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, **marker)
+        marker: dict[str, Any] = {"marker": plot_style.marker, "mfc": "white", "mec": "black", "mew": 0.9}
+        handles += axes.plot(*np.array(places).T, linestyle="", label=column.words, zorder=3, markersize=4.5, **marker)
     return handles

@@ -122,8 +122,8 @@ def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
 def _variant(colour: str, marker: str, hatch: str, variant: int) -> PlotStyle:
     """The style of the `variant`-th label of a method."""
     marker, fill = (marker, _FILLS[variant]) if variant < len(_FILLS) else (f"${variant + 1}$", _FILLS[0])
-    colours, line = shade(colour, _SHADES[variant % len(_SHADES)]), _LINES[variant % len(_LINES)]
-    return PlotStyle(colours, marker, fill, line, hatch + "." * min(variant, 3))  # more dots would fill the bar
+    shaded, line = shade(colour, _SHADES[variant % len(_SHADES)]), _LINES[variant % len(_LINES)]
+    return PlotStyle(shaded, marker, fill, line, hatch + "." * min(variant, 3))  # more dots would fill the bar
 
 
 class Named(Protocol):

@@ -111,8 +111,9 @@ def draw_time_bars(times: TimeBars) -> Figure:
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, style.PlotStyle]) -> None:
     for position, bar in enumerate(bars):
-        (colour, hatch), error = (styles[bar.name].colour, styles[bar.name].hatch), bar.standard_error or 0.0
-        axes.bar(position, bar.mean_seconds, 0.7, color=style.shade(colour, 0.5), hatch=hatch, edgecolor=colour)
+        plot_style, error = styles[bar.name], bar.standard_error or 0.0
+        colours: dict[str, Any] = {"color": style.shade(plot_style.colour, 0.5), "edgecolor": plot_style.colour}
+        axes.bar(position, bar.mean_seconds, 0.7, hatch=plot_style.hatch, **colours)
         axes.errorbar(position, bar.mean_seconds, error, color="black", capsize=3, linewidth=1)
         place = (position, bar.mean_seconds + error)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
