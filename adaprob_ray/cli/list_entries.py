@@ -164,11 +164,9 @@ def describe_recipe(name: str) -> dict[str, Any]:
     """The values of a recipe."""
     from adaprob_ray.describe import format_value, setting_rows
     from adaprob_ray.recipe import RECIPES
-    from adaprob_ray.settings import as_mapping
 
-    values = as_mapping(RECIPES[name])
     rows = [
-        {"name": row.name, "value": format_value(values[row.name]), "unit": row.unit, "help": row.help}
+        {"name": row.name, "value": format_value(getattr(RECIPES[name], row.name)), "unit": row.unit, "help": row.help}
         for row in setting_rows(type(RECIPES[name]))
     ]
     return {"rows_name": "values", "rows": rows}

@@ -25,7 +25,7 @@ class ForgetRequest:
     >>> str(ForgetRequest("selective", 0, 25)), str(ForgetRequest("class", 5))
     ('25of0', 'class5')
     >>> str(ForgetRequest.from_document({"indices": [8, 3, 5]}))
-    '3indices-53a3a107'
+    '3indices-ddd019b2'
     """
 
     kind: Literal["class", "selective", "indices"]
