@@ -32,10 +32,10 @@ class Recipe:
         default="train", help="whether batch norm updates its statistics"
     )
 
-    schedule: Literal["cosine"] | None = hyperparameter(
-        default=None,
+    schedule: Literal["constant", "cosine"] = hyperparameter(
+        default="constant",
         help="cosine: the rate falls from lr along half a cosine; by default it is constant",
-        omit_none=True,
+        omit_default=True,
     )
 
     revision = 1
@@ -46,7 +46,7 @@ class Recipe:
         >>> [round(Recipe(epochs=4, lr=0.1, schedule="cosine").rate(epoch), 3) for epoch in (1, 2, 3, 4)]
         [0.1, 0.085, 0.05, 0.015]
         """
-        if self.schedule is None:
+        if self.schedule == "constant":
             return self.lr
         return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
 

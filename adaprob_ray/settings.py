@@ -55,7 +55,7 @@ def hyperparameter(
     help: str = "",
     search: Range | None = None,
     search_start: float | None = None,
-    omit_none: bool = False,
+    omit_default: bool = False,
 ) -> Any:
     """A field of a `settings_dataclass`.
 
@@ -68,8 +68,8 @@ def hyperparameter(
         help: one phrase, for the documentation.
         search: the range that a search draws from.
         search_start: where a search starts, if the default is no number of that range.
-        omit_none: leave the field out of `as_mapping`, and so out of keys, where it is None. A field that is added to
-            settings whose cells were published needs this, and None as its default, or their keys move.
+        omit_default: leave the field out of `as_mapping`, and so out of keys, where it has its default. A field
+            that is added to settings whose cells were published needs this, and a default that changes nothing, or keys move.
 
     Example:
         >>> @settings_dataclass
@@ -87,7 +87,7 @@ def hyperparameter(
         lt=lt,
         description=help,
         json_schema_extra=typing.cast(
-            dict[str, Any], {"unit": unit, "search": search, "search_start": search_start, "omit_none": omit_none}
+            dict[str, Any], {"unit": unit, "search": search, "search_start": search_start, "omit_default": omit_default}
         ),
         strict=False if isinstance(default, tuple) else None,  # YAML has lists, and a frozen dataclass tuples
     )
@@ -137,7 +137,7 @@ class Hyperparameter:
     help: str
     search: Range | None
     search_start: Any
-    omit_none: bool
+    omit_default: bool
     choices: tuple[str, ...]
     bounds: Mapping[str, float]
 
@@ -164,7 +164,7 @@ def _describe(name: str, field: FieldInfo) -> Hyperparameter:
         help=field.description or "",
         search=typing.cast(Any, extra.get("search")),
         search_start=field.default if extra.get("search_start") is None else extra["search_start"],
-        omit_none=bool(extra.get("omit_none")),
+        omit_default=bool(extra.get("omit_default")),
         choices=arguments if is_literal else (),
         bounds={kinds[type(item)]: getattr(item, kinds[type(item)]) for item in metadata if type(item) in kinds},
     )
@@ -215,11 +215,11 @@ def expand_lists(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
 def as_mapping(settings: Any) -> dict[str, Any]:
     """All fields of a settings dataclass by name, nested ones as mappings: what is hashed into a cell's key.
 
-    Fields that are declared with `omit_none` are left out where they are None.
+    Fields that are declared with `omit_default` are left out where they have their default.
     """
     mapping = dataclasses.asdict(settings)
     fields = hyperparameters(type(settings)).values()
-    omitted = {field.name for field in fields if field.omit_none and mapping[field.name] is None}
+    omitted = {field.name for field in fields if field.omit_default and mapping[field.name] == field.default}
     return {name: value for name, value in mapping.items() if name not in omitted}
 
 

@@ -37,7 +37,7 @@ class DatasetSettings:
         ge=1,
         unit="images",
         help="train on this many images of each class, of the first in the files; by default on all",
-        omit_none=True,
+        omit_default=True,
     )
 
     def __str__(self) -> str:

@@ -22,15 +22,16 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
-from adaprob_ray.data.batches import Batch, Subset
+from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import Diverged
 from adaprob_ray.sizes import Cost, Sizes
-from adaprob_ray.training.loop import EpochMetrics, autocast, set_mode, train_epoch
+from adaprob_ray.training.batch_source import BatchSource, EpochSize, batch_count
+from adaprob_ray.training.loop import EpochMetrics, TrainingContext, autocast, set_mode, train_epoch
 from adaprob_ray.training.losses import L2SPPenalty, Loss
 from adaprob_ray.training.sample_check import DIVERGED, SAMPLE_ROWS, Check, Samples
 
@@ -61,17 +62,6 @@ MIN_IMPROVEMENT = 0.05
 PATIENCE = 4
 
 
-class TrainingContext(Protocol):
-    """What a method's Context offers here."""
-
-    @property
-    def precision(self) -> str: ...
-    def generator(self, purpose: str) -> torch.Generator: ...
-    def report(self, step: int, /, **scalars: float) -> None: ...
-    def note(self, **facts: float) -> None: ...
-    def check_deadline(self) -> None: ...
-
-
 class _State:
     """A copy of all that the next step depends on: weights, batch norm's statistics and the optimizer's momentum."""
 
@@ -100,25 +90,26 @@ class AutoRateTraining:
 
     Args:
         model: the network; the start that checks are compared with.
-        train: the rows to train on.
+        source: of the batches to train on.
         loss: of a batch.
+        check_loss: the mean loss of a sample's batch, for the checks.
         optimizer: its rate is set here.
         penalty: the recipe's, see `train_epoch`.
         samples: for the checks.
         batch_norm: `train` or `frozen`.
-        batch_size, epochs: of the training; `epochs` is the most.
+        epochs: of the training, the most.
         max_drop: percentage points by which the validation error may rise.
         context: of the method.
     """
 
     model: nn.Module
-    train: Subset
+    source: BatchSource
     loss: Loss
+    check_loss: Loss
     optimizer: torch.optim.Optimizer
     penalty: L2SPPenalty | None
     samples: Samples
     batch_norm: str
-    batch_size: int
     epochs: int
     max_drop: float
     context: TrainingContext
@@ -153,7 +144,7 @@ class AutoRateTraining:
         self.context.note(lr_backoffs=float(backoffs), best_epoch=best_epoch, stopped_by_max_drop=float(is_stopped))
 
     def _check(self) -> Check:
-        check = self.samples.check(self.model, self.loss)
+        check = self.samples.check(self.model, self.check_loss)
         set_mode(self.model, self.batch_norm)
         return check
 
@@ -161,7 +152,7 @@ class AutoRateTraining:
         """The highest of TRIAL_RATES that passes. The network is left at the start."""
         reference = start.objective
         if self.batch_norm == "train":
-            with torch.no_grad(), autocast(self.context.precision, self.train.rows.device):
+            with torch.no_grad(), autocast(self.context.precision, self.samples.retain.rows.device):
                 for batch in self._trial_batches():
                     self.model(batch.images)
             reference = self._check().objective
@@ -177,7 +168,7 @@ class AutoRateTraining:
     def _trial_batches(self) -> Iterator[Batch]:
         """The same batches for each rate."""
         order = self.context.generator("auto_rate_trial")
-        return itertools.islice(self.train.batches(self.batch_size, order), TRIAL_STEPS)
+        return itertools.islice(self.source.batches(order), TRIAL_STEPS)
 
     def _steps(self, batches: Iterable[Batch], rate: float) -> tuple[EpochMetrics, Check]:
         """Train on some batches, then check. A loss that is not finite gives a check that is within no tolerance."""
@@ -193,10 +184,10 @@ class AutoRateTraining:
 
     def _chunks(self) -> Iterator[_Chunk]:
         """The batches of all epochs, in groups with a check after each."""
-        shuffle, steps = self.context.generator("auto_rate_shuffle"), epoch_steps(len(self.train), self.batch_size)
+        shuffle, steps = self.context.generator("auto_rate_shuffle"), len(self.source)
         size = check_interval(steps)
         for epoch in range(self.epochs):
-            batches = self.train.batches(self.batch_size, shuffle)
+            batches = self.source.batches(shuffle)
             for first in range(0, steps, size):
                 passed = min(first + size, steps)
                 yield _Chunk(
@@ -219,23 +210,17 @@ class AutoRateTraining:
 # -- cost -----------------------------------------------------------------------------------------------------------------
 
 
-def epoch_steps(rows: int, batch_size: int) -> int:
-    """Batches of one epoch."""
-    return -(-rows // batch_size)
-
-
 def check_interval(steps: int) -> int:
     """Steps between two checks, given those of an epoch."""
     return min(CHECK_STEPS, -(-steps // CHECKS_PER_EPOCH))
 
 
-def auto_rate_cost(sizes: Sizes, *, epochs: int, batch_size: int) -> Cost:
+def auto_rate_cost(sizes: Sizes, epoch: EpochSize, *, epochs: int) -> Cost:
     """The most passes that an `AutoRateTraining` can take: if the trial comes to its last rate and nothing ends early."""
-    steps = epoch_steps(sizes.train, batch_size)
-    checks = 2 + len(TRIAL_RATES) + epochs * -(-steps // check_interval(steps))
+    checks = 2 + len(TRIAL_RATES) + epochs * batch_count(epoch.batches, check_interval(epoch.batches))
     samples = min(SAMPLE_ROWS, sizes.retain) + min(SAMPLE_ROWS, sizes.forget) + SAMPLE_ROWS
-    trial = min(TRIAL_STEPS * batch_size, sizes.train)
+    trial = epoch.rows_of(min(TRIAL_STEPS, epoch.batches))
     return Cost(
-        forward=(1 + len(TRIAL_RATES)) * trial + epochs * sizes.train + checks * samples,
-        backward=len(TRIAL_RATES) * trial + epochs * sizes.train,
+        forward=(1 + len(TRIAL_RATES)) * trial + epochs * epoch.rows + checks * samples,
+        backward=len(TRIAL_RATES) * trial + epochs * epoch.rows,
     )

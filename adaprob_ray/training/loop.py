@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,17 @@ PREDICT_BATCH = 500
 RATE_DECAY = 0.1
 AnyBatch = TypeVar("AnyBatch", Batch, PairedBatch)
 Weights = dict[str, Tensor]
+
+
+class TrainingContext(Protocol):
+    """What a method's Context offers here."""
+
+    @property
+    def precision(self) -> str: ...
+    def generator(self, purpose: str) -> torch.Generator: ...
+    def report(self, step: int, /, **scalars: float) -> None: ...
+    def note(self, **facts: float) -> None: ...
+    def check_deadline(self) -> None: ...
 
 
 class EpochMetrics(NamedTuple):

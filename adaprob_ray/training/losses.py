@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,25 @@ def distillation(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> 
     student = functional.log_softmax(student_BK / temperature, dim=1)
     teacher = functional.log_softmax(teacher_BK / temperature, dim=1)
     return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def soft_target_loss(targets_NK: Tensor, weights_N: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Loss:
+    """Of a batch: the mean or the sum over its rows of weight · KL(target ‖ outputs).
+
+    Args:
+        targets_NK: probabilities for each row of the training set.
+        weights_N: of each row.
+        reduction: `mean` or `sum`.
+    """
+    entropies_N = torch.special.entr(targets_NK).sum(1)
+
+    def loss(model: nn.Module, batch: Batch) -> LossOutput:
+        logits = model(batch.images).float()
+        cross_B = -(targets_NK[batch.rows] * functional.log_softmax(logits, dim=1)).sum(1)
+        weighted_B = weights_N[batch.rows] * (cross_B - entropies_N[batch.rows])
+        return LossOutput(weighted_B.mean() if reduction == "mean" else weighted_B.sum(), logits)
+
+    return loss
 
 
 @dataclass(frozen=True, kw_only=True)

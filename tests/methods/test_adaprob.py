@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods import adaprob
-from adaprob_ray.methods.adaprob import AdaProb, mean_shift, predicted_classes, pseudo_probabilities
+from adaprob_ray.methods.adaprob import AdaProb
+from adaprob_ray.methods.adaprob_targets import mean_shift, predicted_classes, pseudo_probabilities
 from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.settings import as_mapping, flatten, parse_settings
 from adaprob_ray.training.loop import set_mode
+from adaprob_ray.training.losses import soft_target_loss
 
 READINGS = {
     "eq1": {"reference": "original", "totals": "pseudo"},
@@ -346,7 +348,7 @@ def test_the_loss_is_the_weighted_mean_divergence_and_flat_at_the_targets() -> N
     weight_N = torch.tensor([1.0, 3.0, 3.0, 1.0, 3.0, 3.0], dtype=torch.float64)
     rows = torch.tensor([4, 1, 0])
     batch = Batch(rows, torch.zeros(3, dtype=torch.long), rows)
-    loss = AdaProb()._loss(goal_NK.float(), weight_N.float())
+    loss = soft_target_loss(goal_NK.float(), weight_N.float())
     away = loss(Table(start_NK.float()), batch).loss
     kl_N = special.rel_entr(goal_NK.numpy(), start_NK.exp().numpy()).sum(1)
     assert float(away.detach()) == pytest.approx(float((weight_N.numpy() * kl_N)[rows].mean()), rel=1e-5)

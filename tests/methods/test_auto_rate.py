@@ -33,7 +33,9 @@ from adaprob_ray.sweep.cell_settings import ForgetRequest
 from adaprob_ray.sweep.sweep import Sweep
 from adaprob_ray.training import auto_rate, sample_check
 from adaprob_ray.training.auto_rate import BACKOFF, MAX_BACKOFFS, PATIENCE, TRIAL_RATES, auto_rate_cost
+from adaprob_ray.training.batch_source import random_epoch
 from adaprob_ray.training.loop import predict
+from adaprob_ray.training.losses import soft_target_loss
 from adaprob_ray.training.sample_check import RETAIN_TOLERANCE, SAMPLE_ROWS, Check, Samples
 
 AUTO = Case("adaprob")
@@ -269,7 +271,7 @@ def test_a_check_is_eq_8_on_the_samples_each_weighted_by_its_share() -> None:
     assert set(samples.retain.rows.tolist()) <= set(split.retain.rows.tolist())
     goal_NK = torch.rand(len(split.train), 10, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     goal_NK /= goal_NK.sum(1, keepdim=True)
-    check = samples.check(model, AdaProb()._loss(goal_NK, torch.ones(len(split.train), dtype=torch.float64)))
+    check = samples.check(model, soft_target_loss(goal_NK, torch.ones(len(split.train), dtype=torch.float64)))
     parts = []
     for part in (samples.forget, samples.retain):
         log_q_NK = predict(model, part).double().log_softmax(1)
@@ -293,7 +295,7 @@ def test_the_declared_cost_is_reached_where_the_trial_is_longest_and_nothing_end
 
 def test_checks_of_large_data_are_a_small_part_of_the_cost() -> None:
     sizes = dataclasses.replace(contract.sizes(contract.make_parts()), retain=49_900, forget=100)
-    cost = auto_rate_cost(sizes, epochs=1, batch_size=128)
+    cost = auto_rate_cost(sizes, random_epoch(sizes.train, 128), epochs=1)
     assert cost.forward + 2 * cost.backward < 1.25 * 3 * sizes.train
 
 
