@@ -10,11 +10,12 @@ from typing import Any
 from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sweep import checks, method_choices
-from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.cell import Cell, Keep, Resources
 from adaprob_ray.sweep.cell_settings import (
     CellSettings,
     DatasetSettings,
     EvaluateSettings,
+    ForgetRequest,
     ImportSettings,
     PretrainSettings,
     TrainSettings,
@@ -68,7 +69,9 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
     method_choices.check_labels(file, registry, faults)
     if file.original is not None and file.pretrain:
         faults.add("pretrain: has no effect with original; retrained models start from random weights")
-    for point in checks.grid_points(file, registry, faults):
+    points = checks.grid_points(file, registry, faults)
+    builder.continued = {point.forget.previous for point in points}
+    for point in points:
         references = {
             label: method_choices.reference_choice(file, label, point, registry, faults) for label in REFERENCES
         }
@@ -86,6 +89,11 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
     return Expansion(builder.cells, (), tuple(builder.skipped), next(iter(builder.weights.values()), None))
 
 
+def _rest(point: GridPoint) -> Any:
+    """What of a grid point is the same for all requests of a sequence."""
+    return point.dataset, point.architecture, point.seed
+
+
 @dataclass(kw_only=True)
 class _Builder:
     """Adds the cells of one grid point after another; a cell that exists already is shared."""
@@ -99,6 +107,9 @@ class _Builder:
     resources: Mapping[str, Resources]
     cells: dict[str, Cell] = field(default_factory=dict)
     skipped: dict[Skipped, None] = field(default_factory=dict)  # an ordered set
+    continued: set[ForgetRequest | None] = field(default_factory=set)  # requests after which a sequence goes on
+    # Unlearned models by request, rest of the point, label, place among its settings and repeat.
+    unlearned: dict[tuple[ForgetRequest, Any, str, int, int], str] = field(default_factory=dict)
     weights: dict[Any, str] = field(default_factory=dict)  # digest of the file for each data set and architecture
 
     def weights_faults(self, point: GridPoint) -> list[str]:
@@ -135,13 +146,17 @@ class _Builder:
         pretrained = self._pretrain_cell(point)
         models = {label: self._reference_cell(choice, point, pretrained) for label, choice in references.items()}
         groups = {**{label: [choice] for label, choice in references.items()}, **others}
-        for label, choice in ((label, choice) for label, group in groups.items() for choice in group):
+        for label, place, choice in ((label, *item) for label, group in groups.items() for item in enumerate(group)):
             is_trained = self.registry.methods[choice.name].stage == "train"
-            if not is_trained and self._declines(label, choice, point):
+            if not is_trained and self._declines(label, place, choice, point):
                 continue
             for repeat in range(1 if is_trained else self.file.repeats):
                 parents = pretrained if is_trained else {"original": models["original"]}
+                if not is_trained and point.forget.previous is not None:
+                    parents["previous"] = self.unlearned[point.forget.previous, _rest(point), label, place, repeat]
                 model = models[label] if label in models else self._model_cell(choice, point, parents, repeat)
+                if not is_trained:
+                    self.unlearned[point.forget, _rest(point), label, place, repeat] = model
                 roles = {"model": model, **models}
                 for name, options in self.stage_options.items():
                     stage = self.registry.metric_stages[name]
@@ -149,7 +164,7 @@ class _Builder:
                     roles[name] = self._add(name, settings, {"model": model, "original": models["original"]}, {})
                 self._evaluate_cell(label, choice, point, repeat, roles)
 
-    def _declines(self, label: str, choice: MethodChoice, point: GridPoint) -> bool:
+    def _declines(self, label: str, place: int, choice: MethodChoice, point: GridPoint) -> bool:
         """Whether the method declines, from the sizes of the split and the layers of the network; noted if so."""
         if self.file.original is not None and "initial_state" in getattr(choice.method, "needs", ()):
             reason: str | None = (
@@ -157,6 +172,9 @@ class _Builder:
             )
         else:
             reason = self._reason_to_skip(choice, point)
+        previous = point.forget.previous
+        if reason is None and previous and (previous, _rest(point), label, place, 0) not in self.unlearned:
+            reason = f"has no model for the request before, {previous}, with these settings"
         if reason is not None:
             where = f"{point.dataset}, {point.architecture.name}, {point.forget}"
             self.skipped[Skipped(label, where, reason)] = None
@@ -182,7 +200,9 @@ class _Builder:
         parents: dict[str, str],
         revisions: dict[str, int],
         distinguishing_settings: tuple[str, ...] = (),
+        *,
         weights_file: str = "",
+        keep: Keep | None = None,
     ) -> str:
         stage = self.registry.stages[stage_name]
         cell = Cell(
@@ -191,7 +211,7 @@ class _Builder:
             parents,
             {f"stage:{stage_name}": stage.revision, **revisions},
             resources=self.resources[stage_name],
-            keep=stage.keeps or getattr(self.file.keep, stage_name),
+            keep=keep or stage.keeps or getattr(self.file.keep, stage_name),
             priority=stage.priority,
             distinguishing_settings=distinguishing_settings,
             weights_file=weights_file,
@@ -253,7 +273,9 @@ class _Builder:
         )
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), **method_revisions(choice.name, choice.method)}
-        return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings)
+        # The next request of a sequence starts from these weights.
+        keep: Keep | None = "weights" if method.stage == "unlearn" and point.forget in self.continued else None
+        return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings, keep=keep)
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]
