@@ -36,7 +36,7 @@ from adaprob_ray.methods.scrub_rewind import ScrubRewind
 from adaprob_ray.metrics import Metric, fact_metrics
 from adaprob_ray.metrics.auc import MEMBERSHIP_AUC
 from adaprob_ray.metrics.divergence import KL_TO_RETRAIN, KL_VARIANTS
-from adaprob_ray.metrics.error_rate import ERRORS
+from adaprob_ray.metrics.error_rate import ALL_REQUESTS, ERRORS
 from adaprob_ray.metrics.membership import MEMBERSHIP
 from adaprob_ray.metrics.selection import SELECTION
 from adaprob_ray.models import allcnn, resnet
@@ -153,6 +153,7 @@ METRICS: dict[str, Metric] = {
         MEMBERSHIP_AUC,
         KL_VARIANTS,
         SELECTION,
+        ALL_REQUESTS,
         fact_metrics.RELEARN,
         fact_metrics.PROBE,
         fact_metrics.SECONDS,

@@ -59,7 +59,8 @@ EXAMPLES = {
 grid:
   dataset: [digits, {name: cifar5, test_pool: paper}]
   architecture: [allcnn, {name: resnet18, filters: 0.4}]
-  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}, {indices: [3, 14, 159]}]
+  forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}, {indices: [3, 14, 159]},
+    {sequence: [{kind: class, class: 0}, {kind: class, class: 1}]}]
   seed: [1, 2, 3]
 """,
     "train": "train: {recipe: large, epochs: 10, lr: 0.02, batch_size: 64}\n",
@@ -127,7 +128,7 @@ NOTES = {
     "another order of the samples. All labels at one point of the grid start from the same original. `indices` are positions "
     "in the training set, from 0, as `adaprob-ray data indices` lists it: since the seed decides which images validate, an "
     "index is another image under another seed. A file is looked up next to the sweep file; it is a JSON list (`.json`) or "
-    "has an index per line.",
+    "has an index per line. The requests of a sequence must name different samples; results have one group for each.",
     "train": "`recipe` gives the values of all other keys that are not written (`adaprob-ray list recipes NAME`).",
     "pretrain": "Only data sets with a data set to pretrain on are pretrained (`adaprob-ray list datasets NAME`); the others "
     "start from random weights.",

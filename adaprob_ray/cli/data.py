@@ -123,7 +123,8 @@ def indices(
     """Write every index of a split and its forget set as JSON."""
     from adaprob_ray.data.split import index_table
     from adaprob_ray.sweep.cell_settings import ForgetRequest
-    from adaprob_ray.sweep.checks import Faults, check_seed, forget_faults
+    from adaprob_ray.sweep.checks import Faults, check_seed
+    from adaprob_ray.sweep.forget_checks import forget_faults
 
     (dataset,) = select_datasets((name,))
     if train_per_class is not None:

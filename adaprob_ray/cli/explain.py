@@ -93,7 +93,7 @@ def echo_descendants(what: str, location: str, *, as_json: bool) -> None:
     if uses:
         imported = uses.count("imported")
         note = f"{imported} came from files and may have been trained on it, " if imported else ""
-        unlearned = sum(use in ("retain", "forget", "retain and forget") for use in uses)
+        unlearned = sum(use in ("retain", "forget", "retain and forget", "forgotten") for use in uses)
         click.echo(
             f"{uses.count('trained')} models were trained on it, {note}{unlearned} were unlearned from one of these, "
             f"{uses.count('left out')} were retrained without it"
@@ -112,6 +112,7 @@ def descendant_line(cell: Descendant) -> str:
         "retain": "unlearned; it is in the retain set",
         "forget": "unlearned; it is in the forget set",
         "retain and forget": "unlearned; it is in the retain set and in the forget set",
+        "forgotten": "unlearned further; an earlier request of its sequence forgot it",
         "imported": "its weights came from a file; it may have been trained on it",
         "selection": "not trained on it; it helped to select the result",
         "none": "descends from a model that was trained on it",

@@ -50,6 +50,7 @@ metrics: [errors, membership, kl_to_retrain]               # adaprob-ray list me
 # repeats: 1                                               # unlearnings of each original, with other randomness
 # keep: {{unlearn: outputs}}                                 # weights: the unlearned models too
 # relearn: {{epochs: 100}}                                   # how the metric relearn trains, where metrics list it
+# probe: {{iterations: 1000}}                                # how the metric probe fits, where metrics list it
 # resources: {{train: {{cpu: 2}}, unlearn: {{gpu: 0.25}}}}       # what a cell of each stage holds; gpu: auto learns it
 # expect: {{cells: 24}}                                      # an error if the file expands to another number of cells
 """

@@ -50,7 +50,7 @@ def plan(
     from adaprob_ray.runtime.expected_seconds import expected_seconds, read_measured
     from adaprob_ray.runtime.forecast import forecast
     from adaprob_ray.runtime.method_source import read_changed_methods
-    from adaprob_ray.runtime.planning import data_faults
+    from adaprob_ray.runtime.planning import check_requests, data_faults
     from adaprob_ray.runtime.rerun import Rerun
     from adaprob_ray.runtime.simulated_cluster import SimulatedCluster
     from adaprob_ray.sweep.select import select_to_recompute
@@ -64,6 +64,8 @@ def plan(
     measured = read_measured(store if open_cells else None, REGISTRY)
     expected = expected_seconds(open_cells, measured, REGISTRY, has_gpus=True)
     faults = data_faults(plan, data_root(), REGISTRY)
+    if not faults:
+        check_requests(plan, data_root(), REGISTRY)
     changed = {} if store is None else read_changed_methods(plan.cells, store, REGISTRY)
     again = None
     if store is not None and rerun is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adaprob_ray.data.dataset import Dataset, Integers
-from adaprob_ray.data.split import copy_groups, forget_positions, split_images
+from adaprob_ray.data.split import copy_groups, request_positions, split_images
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
@@ -103,6 +103,13 @@ class Subset:
         for batch_rows in rows.split(size):
             yield Batch(self.pixels.select(batch_rows), self.pixels.labels[batch_rows], batch_rows)
 
+    def copied(self, positions: Integers) -> Subset:
+        """A subset of these rows alone, which are numbered from 0: its images are a copy."""
+        rows = torch.from_numpy(positions).to(self.rows.device)
+        pixels = self.pixels
+        images = DeviceImages(pixels.images_NHWC[rows], pixels.labels[rows], pixels.scale_C, pixels.shift_C)
+        return Subset(images, torch.arange(len(rows), device=rows.device))
+
     def with_rows(self, rows: Tensor) -> Subset:
         """The subset of these rows of the underlying images (not of this subset) on their device, repeats allowed."""
         return Subset(self.pixels, rows)
@@ -124,9 +131,9 @@ class Subsets:
     test: Subset
     groups: Integers | None = None
 
-    def forget_positions(self, forget: ForgetRequest, seed: int) -> Integers:
-        """Positions in the training set of the samples to forget, see `split.forget_positions`."""
-        return forget_positions(self.train.labels.cpu().numpy(), forget, seed, self.groups)
+    def request_positions(self, forget: ForgetRequest, seed: int) -> tuple[Integers, Integers]:
+        """Positions in the training set of the samples to forget, and of those forgotten before, see `split`."""
+        return request_positions(self.train.labels.cpu().numpy(), forget, seed, self.groups)
 
 
 # One process executes many cells of few data sets, and each data set is read once while four of them fit.

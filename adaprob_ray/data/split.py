@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, Integers, RawImages
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, first_names
 from adaprob_ray.sweep.cell_settings import ForgetRequest
+
+# Rows that one message names.
+MAX_ROWS_SHOWN = 5
 
 
 def validation_rows(labels: Integers, seed: int) -> tuple[Integers, Integers]:
@@ -65,6 +68,34 @@ def forget_positions(
             "forget: must leave a training image to retain, got none: all others are copies of the forgotten ones"
         )
     return np.concatenate([sample, copies])
+
+
+def request_positions(
+    train_labels: Integers, forget: ForgetRequest, seed: int, groups: Integers | None = None
+) -> tuple[Integers, Integers]:
+    """Positions of the rows to forget, and of those that the requests before it in its sequence forgot, in their order.
+
+    Args as of `forget_positions`.
+
+    Raises:
+        InputError: a row is asked for twice, or no row is left to retain.
+    """
+    rows = forget_positions(train_labels, forget, seed, groups)
+    earlier = [forget_positions(train_labels, request, seed, groups) for request in forget.after]
+    for number, others in enumerate(earlier, 1):
+        both = np.intersect1d(rows, others)
+        if len(both):
+            names = first_names([str(row) for row in both], MAX_ROWS_SHOWN)
+            raise InputError(
+                f"forget: request {len(earlier) + 1} must name samples that are not forgotten yet, got {names} of request "
+                f"{number} again"
+            )
+    before = np.concatenate(earlier) if earlier else np.empty(0, np.int64)
+    if len(rows) + len(before) == len(train_labels):
+        raise InputError(
+            f"forget: must leave samples to retain, got all {len(train_labels)} in {len(earlier) + 1} requests"
+        )
+    return rows, before
 
 
 def retain_positions(train_count: int, forget: Integers) -> Integers:

@@ -53,6 +53,20 @@ def errors(evaluation: Evaluation) -> dict[str, float | None]:
     }
 
 
+def all_requests(evaluation: Evaluation) -> dict[str, float | None]:
+    """Top-1 error on the samples of all requests of a sequence so far; without a sequence, on the forget rows.
+
+    Args:
+        evaluation: Outputs of the model, and the rows that have been forgotten.
+
+    Returns:
+        One column, in percent.
+    """
+    rows = evaluation.forgotten_so_far
+    train, labels = evaluation.model.logits["train"], evaluation.model.labels["train"]
+    return {"all_requests_error_percent": error_percent(train[rows], labels[rows])}
+
+
 ERRORS = Metric(
     name="errors",
     about="Top-1 errors on the test, retain, forget and validation samples",
@@ -76,4 +90,19 @@ ERRORS = Metric(
     "samples are still known, one far above it means that they are treated unlike unseen samples.",
     cost="One pass over stored logits.",
     source="AdaProb, Tables 2 and 5.",
+)
+
+ALL_REQUESTS = Metric(
+    name="all_requests",
+    about="Top-1 error on the samples of all requests of a sequence so far",
+    columns=("all_requests_error_percent",),
+    compute=all_requests,
+    equation="error = 100 · mean over samples n of [argmax_k z_nk ≠ y_n],    n: of this request or an earlier one",
+    column_help={
+        "all_requests_error_percent": "training samples of this request and of those before it in its sequence"
+    },
+    better="Closer to Retrain's, which is trained without any of them. An error that falls from one request to the next means "
+    "that samples forgotten before are recognized again.",
+    cost="One pass over stored logits.",
+    source="This package; not in the AdaProb paper.",
 )

@@ -6,7 +6,7 @@ Axes: N rows, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from adaprob_ray.data.dataset import Integers
-from adaprob_ray.data.split import forget_positions, retain_positions
+from adaprob_ray.data.split import request_positions, retain_positions
 from adaprob_ray.sweep.cell_settings import ForgetRequest
 
 SUBSET_NAMES = ("train", "validation", "test")
@@ -56,6 +56,8 @@ class Outputs:
 class Evaluation:
     """Everything that a metric may read. `forget` and `retain` are positions in the training set.
 
+    Of a request in a sequence, `retain` has nothing that an earlier one forgot; `forgotten_before` are the positions of that.
+
     `forget_class` is the class of the forget rows, None where they are of several: see `forget_classes`.
 
     `retrain` is the reference with the same seed, `independent` the retrained model with independent randomness. If the model
@@ -70,6 +72,12 @@ class Evaluation:
     retain: Integers
     forget_class: int | None
     seed: int
+    forgotten_before: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def forgotten_so_far(self) -> Integers:
+        """Positions of what this request and those before it in its sequence forget."""
+        return np.concatenate([self.forgotten_before, self.forget])
 
     @property
     def forget_classes(self) -> Integers:
@@ -89,14 +97,15 @@ def class_of(forget: ForgetRequest, labels: Integers) -> int | None:
 def make_evaluation(models: Mapping[str, Outputs], forget: ForgetRequest, seed: int) -> Evaluation:
     """Build an Evaluation from Outputs by role: model, original, retrain, retrain_independent."""
     labels = models["model"].labels["train"]
-    rows = forget_positions(labels, forget, seed, models["model"].groups)
+    rows, before = request_positions(labels, forget, seed, models["model"].groups)
     return Evaluation(
         model=models["model"],
         original=models["original"],
         retrain=models["retrain"],
         independent=models["retrain_independent"],
         forget=rows,
-        retain=retain_positions(len(labels), rows),
+        retain=retain_positions(len(labels), np.concatenate([before, rows])),
+        forgotten_before=before,
         forget_class=class_of(forget, labels[rows]),
         seed=seed,
     )

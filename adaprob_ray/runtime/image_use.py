@@ -15,7 +15,7 @@ from typing import Literal, cast
 import numpy as np
 
 from adaprob_ray.data.dataset import Dataset, Integers
-from adaprob_ray.data.split import copy_groups, forget_positions, split_images
+from adaprob_ray.data.split import copy_groups, request_positions, split_images
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Trained
 from adaprob_ray.sweep.cell import Cell
@@ -33,15 +33,25 @@ from adaprob_ray.sweep.registry import Registry
 # left out:  it is in the forget set, and the model was trained from the start without it
 # retain:    it is in the retain set of an unlearned model, whose original was trained on it
 # forget:    it is in the forget set of an unlearned model, whose original was trained on it
+# forgotten: an earlier request of a sequence forgot it, and this model starts from the one that did
 # selection: it is a validation image, by which the method selects one of several results
 # none:      the model has not seen it
 # imported:  the model came from a file, and may have been trained on it
 # unknown:   the model was trained on another revision of the data set, whose images have other numbers
 Use = Literal[
-    "trained", "left out", "retain", "forget", "retain and forget", "selection", "imported", "none", "unknown"
+    "trained",
+    "left out",
+    "retain",
+    "forget",
+    "retain and forget",
+    "forgotten",
+    "selection",
+    "imported",
+    "none",
+    "unknown",
 ]
 # Uses with which a model, or the original that it was unlearned from, has or may have been trained on the image.
-SEEN: frozenset[Use] = frozenset({"trained", "imported", "retain", "forget", "retain and forget"})
+SEEN: frozenset[Use] = frozenset({"trained", "imported", "forgotten", "retain", "forget", "retain and forget"})
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class ImageUse:
                 f"--descendants: row of {dataset}: must be that of a training image, got {row} (known: {numbers})"
             )
         self._splits: dict[tuple[DatasetSettings, int], _SeedSplit] = {}
-        self._forget: dict[tuple[DatasetSettings, int, ForgetRequest], Integers] = {}
+        self._forget: dict[tuple[DatasetSettings, int, ForgetRequest], tuple[Integers, Integers]] = {}
 
     @cached_property
     def datasets(self) -> frozenset[str]:
@@ -113,7 +123,7 @@ class ImageUse:
         """As the train stage: the method says on which rows it trains."""
         forget = np.empty(0, np.int64)
         if settings.forget is not None:
-            forget = self._forget_positions(settings, settings.forget, split)
+            forget = np.concatenate(self._forget_positions(settings, settings.forget, split))
         method = cast(Trained, self._registry.method(settings))
         rows = method.rows(len(split.train_labels), forget, settings.seed)
         if np.isin(split.positions, rows).any():
@@ -121,7 +131,10 @@ class ImageUse:
         return "left out" if np.isin(split.positions, forget).any() else "none"
 
     def _unlearned(self, settings: UnlearnSettings, split: _SeedSplit) -> Use:
-        in_forget = np.isin(split.positions, self._forget_positions(settings, settings.forget, split))
+        forget, before = self._forget_positions(settings, settings.forget, split)
+        if len(split.positions) and np.isin(split.positions, before).all():
+            return "forgotten"
+        in_forget = np.isin(split.positions, forget)
         if len(in_forget) == 0:
             needs = getattr(self._registry.methods[settings.method], "needs", ())
             return "selection" if split.is_validation and "validation" in needs else "none"
@@ -130,10 +143,12 @@ class ImageUse:
             return "forget"
         return "retain and forget" if in_forget.any() else "retain"
 
-    def _forget_positions(self, settings: ModelSettings, forget: ForgetRequest, split: _SeedSplit) -> Integers:
+    def _forget_positions(
+        self, settings: ModelSettings, forget: ForgetRequest, split: _SeedSplit
+    ) -> tuple[Integers, Integers]:
         request = settings.dataset, settings.seed, forget
         if request not in self._forget:
-            self._forget[request] = forget_positions(split.train_labels, forget, settings.seed, split.groups)
+            self._forget[request] = request_positions(split.train_labels, forget, settings.seed, split.groups)
         return self._forget[request]
 
     def _split(self, dataset: DatasetSettings, seed: int) -> _SeedSplit:

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from adaprob_ray.errors import Failure, InputError
 from adaprob_ray.runtime.leases import Leases
+from adaprob_ray.runtime.request_checks import request_faults
 from adaprob_ray.store import CellLog, Commit, Store
 from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
@@ -110,9 +111,17 @@ def check_data(plan: Plan, data_root: Path, registry: Registry) -> None:
     """Check the files that unfinished cells will read.
 
     Raises:
-        InputError: one line for each data set that is missing or corrupt.
+        InputError: one line for each data set that is missing or corrupt, and for each request that names forgotten samples.
     """
     if faults := data_faults(plan, data_root, registry):
+        raise InputError(*faults)
+    check_requests(plan, data_root, registry)
+
+
+def check_requests(plan: Plan, data_root: Path, registry: Registry) -> None:
+    """Check that no request of a sequence names forgotten samples. Raises InputError, one line for each that does."""
+    unfinished = [cell for key, cell in plan.cells.items() if plan.state(key) != "done"]
+    if faults := request_faults(unfinished, data_root, registry):
         raise InputError(*faults)
 
 

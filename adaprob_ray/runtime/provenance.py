@@ -53,6 +53,7 @@ NUMBER_FREE_SOURCES = (
     "runtime/progress.py",
     "runtime/ray_environment.py",
     "runtime/ray_executor.py",
+    "runtime/request_checks.py",
     "runtime/rerun.py",
     "runtime/scratch.py",
     "runtime/search.py",

@@ -241,6 +241,9 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
     points = {
         (point.dataset, point.architecture, point.forget): point for point in checks.grid_points(file, registry, faults)
     }
+    if any(point.forget.after for point in points.values()):
+        faults.add("grid.forget: a search takes no sequence; search for each request alone")
+        return []
     targets = []
     for label in labels:
         for point in points.values():

@@ -37,6 +37,8 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         "retain_rows": len(evaluation.retain),
         **{f"{name}_rows": len(labels[name]) for name in ("validation", "test")},
     }
+    if "all_requests" in settings.metrics:
+        computed["all_requests_rows"] = len(evaluation.forgotten_so_far)
     for name in settings.metrics:
         computed.update(registry.metrics[name].compute(evaluation))
     for role in cell.parents.keys() - models.keys():

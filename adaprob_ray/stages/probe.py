@@ -95,20 +95,23 @@ def fit_probe(features_ND: NDArray[np.float64], labels_N: Integers, options: Pro
     return make_pipeline(StandardScaler(), regression).fit(features_ND, labels_N)
 
 
-def probe_errors(model: nn.Module, subsets: Subsets, forget: Integers, options: ProbeOptions) -> dict[str, float]:
+def probe_errors(
+    model: nn.Module, subsets: Subsets, forget: Integers, before: Integers, options: ProbeOptions
+) -> dict[str, float]:
     """The columns of the metric `probe`, without those that have no samples.
 
     Args:
         model: the network.
         subsets: the training, validation and test samples.
         forget: positions of the forget samples in the training set.
+        before: positions of those that earlier requests of a sequence forgot; the probe is not fitted to them.
         options: of the fit.
 
     Returns:
         Errors in percent; none at all where fewer than two classes have samples to fit to.
     """
     train, validation, test = subsets.train, subsets.validation, subsets.test
-    retain = train.select(retain_positions(len(train), forget))
+    retain = train.select(retain_positions(len(train), np.concatenate([before, forget])))
     is_new = ~torch.isin(validation.labels, retain.labels.unique())
     parts = [retain, validation.with_rows(validation.rows[is_new])]
     labels = torch.cat([part.labels for part in parts]).cpu().numpy()
@@ -133,9 +136,9 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     settings = cell.settings
     assert isinstance(settings, ProbeSettings)
     subsets = context.subsets(settings)
-    forget = subsets.forget_positions(settings.forget, settings.seed)
+    forget, before = subsets.request_positions(settings.forget, settings.seed)
     model = trained_model(settings, cell.parents["model"], context)
-    return StageOutput({}, probe_errors(model, subsets, forget, settings.probe))
+    return StageOutput({}, probe_errors(model, subsets, forget, before, settings.probe))
 
 
 PROBE = MetricStage(

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaprob_ray.data.batches import Subset
+from adaprob_ray.data.split import retain_positions
 from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.recipe import Recipe
@@ -139,12 +140,13 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     settings = cell.settings
     assert isinstance(settings, RelearnSettings)
     subsets = context.subsets(settings)
-    forget = subsets.train.select(subsets.forget_positions(settings.forget, settings.seed))
+    rows, before = subsets.request_positions(settings.forget, settings.seed)
+    forget = subsets.train.select(rows)
     original = trained_model(settings, cell.parents["original"], context)
     threshold = forget_loss(original, forget) + LOSS_TOLERANCE
     result = train_until_relearned(
         trained_model(settings, cell.parents["model"], context),
-        subsets.train,
+        subsets.train.select(retain_positions(len(subsets.train), before)),
         forget,
         settings.relearn,
         settings.recipe,

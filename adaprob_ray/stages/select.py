@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adaprob_ray.data.split import forget_positions, retain_positions
+import numpy as np
+
+from adaprob_ray.data.split import request_positions, retain_positions
 from adaprob_ray.errors import Diverged
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.outputs import Outputs, class_of
@@ -33,8 +35,8 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         Outputs.from_bytes(context.store.read(cell.parents[role], OUTPUTS)) for role in ("model", "original")
     )
     train, labels = model.logits["train"], model.labels["train"]
-    forget = forget_positions(labels, settings.forget, settings.seed, model.groups)
-    retain = retain_positions(len(labels), forget)
+    forget, before = request_positions(labels, settings.forget, settings.seed, model.groups)
+    retain = retain_positions(len(labels), np.concatenate([before, forget]))
     columns = {
         "forget_error_percent": error_percent(train[forget], labels[forget]),
         "retain_error_percent": error_percent(train[retain], labels[retain]),

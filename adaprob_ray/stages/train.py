@@ -26,10 +26,11 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     subsets = context.subsets(settings)
     forget = np.empty(0, np.int64)
     if settings.forget is not None:
-        forget = subsets.forget_positions(settings.forget, settings.seed)
-    rows = method.rows(len(subsets.train), forget, settings.seed)
+        rows, before = subsets.request_positions(settings.forget, settings.seed)
+        forget = np.concatenate([before, rows])
+    train_rows = method.rows(len(subsets.train), forget, settings.seed)
     purpose = "order" + method.generator_suffix
-    facts = fit_cell(model, subsets.train.select(rows), settings, settings.recipe, context, purpose=purpose)
+    facts = fit_cell(model, subsets.train.select(train_rows), settings, settings.recipe, context, purpose=purpose)
     if method.reads_forget:
         facts["unlearn_seconds"] = facts["training_seconds"]
     files = {

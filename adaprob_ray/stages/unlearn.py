@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 from torch import nn
 
+from adaprob_ray.data.batches import Subset, Subsets
 from adaprob_ray.data.split import retain_positions
 from adaprob_ray.methods.base import Context, Split, Unlearning
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
@@ -31,20 +33,16 @@ from adaprob_ray.training.losses import snapshot
 
 
 def run(cell: Cell, context: StageContext) -> StageOutput:
-    """Start from the original and unlearn."""
+    """Start from the original, or in a sequence from the model that met the request before, and unlearn."""
     settings = cell.settings
     assert isinstance(settings, UnlearnSettings)
     method = cast(Unlearning, context.registry.method(settings))
     subsets = context.subsets(settings)
     model = trained_model(settings, cell.parents["original"], context)
     before = snapshot(model)
-    forget = subsets.forget_positions(settings.forget, settings.seed)
-    by_name = {
-        "forget": subsets.train.select(forget),
-        "retain": subsets.train.select(retain_positions(len(subsets.train), forget)),
-        "train": subsets.train,
-        "validation": subsets.validation,
-    }
+    if "previous" in cell.parents:
+        model = trained_model(settings, cell.parents["previous"], context)
+    by_name = _subsets_by_name(subsets, settings)
     split = Split(needs=method.needs | method.optional_needs, subsets=by_name)
     counter = PassCounter()
     method_context = _method_context(cell, context, method, counter)
@@ -62,6 +60,20 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     if isinstance(original.settings, TrainSettings):  # where the training of an imported original started is not known
         facts["start_distance"] = distance(model.parameters(), start_model(original, context).parameters())
     return StageOutput(files, facts)
+
+
+def _subsets_by_name(subsets: Subsets, settings: UnlearnSettings) -> dict[str, Subset]:
+    """What methods know of the data. What earlier requests of a sequence forgot is not part of it."""
+    train, (forget, before) = subsets.train, subsets.request_positions(settings.forget, settings.seed)
+    if len(before):
+        left = retain_positions(len(train), before)
+        train, forget = train.copied(left), np.searchsorted(left, forget)
+    return {
+        "forget": train.select(forget),
+        "retain": train.select(retain_positions(len(train), forget)),
+        "train": train,
+        "validation": subsets.validation,
+    }
 
 
 def _method_context(cell: Cell, context: StageContext, method: Unlearning, counter: PassCounter) -> Context:

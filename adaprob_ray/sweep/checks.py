@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from adaprob_ray.errors import InputError, first_names, unknown_name
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
-from adaprob_ray.sweep.forget_files import UnreadableIndices
-from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
+from adaprob_ray.sweep.forget_checks import forget_faults
+from adaprob_ray.sweep.registry import MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
 T = TypeVar("T")
-# Indices that one message names.
-MAX_INDICES_SHOWN = 5
-_FORGET_KEYS = {
-    "selective": {"kind", "class", "count"},
-    "class": {"kind", "class"},
-    "indices": {"kind", "indices"},
-}
-_FORGET_FORMS = "{kind: class, class: C}, {kind: selective, class: C, count: N} or {indices: FILE or list}"
 
 
 class Faults:
@@ -92,7 +83,7 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(str(dataset), entry, request)))
     if faults:
         return []
-    forgets = [ForgetRequest.from_document(request) for request in requests]
+    forgets = dict.fromkeys(step for request in requests for step in ForgetRequest.steps(request))
     return [GridPoint(*point) for point in itertools.product(datasets, architectures, forgets, seeds)]
 
 
@@ -151,46 +142,6 @@ def check_seed(where: str, value: Any, faults: Faults) -> int:
         return value
     faults.add(f"{where}: must be an integer of at least 1 and at most {MAX_SEED}, got {value!r}")
     return 1
-
-
-def forget_faults(name: str, dataset: DatasetEntry | None, forget: Any) -> list[str]:
-    """What is wrong with an unlearning request, from its shape and from the sizes of its data set if that is known."""
-    kind = forget.get("kind") if isinstance(forget, dict) else None
-    if not isinstance(kind, str) or set(forget) != _FORGET_KEYS.get(kind):
-        return [f"must be {_FORGET_FORMS}, got {forget!r}"]
-    if kind == "indices":
-        return _index_faults(name, dataset, forget["indices"])
-    if dataset is None:
-        return []
-    label = forget["class"]
-    if type(label) is not int or not 0 <= label < dataset.classes:
-        return [f"{name}: class must be 0 to {dataset.classes - 1}, got {label!r}"]
-    available = dataset.train_per_class[label]
-    count = forget.get("count", available)
-    if type(count) is not int or not 1 <= count <= available:
-        return [f"{name}: count must be 1 to {available} (the training images of class {label}), got {count!r}"]
-    if sum(dataset.train_per_class) - count < 1:
-        return [f"{name}: forgetting {count} samples leaves nothing to retain"]
-    return []
-
-
-def _index_faults(name: str, dataset: DatasetEntry | None, indices: Any) -> list[str]:
-    """What is wrong with the indices of a request; those of a file are a list by now."""
-    if isinstance(indices, UnreadableIndices):
-        return [str(indices)]
-    if not isinstance(indices, list) or not indices:
-        return [f"indices: must be a file, or a list of at least one index, got {indices!r}"]
-    if others := [repr(index) for index in indices if type(index) is not int]:
-        return [f"indices: must be integers, got {first_names(others, MAX_INDICES_SHOWN)}"]
-    if repeated := [str(index) for index, count in Counter(indices).items() if count > 1]:
-        return [f"indices: must name each sample once, got {first_names(repeated, MAX_INDICES_SHOWN)} more than once"]
-    total = math.inf if dataset is None else sum(dataset.train_per_class)
-    if outside := [str(index) for index in indices if not 0 <= index < total]:
-        limits = "at least 0" if dataset is None else f"0 to {total - 1} (the training images of {name})"
-        return [f"indices: must be {limits}, got {first_names(outside, MAX_INDICES_SHOWN)}"]
-    if len(indices) == total:
-        return [f"{name}: forgetting all {total} training images leaves nothing to retain"]
-    return []
 
 
 # -- recipes, metrics, resources -------------------------------------------------------------------------------------------

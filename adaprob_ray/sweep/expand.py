@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sweep import checks, method_choices
-from adaprob_ray.sweep.cell import Cell, Resources
+from adaprob_ray.sweep.cell import Cell, Keep, Resources
 from adaprob_ray.sweep.cell_settings import (
     CellSettings,
     DatasetSettings,
     EvaluateSettings,
+    ForgetRequest,
     ImportSettings,
     PretrainSettings,
     TrainSettings,
@@ -22,6 +21,7 @@ from adaprob_ray.sweep.cell_settings import (
 )
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.method_choices import REFERENCES, MethodChoice
+from adaprob_ray.sweep.original_weights import OriginalWeights
 from adaprob_ray.sweep.registry import Registry, method_revisions
 from adaprob_ray.sweep.schema import SweepFile
 
@@ -64,11 +64,14 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
         pretrain_seed=checks.check_seed("pretrain: seed", pretrain.get("seed", 1), faults),
         stage_options=checks.check_metric_stages(file, registry, faults),
         resources=checks.check_resources(file, registry, faults),
+        original=None if file.original is None else OriginalWeights(section=file.original, registry=registry),
     )
     method_choices.check_labels(file, registry, faults)
     if file.original is not None and file.pretrain:
         faults.add("pretrain: has no effect with original; retrained models start from random weights")
-    for point in checks.grid_points(file, registry, faults):
+    points = checks.grid_points(file, registry, faults)
+    builder.continued = {point.forget.previous for point in points}
+    for point in points:
         references = {
             label: method_choices.reference_choice(file, label, point, registry, faults) for label in REFERENCES
         }
@@ -77,13 +80,19 @@ def expand(file: SweepFile, registry: Registry) -> Expansion:
             for label in file.methods
             if label not in REFERENCES
         }
-        if not faults:
-            faults.add(*builder.weights_faults(point))
+        if not faults and builder.original is not None:
+            faults.add(*builder.original.faults(builder.network_settings(point)))
         if not faults:
             builder.add_point(point, references, others)
     if faults:
         return Expansion({}, tuple(faults), ())
-    return Expansion(builder.cells, (), tuple(builder.skipped), next(iter(builder.weights.values()), None))
+    digests = () if builder.original is None else builder.original.digests.values()
+    return Expansion(builder.cells, (), tuple(builder.skipped), next(iter(digests), None))
+
+
+def _rest(point: GridPoint) -> Any:
+    """What of a grid point is the same for all requests of a sequence."""
+    return point.dataset, point.architecture, point.seed
 
 
 @dataclass(kw_only=True)
@@ -97,37 +106,16 @@ class _Builder:
     pretrain_seed: int
     stage_options: Mapping[str, Any]
     resources: Mapping[str, Resources]
+    original: OriginalWeights | None
     cells: dict[str, Cell] = field(default_factory=dict)
     skipped: dict[Skipped, None] = field(default_factory=dict)  # an ordered set
-    weights: dict[Any, str] = field(default_factory=dict)  # digest of the file for each data set and architecture
+    continued: set[ForgetRequest | None] = field(default_factory=set)  # requests after which a sequence goes on
+    # Unlearned models by request, rest of the point, label, place among its settings and repeat.
+    unlearned: dict[tuple[ForgetRequest, Any, str, int, int], str] = field(default_factory=dict)
 
-    def weights_faults(self, point: GridPoint) -> list[str]:
-        """What is wrong with the file of the original's weights for the network of this point; notes its digest."""
-        original, where = self.file.original, (point.dataset, point.architecture)
-        if original is None or where in self.weights:
-            return []
-        path = Path(original.weights)
-        if not path.exists():
-            if original.sha256 is None:
-                return [
-                    f"original.weights: must be a file of weights, got {path}, which is not there; finished results can be "
-                    "read without it if `original` has `sha256` too (the column original.weights of Records)"
-                ]
-            self.weights[where] = original.sha256
-            return []
-        try:
-            network = self.registry.network(CellSettings(**self._shared_settings(point)))
-            digest = self.registry.weights_sha256(path, network)
-        except InputError as error:
-            model = f"{point.architecture.name} (filters {point.architecture.filters:g}) for {point.dataset.name}"
-            return [
-                f"original.weights: {fault}" + (f"; the model is {model}" if "the model" in fault else "")
-                for fault in error.faults
-            ]
-        if original.sha256 not in (None, digest):
-            return [f"original.sha256: must be that of {original.weights}, {digest}, got {original.sha256}"]
-        self.weights[where] = digest
-        return []
+    def network_settings(self, point: GridPoint) -> CellSettings:
+        """What decides the network of a point."""
+        return CellSettings(**self._shared_settings(point))
 
     def add_point(
         self, point: GridPoint, references: Mapping[str, MethodChoice], others: Mapping[str, list[MethodChoice]]
@@ -135,13 +123,17 @@ class _Builder:
         pretrained = self._pretrain_cell(point)
         models = {label: self._reference_cell(choice, point, pretrained) for label, choice in references.items()}
         groups = {**{label: [choice] for label, choice in references.items()}, **others}
-        for label, choice in ((label, choice) for label, group in groups.items() for choice in group):
+        for label, place, choice in ((label, *item) for label, group in groups.items() for item in enumerate(group)):
             is_trained = self.registry.methods[choice.name].stage == "train"
-            if not is_trained and self._declines(label, choice, point):
+            if not is_trained and self._declines(label, place, choice, point):
                 continue
             for repeat in range(1 if is_trained else self.file.repeats):
                 parents = pretrained if is_trained else {"original": models["original"]}
+                if not is_trained and point.forget.previous is not None:
+                    parents["previous"] = self.unlearned[point.forget.previous, _rest(point), label, place, repeat]
                 model = models[label] if label in models else self._model_cell(choice, point, parents, repeat)
+                if not is_trained:
+                    self.unlearned[point.forget, _rest(point), label, place, repeat] = model
                 roles = {"model": model, **models}
                 for name, options in self.stage_options.items():
                     stage = self.registry.metric_stages[name]
@@ -149,21 +141,24 @@ class _Builder:
                     roles[name] = self._add(name, settings, {"model": model, "original": models["original"]}, {})
                 self._evaluate_cell(label, choice, point, repeat, roles)
 
-    def _declines(self, label: str, choice: MethodChoice, point: GridPoint) -> bool:
+    def _declines(self, label: str, place: int, choice: MethodChoice, point: GridPoint) -> bool:
         """Whether the method declines, from the sizes of the split and the layers of the network; noted if so."""
-        if self.file.original is not None and "initial_state" in getattr(choice.method, "needs", ()):
+        if self.original is not None and "initial_state" in getattr(choice.method, "needs", ()):
             reason: str | None = (
                 "needs the weights from which the original was trained, which original.weights does not have"
             )
         else:
             reason = self._reason_to_skip(choice, point)
+        previous = point.forget.previous
+        if reason is None and previous and (previous, _rest(point), label, place, 0) not in self.unlearned:
+            reason = f"has no model for the request before, {previous}, with these settings"
         if reason is not None:
             where = f"{point.dataset}, {point.architecture.name}, {point.forget}"
             self.skipped[Skipped(label, where, reason)] = None
         return reason is not None
 
     def _reason_to_skip(self, choice: MethodChoice, point: GridPoint) -> str | None:
-        settings = CellSettings(**self._shared_settings(point))
+        settings = self.network_settings(point)
         sizes = self.registry.sizes(settings, self.recipe, point.forget)
         return choice.method.skip(sizes, self.registry.network(settings))
 
@@ -182,7 +177,9 @@ class _Builder:
         parents: dict[str, str],
         revisions: dict[str, int],
         distinguishing_settings: tuple[str, ...] = (),
+        *,
         weights_file: str = "",
+        keep: Keep | None = None,
     ) -> str:
         stage = self.registry.stages[stage_name]
         cell = Cell(
@@ -191,7 +188,7 @@ class _Builder:
             parents,
             {f"stage:{stage_name}": stage.revision, **revisions},
             resources=self.resources[stage_name],
-            keep=stage.keeps or getattr(self.file.keep, stage_name),
+            keep=keep or stage.keeps or getattr(self.file.keep, stage_name),
             priority=stage.priority,
             distinguishing_settings=distinguishing_settings,
             weights_file=weights_file,
@@ -209,7 +206,7 @@ class _Builder:
     def _pretrain_cell(self, point: GridPoint) -> dict[str, str]:
         """The parents of a model that starts from pretrained weights, none where the data set has no such source."""
         source = self.registry.datasets[point.dataset.name].pretrain_on
-        if source is None or self.file.pretrain is False or self.file.original is not None:
+        if source is None or self.file.pretrain is False or self.original is not None:
             return {}
         settings = PretrainSettings(
             dataset=DatasetSettings(name=source),
@@ -222,21 +219,21 @@ class _Builder:
 
     def _reference_cell(self, choice: MethodChoice, point: GridPoint, pretrained: dict[str, str]) -> str:
         """Original, retrain or retrain_independent."""
-        if choice.name == "original" and self.file.original is not None:
+        if choice.name == "original" and self.original is not None:
             return self._import_cell(choice, point)
         return self._model_cell(choice, point, pretrained)
 
     def _import_cell(self, choice: MethodChoice, point: GridPoint) -> str:
         """The original whose weights are in the file."""
-        assert self.file.original is not None
+        assert self.original is not None
         settings = ImportSettings(
             method=choice.name,
             hyper=choice.hyper,
             recipe=self.recipe,
-            weights=self.weights[point.dataset, point.architecture],
+            weights=self.original.digest(self.network_settings(point)),
             **self._shared_settings(point),
         )
-        weights_file = str(Path(self.file.original.weights).absolute())
+        weights_file = str(self.original.path.absolute())
         return self._add("import", settings, {}, self._revisions(settings, "large"), weights_file=weights_file)
 
     def _model_cell(self, choice: MethodChoice, point: GridPoint, parents: dict[str, str], repeat: int = 0) -> str:
@@ -253,7 +250,9 @@ class _Builder:
         )
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), **method_revisions(choice.name, choice.method)}
-        return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings)
+        # The next request of a sequence starts from these weights.
+        keep: Keep | None = "weights" if method.stage == "unlearn" and point.forget in self.continued else None
+        return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings, keep=keep)
 
     def _evaluate_cell(
         self, label: str, choice: MethodChoice, point: GridPoint, repeat: int, parents: dict[str, str]

@@ -36,6 +36,8 @@ def with_index_files_read(document: Any, folder: Path) -> Any:
 def _requests(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_requests(item, folder) for item in value]
+    if isinstance(value, dict) and "sequence" in value:
+        return {**value, "sequence": _requests(value["sequence"], folder)}
     if not isinstance(value, dict) or "indices" not in value:
         return value
     return {"kind": "indices", **value, "indices": _indices(value["indices"], folder)}

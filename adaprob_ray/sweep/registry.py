@@ -11,7 +11,7 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sizes import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell, Keep, Resources
-from adaprob_ray.sweep.cell_settings import CellSettings, DatasetSettings, ForgetRequest, ModelSettings
+from adaprob_ray.sweep.cell_settings import CellSettings, DatasetSettings, ForgetRequest, ModelSettings, TrainSettings
 
 
 class DatasetEntry(Protocol):
@@ -131,6 +131,14 @@ class MetricStage(Stage):
     cell_settings: Callable[[Cell, ForgetRequest, int, Any], CellSettings] = field(repr=False)
 
 
+def _sample_count(forget: ForgetRequest, dataset: DatasetEntry) -> int:
+    """The number of samples that one request names."""
+    if forget.count is not None:
+        return forget.count
+    assert forget.class_index is not None
+    return dataset.train_per_class[forget.class_index]
+
+
 def _read_no_weights(path: Path, network: Any) -> str:
     raise InputError(f"{path}: cannot be read: this registry reads no weights")
 
@@ -189,13 +197,16 @@ class Registry:
         Of a request by indices the classes are not known: its validation samples are those of all classes, an upper bound.
         """
         dataset = self.dataset(settings.dataset)
-        forget_count = validation_count = 0
+        forget_count = forgotten_before = validation_count = 0
         if forget is not None:
             classes = range(dataset.classes) if forget.class_index is None else [forget.class_index]
-            forget_count = forget.count or sum(dataset.train_per_class[index] for index in classes)
+            forget_count = _sample_count(forget, dataset)
+            forgotten_before = sum(_sample_count(request, dataset) for request in forget.after)
             validation_count = sum(dataset.validation_per_class[index] for index in classes)
+            if isinstance(settings, TrainSettings):  # it leaves out what earlier requests forgot too
+                forget_count, forgotten_before = forget_count + forgotten_before, 0
         return Sizes(
-            retain=sum(dataset.train_per_class) - forget_count,
+            retain=sum(dataset.train_per_class) - forgotten_before - forget_count,
             forget=forget_count,
             validation=validation_count,
             recipe_epochs=recipe.epochs,

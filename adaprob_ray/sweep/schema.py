@@ -34,7 +34,8 @@ class Grid(Section):
     forget: Any = pydantic.Field(
         description="What is to be forgotten: `{kind: class, class: C}`, a whole class, "
         "`{kind: selective, class: C, count: N}`, N of its samples, drawn by the seed, or `{indices: FILE}` or "
-        "`{indices: [3, 14]}`, training samples by their position."
+        "`{indices: [3, 14]}`, training samples by their position. `{sequence: [A, B]}`: first A, then B from the model that "
+        "has forgotten A."
     )
     seed: Any = pydantic.Field(
         description="Seeds, from 1, of the split, the initial weights and the order of the samples."

@@ -56,7 +56,10 @@ def test_the_sweep_file_has_every_key_and_those_in_comments_parse_too(folder: Pa
     network = REGISTRY.architectures["allcnn"].build(classes=10, channels=1, filters=0.06)
     torch.save(network.state_dict(), "net.pt")
     for line in commented:
-        needed = ["metrics: [errors, relearn]", "keep: {unlearn: weights}"] if line.startswith("# relearn: ") else []
+        stage = line.removeprefix("# ").partition(":")[0]
+        needed = []
+        if stage in REGISTRY.metric_stages:
+            needed = [f"metrics: [errors, {stage}]", "keep: {unlearn: weights}"]
         dropped = tuple(text.partition(":")[0] for text in needed)
         given = [text for text in lines if not text.startswith(dropped)] if dropped else lines
         text = "\n".join([*given, *needed, line.removeprefix("# ")])

@@ -448,7 +448,8 @@ def test_retrain_takes_as_many_rows_as_the_original_or_only_retain() -> None:
 
 def test_original_and_retrain_share_start_and_order_and_the_independent_one_has_its_own() -> None:
     """Without any forget row retrain equals the original, bit for bit; retrain_independent does not."""
-    no_forget_rows = mock.patch.object(Subsets, "forget_positions", return_value=np.empty(0, np.int64))
+    nothing = np.empty(0, np.int64)
+    no_forget_rows = mock.patch.object(Subsets, "request_positions", return_value=(nothing, nothing))
     with no_forget_rows:
         same = contract.weights_digest(contract.trained(Case("retrain")))
         other = contract.weights_digest(contract.trained(Case("retrain_independent")))

@@ -81,7 +81,7 @@ def test_settings_that_depend_on_a_file_of_indices(tmp_path: Path) -> None:
         ({"indices": [-1]}, "indices: must be 0 to 49 (the training images of dots), got -1"),
         ({"indices": [3, 1.5, True]}, "indices: must be integers, got 1.5, True"),
         ({"indices": list(range(50))}, "dots: forgetting all 50 training images leaves nothing to retain"),
-        ({"indices": [3], "count": 1}, "or {indices: FILE or list}, got"),
+        ({"indices": [3], "count": 1}, "{indices: FILE or list} or {sequence: list of these}, got"),
         ([{"indices": [1, 2]}, {"indices": [2, 1]}], "is given more than once"),
     ],
 )

@@ -17,6 +17,7 @@ _NO_UNIT = ("", "", "", 1, 3)
 
 _WORDS = {  # where the column's name without its unit does not read well
     "test_other_classes_error_percent": "test error, other classes",
+    "all_requests_error_percent": "forget error, all requests so far",
     "membership_accuracy_percent": "MIA accuracy",
     "kl_forget_nats": "KL forget",
     "kl_test_nats": "KL test",
