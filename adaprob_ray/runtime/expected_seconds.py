@@ -50,6 +50,7 @@ def read_measured(store: Store | None, registry: Registry) -> Measured:
                 "dataset": str(settings.dataset),
                 "architecture": settings.architecture.name,
                 "filters": settings.architecture.filters,
+                "architecture_arguments": settings.architecture.arguments,
                 "precision": settings.precision,
             }
         )

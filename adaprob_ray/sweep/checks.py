@@ -17,6 +17,7 @@ from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSetting
 from adaprob_ray.sweep.forget_files import UnreadableIndices
 from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
+from adaprob_ray.user_code.source import is_path
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
@@ -63,7 +64,7 @@ class GridPoint:
         return all(_agrees(values[name], condition) for name, condition in where.items())
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {self.architecture.name}, {self.forget}, seed {self.seed}"
+        return f"{self.dataset}, {self.architecture.title}, {self.forget}, seed {self.seed}"
 
 
 def _agrees(value: Any, condition: Any) -> bool:
@@ -92,6 +93,10 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(str(dataset), entry, request)))
     if faults:
         return []
+    for dataset, architecture in itertools.product(datasets, architectures):
+        faults.add(*_network_faults(file, dataset, architecture, registry))
+    if faults:
+        return []
     forgets = [ForgetRequest.from_document(request) for request in requests]
     return [GridPoint(*point) for point in itertools.product(datasets, architectures, forgets, seeds)]
 
@@ -105,7 +110,7 @@ def _axis(name: str, value: Any, faults: Faults) -> list[Any]:
     return values
 
 
-def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any], faults: Faults) -> T:
+def _name_settings(kind: str, item: Any, cls: type[T], registry: Registry, faults: Faults) -> T:
     """Settings of a data set or an architecture, given by its name alone or as a mapping.
 
     Where other settings are at fault, those of the name alone, so that what depends on the name can be checked too.
@@ -117,15 +122,15 @@ def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any],
     settings, lines = parse_settings(cls, mapping, f"grid.{kind}")
     faults.add(*lines)
     name = mapping.get("name", "")
-    if not is_known(name, names):
-        faults.add(f"grid.{kind}: {unknown_name(kind, name, names)}")
+    if lines := registry.name_faults(kind, name):
+        faults.add(*(f"grid.{kind}: {line}" for line in lines))
         return settings or cls()
     return settings or cls(name=name)  # type: ignore[call-arg]  # both classes have it
 
 
 def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
     """As `_name_settings`; the whole data set where it has fewer images than the file asks for."""
-    settings = _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
+    settings = _name_settings("dataset", item, DatasetSettings, registry, faults)
     if settings.name in registry.datasets:
         try:
             registry.dataset(settings)
@@ -137,12 +142,46 @@ def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
 
 def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:
     architectures = registry.architectures
-    settings = _name_settings("architecture", item, ArchitectureSettings, architectures, faults)
+    settings = _name_settings("architecture", _with_arguments(item, faults), ArchitectureSettings, registry, faults)
     narrowest = architectures[settings.name].narrowest if settings.name in architectures else math.inf
     if settings.filters * narrowest < 1:
         limit = f"must be at least {1 / narrowest:.4f}, got {settings.filters:g}"
         faults.add(f"grid.architecture: {settings.name}: filters {limit}")
     return settings
+
+
+def _with_arguments(item: Any, faults: Faults) -> Any:
+    """A network by path as its settings have it: what stands next to name and filters are its arguments."""
+    if not isinstance(item, dict):
+        return item
+    if not is_path(item.get("name")):
+        if "arguments" in item:
+            faults.add(
+                "grid.architecture: arguments: must be of a network by path, as {name: my_package.nets:small, width: 8}"
+            )
+        return item
+    nested = item.get("arguments")  # as the settings have them, of a search
+    others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
+    arguments = {**(nested if isinstance(nested, dict) else {}), **others}
+    settings = {name: value for name, value in item.items() if name in ("name", "filters")}
+    return {**settings, **({"arguments": arguments} if arguments else {})}
+
+
+def _network_faults(
+    file: SweepFile, dataset: DatasetSettings, architecture: ArchitectureSettings, registry: Registry
+) -> list[str]:
+    """Why a network by path cannot be built for a data set, or for the one that it is pretrained on."""
+    if not is_path(architecture.name):
+        return []
+    names, source = [dataset.name], registry.datasets[dataset.name].pretrain_on
+    if source is not None and file.pretrain is not False:
+        if faults := registry.name_faults("dataset", source):
+            return [f"grid.dataset: {dataset.name}: pretrain_on: {fault}" for fault in faults]
+        names.append(source)
+    fault_of: Any = getattr(registry.architectures[architecture.name], "fault", lambda **given: None)
+    sizes = [registry.network_size_of(name, architecture) for name in names]
+    faults = [fault_of(is_pretrained=len(names) > 1, **size) for size in sizes]
+    return [f"grid.architecture: {fault}" for fault in faults if fault is not None]
 
 
 def check_seed(where: str, value: Any, faults: Faults) -> int:
@@ -212,8 +251,7 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
 def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
     """The metrics of the file must exist, and each is listed once."""
     for name in file.metrics:
-        if name not in registry.metrics:
-            faults.add(f"metrics: {unknown_name('metric', name, registry.metrics)}")
+        faults.add(*(f"metrics: {fault}" for fault in registry.name_faults("metric", name)))
     if not file.metrics or len(set(file.metrics)) < len(file.metrics):
         faults.add(f"metrics: must be at least one, each once, got {file.metrics}")
 
@@ -251,7 +289,7 @@ def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: R
 def _has_unlearning(file: SweepFile, registry: Registry) -> bool:
     """Whether a label starts from the original, and so makes a model that drops its weights by default."""
     names = [entry.get("method", label) for label, item in file.methods.items() for entry in label_settings(item)]
-    return any(registry.methods[name].stage == "unlearn" for name in names if is_known(name, registry.methods))
+    return any(registry.methods[name].stage == "unlearn" for name in names if not registry.name_faults("method", name))
 
 
 def check_resources(file: SweepFile, registry: Registry, faults: Faults) -> dict[str, Resources]:
