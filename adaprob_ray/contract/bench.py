@@ -28,7 +28,7 @@ from adaprob_ray.training.loop import fit
 CPU = torch.device("cpu")
 SEED = 1
 ROWS = {"train": 160, "validation": 120, "test": 40}  # validation is ordered by class: enough for the forget class
-FORGET = {"kind": "selective", "class": 3, "count": 12}
+FORGET: dict[str, Any] = {"kind": "selective", "class": 3, "count": 12}
 REQUEST = ForgetRequest.from_document(FORGET)
 FILTERS = 0.04
 RECIPE = Recipe(epochs=5, lr=0.05, batch_size=20, weight_decay=5e-4)
@@ -137,7 +137,7 @@ def sizes(parts: Subsets) -> Sizes:
     return Sizes(
         retain=len(parts.train) - forget,
         forget=forget,
-        validation=int((parts.validation.labels == REQUEST.class_index).sum()),
+        validation=int((parts.validation.labels == FORGET["class"]).sum()),
         recipe_epochs=RECIPE.epochs,
         recipe_decay=RECIPE.decay,
         classes=10,

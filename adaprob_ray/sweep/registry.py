@@ -79,6 +79,14 @@ class MethodEntry(Protocol):
     def skip(self, sizes: Sizes, architecture: Any) -> str | None: ...
 
 
+def _names(cell: Cell) -> list[tuple[str, str]]:
+    """What a cell names, by kind."""
+    settings = cell.settings
+    names = [("dataset", settings.dataset.name), ("architecture", settings.architecture.name)]
+    names += [("method", cell.method)] if cell.method else []
+    return names + [("metric", name) for name in getattr(settings, "metrics", ())]
+
+
 def method_revisions(name: str, method: MethodEntry) -> dict[str, int]:
     """The revisions in the key of a cell of this method: its own, and those of the parts that its settings use."""
     parts = {f"method:{name}.{part}": revision for part, revision in method.part_revisions.items()}
@@ -182,12 +190,14 @@ class Registry:
 
     def load(self, cell: Cell) -> None:
         """Import what a cell names by path, where another process has planned it. Raises InputError."""
-        settings = cell.settings
-        names = [("dataset", settings.dataset.name), ("architecture", settings.architecture.name)]
-        names += [("method", cell.method), *(("metric", name) for name in getattr(settings, "metrics", ()))]
+        names = _names(cell)
         faults = [fault for kind, name in names if is_path(name) for fault in self.name_faults(kind, name)]
         if faults:
             raise InputError(*faults)
+
+    def has_names(self, cell: Cell) -> bool:
+        """Whether the registry has all that a cell names: of a store's cells, another sweep's package may not be loaded."""
+        return all(name in getattr(self, f"{kind}s") for kind, name in _names(cell))
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:
