@@ -158,7 +158,7 @@ class LibraryArchitecture(PathArchitecture):
             if name in PRETRAINED:
                 return (
                     f"{self.name}: {name}: must not be given: downloaded weights may change under the same name, and no key "
-                    "says which they are; networks of sweeps start from random weights, or are pretrained by `pretrain`"
+                    "says which they are; to start from weights in a file, write original: {weights: FILE}"
                 )
             if name in FROM_DATA:
                 return f"{self.name}: {name}: must not be given, because the data set says what it is"

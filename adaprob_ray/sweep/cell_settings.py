@@ -31,7 +31,7 @@ class DatasetSettings:
     ('cifar10', 'cifar10-600')
     """
 
-    name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`, or a path")
     test_pool: Literal["clean", "paper"] = hyperparameter(
         default="clean", help="whether test images that are also training images are dropped (clean) or stay (paper)"
     )
@@ -65,11 +65,11 @@ class Arguments(dict[str, Any]):
 class ArchitectureSettings:
     """A network by name, and the factor on its widths."""
 
-    name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`, or a path")
     # A hundred times the published widths is 10^9 parameters or more; far beyond, PyTorch cannot count them.
     filters: float = hyperparameter(default=1.0, gt=0, le=100, help="width multiplier")
     arguments: Annotated[dict[str, Any] | None, pydantic.AfterValidator(_hashable)] = hyperparameter(
-        default=None, omit_none=True, help="of a network of another package; in a sweep file next to its name"
+        default=None, omit_none=True, help="of a network by path; they may stand next to its name"
     )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,10 +14,11 @@ from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.faults import Faults as Faults
 from adaprob_ray.sweep.forget_files import UnreadableIndices
+from adaprob_ray.sweep.network_checks import network_faults, with_arguments
 from adaprob_ray.sweep.registry import DatasetEntry, MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
-from adaprob_ray.user_code.source import is_path
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
@@ -30,22 +31,6 @@ _FORGET_KEYS = {
     "indices": {"kind", "indices"},
 }
 _FORGET_FORMS = "{kind: class, class: C}, {kind: selective, class: C, count: N} or {indices: FILE or list}"
-
-
-class Faults:
-    """Lines about what is wrong, each once, in the order in which they are noticed."""
-
-    def __init__(self, lines: Iterable[str] = ()) -> None:
-        self._lines = dict.fromkeys(lines)
-
-    def add(self, *lines: str) -> None:
-        self._lines.update(dict.fromkeys(lines))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
 
 
 @dataclass(frozen=True)
@@ -94,7 +79,7 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
     if faults:
         return []
     for dataset, architecture in itertools.product(datasets, architectures):
-        faults.add(*_network_faults(file, dataset, architecture, registry))
+        faults.add(*network_faults(file, dataset, architecture, registry))
     if faults:
         return []
     forgets = [ForgetRequest.from_document(request) for request in requests]
@@ -142,46 +127,12 @@ def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
 
 def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:
     architectures = registry.architectures
-    settings = _name_settings("architecture", _with_arguments(item, faults), ArchitectureSettings, registry, faults)
+    settings = _name_settings("architecture", with_arguments(item, faults), ArchitectureSettings, registry, faults)
     narrowest = architectures[settings.name].narrowest if settings.name in architectures else math.inf
     if settings.filters * narrowest < 1:
         limit = f"must be at least {1 / narrowest:.4f}, got {settings.filters:g}"
         faults.add(f"grid.architecture: {settings.name}: filters {limit}")
     return settings
-
-
-def _with_arguments(item: Any, faults: Faults) -> Any:
-    """A network by path as its settings have it: what stands next to name and filters are its arguments."""
-    if not isinstance(item, dict):
-        return item
-    if not is_path(item.get("name")):
-        if "arguments" in item:
-            faults.add(
-                "grid.architecture: arguments: must be of a network by path, as {name: my_package.nets:small, width: 8}"
-            )
-        return item
-    nested = item.get("arguments")  # as the settings have them, of a search
-    others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
-    arguments = {**(nested if isinstance(nested, dict) else {}), **others}
-    settings = {name: value for name, value in item.items() if name in ("name", "filters")}
-    return {**settings, **({"arguments": arguments} if arguments else {})}
-
-
-def _network_faults(
-    file: SweepFile, dataset: DatasetSettings, architecture: ArchitectureSettings, registry: Registry
-) -> list[str]:
-    """Why a network by path cannot be built for a data set, or for the one that it is pretrained on."""
-    if not is_path(architecture.name):
-        return []
-    names, source = [dataset.name], registry.datasets[dataset.name].pretrain_on
-    if source is not None and file.pretrain is not False:
-        if faults := registry.name_faults("dataset", source):
-            return [f"grid.dataset: {dataset.name}: pretrain_on: {fault}" for fault in faults]
-        names.append(source)
-    fault_of: Any = getattr(registry.architectures[architecture.name], "fault", lambda **given: None)
-    sizes = [registry.network_size_of(name, architecture) for name in names]
-    faults = [fault_of(is_pretrained=len(names) > 1, **size) for size in sizes]
-    return [f"grid.architecture: {fault}" for fault in faults if fault is not None]
 
 
 def check_seed(where: str, value: Any, faults: Faults) -> int:

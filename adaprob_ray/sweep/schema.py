@@ -27,10 +27,10 @@ class Grid(Section):
     """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
 
     dataset: Any = pydantic.Field(
-        description="Data sets by name; a mapping sets `test_pool` and `train_per_class` too."
+        description="Data sets by name or path; a mapping sets `test_pool` and `train_per_class` too."
     )
     architecture: Any = pydantic.Field(
-        description="Networks by name; a mapping sets the width multiplier `filters` too."
+        description="Networks by name or path; a mapping sets the width multiplier `filters`, or a path's arguments, too."
     )
     forget: Any = pydantic.Field(
         description="What is to be forgotten: `{kind: class, class: C}`, a whole class, "
@@ -90,7 +90,9 @@ class SweepFile(Section):
     primary_label: str | None = pydantic.Field(
         default=None, description="Of several labels of one method, the one that tables compare with Retrain."
     )
-    metrics: list[str] = pydantic.Field(description="What is measured of each model, see `adaprob-ray list metrics`.")
+    metrics: list[str] = pydantic.Field(
+        description="What is measured of each model, by name or path: see `adaprob-ray list metrics`."
+    )
     precision: Literal["float32", "bfloat16"] = pydantic.Field(
         default="float32", description="Of the forward and backward passes; weights are float32 either way."
     )

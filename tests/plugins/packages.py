@@ -29,7 +29,6 @@ class Noise(Unlearning):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += SCALE * self.sigma * torch.randn(parameter.shape, generator=generator)
-        context.report(1, loss=0.0)
         return model
 '''
 METRIC = """\

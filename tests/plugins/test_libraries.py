@@ -163,6 +163,17 @@ def test_what_is_refused(network: str, fault: str) -> None:
     assert fault_of(network).startswith(f"grid.architecture: {fault}")
 
 
+def test_an_original_of_torchvision_is_read_from_a_file_as_torchvision_writes_it(tmp_path: Path) -> None:
+    from torchvision import models
+
+    torch.save(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "net.pt")
+    text = SWEEP.replace("NETWORK", "torchvision:squeezenet1_1") + f"original: {{weights: {tmp_path / 'net.pt'}}}\n"
+    assert any(cell.stage == "import" for cell in Sweep.parse(text, REGISTRY).cells.values())
+    torch.save(models.squeezenet1_1(num_classes=4).state_dict(), tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"original\.weights: "):
+        Sweep.parse(text, REGISTRY)
+
+
 def test_images_of_one_channel_are_refused_with_the_reason() -> None:
     with pytest.raises(
         InputError, match=r"torchvision:resnet18: must take images of 1×8×8 \(channels, height, width\)"

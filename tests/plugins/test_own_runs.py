@@ -42,7 +42,7 @@ def test_a_sweep_is_run_compared_edited_and_run_again(tmp_path: Path) -> None:
     assert "Noise (own_sweep.method:Noise)  sigma=0.02  0 of 1 done" in plan
     assert "8 cells executed, 8 of 8 done" in succeed(tmp_path, "run", "own.yaml", "--executor", "local")
     table = succeed(tmp_path, "compare", "own.yaml")
-    assert "own_sweep.data:stripes · own_sweep.nets:small(width=2)" in table
+    assert "own_sweep.data:stripes · own_sweep.nets:small(width=2) · forget 5 samples of class 1" in table
     assert "\nNoise " in table
     assert "test top" in table
     assert "written: out/report.html" in succeed(tmp_path, "report", "own.yaml")

@@ -121,7 +121,7 @@ def test_what_a_method_lacks(old: str, new: str, fault: str, own_package: Write)
             'columns=("test_error_percent",)',
             "columns: must be new, got 'test_error_percent'",
         ),
-        ("compute=top_logit", 'needs={"train"}', "needs: must be stages (relearn), got train"),
+        ("compute=top_logit", 'needs={"train"}', "needs: must be stages (probe, relearn), got train"),
     ],
 )
 def test_what_a_metric_lacks(old: str, new: str, fault: str, own_package: Write) -> None:

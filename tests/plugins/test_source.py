@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 
 from adaprob_ray.catalogue import REGISTRY
 from adaprob_ray.errors import InputError
+from adaprob_ray.runtime.cell_runner import RunConfig
+from adaprob_ray.store import Store
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.sweep import Sweep
 from adaprob_ray.user_code import source
@@ -162,6 +165,17 @@ def test_a_cell_that_names_no_path_has_the_key_that_it_had(own_package: Write) -
     for cell in Sweep.parse(text, REGISTRY).cells.values():
         assert not any(name.startswith(("source:", "tensors:")) for name in cell.revisions)
         assert set(cell.settings.document()["architecture"]) == {"name", "filters"}
+
+
+def test_a_cell_is_not_computed_by_another_source_than_it_was_planned_with(own_package: Write, tmp_path: Path) -> None:
+    name = own_package()
+    cell = next(cell for cell in Sweep.load("own.yaml", REGISTRY).cells.values() if cell.stage == "unlearn")
+    config = RunConfig.create(Store.open(tmp_path / "store"), tmp_path, None)
+    assert config.folders == (str(tmp_path),)
+    config.load_names(REGISTRY, cell)
+    edited = dataclasses.replace(config, sources={**config.sources, f"{name}.method": 3})
+    with pytest.raises(InputError, match=rf"{name}\.method: must be the source that the run started with"):
+        edited.load_names(REGISTRY, cell)
 
 
 def test_a_worker_with_another_source_refuses(own_package: Write, monkeypatch: pytest.MonkeyPatch) -> None:
