@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,6 +41,11 @@ from adaprob_ray.metrics.error_rate import ALL_REQUESTS, ERRORS
 from adaprob_ray.metrics.membership import MEMBERSHIP
 from adaprob_ray.metrics.selection import SELECTION
 from adaprob_ray.models import allcnn, resnet
+from adaprob_ray.plugins.datasets import load_dataset
+from adaprob_ray.plugins.libraries import is_library, load_library_network
+from adaprob_ray.plugins.methods import load_method
+from adaprob_ray.plugins.metrics import load_metric
+from adaprob_ray.plugins.networks import PathArchitecture, load_network
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.stages.evaluate import EVALUATE
 from adaprob_ray.stages.import_weights import IMPORT, weights_sha256
@@ -49,7 +55,8 @@ from adaprob_ray.stages.relearn import RELEARN
 from adaprob_ray.stages.select import SELECT
 from adaprob_ray.stages.train import TRAIN
 from adaprob_ray.stages.unlearn import UNLEARN
-from adaprob_ray.sweep.registry import Registry, Stage
+from adaprob_ray.sweep.registry import MetricStage, Registry, Stage
+from adaprob_ray.user_code.source import is_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +107,14 @@ def register_prepared_folders(root: Path) -> None:
     """
     folders = prepared_folders(root, BUILT_IN)
     for name in DATASETS.keys() - BUILT_IN - folders.keys():
-        del DATASETS[name]
+        if not is_path(name):
+            del DATASETS[name]
     for name, dataset in folders.items():
         if name not in DATASETS or DATASETS[name].revision != dataset.revision:
             DATASETS[name] = dataset
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Architecture | PathArchitecture] = {
     "resnet18": Architecture(
         name="resnet18",
         about="ResNet-18 with pre-activation blocks and a stem of 64 channels",
@@ -174,4 +182,14 @@ REGISTRY = Registry(
     metrics=METRICS,
     stages=STAGES,
     weights_sha256=weights_sha256,
+    loaders={
+        "dataset": partial(load_dataset, built_in=BUILT_IN),
+        "architecture": lambda path: (load_library_network if is_library(path) else load_network)(path),
+        "method": partial(load_method, built_in=tuple(METHODS)),
+        "metric": partial(
+            load_metric,
+            built_in=dict(METRICS),
+            stages=tuple(name for name, stage in STAGES.items() if isinstance(stage, MetricStage)),
+        ),
+    },
 )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings
 from adaprob_ray.sweep.registry import Registry
 
 TRAINING = "training"  # the method of every cell that trains by a recipe
@@ -52,12 +53,14 @@ class Network(NamedTuple):
     multiply_adds: int
 
     @classmethod
-    def of(cls, registry: Registry, dataset: str, architecture: str, filters: float) -> Network:
-        """The network of these names for the images of a data set."""
-        entry = registry.datasets[dataset]
-        shape = {"channels": entry.channels, "size": entry.size}
-        count = registry.architectures[architecture].multiply_adds(filters=filters, **shape)
-        return cls(architecture=architecture, filters=filters, multiply_adds=count, **shape)
+    def of(cls, registry: Registry, dataset: str, architecture: ArchitectureSettings) -> Network:
+        """The network of these settings for the images of a data set."""
+        data = registry.datasets[dataset]
+        shape = {"channels": data.channels, "size": data.size}
+        given = {} if architecture.arguments is None else {"arguments": architecture.arguments}
+        entry, filters = registry.architectures[architecture.name], architecture.filters
+        count = entry.multiply_adds(filters=filters, **shape, **given)
+        return cls(architecture=architecture.title, filters=filters, multiply_adds=count, **shape)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def work_of(cell: Cell, registry: Registry) -> Work | None:
     if passes is None:
         return None
     settings = cell.settings
-    network = Network.of(registry, settings.dataset.name, settings.architecture.name, settings.architecture.filters)
+    network = Network.of(registry, settings.dataset.name, settings.architecture)
     method = cell.method if cell.stage == "unlearn" else TRAINING
     return Work(network, method, settings.precision, passes.forward, passes.backward)
 
@@ -130,7 +133,10 @@ def _measured(record: Mapping[str, Any], registry: Registry) -> tuple[Device, Ne
     seconds = record.get("training_seconds" if is_trained else "unlearn_seconds")
     if not all(map(_is_known, (seconds, *map(record.get, _FACTS)))) or not seconds:
         return None
-    network = Network.of(registry, dataset, architecture, record["filters"])
+    settings = ArchitectureSettings(
+        name=architecture, filters=float(record["filters"]), arguments=record.get("architecture_arguments")
+    )
+    network = Network.of(registry, dataset, settings)
     passes = int(record["forward_examples"]), int(record["backward_examples"])
     work = Work(network, TRAINING if is_trained else method, record["precision"], *passes)
     device = Device(record["device"], record["precision"], int(record["threads"]))

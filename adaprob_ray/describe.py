@@ -64,6 +64,8 @@ def type_name(field: Hyperparameter) -> str:
     others = [arm for arm in typing.get_args(field.annotation) if arm is not kind]
     if typing.get_origin(kind) is tuple:
         return "list of integers"
+    if typing.get_origin(kind) is dict:
+        return "mapping"
     name = "settings" if dataclasses.is_dataclass(kind) else _TYPE_NAMES.get(kind, str(kind))
     words = [word for arm in others for word in typing.get_args(arm) if isinstance(word, str)]
     return " or ".join([name, *words, *(["null"] if type(None) in others else [])])

@@ -58,7 +58,7 @@ EXAMPLES = {
     "grid": """\
 grid:
   dataset: [digits, {name: cifar5, test_pool: paper}]
-  architecture: [allcnn, {name: resnet18, filters: 0.4}]
+  architecture: [allcnn, {name: resnet18, filters: 0.4}]    # or torchvision:resnet18, my_package.nets:small
   forget: [{kind: class, class: 4}, {kind: selective, class: 3, count: 25}, {indices: [3, 14, 159]},
     {sequence: [{kind: class, class: 0}, {kind: class, class: 1}]}]
   seed: [1, 2, 3]
@@ -128,7 +128,11 @@ NOTES = {
     "another order of the samples. All labels at one point of the grid start from the same original. `indices` are positions "
     "in the training set, from 0, as `adaprob-ray data indices` lists it: since the seed decides which images validate, an "
     "index is another image under another seed. A file is looked up next to the sweep file; it is a JSON list (`.json`) or "
-    "has an index per line. The requests of a sequence must name different samples; results have one group for each.",
+    "has an index per line. The requests of a sequence must name different samples; results have one group for each. A "
+    "*path* is `package.module:name` of your own package ([`your-method.md`](your-method.md#in-a-package-of-your-own)). A "
+    "network may also be `torchvision:NAME` or `timm:NAME`, with random weights, as "
+    '`{{name: "timm:vit_tiny_patch16_224", img_size: 32}}`: what stands next to `name` are its arguments, and classes and '
+    "channels are those of the data set.",
     "train": "`recipe` gives the values of all other keys that are not written (`adaprob-ray list recipes NAME`).",
     "pretrain": "Only data sets with a data set to pretrain on are pretrained (`adaprob-ray list datasets NAME`); the others "
     "start from random weights.",
@@ -139,7 +143,8 @@ NOTES = {
     "methods": "Settings of each method: [`methods.md`](methods.md), or `adaprob-ray list methods NAME`. A list multiplies: "
     "`lr: [0.01, 0.02]` gives two models under one label, and `--only lr=0.01` selects one. AdaProb's `lr` also takes the word "
     "`auto`, its default: a trial chooses the rate for each network, and `max_drop` bounds the rise of the validation error "
-    "([`methods.md`](methods.md#adaprob), difference 8).",
+    "([`methods.md`](methods.md#adaprob), difference 8). A path in place of a label, as "
+    "`my_package.mine:MyMethod: {{}}`, has the class's name as its label.",
     "resources": "By stage: {stages}. `cpu` and `gpu` are what Ray reserves. Each process limits its memory to its share "
     "of the card.",
     "relearn": "The section is allowed where `metrics` lists `relearn`.",
@@ -156,7 +161,7 @@ METHOD_KEYS = (
         "",
         "A line of the tables: nothing or `{}` (the defaults), settings, or a list of `{where: …, with: …}`.",
     ),
-    ("LABEL.method", "name", "the label", "", "The method, where the label is not its name."),
+    ("LABEL.method", "name", "the label", "", "The method by name or path, where the label is not its name."),
     (
         "LABEL.SETTING",
         "value or list",

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaprob_ray import costs
 from adaprob_ray.catalogue import ARCHITECTURES, REGISTRY
 from adaprob_ray.costs import Device, Network, Speeds, Work, work_of
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings
 from adaprob_ray.sweep.sweep import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +63,9 @@ def test_multiply_adds_of_allcnn_are_those_of_its_layers() -> None:
         + 192  # the classifier, of one class
     )
     assert network("allcnn", 1.0, channels=3, size=32).multiply_adds == by_hand
-    assert Network.of(REGISTRY, "cifar10", "allcnn", 1.0) == network("allcnn", 1.0, channels=3, size=32)
+    assert Network.of(REGISTRY, "cifar10", ArchitectureSettings(name="allcnn")) == network(
+        "allcnn", 1.0, channels=3, size=32
+    )
 
 
 def record(**columns: Any) -> dict[str, Any]:

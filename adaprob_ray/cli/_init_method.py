@@ -1,15 +1,16 @@
-"""What `adaprob-ray init method` writes, and where: a method, its test, and its two lines in the catalogue."""
+"""What `adaprob-ray init method` writes, and where: a method and its test, in a checkout also two lines in the catalogue."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import keyword
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaprob_ray.cli._method_template import METHOD_TEMPLATE, TEST_TEMPLATE
+from adaprob_ray.cli._method_template import METHOD_TEMPLATE, PACKAGE_CHANGES, TEST_TEMPLATE
 from adaprob_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class NewMethod:
     @property
     def class_name(self) -> str:
         """The name in CamelCase."""
-        return "".join(word.capitalize() for word in self.name.split("_"))
+        return class_name(self.name)
 
     @property
     def files(self) -> dict[str, str]:
@@ -55,6 +56,74 @@ class NewMethod:
         text = f"{text[: methods.end()]}        {self.class_name},\n{text[methods.end() :]}"
         place = next((line.start() for line in imports if line[1] > module), imports[-1].end())
         return f"{text[:place]}from {module} import {self.class_name}\n{text[place:]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPackageMethod:
+    """A method that is about to be written into a package of the user, below the folder `root`."""
+
+    name: str
+    package: str
+    root: Path
+
+    @property
+    def class_name(self) -> str:
+        """The name in CamelCase."""
+        return class_name(self.name)
+
+    @property
+    def path(self) -> str:
+        """How sweep files name the method."""
+        return f"{self.package}.{self.name}:{self.class_name}"
+
+    @property
+    def new_files(self) -> dict[str, str]:
+        """The method and its test, by path below the folder, with their text."""
+        texts = {
+            f"{self.package.replace('.', '/')}/{self.name}.py": METHOD_TEMPLATE,
+            f"tests/test_{self.name}.py": TEST_TEMPLATE,
+        }
+        return {path: self._adapted(text) for path, text in texts.items()}
+
+    @property
+    def package_files(self) -> dict[str, str]:
+        """The `__init__.py` of each package that the method is in, which may exist already."""
+        parts = self.package.split(".")
+        names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        return {f"{name.replace('.', '/')}/__init__.py": f'"""{name}"""\n' for name in names}
+
+    def _adapted(self, text: str) -> str:
+        for old, new in PACKAGE_CHANGES:
+            assert text.count(old) in (0, 1), old
+            text = text.replace(old, new)
+        text = text.replace('Case("my_method"', f'Case("{self.path}"').replace("=my_method`", f"={self.path}`")
+        return text.replace("MyMethod", self.class_name).replace("my_method", self.name)
+
+
+def class_name(name: str) -> str:
+    """`MyMethod` of `my_method`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def check_package_method(name: str, package: str, root: Path, catalogue: ModuleType) -> NewPackageMethod:
+    """A method of this name in a package of the user.
+
+    Raises:
+        InputError: a name cannot be one of a module or package, or is taken.
+    """
+    parts = package.split(".")
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+        raise InputError(f"--package: must be the name of a package, as my_package, got {package!r}")
+    check_names(name, class_name(name), catalogue)
+    spec = importlib.util.find_spec(parts[0])
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *filter(None, [spec.origin])]
+    if spec is not None and not any(Path(place).is_relative_to(root) for place in places):
+        raise InputError(f"--package: must be a package of this folder, got {parts[0]!r}, which is installed elsewhere")
+    method = NewPackageMethod(name=name, package=package, root=root)
+    taken = [path for path in method.new_files if (root / path).exists()]
+    if taken:
+        raise InputError(*(f"{path}: must be a new file, got one that exists" for path in taken))
+    return method
 
 
 def find_checkout(folder: Path, package: Path) -> Path:
@@ -87,25 +156,30 @@ def check_name(name: str, root: Path, catalogue: ModuleType) -> NewMethod:
     Raises:
         InputError: the name cannot be one of a module, is taken, or means something else in Python or YAML.
     """
-    if not NAME.fullmatch(name):
-        raise InputError(f"NAME: must be at most 32 lower-case letters, digits and _, the first a letter, got {name!r}")
     method = NewMethod(name=name, root=root)
-    if name in catalogue.METHODS:
-        raise InputError(f"NAME: must be a new name, got {name!r}, which is a method of the catalogue")
-    if keyword.iskeyword(name) or keyword.iskeyword(method.class_name):
-        raise InputError(f"NAME: must not be a keyword of Python, got {name!r}")
-    import yaml
-
-    if not isinstance(yaml.safe_load(name), str):
-        raise InputError(f"NAME: must be text in YAML, because sweep files name methods, got {name!r}")
-    if method.class_name in {*vars(catalogue), *_imported_names(METHOD_TEMPLATE), *_imported_names(TEST_TEMPLATE)}:
-        raise InputError(f"NAME: must differ from what the module uses itself ({method.class_name}), got {name!r}")
+    check_names(name, method.class_name, catalogue)
     taken = [path for path in method.files if (root / path).exists()]
     # pytest refuses two test modules of one name, in whatever folders.
     taken += [str(path.relative_to(root)) for path in sorted((root / "tests").rglob(f"test_{name}.py"))]
     if taken:
         raise InputError(*(f"{path}: must be a new file, got one that exists" for path in dict.fromkeys(taken)))
     return method
+
+
+def check_names(name: str, class_name: str, catalogue: ModuleType) -> None:
+    """Raises InputError if a method cannot have these names, of its module and of its class."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"NAME: must be at most 32 lower-case letters, digits and _, the first a letter, got {name!r}")
+    if name in catalogue.METHODS:
+        raise InputError(f"NAME: must be a new name, got {name!r}, which is a method of the catalogue")
+    if keyword.iskeyword(name) or keyword.iskeyword(class_name):
+        raise InputError(f"NAME: must not be a keyword of Python, got {name!r}")
+    import yaml
+
+    if not isinstance(yaml.safe_load(name), str):
+        raise InputError(f"NAME: must be text in YAML, because sweep files name methods, got {name!r}")
+    if class_name in {*vars(catalogue), *_imported_names(METHOD_TEMPLATE), *_imported_names(TEST_TEMPLATE)}:
+        raise InputError(f"NAME: must differ from what the module uses itself ({class_name}), got {name!r}")
 
 
 def _imported_names(source: str) -> set[str]:

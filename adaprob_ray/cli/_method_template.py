@@ -97,12 +97,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import contract
 import torch
-from contract import RECIPE, Case
 from torch import nn
 from torch.nn import functional
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.data.batches import Subset
 from adaprob_ray.training.loop import set_mode
 
@@ -143,3 +143,42 @@ def test_without_ascent_it_is_finetune() -> None:
     finetune = contract.trial(Case("finetune", json.dumps(shared))).after
     assert contract.digest(mine) == contract.digest(finetune)
 '''
+
+# What the two files say otherwise where the method is in a package of its user, and its tests train in float32.
+PACKAGE_CHANGES = (
+    (
+        """\
+# `make docs` copies the docstring into docs/methods.md; `adaprob-ray list methods` shows its first sentence. Lines indented by
+# four spaces are equations. A test checks that it names the method's needs and its cost. For a published method, add a
+# paragraph that begins with "Source:" and gives authors, title and year, and number every difference from the paper.
+""",
+        """\
+# `adaprob-ray list methods` shows the first sentence of the docstring. The contract tests check that it names the method's
+# needs and its cost. An edit of this file, or of a module of this package that it imports, gives the method's cells new keys;
+# comments and docstrings do not count.
+""",
+    ),
+    (
+        "    # The name in sweep files, tables and figures.\n",
+        "    # The name in messages and records. In tables it is the label, which is the class's name by default.\n",
+    ),
+    (
+        """\
+    # Part of the key of each cell. Raise it in each release in which the same settings give other numbers than before. While
+    # you write the method, leave it, and recompute with `adaprob-ray run SWEEP --rerun method=my_method`.
+""",
+        """\
+    # Part of the key of each cell. Raise it where the same settings give other numbers than before for a reason that this
+    # package's source does not show, such as another version of a library.
+""",
+    ),
+    (
+        "The contract of all methods is in test_contract.py.",
+        "The contract of all methods: pytest --pyargs adaprob_ray.contract.",
+    ),
+    (
+        "Each pass is one batch. The tests of methods compute in float64, so that only rounding differs, by less than 1e-10.",
+        "Each pass is one batch, so that only rounding in float32 differs, by less than 1e-5.",
+    ),
+    ("rtol=0, atol=1e-10", "rtol=0, atol=1e-5"),
+)

@@ -51,6 +51,17 @@ def report_lines(name: str, report: PreparationReport, root: Path) -> Iterator[s
         yield f"{name}: all {report.test_count} test images are copies, so that `test_pool: clean` leaves few or none"
 
 
+def scaled_line(name: str, report: PreparationReport) -> str:
+    """What to do where all images have one size and were scaled to the default; empty where they have several."""
+    if report.scaled < report.read or len(report.sizes) != 1:
+        return ""
+    width, height = next(iter(report.sizes))
+    if width != height:
+        return ""
+    command = f"adaprob-ray data prepare {name} --size own"
+    return f"{name}: all images are {width}×{height} pixels and were scaled; to keep their size: {command}"
+
+
 def table_lines(summaries: Iterable[ImageCounts]) -> Iterator[str]:
     """The table; "-" where a data set is not read from image files by this command."""
     rows: list[tuple[str, ...]] = [HEADER]

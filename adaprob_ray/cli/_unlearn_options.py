@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 import click
@@ -112,9 +113,13 @@ def _value(text: str) -> Any:
 
 def _typed(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Settings in which an integer is a float where the method's field is one, and one number a list where it is a list."""
-    from adaprob_ray.catalogue import METHODS
+    from adaprob_ray.catalogue import METHODS, REGISTRY
     from adaprob_ray.settings import base_type, hyperparameters
+    from adaprob_ray.user_code.folders import look_in
 
+    if ":" in method:
+        look_in(Path.cwd())
+        REGISTRY.name_faults("method", method)  # which are reported where the method is made
     fields = hyperparameters(METHODS[method]) if method in METHODS else {}
     typed: dict[str, Any] = {}
     for name, value in settings.items():

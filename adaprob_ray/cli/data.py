@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -19,6 +19,20 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
         return [name for name in load_datasets() if name.startswith(incomplete)]
     except InputError:
         return []  # An unreadable manifest is an error of the command, not of the prompt.
+
+
+class SizeType(click.ParamType):
+    """A number of pixels, or `own`."""
+
+    name = "pixels or own"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["own"]:
+        if value == "own":
+            return "own"
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"must be a number of pixels or own, got {value!r}", param, ctx)
 
 
 names_argument = click.argument("names", metavar="DATASET...", nargs=-1, required=True, shell_complete=complete_dataset)
@@ -43,8 +57,13 @@ def list_datasets() -> None:
 
 @data.command()
 @names_argument
-@click.option("--size", type=int, default=32, show_default=True, help="Height and width in pixels, for image folders.")
-def prepare(names: tuple[str, ...], size: int) -> None:
+@click.option(
+    "--size",
+    type=SizeType(),
+    show_default="32",
+    help="Height and width in pixels, for image folders; own: that of the images, if all have one.",
+)
+def prepare(names: tuple[str, ...], size: int | Literal["own"] | None) -> None:
     """Download data sets, or convert image folders into data sets.
 
     Downloads go to the folder ADAPROB_DATA. An image folder there is ADAPROB_DATA/DATASET/CLASS/* or
@@ -54,14 +73,14 @@ def prepare(names: tuple[str, ...], size: int) -> None:
     named, and forgotten together. In the built-in data sets copies are counted only.
     """
     from adaprob_ray.catalogue import BUILT_IN
-    from adaprob_ray.cli._prepare_table import folder_summary, report_lines, table_lines
+    from adaprob_ray.cli._prepare_table import folder_summary, report_lines, scaled_line, table_lines
     from adaprob_ray.data.copies import count_copies
-    from adaprob_ray.data.folder import prepare_folder
+    from adaprob_ray.data.folder import SIZE, prepare_folder
 
     root = data_root()
     try:
         reports = {
-            name: prepare_folder(name, root, size=size)
+            name: prepare_folder(name, root, size=SIZE if size is None else size)
             for name in dict.fromkeys(names)
             if name not in BUILT_IN and (root / name).is_dir()
         }
@@ -76,6 +95,8 @@ def prepare(names: tuple[str, ...], size: int) -> None:
             summaries.append(count_copies(dataset, root) if report is None else folder_summary(dataset.name, report))
         for name, report in reports.items():
             for line in report_lines(name, report, root):
+                click.echo(line)
+            if size is None and (line := scaled_line(name, report)):
                 click.echo(line)
         for line in table_lines(summaries):
             click.echo(line)

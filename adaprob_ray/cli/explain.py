@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -80,8 +81,10 @@ def echo_descendants(what: str, location: str, *, as_json: bool) -> None:
     from adaprob_ray.catalogue import REGISTRY
     from adaprob_ray.runtime.descendants import find_descendants
     from adaprob_ray.store import Store
+    from adaprob_ray.user_code.folders import look_in
 
     load_datasets()
+    look_in(Path.cwd())
     store = Store.open(location, create=False)
     answer = find_descendants(store, what, REGISTRY, data_root())
     if as_json:
@@ -116,7 +119,8 @@ def descendant_line(cell: Descendant) -> str:
         "imported": "its weights came from a file; it may have been trained on it",
         "selection": "not trained on it; it helped to select the result",
         "none": "descends from a model that was trained on it",
-        "unknown": "descends from a model that was trained on it; its own data set has another revision",
+        "unknown": "descends from a model that was trained on it; its data set has another revision, or its method is "
+        "unknown here",
     }
     notes = ["done" if cell.done else "not done"]
     notes += ["weights kept"] * cell.weights + ["checkpoint kept"] * cell.checkpoints

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from adaprob_ray.cli._group import CommandGroup
 from adaprob_ray.errors import InputError
+
+if TYPE_CHECKING:
+    from adaprob_ray.cli._init_method import NewPackageMethod
 
 # Small enough for a minute on two cores. Every key of the schema is here, those that are not needed behind a `#`.
 SWEEP_TEMPLATE = """\
@@ -82,18 +86,33 @@ def sweep(file: Path) -> None:
     click.echo(f"{file}: written; next: adaprob-ray plan {shlex.quote(str(file))}")
 
 
+PACKAGE_NEXT = """\
+next: edit these files, then (pytest: pip install 'adaprob-ray[contract]')
+  python -m pytest tests/test_{name}.py
+  python -m pytest --pyargs adaprob_ray.contract --method {path}
+  adaprob-ray init sweep mine.yaml, with `{path}: {{}}` under methods; then adaprob-ray run mine.yaml"""
+
+
 @init.command()
 @click.argument("name", metavar="NAME")
-def method(name: str) -> None:
-    """Write a method of your own, and its test, into a checkout.
+@click.option("--package", metavar="PACKAGE", help="A package of your own in the current folder, new or not.")
+def method(name: str, package: str | None) -> None:
+    """Write a method of your own, and its test.
 
-    NAME is what sweep files will call it, as in my_method. The method works as it is: gradient ascent on the forget set and
-    training on the retain set, with a comment for each declared field. It is added to adaprob_ray/catalogue.py.
+    The method works as it is: gradient ascent on the forget set and training on the retain set, with a comment for each
+    declared field.
+
+    With --package it is the module PACKAGE/NAME.py of the current folder, which sweep files name as PACKAGE.NAME:Class.
+    Without, it is written into a checkout of adaprob-ray and added to adaprob_ray/catalogue.py; NAME is then what sweep files
+    call it.
     """
     import adaprob_ray
     from adaprob_ray import catalogue
-    from adaprob_ray.cli._init_method import CATALOGUE, check_name, find_checkout
+    from adaprob_ray.cli._init_method import CATALOGUE, check_name, check_package_method, find_checkout
 
+    if package is not None:
+        _write_package_method(check_package_method(name, package, Path.cwd(), catalogue))
+        return
     root = find_checkout(Path.cwd(), Path(adaprob_ray.__file__).parent)
     new = check_name(name, root, catalogue)
     text = new.catalogue()
@@ -106,6 +125,19 @@ def method(name: str) -> None:
         raise InputError(f"{CATALOGUE}: cannot be written: {error}") from error
     click.echo(f"{CATALOGUE}: {new.class_name} added to METHODS")
     click.echo(METHOD_NEXT.format(name=name))
+
+
+def _write_package_method(new: NewPackageMethod) -> None:
+    """Write the files that are missing, and say what to do next."""
+    missing = {path: text for path, text in new.package_files.items() if not (new.root / path).exists()}
+    for path, text in {**missing, **new.new_files}.items():
+        try:
+            (new.root / path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error}") from error
+        write_new(new.root / path, text)
+        click.echo(f"{path}: written")
+    click.echo(PACKAGE_NEXT.format(name=new.name, path=new.path))
 
 
 def write_new(file: Path, text: str) -> None:

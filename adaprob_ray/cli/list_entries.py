@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,8 +80,11 @@ def list_entries(kind: str, name: str | None, as_json: bool) -> None:
     """List the names that sweep files use; describe one of them.
 
     With NAME: the settings of a method with type, default and range, the columns of a metric with their units, the values of
-    a recipe, the sizes of a data set or an architecture.
+    a recipe, the sizes of a data set or an architecture. NAME may be a path, as my_package.mine:MyMethod, or a network of a
+    library, as torchvision:resnet18.
     """
+    if name is not None and ":" in name:
+        load_path_entry(kind, name)
     summaries = summaries_of(kind)
     if name is not None:
         if name not in summaries:
@@ -93,6 +97,19 @@ def list_entries(kind: str, name: str | None, as_json: bool) -> None:
         width = max(map(len, summaries))
         for name, summary in summaries.items():
             click.echo(f"{name:<{width}}  {summary}")
+
+
+def load_path_entry(kind: str, path: str) -> None:
+    """Import what a path names. Raises InputError if that fails, or recipes are asked for, which have no paths."""
+    if kind == "recipes":
+        return
+    from adaprob_ray.catalogue import REGISTRY
+    from adaprob_ray.user_code.folders import look_in
+
+    look_in(Path.cwd())
+    faults = REGISTRY.name_faults(kind.removesuffix("s"), path)
+    if faults:
+        raise InputError(*faults)
 
 
 def summaries_of(kind: str) -> dict[str, str]:
@@ -147,8 +164,11 @@ def describe_metric(name: str) -> dict[str, Any]:
 def describe_architecture(name: str) -> dict[str, Any]:
     """Parameters and the smallest width multiplier of a network."""
     from adaprob_ray.catalogue import ARCHITECTURES
+    from adaprob_ray.plugins.networks import PathArchitecture
 
     architecture = ARCHITECTURES[name]
+    if isinstance(architecture, PathArchitecture):
+        return {"facts": {"arguments": architecture.arguments_text(), **architecture.facts}}
     paragraphs = (inspect.getdoc(architecture.build) or "").split("\n\n")
     facts = {
         "revision": architecture.revision,

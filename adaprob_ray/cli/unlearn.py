@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @input_options(required=True)
-@click.option("--method", default="adaprob", show_default=True, help="See `adaprob-ray list methods`.")
+@click.option(
+    "--method", default="adaprob", show_default=True, help="See `adaprob-ray list methods`; or package.module:Class."
+)
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @click.option("--tune", type=click.IntRange(min=2), metavar="N", help="First try N settings on the validation data.")
 @click.option(

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from adaprob_ray.data.folder_files import (
     check_memory,
     first_of_same_pixels,
     list_class_files,
+    own_size,
     printable,
     read_files,
 )
@@ -152,8 +153,8 @@ def draw_test_files(files: ClassFiles, seed: int) -> tuple[ClassFiles, ClassFile
     return train, test
 
 
-def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImages:
-    """Read a folder of class folders.
+def load_folder(folder: Path, *, size: int | Literal["own"] = SIZE, seed: int = 1) -> FolderImages:
+    """Read a folder of class folders; `size`: height and width in pixels, `own` for that of the images, if all have one.
 
     An image is known by its pixels, as the network gets them: all images with the same pixels have the source number of the
     first, so that they are forgotten together, and `test_pool: clean` drops those that test.
@@ -177,6 +178,7 @@ def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImage
         raise InputError(*faults[:MAX_FAULTS])
     train_paths, test_paths = ([path for paths in subset.values() for path in paths] for subset in (train, test))
     paths = train_paths + test_paths
+    size = own_size(folder, paths) if size == "own" else size
     check_memory(folder, len(paths), size)
     files = sorted(map(str, paths))
     pixels_FHWC = read_files([Path(name) for name in files], size, report)
@@ -204,13 +206,13 @@ def load_folder(folder: Path, *, size: int = SIZE, seed: int = 1) -> FolderImage
     return FolderImages(images, list(train), files, report)
 
 
-def prepare_folder(name: str, root: Path, *, size: int = SIZE, seed: int = 1) -> PreparationReport:
+def prepare_folder(name: str, root: Path, *, size: int | Literal["own"] = SIZE, seed: int = 1) -> PreparationReport:
     """Write the data set `name` from the folder `root`/`name`. Mean and std are those of its training images."""
     if not _NAME_PATTERN.fullmatch(name) or name == prepared.FOLDER:
         raise InputError(
             f"data set name: must be up to 40 letters, digits, '_' or '-', and not {prepared.FOLDER!r}, got {name!r}"
         )
-    if size < 1:
+    if size != "own" and size < 1:
         raise InputError(f"size: must be at least 1 pixel, got {size}")
     images, classes, files, report = load_folder(root / name, size=size, seed=seed)
     mean, std = channel_statistics(images.train_NHWC)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +18,11 @@ import psutil
 from numpy.typing import NDArray
 
 from adaprob_ray.data.image_files import UnreadableImage, image_suffixes, read_picture, scaled
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, first_names
 
 # A message lists at most this many faults.
 MAX_FAULTS = 20
+MAX_SIZES_SHOWN = 5
 # Bytes of memory for each byte of pixels: those of all files, and those of the training and test images.
 MEMORY_PER_PIXEL_BYTE = 2
 # Limit and use of memory in a control group, version 2 and version 1.
@@ -33,9 +36,13 @@ ClassFiles = dict[str, list[Path]]  # the files of each class, both in the order
 
 @dataclass
 class PreparationReport:
-    """What became of the files of a folder; `copies` pairs each copy with the first file of the same pixels."""
+    """What became of the files of a folder; `copies` pairs each copy with the first file of the same pixels.
+
+    `sizes`: how many files have each width and height in pixels.
+    """
 
     read: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     test_count: int = 0
     scaled: int = 0
     passed_over: list[tuple[Path, str]] = field(default_factory=list)
@@ -126,6 +133,27 @@ def check_memory(folder: Path, count: int, size: int) -> None:
         )
 
 
+def own_size(folder: Path, paths: Sequence[Path]) -> int:
+    """The height and width of the images, if all have the same. Raises InputError if not.
+
+    Only headers are read: a file without one is reported where its pixels are.
+    """
+    from PIL import Image  # only where images are read, as in image_files.py
+
+    sizes = Counter[tuple[int, int]]()
+    unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    for path in paths:
+        with suppress(*unreadable), Image.open(path) as image:
+            sizes[image.size] += 1
+    if len(sizes) == 1 and len(set(next(iter(sizes)))) == 1:
+        return next(iter(sizes))[0]
+    shown = [f"{width}×{height} ({count:,})" for (width, height), count in sizes.most_common()]
+    raise InputError(
+        f"{printable(folder)}: must have images of one size, as wide as high, for --size own, got "
+        f"{first_names(shown, MAX_SIZES_SHOWN) or 'none'}; give a number of pixels to scale them to, as --size 32"
+    )
+
+
 def read_files(paths: Sequence[Path], size: int, report: PreparationReport) -> NDArray[np.uint8]:
     """RGB pixels [F, size, size, 3] of the files. Raises InputError that names the files which cannot be read."""
     images_FHWC = np.empty((len(paths), size, size, 3), np.uint8)
@@ -136,6 +164,7 @@ def read_files(paths: Sequence[Path], size: int, report: PreparationReport) -> N
         except UnreadableImage as error:
             faults.append(f"{printable(path)}: cannot be read as an image: {error}")
             continue
+        report.sizes[picture.size] += 1
         report.scaled += picture.size != (size, size)
         images_FHWC[row] = scaled(picture, size)
     if len(faults) > MAX_FAULTS:

@@ -8,7 +8,8 @@ import os
 import time
 import traceback
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from adaprob_ray.store.lease_watcher import AssumeExpired
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.outcome import Outcome
 from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.user_code.folders import look_in, looked_in
+from adaprob_ray.user_code.source import check_sources, loaded_sources
 
 CATALOGUE = "adaprob_ray.catalogue:REGISTRY"
 
@@ -45,6 +48,8 @@ class RunConfig:
     epoch_metrics: whether an unlearning shows metrics after each epoch.
     tsne: whether an evaluation shows an embedding of the outputs.
     registry: where workers import the registry from, as module:name.
+    folders: in which workers look for modules of the user.
+    sources: digests of these modules, by name, as the cells were planned with.
     """
 
     store: str
@@ -55,6 +60,8 @@ class RunConfig:
     epoch_metrics: bool = True
     tsne: bool = False
     registry: str = CATALOGUE
+    folders: tuple[str, ...] = ()
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -78,13 +85,21 @@ class RunConfig:
             epoch_metrics=epoch_metrics,
             tsne=tsne,
             registry=registry,
+            folders=looked_in(),
+            sources=loaded_sources(),
         )
 
     def load_registry(self) -> Registry:
         """Import the registry that `registry` names."""
         module, _, name = self.registry.partition(":")
         registry: Registry = getattr(importlib.import_module(module), name)
+        look_in(*self.folders)
         return registry
+
+    def load_names(self, registry: Registry, cell: Cell) -> None:
+        """Import what a cell names by path. Raises InputError if this fails, or if it is not what the run started with."""
+        registry.load(cell)
+        check_sources(self.sources)
 
 
 def execute(
@@ -183,6 +198,7 @@ def _run_stage(
     start = time.perf_counter()
     with writer:
         registry = config.load_registry()
+        config.load_names(registry, cell)
         limit_threads(cell.resources.cpu)
         device = select_device(gpu)
         seed_global_generators(cell)
@@ -203,6 +219,7 @@ def _run_stage(
         source = source_facts(cell, registry)
         output: StageOutput = registry.stages[cell.stage].run(cell, context)
         facts: dict[str, Any] = {**output.facts, "cell_seconds": time.perf_counter() - start, **where, **source}
+        facts |= registry.network_facts(cell.settings)
         if facts.get("run_continued_after_epochs"):  # nobody knows what ran at the same time as the earlier attempts
             facts["exclusive"] = False
         if device.type == "cuda":

@@ -69,7 +69,7 @@ def find_descendants(store: Store, what: str, registry: Registry, data_root: Pat
         InputError: If there is no such cell, data set or training image, or if several cells begin with `what`.
         StoreError: If the storage fails.
     """
-    dataset, separator, row = what.partition(":")
+    dataset, separator, row = what.rpartition(":")
     image = None
     if separator:
         if not row.isdecimal():

@@ -20,6 +20,8 @@ from adaprob_ray.runtime.survey import Finding, Machine, Survey
 from adaprob_ray.store.names import is_uri
 from adaprob_ray.store.objects import Objects
 from adaprob_ray.sweep.registry import DatasetEntry, Registry
+from adaprob_ray.user_code.folders import looked_in
+from adaprob_ray.user_code.source import is_path, loaded_sources
 
 if TYPE_CHECKING:
     from adaprob_ray.runtime.cell_runner import RunConfig
@@ -36,11 +38,13 @@ class Needs:
     datasets: that they read, by name.
     requests: for each stage, the different requests of its cells.
     bytes_to_write: by all of them.
+    modules: of the user that they name by path, with their digests.
     """
 
     datasets: Mapping[str, DatasetEntry] = field(default_factory=dict)
     requests: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     bytes_to_write: float = 0
+    modules: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: CellSource, registry: Registry) -> Needs:
@@ -54,9 +58,11 @@ class Needs:
             if request not in requests.setdefault(cell.stage, []):
                 requests[cell.stage].append(request)
         return cls(
-            datasets={name: registry.datasets[name] for name in sorted(names)},
+            # Those of the user are objects of their modules, which a node may lack; their cells verify them.
+            datasets={name: registry.datasets[name] for name in sorted(names) if not is_path(name)},
             requests=requests,
             bytes_to_write=sum(registry.stages[cell.stage].artefact_bytes(cell, registry) for cell in cells),
+            modules=loaded_sources(),
         )
 
 
@@ -141,6 +147,8 @@ def _probe_arguments(data_root: Path, needs: Needs, marker: str, location: str |
         "marker": marker,
         "data_root": str(data_root),
         "datasets": needs.datasets,
+        "modules": needs.modules,
+        "folders": looked_in(),
     }
 
 

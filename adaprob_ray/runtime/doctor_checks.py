@@ -112,6 +112,22 @@ def check_data(survey: Survey) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
+def check_modules(survey: Survey) -> list[Finding]:
+    """The modules that a sweep file names by path can be imported on every node, and are those of the driver."""
+    findings = []
+    for machine, facts in survey.answering:
+        faults = [fault for fault in facts["modules"].values() if fault is not None]
+        remedy = "install the package on every node in the version that is here, with what it imports"
+        findings += [
+            Finding(status="fail", check="modules", where=machine.name, message=fault, remedy=remedy)
+            for fault in faults
+        ]
+        if facts["modules"] and not faults:
+            message = f"{', '.join(facts['modules'])} imported"
+            findings.append(Finding(status="ok", check="modules", where=machine.name, message=message))
+    return findings
+
+
 def check_gpus(survey: Survey) -> list[Finding]:
     """PyTorch sees and can use the cards that Ray counts. A fault is only a warning for cells that ask for none."""
     wanted = any(request.get("GPU") for requests in survey.requests.values() for request in requests)
@@ -243,6 +259,7 @@ MACHINE_CHECKS: tuple[Check, ...] = (
     check_versions,
     check_store,
     check_data,
+    check_modules,
     check_gpus,
     check_shared_memory,
     check_disk,

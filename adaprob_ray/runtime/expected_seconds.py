@@ -50,6 +50,7 @@ def read_measured(store: Store | None, registry: Registry) -> Measured:
                 "dataset": str(settings.dataset),
                 "architecture": settings.architecture.name,
                 "filters": settings.architecture.filters,
+                "architecture_arguments": settings.architecture.arguments,
                 "precision": settings.precision,
             }
         )
@@ -61,11 +62,12 @@ def _completed(store: Store, registry: Registry) -> Iterable[tuple[Cell, Mapping
     done = [key for key, log in store.survey().items() if log.done is not None][:MAX_CELLS_READ]
 
     def read(key: str) -> tuple[Cell, Mapping[str, Any]] | None:
-        # A cell of another version may name a method or a setting that this one lacks: it is left out.
+        # A cell of another version or package may name what this registry lacks: it is left out.
         with suppress(CorruptArtefact, StoreError, KeyError, TypeError, ValueError):
             document, commit = store.cell(key), store.peek(key)
             if document and commit and "cell_seconds" in commit.facts:
-                return registry.cell(document), commit.facts
+                cell = registry.cell(document)
+                return (cell, commit.facts) if registry.has_names(cell) else None
         return None
 
     return [cell for cell in in_threads(read, done) if cell is not None]

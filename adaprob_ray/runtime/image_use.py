@@ -28,6 +28,7 @@ from adaprob_ray.sweep.cell_settings import (
     UnlearnSettings,
 )
 from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.user_code.source import is_path, source_revisions
 
 # trained:   the model was trained on it
 # left out:  it is in the forget set, and the model was trained from the start without it
@@ -37,7 +38,8 @@ from adaprob_ray.sweep.registry import Registry
 # selection: it is a validation image, by which the method selects one of several results
 # none:      the model has not seen it
 # imported:  the model came from a file, and may have been trained on it
-# unknown:   the model was trained on another revision of the data set, whose images have other numbers
+# unknown:   the model was trained on another revision of the data set, whose images have other numbers, or its method is one
+#            of a package that cannot be imported here
 Use = Literal[
     "trained",
     "left out",
@@ -78,6 +80,8 @@ class ImageUse:
     """
 
     def __init__(self, dataset: str, row: int, registry: Registry, data_root: Path) -> None:
+        if is_path(dataset) and (faults := registry.name_faults("dataset", dataset)):
+            raise InputError(*(f"--descendants: {fault}" for fault in faults))
         if dataset not in registry.datasets:
             raise InputError(f"--descendants: {unknown_name('data set', dataset, registry.datasets)}")
         self._registry, self._root, self._row = registry, data_root, row
@@ -108,8 +112,11 @@ class ImageUse:
         settings, name = cell.settings, cell.settings.dataset.name
         if cell.stage not in ("pretrain", "import", "train", "unlearn") or name not in self.datasets:
             return "none"
-        if cell.revisions.get(f"dataset:{name}") != self._registry.datasets[name].revision:
+        revisions = {f"dataset:{name}": self._registry.datasets[name].revision, **source_revisions(name)}
+        if any(cell.revisions.get(entry) != revision for entry, revision in revisions.items()):
             return "unknown"
+        if cell.method and self._registry.name_faults("method", cell.method):
+            return "unknown"  # of a package that cannot be imported here
         split = self._split(settings.dataset, settings.seed)
         if isinstance(settings, ImportSettings):
             return "imported" if len(split.positions) or split.is_validation else "none"

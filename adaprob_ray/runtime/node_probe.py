@@ -7,13 +7,15 @@ can report: the checks in doctor_checks.py judge what it returns.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,8 @@ import adaprob_ray
 from adaprob_ray.data.folder import prepared_folders
 from adaprob_ray.errors import AdaprobError, InputError, NoStore, StoreError
 from adaprob_ray.store.objects import Objects
+from adaprob_ray.user_code.folders import importable, look_in
+from adaprob_ray.user_code.source import source_revision
 
 if TYPE_CHECKING:
     from adaprob_ray.sweep.registry import DatasetEntry
@@ -40,6 +44,8 @@ def probe(
     data_root: str,
     datasets: Mapping[str, DatasetEntry],
     has_gpus: bool,
+    modules: Mapping[str, int],
+    folders: Sequence[str],
 ) -> dict[str, Any]:
     """Collect the facts of the machine that runs this.
 
@@ -49,6 +55,8 @@ def probe(
         data_root: folder of the data sets.
         datasets: to verify there, by name, as the driver knows them. No registry is imported, which would take seconds.
         has_gpus: whether Ray counts GPUs on this machine.
+        modules: digests of the user's modules that cells need, by name.
+        folders: in which they are looked for.
 
     Returns:
         Values that any Python can unpickle, by the names that doctor_checks.py reads.
@@ -57,6 +65,7 @@ def probe(
         "versions": versions(),
         "store": None if location is None else try_store(location, marker),
         "data": verify_data(Path(data_root), datasets),
+        "modules": import_modules(modules, folders),
         "gpus": list_gpus() if has_gpus or NVIDIA_DRIVER.exists() else [],
         "shared_memory_bytes": shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.is_dir() else None,
         **temporary_folder(),
@@ -122,6 +131,21 @@ def verify_data(data_root: Path, datasets: Mapping[str, DatasetEntry]) -> dict[s
             faults[name] = f"{name}: {data_root} has other images than the same folder has where the driver runs"
         else:
             faults[name] = dataset.verify(data_root)
+    return faults
+
+
+def import_modules(modules: Mapping[str, int], folders: Sequence[str]) -> dict[str, str | None]:
+    """The fault of each module of the user: it cannot be imported here, or is another one than the driver's; else None."""
+    look_in(*folders)
+    faults: dict[str, str | None] = {}
+    for name, revision in modules.items():
+        try:
+            with importable():
+                importlib.import_module(name)
+            same = source_revision(name) == revision
+            faults[name] = None if same else f"{name}: {sys.modules[name].__file__} differs from the driver's"
+        except Exception as error:  # whatever the user's code raises as it is imported
+            faults[name] = " ".join(f"{name}: {type(error).__name__}: {error}".split())[:300]
     return faults
 
 

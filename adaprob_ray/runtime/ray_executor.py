@@ -33,6 +33,7 @@ from adaprob_ray.runtime.searcher import CellSearcher
 from adaprob_ray.runtime.storage_guard import StorageGuard
 from adaprob_ray.runtime.tensorboard_driver import TensorBoardDriver
 from adaprob_ray.runtime.trainable import CellTrainable
+from adaprob_ray.user_code.source import shippable_files
 
 # Tune hands these to its workers in a way that Ray logs in clear text. A node has credentials of its own: from its role, or
 # from the environment in which Ray was started there.
@@ -51,6 +52,8 @@ def cluster(address: str | None, limits: Limits = NO_LIMITS) -> Iterator[None]:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is not None:
             check_address(address)
+            if modules := shippable_files():  # of the user: nodes that share no folder with this one get them from Ray
+                options["runtime_env"] = {"py_modules": modules}
         else:
             check_process_limits()
             options |= {

@@ -47,5 +47,5 @@ class SearchLayout:
         return (TensorBoardRun(f"{self._prefix(cell.settings, cell.forget)}{cell.label}/seed{cell.settings.seed}"),)
 
     def _prefix(self, point: GridPoint | CellSettings, forget: ForgetRequest | None) -> str:
-        names = f"{point.dataset}-{point.architecture.name}/" if self._has_prefix else ""
+        names = f"{point.dataset}-{point.architecture.title}/" if self._has_prefix else ""
         return f"{names}{forget}/"

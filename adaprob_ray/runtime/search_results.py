@@ -97,7 +97,7 @@ def trial_rows(source: SearchSource, progress: StudyProgress) -> list[dict[str, 
             {
                 "label": target.label,
                 "dataset": str(target.point.dataset),
-                "architecture": target.point.architecture.name,
+                "architecture": target.point.architecture.title,
                 "forget": str(target.point.forget),
                 "rule": target.rule.name,
                 "trial": trial.number,

@@ -133,7 +133,7 @@ class RunLayout:
             [
                 str(dataset),
                 *([dataset.test_pool] if "test_pool" in self._several else []),
-                architecture.name,
+                architecture.title,
                 *([_segment_value(architecture.filters)] if "filters" in self._several else []),
             ]
         )
@@ -146,7 +146,7 @@ class RunLayout:
         values = {
             "dataset": str(settings.dataset),
             "test_pool": settings.dataset.test_pool,
-            "architecture": settings.architecture.name,
+            "architecture": settings.architecture.title,
             "filters": settings.architecture.filters,
             "forget": str(cell.forget or ""),
             "label": cell.label,
@@ -170,7 +170,7 @@ def _several(evaluations: Iterable[Cell]) -> set[str]:
     several = {"prefix"} if len(datasets) > 1 or len(architectures) > 1 else set()
     if len(datasets) > len({str(dataset) for dataset in datasets}):
         several.add("test_pool")
-    if len(architectures) > len({architecture.name for architecture in architectures}):
+    if len(architectures) > len({architecture.title for architecture in architectures}):
         several.add("filters")
     return several
 

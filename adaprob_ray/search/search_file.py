@@ -21,6 +21,7 @@ from adaprob_ray.sweep.method_choices import REFERENCES, is_label, settings_at
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import Section, SweepFile, parse_document, section_faults
 from adaprob_ray.sweep.yaml_document import load_document, read_document_text
+from adaprob_ray.user_code.folders import look_in
 
 MAX_TRIALS = 10_000
 # Of the label under which `search --freeze` writes a label's settings as the file has them.
@@ -97,7 +98,7 @@ class Target:
         return {**self.fixed, **settings_of(self.space, params)}
 
     def __str__(self) -> str:
-        return f"{self.label} on {self.point.dataset}, {self.point.architecture.name}, {self.point.forget}"
+        return f"{self.label} on {self.point.dataset}, {self.point.architecture.title}, {self.point.forget}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,7 @@ class SearchFile:
             ['adaprob', 'scrub', 'neggrad_plus', 'finetune']
         """
         text = read_document_text(path)
+        look_in(Path.cwd(), Path(path).parent)
         try:
             return cls.parse(text, registry, Path(path).parent)
         except InputError as error:

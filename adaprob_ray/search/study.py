@@ -25,6 +25,7 @@ from adaprob_ray.search.trial_cells import TrialCells, other_trial_cells, trial_
 from adaprob_ray.settings import Choice, Int, Log
 from adaprob_ray.sweep.cell import KEY_LENGTH, canonical
 from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.user_code.source import source_revisions
 
 if TYPE_CHECKING:
     import optuna
@@ -92,6 +93,13 @@ class Study:
         """The cells of a trial with these parameters."""
         return other_trial_cells(self.base, self.target, params)
 
+    def _sources(self) -> dict[str, Any]:
+        """Digests of the modules of other packages that a trial's result depends on; nothing where it names none."""
+        point = self.target.point
+        names = (self.target.method_name, point.dataset.name, point.architecture.name, *self.search.file.metrics)
+        sources = source_revisions(*names)
+        return {"sources": sources} if sources else {}
+
     @cached_property
     def document(self) -> dict[str, Any]:
         """All that a trial's parameters and results depend on, as JSON. The number of trials is not among it."""
@@ -104,11 +112,12 @@ class Study:
             "point": {
                 "dataset": str(target.point.dataset),
                 "test_pool": target.point.dataset.test_pool,
-                "architecture": target.point.architecture.name,
+                "architecture": target.point.architecture.title,
                 "filters": target.point.architecture.filters,
                 "forget": target.point.forget.document(),
             },
             "rule": [target.rule.name, target.rule.revision],
+            **self._sources(),
             "margin": section.margin,
             "objective": [list(item) for item in section.objective.items()],
             "seeds": section.seeds,

@@ -26,7 +26,7 @@ def record_settings(cell: Cell, context: StageContext) -> dict[str, Any]:
         "stage": cell.stage,
         "dataset": str(settings.dataset),
         "test_pool": settings.dataset.test_pool,
-        "architecture": settings.architecture.name,
+        "architecture": settings.architecture.title,
         "filters": settings.architecture.filters,
         **settings.forget.record_columns(),
         "label": settings.label,

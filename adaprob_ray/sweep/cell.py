@@ -112,13 +112,18 @@ class Cell:
         settings = self.settings
         segments = [
             self.stage,
-            getattr(settings, "label", "") or self.method,
+            getattr(settings, "label", "") or _short(self.method),
             *self.distinguishing_settings,
-            str(settings.dataset),
-            settings.architecture.name,
+            _short(str(settings.dataset)),
+            _short(settings.architecture.name),
             str(self.forget or ""),
             f"s{settings.seed}",
             f"r{self.repeat}" if self.repeat else "",
             self.key[:8],
         ]
         return "-".join(segment for segment in segments if segment)
+
+
+def _short(name: str) -> str:
+    """`MyMethod` of `my_package.mine:MyMethod`."""
+    return name.rpartition(":")[2]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
 
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, hyperparameter, settings_dataclass
@@ -28,7 +31,7 @@ class DatasetSettings:
     ('cifar10', 'cifar10-600')
     """
 
-    name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list datasets`, or a path")
     test_pool: Literal["clean", "paper"] = hyperparameter(
         default="clean", help="whether test images that are also training images are dropped (clean) or stay (paper)"
     )
@@ -44,13 +47,39 @@ class DatasetSettings:
         return self.name if self.train_per_class is None else f"{self.name}-{self.train_per_class}"
 
 
+def _hashable(value: dict[str, Any] | None) -> Arguments | None:
+    return None if value is None else Arguments(value)
+
+
+class Arguments(dict[str, Any]):
+    """Arguments by name, not to be changed, so that settings which hold them can be compared and cached."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
+        return hash(json.dumps(self, sort_keys=True))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={json.dumps(value)}" for name, value in self.items())
+
+
 @settings_dataclass
 class ArchitectureSettings:
     """A network by name, and the factor on its widths."""
 
-    name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`")
+    name: str = hyperparameter(default="", help="as in `adaprob-ray list architectures`, or a path")
     # A hundred times the published widths is 10^9 parameters or more; far beyond, PyTorch cannot count them.
     filters: float = hyperparameter(default=1.0, gt=0, le=100, help="width multiplier")
+    arguments: Annotated[dict[str, Any] | None, pydantic.AfterValidator(_hashable)] = hyperparameter(
+        default=None, omit_default=True, help="of a network by path; they may stand next to its name"
+    )
+
+    @property
+    def title(self) -> str:
+        """The name with its arguments, as tables and Records have it.
+
+        >>> ArchitectureSettings(name="my_package.nets:small", arguments={"width": 8}).title
+        'my_package.nets:small(width=8)'
+        """
+        return f"{self.name}({self.arguments})" if self.arguments else self.name
 
 
 @dataclass(frozen=True, kw_only=True)

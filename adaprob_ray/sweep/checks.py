@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,29 +13,15 @@ from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
 from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.faults import Faults as Faults
 from adaprob_ray.sweep.forget_checks import forget_faults
+from adaprob_ray.sweep.network_checks import network_faults, with_arguments
 from adaprob_ray.sweep.registry import MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
 T = TypeVar("T")
-
-
-class Faults:
-    """Lines about what is wrong, each once, in the order in which they are noticed."""
-
-    def __init__(self, lines: Iterable[str] = ()) -> None:
-        self._lines = dict.fromkeys(lines)
-
-    def add(self, *lines: str) -> None:
-        self._lines.update(dict.fromkeys(lines))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class GridPoint:
         return all(_agrees(values[name], condition) for name, condition in where.items())
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {self.architecture.name}, {self.forget}, seed {self.seed}"
+        return f"{self.dataset}, {self.architecture.title}, {self.forget}, seed {self.seed}"
 
 
 def _agrees(value: Any, condition: Any) -> bool:
@@ -83,6 +69,10 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         faults.add(*(f"grid.forget: {fault}" for fault in forget_faults(str(dataset), entry, request)))
     if faults:
         return []
+    for dataset, architecture in itertools.product(datasets, architectures):
+        faults.add(*network_faults(file, dataset, architecture, registry))
+    if faults:
+        return []
     forgets = dict.fromkeys(step for request in requests for step in ForgetRequest.steps(request))
     return [GridPoint(*point) for point in itertools.product(datasets, architectures, forgets, seeds)]
 
@@ -96,7 +86,7 @@ def _axis(name: str, value: Any, faults: Faults) -> list[Any]:
     return values
 
 
-def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any], faults: Faults) -> T:
+def _name_settings(kind: str, item: Any, cls: type[T], registry: Registry, faults: Faults) -> T:
     """Settings of a data set or an architecture, given by its name alone or as a mapping.
 
     Where other settings are at fault, those of the name alone, so that what depends on the name can be checked too.
@@ -108,15 +98,15 @@ def _name_settings(kind: str, item: Any, cls: type[T], names: Mapping[str, Any],
     settings, lines = parse_settings(cls, mapping, f"grid.{kind}")
     faults.add(*lines)
     name = mapping.get("name", "")
-    if not is_known(name, names):
-        faults.add(f"grid.{kind}: {unknown_name(kind, name, names)}")
+    if lines := registry.name_faults(kind, name):
+        faults.add(*(f"grid.{kind}: {line}" for line in lines))
         return settings or cls()
     return settings or cls(name=name)  # type: ignore[call-arg]  # both classes have it
 
 
 def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
     """As `_name_settings`; the whole data set where it has fewer images than the file asks for."""
-    settings = _name_settings("dataset", item, DatasetSettings, registry.datasets, faults)
+    settings = _name_settings("dataset", item, DatasetSettings, registry, faults)
     if settings.name in registry.datasets:
         try:
             registry.dataset(settings)
@@ -128,7 +118,7 @@ def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
 
 def _architecture(item: Any, registry: Registry, faults: Faults) -> ArchitectureSettings:
     architectures = registry.architectures
-    settings = _name_settings("architecture", item, ArchitectureSettings, architectures, faults)
+    settings = _name_settings("architecture", with_arguments(item, faults), ArchitectureSettings, registry, faults)
     narrowest = architectures[settings.name].narrowest if settings.name in architectures else math.inf
     if settings.filters * narrowest < 1:
         limit = f"must be at least {1 / narrowest:.4f}, got {settings.filters:g}"
@@ -163,8 +153,7 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
 def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
     """The metrics of the file must exist, and each is listed once."""
     for name in file.metrics:
-        if name not in registry.metrics:
-            faults.add(f"metrics: {unknown_name('metric', name, registry.metrics)}")
+        faults.add(*(f"metrics: {fault}" for fault in registry.name_faults("metric", name)))
     if not file.metrics or len(set(file.metrics)) < len(file.metrics):
         faults.add(f"metrics: must be at least one, each once, got {file.metrics}")
 
@@ -202,7 +191,7 @@ def _stage_options(file: SweepFile, stage: MetricStage, metric: str, registry: R
 def _has_unlearning(file: SweepFile, registry: Registry) -> bool:
     """Whether a label starts from the original, and so makes a model that drops its weights by default."""
     names = [entry.get("method", label) for label, item in file.methods.items() for entry in label_settings(item)]
-    return any(registry.methods[name].stage == "unlearn" for name in names if is_known(name, registry.methods))
+    return any(registry.methods[name].stage == "unlearn" for name in names if not registry.name_faults("method", name))
 
 
 def check_resources(file: SweepFile, registry: Registry, faults: Faults) -> dict[str, Resources]:

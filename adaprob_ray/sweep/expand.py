@@ -24,6 +24,7 @@ from adaprob_ray.sweep.method_choices import REFERENCES, MethodChoice
 from adaprob_ray.sweep.original_weights import OriginalWeights
 from adaprob_ray.sweep.registry import Registry, method_revisions
 from adaprob_ray.sweep.schema import SweepFile
+from adaprob_ray.user_code.source import source_revisions
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class _Builder:
         if reason is None and previous and (previous, _rest(point), label, place, 0) not in self.unlearned:
             reason = f"has no model for the request before, {previous}, with these settings"
         if reason is not None:
-            where = f"{point.dataset}, {point.architecture.name}, {point.forget}"
+            where = f"{point.dataset}, {point.architecture.title}, {point.forget}"
             self.skipped[Skipped(label, where, reason)] = None
         return reason is not None
 
@@ -196,11 +197,12 @@ class _Builder:
         return self.cells.setdefault(cell.key, cell).key
 
     def _revisions(self, settings: CellSettings, recipe: str) -> dict[str, int]:
-        dataset, architecture = settings.dataset.name, settings.architecture.name
+        dataset = settings.dataset.name
         return {
             f"dataset:{dataset}": self.registry.datasets[dataset].revision,
-            f"architecture:{architecture}": self.registry.architectures[architecture].revision,
+            **self.registry.architecture_revisions(settings),
             "recipe": self.registry.recipes[recipe].revision,
+            **source_revisions(dataset, settings.architecture.name),
         }
 
     def _pretrain_cell(self, point: GridPoint) -> dict[str, str]:
@@ -250,6 +252,7 @@ class _Builder:
         )
         # All recipes share one class, and so one revision.
         revisions = {**self._revisions(settings, "large"), **method_revisions(choice.name, choice.method)}
+        revisions |= source_revisions(choice.name)
         # The next request of a sequence starts from these weights.
         keep: Keep | None = "weights" if method.stage == "unlearn" and point.forget in self.continued else None
         return self._add(method.stage, settings, parents, revisions, choice.distinguishing_settings, keep=keep)
@@ -268,4 +271,5 @@ class _Builder:
             **self._shared_settings(point),
         )
         revisions = {f"metric:{name}": self.registry.metrics[name].revision for name in metrics}
+        revisions |= source_revisions(*metrics)
         self._add("evaluate", settings, parents, revisions, choice.distinguishing_settings)

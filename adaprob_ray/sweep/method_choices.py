@@ -10,7 +10,7 @@ from typing import Any
 from adaprob_ray.describe import format_value
 from adaprob_ray.errors import unknown_name
 from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
-from adaprob_ray.sweep.checks import Faults, GridPoint, is_known
+from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.registry import MethodEntry, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
 
@@ -52,8 +52,8 @@ def is_label(text: str) -> bool:
 def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, faults: Faults) -> list[MethodChoice]:
     """The settings of a label: one, or several where lists multiply."""
     where, name = f"methods.{label}", settings.get("method", label)
-    if not is_known(name, registry.methods):
-        faults.add(f"{where}: {unknown_name('method', name, registry.methods)}")
+    if lines := registry.name_faults("method", name):
+        faults.add(*(f"{where}: {line}" for line in lines))
         return []
     hyper = {key: value for key, value in settings.items() if key != "method"}
     choices = []

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.sizes import Cost, Sizes
 from adaprob_ray.sweep.cell import Cell, Keep, Resources
-from adaprob_ray.sweep.cell_settings import CellSettings, DatasetSettings, ForgetRequest, ModelSettings, TrainSettings
+from adaprob_ray.sweep.cell_settings import (
+    ArchitectureSettings,
+    CellSettings,
+    DatasetSettings,
+    ForgetRequest,
+    ModelSettings,
+    TrainSettings,
+)
+from adaprob_ray.user_code.source import is_path
 
 
 class DatasetEntry(Protocol):
@@ -47,13 +55,15 @@ class ArchitectureEntry(Protocol):
     @property
     def revision(self) -> int: ...
     @property
-    def narrowest(self) -> int: ...
+    def narrowest(self) -> float: ...
     @property
     def build(self) -> Callable[..., Any]: ...
     @property
     def multiply_adds(self) -> Callable[..., int]: ...
-    def parameter_count(self, *, classes: int, channels: int, filters: float) -> int: ...
-    def on_meta(self, *, classes: int, channels: int, filters: float) -> Any: ...
+    @property
+    def parameter_count(self) -> Callable[..., int]: ...
+    @property
+    def on_meta(self) -> Callable[..., Any]: ...
 
 
 class MethodEntry(Protocol):
@@ -68,6 +78,14 @@ class MethodEntry(Protocol):
     def part_revisions(self) -> Mapping[str, int]: ...
     def cost(self, sizes: Sizes) -> Cost: ...
     def skip(self, sizes: Sizes, architecture: Any) -> str | None: ...
+
+
+def _names(cell: Cell) -> list[tuple[str, str]]:
+    """What a cell names, by kind."""
+    settings = cell.settings
+    names = [("dataset", settings.dataset.name), ("architecture", settings.architecture.name)]
+    names += [("method", cell.method)] if cell.method else []
+    return names + [("metric", name) for name in getattr(settings, "metrics", ())]
 
 
 def method_revisions(name: str, method: MethodEntry) -> dict[str, int]:
@@ -149,6 +167,7 @@ class Registry:
 
     `weights_sha256(path, network)`: the digest of the weights that a file has for a network on the meta device. Raises
     InputError if the file cannot be read or does not fit.
+    `loaders`: for each kind of name, what gives the entry that a path such as `my_package.mine:MyMethod` names.
     """
 
     datasets: Mapping[str, DatasetEntry]
@@ -158,6 +177,36 @@ class Registry:
     metrics: Mapping[str, MetricEntry]
     stages: Mapping[str, Stage]
     weights_sha256: Callable[[Path, Any], str] = field(default=_read_no_weights, repr=False)
+    loaders: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+
+    def name_faults(self, kind: str, name: Any) -> list[str]:
+        """What is wrong with a name, one line for each fault; an entry that a path names is added to the registry.
+
+        Args:
+            kind: dataset, architecture, method or metric.
+            name: the value in a sweep file.
+        """
+        entries: dict[str, Any] = cast(dict[str, Any], getattr(self, f"{kind}s"))
+        if isinstance(name, str) and name in entries:
+            return []
+        if not is_path(name) or kind not in self.loaders:
+            return [unknown_name(kind, name, entries)]
+        try:
+            entries[name] = self.loaders[kind](name)
+        except InputError as error:
+            return list(error.faults)
+        return []
+
+    def load(self, cell: Cell) -> None:
+        """Import what a cell names by path, where another process has planned it. Raises InputError."""
+        names = _names(cell)
+        faults = [fault for kind, name in names if is_path(name) for fault in self.name_faults(kind, name)]
+        if faults:
+            raise InputError(*faults)
+
+    def has_names(self, cell: Cell) -> bool:
+        """Whether the registry has all that a cell names: of a store's cells, another sweep's package may not be loaded."""
+        return all(name in getattr(self, f"{kind}s") for kind, name in _names(cell))
 
     @property
     def metric_stages(self) -> dict[str, MetricStage]:
@@ -186,10 +235,30 @@ class Registry:
         """A cell's network on the meta device: its layers, without memory for their weights."""
         return self.architectures[settings.architecture.name].on_meta(**self.network_size(settings))
 
+    def architecture_revisions(self, settings: CellSettings) -> dict[str, int]:
+        """The entries of a key for a cell's network: its revision and, of a library's, a digest of its tensors."""
+        name = settings.architecture.name
+        entry = self.architectures[name]
+        parts = entry.part_revisions(**self.network_size(settings)) if is_path(name) else {}  # type: ignore[attr-defined]
+        return {f"architecture:{name}": entry.revision, **parts}
+
+    def network_facts(self, settings: CellSettings) -> dict[str, str]:
+        """What a Record says of the package that built a cell's network, where it is not this one."""
+        entry = self.architectures.get(settings.architecture.name)
+        facts: dict[str, str] = getattr(entry, "facts", {})
+        return facts
+
     def network_size(self, settings: CellSettings) -> dict[str, Any]:
         """Classes, channels and width of a cell's network: what `ArchitectureEntry.build` takes."""
-        dataset = self.dataset(settings.dataset)
-        return {"classes": dataset.classes, "channels": dataset.channels, "filters": settings.architecture.filters}
+        return self.network_size_of(settings.dataset.name, settings.architecture)
+
+    def network_size_of(self, dataset_name: str, architecture: ArchitectureSettings) -> dict[str, Any]:
+        """As `network_size`; of a network by path also the size of the images, and the arguments of the sweep file."""
+        dataset = self.datasets[dataset_name]
+        size = {"classes": dataset.classes, "channels": dataset.channels, "filters": architecture.filters}
+        return size | (
+            {"size": dataset.size, "arguments": architecture.arguments} if is_path(architecture.name) else {}
+        )
 
     def sizes(self, settings: CellSettings, recipe: Recipe, forget: ForgetRequest | None) -> Sizes:
         """Samples of each subset, and the size of the network: what the cost of a method depends on.

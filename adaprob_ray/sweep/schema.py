@@ -14,6 +14,7 @@ import pydantic
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.sweep.forget_files import with_index_files_read
 from adaprob_ray.sweep.yaml_document import YamlDocument, load_document
+from adaprob_ray.user_code.source import is_path
 
 
 class Section(pydantic.BaseModel):
@@ -26,10 +27,10 @@ class Grid(Section):
     """The axes of the grid, each one value or a list; sweep/checks.py checks them."""
 
     dataset: Any = pydantic.Field(
-        description="Data sets by name; a mapping sets `test_pool` and `train_per_class` too."
+        description="Data sets by name or path; a mapping sets `test_pool` and `train_per_class` too."
     )
     architecture: Any = pydantic.Field(
-        description="Networks by name; a mapping sets the width multiplier `filters` too."
+        description="Networks by name or path; a mapping sets the width multiplier `filters`, or a path's arguments, too."
     )
     forget: Any = pydantic.Field(
         description="What is to be forgotten: `{kind: class, class: C}`, a whole class, "
@@ -90,7 +91,9 @@ class SweepFile(Section):
     primary_label: str | None = pydantic.Field(
         default=None, description="Of several labels of one method, the one that tables compare with Retrain."
     )
-    metrics: list[str] = pydantic.Field(description="What is measured of each model, see `adaprob-ray list metrics`.")
+    metrics: list[str] = pydantic.Field(
+        description="What is measured of each model, by name or path: see `adaprob-ray list metrics`."
+    )
     precision: Literal["float32", "bfloat16"] = pydantic.Field(
         default="float32", description="Of the forward and backward passes; weights are float32 either way."
     )
@@ -106,11 +109,37 @@ class SweepFile(Section):
 
     @pydantic.field_validator("methods", mode="before")
     @classmethod
-    def _accept_empty_settings(cls, methods: Any) -> Any:
-        """`scrub:` with nothing after it, which YAML reads as null, means `scrub: {}`, the defaults."""
+    def _accept_short_forms(cls, methods: Any) -> Any:
+        """`scrub:` with nothing after it, which YAML reads as null, means `scrub: {}`, the defaults.
+
+        A path in place of a label, as `my_package.mine:MyMethod: {}`, means `MyMethod: {method: my_package.mine:MyMethod}`.
+        """
         if not isinstance(methods, dict):
             return methods
-        return {label: {} if settings is None else settings for label, settings in methods.items()}
+        labelled: dict[Any, Any] = {}
+        for name, settings in methods.items():
+            settings = {} if settings is None else settings
+            label = name
+            if is_path(name):
+                label, settings = name.rpartition(":")[2], _with_method(settings, name)
+            if label in labelled:
+                raise ValueError(f"{name}: must have a label of its own, because {label!r} is one already")
+            labelled[label] = settings
+        return labelled
+
+
+def _with_method(settings: Any, path: str) -> Any:
+    """The settings of a label, or each of a where/with list, with the method's path; malformed ones are reported later."""
+    if isinstance(settings, dict):
+        return {"method": path, **settings}
+    if isinstance(settings, list):
+        return [
+            {**entry, "with": {"method": path, **entry["with"]}}
+            if isinstance(entry, dict) and isinstance(entry.get("with"), dict)
+            else entry
+            for entry in settings
+        ]
+    return settings
 
 
 def sweep_file_model(sections: Iterable[str]) -> type[SweepFile]:
@@ -242,6 +271,8 @@ def _structure_fault(item: Any, model: type[Section]) -> str:
         return prefix + unknown_name("key", item["loc"][-1], section.model_fields)
     if item["type"] == "missing":
         return f"{where}: is missing"
+    if item["type"] == "value_error":
+        return f"{where}: {item['ctx']['error']}"
     if where == "methods":
         example = _methods_example(item["input"])
         return f"methods: must be a mapping {{label: settings}}, as {example}, got {item['input']!r}"

@@ -29,7 +29,8 @@ def _value(cell: Cell, name: str) -> Any:
     if name == "dataset":
         return str(settings.dataset)
     if name == "architecture":
-        return settings.architecture.name
+        architecture = settings.architecture
+        return architecture.name if architecture.arguments is None else (architecture.name, architecture.title)
     if name == "stage":
         return cell.stage
     return getattr(settings, name, None) if name in _NAMES else getattr(settings, "hyper", {}).get(name)

@@ -14,6 +14,7 @@ from adaprob_ray.sweep.forget_files import self_contained_text
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import SweepFile, parse_file
 from adaprob_ray.sweep.yaml_document import read_document_text
+from adaprob_ray.user_code.folders import look_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Sweep:
             93
         """
         text = read_document_text(path)
+        look_in(Path.cwd(), Path(path).parent)
         try:
             sweep = cls.parse(text, registry, Path(path).parent)
         except InputError as error:

@@ -44,7 +44,7 @@ def unsupported_layer(model: nn.Module) -> str | None:
         if not (is_plain or isinstance(layer, (nn.Linear, nn.BatchNorm2d))):
             return (
                 f"layer {name or 'of the network'}: must be Linear, BatchNorm2d or Conv2d without groups and with zero "
-                f"padding for per-sample gradients, got {layer}"
+                f"padding for per-sample gradients, got {type(layer).__name__ if list(layer.children()) else layer}"
             )
     return None
 

@@ -75,7 +75,8 @@ def unlearn(
             DataLoader of one. Images of any size, uint8 or float. Random transforms of torchvision are left out.
         forget: what is to be forgotten: indices into `dataset`, a boolean mask, or "class:5".
         retain: None for the rest of `dataset`, "sample:10000" for so many of them, indices, or a data set of its own.
-        method: of `adaprob-ray list methods`; those that need the initial weights of the training are declined.
+        method: of `adaprob-ray list methods`, or the path of a class of another package, as `my_package.mine:MyMethod`, of the
+            current folder or installed. Those that need the initial weights of the training are declined.
         validation, test: held-out data of the same kinds. Validation limits what the unlearning may cost; test, or else
             validation, is what forgotten samples are compared with.
         reference: one or several models that were trained without the forgotten samples, to compare with.

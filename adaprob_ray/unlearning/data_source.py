@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 
 from adaprob_ray.catalogue import DATASETS, data_root
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.unlearning.factories import absolute_factory, call, is_factory, load_object
+from adaprob_ray.user_code.objects import absolute_factory, call, is_factory, load_object
 
 WHERE = "--data"
 CIFAR = ("cifar10", "cifar100")

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import InputError
 from adaprob_ray.models.weights_file import WeightsFile
 from adaprob_ray.models.weights_keys import classifier_rows
-from adaprob_ray.unlearning.factories import absolute_factory, call, is_factory, load_object
+from adaprob_ray.plugins.libraries import LIBRARIES, library_function
+from adaprob_ray.user_code.objects import absolute_factory, call, is_factory, load_object
 
 WHERE = "--model"
-LIBRARIES = ("torchvision", "timm")
 
 
 def check_model_name(spec: str) -> str:
@@ -58,7 +58,7 @@ def _callable(made: Any, spec: str) -> Callable[..., Any]:
 def _library_model(library: str, name: str, arguments: Mapping[str, Any], weights: WeightsFile | None) -> nn.Module:
     if weights is None:
         raise InputError(f"--weights: must be given for {library}:{name}, which has random weights without them")
-    build = {"torchvision": _torchvision, "timm": _timm}[library](name)
+    build = library_function(library, name, WHERE)
     model = call(build, WHERE, arguments)
     assert isinstance(model, nn.Module)
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
@@ -71,24 +71,3 @@ def _library_model(library: str, name: str, arguments: Mapping[str, Any], weight
     rebuilt = call(build, WHERE, {**arguments, "num_classes": classes})
     assert isinstance(rebuilt, nn.Module)
     return rebuilt
-
-
-def _torchvision(name: str) -> Callable[..., Any]:
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        raise InputError(f"{WHERE}: {unknown_name('network of torchvision', name, known)}")
-    return lambda **arguments: models.get_model(name, **{"weights": None, **arguments})
-
-
-def _timm(name: str) -> Callable[..., Any]:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(
-            f"{WHERE}: timm:{name} needs the package timm, which is not installed: pip install 'adaprob-ray[timm]'"
-        ) from error
-    if not timm.is_model(name.partition(".")[0]):
-        raise InputError(f"{WHERE}: {unknown_name('network of timm', name, timm.list_models())}")
-    return lambda **arguments: timm.create_model(name, **{"pretrained": False, **arguments})

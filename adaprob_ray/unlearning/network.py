@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaprob_ray.errors import InputError
+from adaprob_ray.plugins.libraries import last_linear, stage_before
 
 BatchNormChoice = Literal["frozen", "train", "recompute"]
 BATCH_NORM_CHOICES = ("frozen", "train", "recompute")
@@ -72,24 +73,12 @@ class AdaptedNetwork(nn.Module):
     @property
     def classifier(self) -> nn.Linear:
         """The last linear layer, in the order in which the network holds its layers."""
-        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear)]
-        if not layers:
-            raise AttributeError("classifier")  # as for a network without one
-        return layers[-1]
+        return last_linear(self.network)
 
     @property
     def last_stage(self) -> nn.Module:
         """The last layer of the network's own layers, before the one with the classifier, that has parameters."""
-        classifier = self.classifier
-        children = [child for child in self.network.children() if any(True for _ in child.parameters())]
-        before = []
-        for child in children:
-            if any(module is classifier for module in child.modules()):
-                break
-            before.append(child)
-        if not before:
-            raise AttributeError("last_stage")
-        return before[-1]
+        return stage_before(self.network, self.classifier)
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Any) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adaprob_ray.catalogue import METHODS
+from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Unlearning
@@ -28,6 +29,8 @@ from adaprob_ray.unlearning.network import (
 from adaprob_ray.unlearning.request import ForgetSet, check_content, forget_set, retained_rows
 from adaprob_ray.unlearning.samples import Normalization, Samples, open_samples
 from adaprob_ray.unlearning.subset import SampleSubset, TrainingSamples
+from adaprob_ray.user_code.folders import look_in
+from adaprob_ray.user_code.source import is_path
 
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
 MAX_RETAIN_MEASURED = 2_000
@@ -164,12 +167,16 @@ def select_device(name: str) -> torch.device:
 def make_method(
     name: str, settings: Mapping[str, Any], batch_size: int | None = None, max_drop: float | None = None
 ) -> Unlearning:
-    """A method of the catalogue with these settings. Raises InputError.
+    """A method of the catalogue, or of a path as `my_package.mine:MyMethod`, with these settings. Raises InputError.
 
     Args:
         batch_size: of the DataLoader that was passed, used if the method has one batch size and none is set.
         max_drop: for a method that lowers its own rate before the validation error rises by more.
     """
+    if is_path(name):
+        look_in(Path.cwd())
+        if path_faults := REGISTRY.name_faults("method", name):
+            raise InputError(*(f"method: {fault}" for fault in path_faults))
     methods = {key: value for key, value in METHODS.items() if issubclass(value, Unlearning)}
     if name not in methods:
         if name in METHODS:

@@ -22,6 +22,7 @@ from adaprob_ray.settings import as_mapping
 from adaprob_ray.unlearning.evidence import evidence, exposed_samples, limits
 from adaprob_ray.unlearning.merkle import merkle_root
 from adaprob_ray.unlearning.run import Run
+from adaprob_ray.user_code.source import loaded_sources
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:adaprob-ray:unlearning:1"
@@ -50,6 +51,14 @@ def make_record(
     }
 
 
+def _method_source(method: type) -> dict[str, Any]:
+    """Where a method of another package comes from, and the digest of its source; nothing for those of this package."""
+    digest = loaded_sources().get(method.__module__)
+    if method.__module__.startswith("adaprob_ray.") or digest is None:
+        return {}
+    return {"path": f"{method.__module__}:{method.__qualname__}", "sourceDigest": digest}
+
+
 def _predicate(run: Run, model: nn.Module, salt: bytes | None) -> dict[str, Any]:
     plan = run.plan
     items = evidence(run)
@@ -66,6 +75,7 @@ def _predicate(run: Run, model: nn.Module, salt: bytes | None) -> dict[str, Any]
         "method": {
             "name": plan.method.name,
             "revision": plan.method.revision,
+            **_method_source(type(plan.method)),
             "settings": as_mapping(plan.method),
             "seed": plan.seed,
             "precision": plan.precision,

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.metrics.auc import placements
 from adaprob_ray.metrics.error_rate import error_percent
@@ -53,7 +52,7 @@ def tune(plan: Plan, count: int, fixed: Mapping[str, Any], on_trial: Callable[[T
         InputError: there are no validation data of the forgotten classes, or nothing is left to search.
         Diverged: the method diverged in every trial.
     """
-    space: Mapping[str, Any] = declared_space(METHODS[plan.method.name], fixed)
+    space: Mapping[str, Any] = declared_space(type(plan.method), fixed)
     check_tunable(plan, space)
     rule = VALIDATION if plan.forget.class_index is None else VALIDATION_CLASS
     defaults = {name: value for name, value in as_mapping(plan.method).items() if name in space}
@@ -84,10 +83,10 @@ def check_tunable(plan: Plan, space: Mapping[str, Any]) -> None:
 
 
 def _with_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:
-    method, faults = parse_settings(METHODS[plan.method.name], settings, plan.method.name)
+    method, faults = parse_settings(type(plan.method), settings, plan.method.name)
     if method is None:
         raise InputError(*faults)
-    return replace(plan, method=method)  # type: ignore[arg-type]
+    return replace(plan, method=method)
 
 
 def _draw(field: Range, generator: np.random.Generator) -> Any:

@@ -220,3 +220,76 @@ def test_a_catalogue_of_another_form_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "adaprob_ray/catalogue.py").write_text("METHODS = {}\n", encoding="utf-8")
     with pytest.raises(InputError, match="must have `for method in"):
         NewMethod(name="mine", root=tmp_path).catalogue()
+
+
+# -- a method in a package of one's own ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_method_in_a_package_passes_its_tests_and_the_contract_and_is_planned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", "method", "--package", "untaken_package.methods", "untaken_name"]) == 0
+    output = capsys.readouterr().out
+    assert output.splitlines()[:4] == [
+        "untaken_package/__init__.py: written",
+        "untaken_package/methods/__init__.py: written",
+        "untaken_package/methods/untaken_name.py: written",
+        "tests/test_untaken_name.py: written",
+    ]
+    own, contract_suite = (shlex.split(line) for line in output.splitlines() if "pytest " in line and "python" in line)
+    options = ["-q", "-p", "adaprob_ray.pytest_plugin", "-p", "no:cacheprovider"]
+    for command in (own, [*contract_suite, "-m", "not slow"]):
+        summary = run_in(folder, *command[1:], *options).splitlines()[-1]
+        assert " passed" in summary
+        assert "failed" not in summary
+    assert cli.main(["init", "sweep", "mine.yaml"]) == 0
+    path = "untaken_package.methods.untaken_name:UntakenName"
+    assert f"`{path}: {{}}` under methods" in output
+    text = Path("mine.yaml").read_text(encoding="utf-8").replace("\nmethods:\n", f"\nmethods:\n  {path}: {{}}\n")
+    Path("mine.yaml").write_text(text, encoding="utf-8")
+    assert f"UntakenName ({path})" in run_in(folder, "-m", "adaprob_ray", "plan", "mine.yaml")
+
+
+def run_in(folder: Path, *arguments: str) -> str:
+    """Standard output of a Python command in a folder, with this checkout on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def test_no_file_of_the_package_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("untaken_package").mkdir()
+    Path("untaken_package/__init__.py").write_text("precious", encoding="utf-8")
+    assert cli.main(["init", "method", "--package", "untaken_package", "mine"]) == 0
+    assert Path("untaken_package/__init__.py").read_text(encoding="utf-8") == "precious"
+    before = Path("untaken_package/mine.py").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["init", "method", "--package", "untaken_package", "mine"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: untaken_package/mine.py: must be a new file, got one that exists",
+        "error: tests/test_mine.py: must be a new file, got one that exists",
+    ]
+    assert Path("untaken_package/mine.py").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "reason"),
+    [
+        ("torch", "mine", "--package: must be a package of this folder, got 'torch', which is installed elsewhere"),
+        ("1a", "mine", "--package: must be the name of a package, as my_package, got '1a'"),
+        ("a..b", "mine", "--package: must be the name of a package, as my_package, got 'a..b'"),
+        ("class", "mine", "--package: must be the name of a package, as my_package, got 'class'"),
+        ("untaken_package", "scrub", "NAME: must be a new name, got 'scrub', which is a method of the catalogue"),
+        ("untaken_package", "My", "NAME: must be at most 32 lower-case letters"),
+    ],
+)
+def test_names_that_cannot_be_of_a_package(
+    package: str, name: str, reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", "method", "--package", package, "--", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {reason}")
+    assert not list(folder.rglob("*.py"))

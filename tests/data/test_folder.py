@@ -86,6 +86,36 @@ def test_images_of_any_size_and_mode_become_rgb_of_one_size(split_tree: Path) ->
     assert load_folder(split_tree, size=8).images.test_NHWC.shape == (6, 8, 8, 3)
 
 
+def test_images_of_one_size_keep_it_and_of_several_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))
+    for label in ("a", "b"):
+        for number in range(8):
+            write_image(tmp_path / "pets" / label / f"{number}.png", size=(20, 20))
+    assert cli.main(["data", "prepare", "pets"]) == 0
+    hint = "pets: all images are 20×20 pixels and were scaled; to keep their size: adaprob-ray data prepare pets --size own"
+    assert hint in capsys.readouterr().out.splitlines()
+    assert cli.main(["data", "prepare", "pets", "--size", "own"]) == 0
+    assert "to keep their size" not in capsys.readouterr().out
+    register_prepared_folders(tmp_path)
+    assert DATASETS["pets"].size == 20
+    images = load_folder(tmp_path / "pets", size="own").images
+    with Image.open(tmp_path / "pets" / "a" / "0.png") as image:
+        pixels = np.asarray(image)
+    assert any(np.array_equal(pixels, one) for one in [*images.train_NHWC, *images.test_NHWC])
+    write_image(tmp_path / "pets" / "a" / "8.png", size=(24, 20))
+    (tmp_path / "pets" / "a" / "9.png").write_bytes(b"no image")
+    assert cli.main(["data", "prepare", "pets", "--size", "own"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'pets'}: must have images of one size, as wide as high, for --size own, got 20×20 (16), "
+        "24×20 (1); give a number of pixels to scale them to, as --size 32\n"
+    )
+    with pytest.raises(SystemExit):
+        cli.main(["data", "prepare", "pets", "--size", "big"])
+    assert "must be a number of pixels or own, got 'big'" in capsys.readouterr().err
+
+
 def test_hidden_files_and_files_other_than_images_are_ignored(split_tree: Path) -> None:
     before = load_folder(split_tree).files
     for name in ("train/c0/notes.txt", "train/c0/.hidden.png", "train/.cache/x.png", "readme.md"):

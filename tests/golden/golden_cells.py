@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import contract
 import instruction_sets
 import torch
 from double_precision import double_precision
 from safetensors.torch import load
 
+from adaprob_ray import contract
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS, METRICS, RECIPES, STAGES
 from adaprob_ray.data.batches import load_subsets
 from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import contract
 import problems
 import pytest
 import torch
@@ -20,6 +19,7 @@ from double_precision import double_precision
 from safetensors.torch import load
 from tiny_sweep import cells_of, key_of
 
+from adaprob_ray import contract
 from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.batches import DeviceImages, Subset, Subsets
 from adaprob_ray.projection import project

@@ -27,9 +27,9 @@ TORCH_FAMILY = re.compile("torch|torchvision|triton|cuda-.*|nvidia-.*")
 # Set for this checkout, they could bring in modules, data or results that are not the wheel's.
 UNSET = ("PYTHONPATH", "PYTHONHOME", "ADAPROB_DATA", "ADAPROB_STORE", "PIP_CONSTRAINT", "VIRTUAL_ENV")
 
-# What a user does first, in an empty folder with tiny.yaml and own_network.py. {bin} is the folder of the environment's
-# commands. A new command that must work from the wheel is a line here; OUTPUTS names the files that must lie in the folder
-# afterwards.
+# What a user does first, in an empty folder with tiny.yaml, own_method.yaml and own_network.py. {bin} is the folder of the
+# environment's commands. A new command that must work from the wheel is a line here; OUTPUTS names the files that must lie in
+# the folder afterwards.
 COMMANDS = (
     "{bin}/adaprob-ray --help",
     "{bin}/adaprob-ray list methods scrub",
@@ -45,6 +45,9 @@ COMMANDS = (
     "--out forgotten",
     "{bin}/adaprob-ray audit forgotten",
     "{bin}/python use_from_python.py store",
+    "{bin}/adaprob-ray init method --package my_package my_method",
+    "{bin}/pytest --pyargs adaprob_ray.contract --method my_package.my_method:MyMethod -m 'not slow'",
+    "{bin}/adaprob-ray plan own_method.yaml --store store",
 )
 OUTPUTS = (
     "store/store.json",
@@ -100,9 +103,9 @@ def main(wheel: Path, *, empty: bool) -> None:
         constraints_file = Path(temporary) / "constraints.txt"
         constraints_file.write_text(constraints(linked=not empty), encoding="utf-8")
         pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
-        run([*pip, "install", "--quiet", "--constraint", constraints_file, wheel], folder)
+        run([*pip, "install", "--quiet", "--constraint", constraints_file, f"{wheel}[contract]"], folder)
         run([*pip, "check"], folder)
-        for name in ("tiny.yaml", "own_network.py", "use_from_python.py"):
+        for name in ("tiny.yaml", "own_method.yaml", "own_network.py", "use_from_python.py"):
             shutil.copy(HERE / name, folder)
         for command in COMMANDS:
             run(shlex.split(command.format(bin=environment / "bin")), folder)

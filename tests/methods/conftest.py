@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import contract
 import pytest
-import torch
 from double_precision import double_precision
 
+from adaprob_ray import contract
+from adaprob_ray.contract.fixtures import one_thread
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums depend on the number of threads: bit for bit needs the same number everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
+
+for name in ("declaration", "reach", "results", "training"):  # test_contract.py imports them
+    pytest.register_assert_rewrite(f"adaprob_ray.contract.test_method_{name}")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,14 +11,14 @@ import json
 from typing import Any
 from unittest import mock
 
-import contract
 import numpy as np
 import pytest
 import torch
-from contract import RECIPE, Case
 from scipy import optimize, special
 from torch import Tensor, nn
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import ProjectionFailed
 from adaprob_ray.methods import adaprob
@@ -364,7 +364,7 @@ def test_the_loss_is_the_weighted_mean_divergence_and_flat_at_the_targets() -> N
 def test_training_equals_the_plain_loop(lam_in: str, batch_norm: str) -> None:
     """mean_n c_n KL(g*_n ‖ f_n) over all training rows, c = λ on retain rows if λ is in the loss; the recipe's decay."""
     settings = {"epochs": 2, "lr": 0.02, "batch_size": 64, "lam": 2.0, "lam_in": lam_in, "reference": "pseudo"}
-    case, recipe = Case("adaprob", json.dumps(settings)), contract.dataclasses.replace(RECIPE, batch_norm=batch_norm)
+    case, recipe = Case("adaprob", json.dumps(settings)), dataclasses.replace(RECIPE, batch_norm=batch_norm)
     after = contract.attempt(case, recipe=recipe).after
 
     method, model, part = case.build(), contract.original().eval(), contract.make_parts().train

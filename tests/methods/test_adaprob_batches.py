@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import contract
 import pytest
 import torch
-from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import Batch, DeviceImages, Subset
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.adaprob import AdaProb

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
-import contract
 import pytest
 import torch
-from contract import RECIPE, Case
 from torch import nn
 
+from adaprob_ray import contract
 from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.data.batches import Subset
 from adaprob_ray.data.split import retain_positions
 from adaprob_ray.errors import Diverged

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-import contract
 import torch
-from contract import Case
 from torch.nn import functional
+
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 
 
 def kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:

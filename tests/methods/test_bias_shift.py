@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import contract
 import pytest
 import torch
-from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import Subset
 from adaprob_ray.methods.bias_shift import margins, shift_for_error
 from adaprob_ray.training.loop import predict

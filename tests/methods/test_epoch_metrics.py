@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import contract
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from adaprob_ray import contract
 from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.stages import epoch_metrics

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import contract
 import pytest
 import torch
-from contract import RECIPE, Case
 from torch import nn
 from torch.nn import functional
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.recipe import Recipe
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import re
 
-import contract
 import pytest
 import torch
-from contract import Case
 from torch import nn
 
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import Batch
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.fisher import fisher_diagonal, scaled_variance, variance

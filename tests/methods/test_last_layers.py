@@ -7,12 +7,12 @@ import dataclasses
 import json
 import re
 
-import contract
 import pytest
 import torch
-from contract import RECIPE, Case
 from torch import nn
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.errors import InputError
 from adaprob_ray.models.resnet import ResNet18
 

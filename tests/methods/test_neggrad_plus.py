@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import contract
 import pytest
 import torch
-from contract import RECIPE, Case
 from torch.nn import functional
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.data.batches import paired_forget_rows
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.training.loop import set_mode

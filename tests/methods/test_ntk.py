@@ -10,11 +10,11 @@ import functools
 import json
 import math
 
-import contract
 import pytest
 import torch
-from contract import RECIPE, Case
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods import ntk
 from adaprob_ray.methods.ntk import MAX_GRAM_ROWS, NTK, parameter_slices, slice_width, step_length

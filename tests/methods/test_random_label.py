@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import contract
 import torch
-from contract import RECIPE, Case
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from adaprob_ray import contract
+from adaprob_ray.contract import RECIPE, Case
 from adaprob_ray.methods.random_label import wrong_labels
 from adaprob_ray.training.loop import set_mode
 

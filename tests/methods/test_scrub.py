@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 
-import contract
 import pytest
 import torch
-from contract import Case
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 from adaprob_ray.methods.scrub import Scrub
 from adaprob_ray.training.losses import distillation
 

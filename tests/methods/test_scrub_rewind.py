@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from unittest import mock
 
-import contract
 import pytest
 import torch
-from contract import Case
 from torch import Tensor, nn
 
+from adaprob_ray import contract
+from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.methods.base import Split
 from adaprob_ray.methods.scrub_rewind import ScrubRewind, error_fraction, select_classes, select_epoch

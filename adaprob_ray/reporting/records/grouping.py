@@ -16,6 +16,7 @@ import pandas as pd
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.sweep.forget_request import forget_words
+from adaprob_ray.user_code.source import is_path
 
 GROUP = ("dataset", "test_pool", "architecture", "filters", "forget")
 # The order of methods in a figure and its legend: references, baselines, AdaProb.
@@ -178,5 +179,7 @@ def group_title(group: Mapping[str, Any]) -> str:
 def group_heading(group: Mapping[str, Any]) -> str:
     """For tables: data set, architecture and forget request on one line."""
     pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
-    architecture = f"{group['architecture']}, filters {group['filters']:g}"
+    # Most networks of other packages have no width multiplier.
+    has_filters = group["filters"] != 1 or not is_path(group["architecture"])
+    architecture = f"{group['architecture']}" + (f", filters {group['filters']:g}" if has_filters else "")
     return f"{group['dataset']}{pool} · {architecture} · forget {forget_words(group['forget'], 'all of ', 'samples ')}"

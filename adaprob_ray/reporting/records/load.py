@@ -87,7 +87,7 @@ def group_of(cell: Cell) -> dict[str, Any]:
     return {
         "dataset": str(settings.dataset),
         "test_pool": settings.dataset.test_pool,
-        "architecture": settings.architecture.name,
+        "architecture": settings.architecture.title,
         "filters": settings.architecture.filters,
         "forget": str(cell.forget),
     }

@@ -170,7 +170,7 @@ def _title(group: Mapping[str, Sequence[StudyResults]]) -> str:
         {
             "dataset": str(point.dataset),
             "test_pool": point.dataset.test_pool,
-            "architecture": point.architecture.name,
+            "architecture": point.architecture.title,
             "filters": point.architecture.filters,
             "forget": str(point.forget),
         }

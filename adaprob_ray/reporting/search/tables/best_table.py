@@ -55,7 +55,7 @@ def identity(results: StudyResults) -> dict[str, Any]:
         "label": target.label,
         "dataset": str(target.point.dataset),
         "test_pool": target.point.dataset.test_pool,
-        "architecture": target.point.architecture.name,
+        "architecture": target.point.architecture.title,
         "filters": target.point.architecture.filters,
         "forget": str(target.point.forget),
         "rule": target.rule.name,

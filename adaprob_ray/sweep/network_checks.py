@@ -1,0 +1,45 @@
+"""Networks that a sweep file names by path: their arguments, and whether they fit a data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings
+from adaprob_ray.sweep.faults import Faults
+from adaprob_ray.sweep.registry import Registry
+from adaprob_ray.sweep.schema import SweepFile
+from adaprob_ray.user_code.source import is_path
+
+
+def with_arguments(item: Any, faults: Faults) -> Any:
+    """A network by path as its settings have it: what stands next to name and filters are its arguments."""
+    if not isinstance(item, dict):
+        return item
+    if not is_path(item.get("name")):
+        if "arguments" in item:
+            faults.add(
+                "grid.architecture: arguments: must be of a network by path, as {name: my_package.nets:small, width: 8}"
+            )
+        return item
+    nested = item.get("arguments")  # as the settings have them, of a search
+    others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
+    arguments = {**(nested if isinstance(nested, dict) else {}), **others}
+    settings = {name: value for name, value in item.items() if name in ("name", "filters")}
+    return {**settings, **({"arguments": arguments} if arguments else {})}
+
+
+def network_faults(
+    file: SweepFile, dataset: DatasetSettings, architecture: ArchitectureSettings, registry: Registry
+) -> list[str]:
+    """Why a network by path cannot be built for a data set, or for the one that it is pretrained on."""
+    if not is_path(architecture.name):
+        return []
+    names, source = [dataset.name], registry.datasets[dataset.name].pretrain_on
+    if source is not None and file.pretrain is not False and file.original is None:
+        if faults := registry.name_faults("dataset", source):
+            return [f"grid.dataset: {dataset.name}: pretrain_on: {fault}" for fault in faults]
+        names.append(source)
+    fault_of: Any = getattr(registry.architectures[architecture.name], "fault", lambda **given: None)
+    sizes = [registry.network_size_of(name, architecture) for name in names]
+    faults = [fault_of(is_pretrained=len(names) > 1, **size) for size in sizes]
+    return [f"grid.architecture: {fault}" for fault in faults if fault is not None]
