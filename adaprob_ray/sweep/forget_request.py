@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -121,13 +121,27 @@ def _digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def forget_words(text: str, whole: str = "", samples: str = "") -> str:
+def sequence_length(text: str, texts: Collection[str]) -> int:
+    """The number of requests in the longest sequence among `texts`, Records' `forget` columns, that begins as `text` does.
+
+    1 where there is no sequence, or where a text has a digest in place of its first requests.
+
+    >>> [sequence_length(text, ["25of0", "25of0+class5", "class1"]) for text in ("25of0", "25of0+class5", "class1")]
+    [2, 2, 1]
+    """
+    if any(_EARLIER.match(each) for each in texts):
+        return 1
+    return max((each.count("+") + 1 for each in texts if f"{each}+".startswith(f"{text}+")), default=1)
+
+
+def forget_words(text: str, whole: str = "", samples: str = "", *, of: int = 1) -> str:
     """A Record's `forget` column in words; a text that is no request stays as it is.
 
     Args:
         text: such as `class5`, `25of0` or `25indices-1a2b3c4d`; of a sequence, several with a plus between them.
         whole: precedes a class that is forgotten completely.
         samples: follows the number of samples of a class.
+        of: the number of requests in the sequence, if the words are to say it.
 
     Example:
         >>> forget_words("class5", whole="all of "), forget_words("25of0", samples="samples ")
@@ -136,13 +150,16 @@ def forget_words(text: str, whole: str = "", samples: str = "") -> str:
         '25 samples (indices 1a2b3c4d)'
         >>> forget_words("25of0+class5")
         'request 2: class 5, after 25 of class 0'
+        >>> forget_words("25of0", of=2)
+        'request 1 of 2: 25 of class 0'
     """
     *earlier, last = text.split("+")
-    if earlier:
+    if earlier or of > 1:
         before = ", ".join(forget_words(each, whole, samples) for each in earlier)
-        shortened = _EARLIER.fullmatch(earlier[0])
-        number = int(shortened[1]) if shortened else len(earlier)
-        return f"request {number + 1}: {forget_words(last, whole, samples)}, after {before}"
+        shortened = _EARLIER.fullmatch(earlier[0]) if earlier else None
+        number = 1 + (int(shortened[1]) if shortened else len(earlier))
+        place = f"request {number} of {of}" if of > 1 else f"request {number}"
+        return f"{place}: {forget_words(last, whole, samples)}" + (f", after {before}" if earlier else "")
     if match := _EARLIER.fullmatch(text):
         return f"{match[1]} others ({match[2]})"
     if match := _SELECTIVE.fullmatch(text):

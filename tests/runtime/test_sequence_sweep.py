@@ -171,11 +171,13 @@ def test_other_commands_on_it(folder: Path, capsys: pytest.CaptureFixture[str]) 
     file, store, out = str(folder / "sweep.yaml"), str(folder / "store"), str(folder / "out")
     assert cli.main(["compare", file, "--store", store, "--out", out]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "forget 25 samples of class 3" in shown
-    assert f"forget request 2: {len(second_rows())} samples (indices " in shown
+    assert "forget request 1 of 2: 25 samples of class 3" in shown
+    assert f"forget request 2 of 2: {len(second_rows())} samples (indices " in shown
     assert "), after 25 samples of class 3" in shown
     for command in (["report", file], ["figure", "trade_off", file], ["figure", "cost", file]):
         assert cli.main([*command, "--store", store, "--out", out]) == 0
+    report = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "forget request 1 of 2: 25 samples of class 3" in report
     for command in (["status", file], ["explain", file]):
         assert cli.main([*command, "--store", store]) == 0
     assert "all cells are done" in capsys.readouterr().out

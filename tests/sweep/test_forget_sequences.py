@@ -17,7 +17,7 @@ from adaprob_ray.data.split import request_positions
 from adaprob_ray.errors import InputError
 from adaprob_ray.sizes import Sizes
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.forget_request import ForgetRequest, forget_words
+from adaprob_ray.sweep.forget_request import ForgetRequest, forget_words, sequence_length
 from adaprob_ray.sweep.select import select_cells, with_parents
 from adaprob_ray.sweep.sweep import Sweep
 
@@ -99,6 +99,7 @@ def test_long_sequences_have_short_texts() -> None:
     texts = list(map(str, steps))
     assert len(set(texts)) == 40
     assert max(map(len, texts)) < 100
+    assert {sequence_length(text, texts) for text in texts} == {1}, "which sequence a digest is of is not known"
     assert forget_words(texts[39]).startswith("request 40: 100 of class 39, after 39 others (")
 
 

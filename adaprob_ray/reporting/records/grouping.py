@@ -176,10 +176,11 @@ def group_title(group: Mapping[str, Any]) -> str:
     return f"{group['dataset']} ({group['architecture']}{filters}{pool})\nforget {forget_words(group['forget'])}"
 
 
-def group_heading(group: Mapping[str, Any]) -> str:
-    """For tables: data set, architecture and forget request on one line."""
+def group_heading(group: Mapping[str, Any], requests: int = 1) -> str:
+    """For tables: data set, architecture and forget request on one line; `requests`: the number in its sequence."""
     pool = "" if group["test_pool"] == "clean" else f" (test pool: {group['test_pool']})"
     # Most networks of other packages have no width multiplier.
     has_filters = group["filters"] != 1 or not is_path(group["architecture"])
     architecture = f"{group['architecture']}" + (f", filters {group['filters']:g}" if has_filters else "")
-    return f"{group['dataset']}{pool} · {architecture} · forget {forget_words(group['forget'], 'all of ', 'samples ')}"
+    words = forget_words(group["forget"], "all of ", "samples ", of=requests)
+    return f"{group['dataset']}{pool} · {architecture} · forget {words}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.records.provenance import unique_strings
 from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate
 from adaprob_ray.reporting.tables.model import Table, tables
+from adaprob_ray.sweep.forget_request import sequence_length
 
 SHORT_KEY_LENGTH = 8
 _IDENTITY = ("key", "model_key", "lineage", "stage", *grouping.GROUP, "label", "method", "seed", "repeat", "precision")
@@ -47,9 +48,10 @@ def report_tables(records: pd.DataFrame, primary_label: str | None = None) -> li
     """The Records of each data set, architecture and forget request, split until only seeds and repeats are averaged."""
     if records.empty:
         return []
+    forgets = set(records["forget"])
     return [
-        _part(members, settings, primary_label)
-        for _, group in grouping.split_groups(records.reset_index(drop=True))
+        _part(members, settings, primary_label, sequence_length(values["forget"], forgets))
+        for values, group in grouping.split_groups(records.reset_index(drop=True))
         for settings, members in _split(group.assign(label=_row_names(group)))
     ]
 
@@ -85,8 +87,11 @@ def _split(named: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return grouping.split_by_text(named, grouping.setting_texts(named, varying, separator=", "))
 
 
-def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> ReportTable:
-    """One table. Records with the same settings, seed and repeat become rows of their own, named by their keys."""
+def _part(records: pd.DataFrame, settings: str, primary_label: str | None, requests: int) -> ReportTable:
+    """One table. Records with the same settings, seed and repeat become rows of their own, named by their keys.
+
+    `requests`: the number in the sequence that the group's request is part of.
+    """
     twice = records.duplicated(["label", "seed", "repeat"], keep=False)
     unclear = list(dict.fromkeys(records.loc[twice, "label"]))
     keys = records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH]
@@ -108,7 +113,7 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None) -> Re
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
         notes.append("no Records with the single label retrain: differences to it are not shown")
-    return ReportTable(table, settings, positions, notes)
+    return ReportTable(replace(table, requests=requests), settings, positions, notes)
 
 
 def format_full(estimate: Estimate, unit: str) -> str:

@@ -23,6 +23,7 @@ from adaprob_ray.reporting.stats.intervals import (
     share_interval,
 )
 from adaprob_ray.reporting.stats.significance import TestFamily, chance_percent, family
+from adaprob_ray.sweep.forget_request import sequence_length
 from adaprob_ray.sweep.method_choices import REFERENCES
 
 FLOOR, CHANCE = "noise floor", "chance level"
@@ -54,7 +55,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each."""
+    """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each.
+
+    `requests`: the number of requests in the sequence that the group's is part of, among all tables.
+    """
 
     group: dict[str, Any]
     columns: list[MetricFormat]
@@ -63,10 +67,11 @@ class Table:
     seeds: list[int]
     repeats: int
     provenance: list[str]
+    requests: int = 1
 
     @property
     def heading(self) -> str:
-        return grouping.group_heading(self.group)
+        return grouping.group_heading(self.group, self.requests)
 
 
 def tables(
@@ -92,7 +97,8 @@ def tables(
         untested = {*REFERENCES, FLOOR, CHANCE, *others}
         families = _families([row for row in rows if row.label not in untested], present, retrain)
         seeds, repeats = sorted({int(seed) for seed in members["seed"]}), int(members["repeat"].nunique())
-        result.append(Table(group, present, rows, families, seeds, repeats, provenance(members)))
+        requests = sequence_length(group["forget"], set(records["forget"]))
+        result.append(Table(group, present, rows, families, seeds, repeats, provenance(members), requests))
     return result
 
 
