@@ -27,7 +27,7 @@ from adaprob_ray.data.batches import Subset
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.models.anatomy import anatomy, missing_layers, submodule_name
-from adaprob_ray.settings import Log, PositiveFloat, hyperparameter, settings_dataclass
+from adaprob_ray.settings import PositiveFloat, hyperparameter, settings_dataclass
 from adaprob_ray.training.loop import predict
 
 # Nats by which the last sample of a class that is forgotten as a whole falls behind another class.
@@ -70,8 +70,6 @@ class BiasShift(Unlearning):
         default="auto",
         unit="nats",
         help="δ, or auto: to the error of validation samples of the class",
-        search=Log(0.1, 30.0),
-        search_start=3.0,
     )
 
     def cost(self, sizes: Sizes) -> Cost:
