@@ -64,6 +64,7 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     from adaprob_ray.cli._unlearn_summary import input_lines, result_lines
     from adaprob_ray.unlearning.api import Unlearned
     from adaprob_ray.unlearning.inputs import Inputs, load_inputs
+    from adaprob_ray.unlearning.lower_rates import can_lower_rate, execute_within_limit
     from adaprob_ray.unlearning.prepare import make_method, select_device
     from adaprob_ray.unlearning.run import execute
     from adaprob_ray.unlearning.save import check_folder, save
@@ -83,7 +84,8 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     if options["tune"] is not None:
         plan = _tuned(plan, options["tune"], settings)
         seconds["search"] = time.perf_counter() - start - reading
-    network, run = execute(plan)
+    run_plan = execute_within_limit if options["tune"] is None and can_lower_rate(plan, settings) else execute
+    network, run = run_plan(plan)
     result = Unlearned(network.write_to(loaded.model), run)
     digest = None if loaded.weights is None else loaded.weights.sha256
     document = {**inputs.document(), "weights_sha256": digest}

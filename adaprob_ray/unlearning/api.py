@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adaprob_ray.unlearning.lower_rates import can_lower_rate, execute_within_limit
 from adaprob_ray.unlearning.network import BatchNormChoice
 from adaprob_ray.unlearning.prepare import Plan, prepare
 from adaprob_ray.unlearning.run import Run, execute
@@ -128,5 +129,6 @@ def unlearn(
         device=device,
         seed=seed,
     )
-    network, run = execute(plan, progress=progress)
+    run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
+    network, run = run_plan(plan, progress=progress)
     return Unlearned(network.write_to(model), run)

@@ -44,6 +44,8 @@ class Run:
         distance: L2 distance between the old and the new parameters.
         stopped: whether the method was stopped because its error rose too much.
         warnings: what a user should know.
+        error_rise: of the error that `max_drop` limits, in percentage points.
+        is_beyond_limit: whether it rose by more, or the method was stopped before it had unlearned anything.
     """
 
     plan: Plan
@@ -57,6 +59,8 @@ class Run:
     distance: float
     stopped: bool
     warnings: list[str]
+    error_rise: float = 0.0
+    is_beyond_limit: bool = False
 
 
 def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork, Run]:
@@ -94,8 +98,10 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         network.round_to_types()
         with _timed("outputs after", seconds):
             after = measure(network, plan.subsets)
+    error = watched.error_percent(after)
     warnings += _suspicions(before["retain_measured"])
-    warnings += error_warnings(monitor, watched, watched.error_percent(after), plan.max_drop, stopped=stopped)
+    warnings += error_warnings(monitor, watched, error, plan.max_drop, stopped=stopped)
+    is_beyond_limit = monitor.is_above(error) or (stopped and monitor.kept_epoch == 0)
     if facts.get("stopped_by_max_drop"):
         stopped = True
         warnings.append(
@@ -114,6 +120,8 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         distance=distance(network.parameters(), start),
         stopped=stopped,
         warnings=warnings,
+        error_rise=error - monitor.start_percent,
+        is_beyond_limit=is_beyond_limit,
     )
 
 

@@ -34,6 +34,8 @@ FAST: dict[str, dict[str, Any]] = {
     "bad_teacher": {"epochs": 1},
     "cf_k": {"epochs": 1},
     "fisher": {},
+    "random_label": {"epochs": 1},
+    "bias_shift": {"shift": 1.0},
 }
 
 
