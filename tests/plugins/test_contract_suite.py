@@ -25,7 +25,7 @@ def suite(folder: Path, method: str, *options: str) -> subprocess.CompletedProce
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: entry-point\nVersion: 1\n", encoding="utf-8")
     (metadata / "entry_points.txt").write_text(
-        "[pytest11]\nentry_point = adaprob_ray.pytest_plugin\n", encoding="utf-8"
+        "[pytest11]\nadaprob_ray.pytest_plugin = adaprob_ray.pytest_plugin\n", encoding="utf-8"
     )
     path = os.pathsep.join([str(ROOT), str(folder / "site")])
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs", "adaprob_ray.contract"]

@@ -103,6 +103,26 @@ def test_workers_of_ray_import_it_from_next_to_the_sweep_file(tmp_path: Path) ->
     assert "8 cells executed, 8 of 8 done" in output
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_nodes_of_a_cluster_that_see_no_folder_get_the_package_from_ray(tmp_path: Path) -> None:
+    packages.write_package(tmp_path / "there", "own_on_cluster")
+    (tmp_path / "here").mkdir()
+    script = Path(__file__).parent / "own_cluster.py"
+    process = subprocess.run(
+        [sys.executable, str(script), "../there/own.yaml", str(tmp_path / "store")],
+        cwd=tmp_path / "here",
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    modules = ", ".join(f"own_on_cluster.{module}" for module in ("metric", "method", "data", "nets"))
+    assert f"{modules} imported" in process.stdout
+    assert "8 cells executed, 8 of 8 done" in process.stdout
+
+
 @pytest.mark.slow
 def test_a_search_tunes_it_and_freezes_its_settings(tmp_path: Path) -> None:
     sweep = packages.write_package(tmp_path, "own_search")
