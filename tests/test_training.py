@@ -12,7 +12,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaprob_ray.contract.fixtures import one_thread  # noqa: F401  # bit for bit needs the same number of threads everywhere
 from adaprob_ray.data.batches import DeviceImages, Subset
 from adaprob_ray.errors import Diverged
 from adaprob_ray.models import AllCNN, ResNet18
@@ -31,15 +32,6 @@ from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
 from adaprob_ray.training.training_state import Checkpoint, TrainingState
 
 CLASSES = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums depend on the number of threads: bit for bit needs the same number everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_part(rows: int = 70, channels: int = 3) -> Subset:

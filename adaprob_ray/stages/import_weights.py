@@ -11,14 +11,13 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.models.weights_file import WeightsFile, read_weights
 from adaprob_ray.models.weights_keys import match_keys
-from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
+from adaprob_ray.stages.base import StageContext, StageOutput
 from adaprob_ray.stages.models import (
     build_model,
     compute_outputs,
-    outputs_bytes,
+    model_bytes,
     serialize_weights,
     to_device,
-    weights_bytes,
 )
 from adaprob_ray.store.names import OUTPUTS, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
@@ -77,7 +76,5 @@ IMPORT = Stage(
     run=run,
     priority=10,
     keeps="weights",
-    artefact_bytes=lambda cell, registry: (
-        SMALL_FILE_BYTES + weights_bytes(cell, registry) + outputs_bytes(cell, registry)
-    ),
+    artefact_bytes=model_bytes,
 )

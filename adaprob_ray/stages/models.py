@@ -12,7 +12,7 @@ from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import derive_seed
 from adaprob_ray.metrics.outputs import SUBSET_NAMES, Outputs
 from adaprob_ray.models.anatomy import anatomy, parameter_names
-from adaprob_ray.stages.base import Reader, StageContext
+from adaprob_ray.stages.base import SMALL_FILE_BYTES, Reader, StageContext
 from adaprob_ray.store.names import WEIGHTS
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import CellSettings
@@ -85,6 +85,11 @@ def compute_outputs(model: nn.Module, subsets: Subsets) -> Outputs:
 def weights_bytes(cell: Cell, registry: Registry) -> int:
     """Bytes of a cell's weights file: its parameters; batch-norm statistics add under 1 %."""
     return BYTES_PER_FLOAT * registry.parameter_count(cell.settings)
+
+
+def model_bytes(cell: Cell, registry: Registry) -> int:
+    """Bytes of all files of a cell that leaves a network with its Outputs."""
+    return SMALL_FILE_BYTES + weights_bytes(cell, registry) + outputs_bytes(cell, registry)
 
 
 def outputs_bytes(cell: Cell, registry: Registry) -> int:

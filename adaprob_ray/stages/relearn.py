@@ -75,10 +75,7 @@ def cell_settings(model: Cell, forget: ForgetRequest, repeat: int, options: Any)
     settings = model.settings
     assert isinstance(settings, ModelSettings)
     return RelearnSettings(
-        dataset=settings.dataset,
-        architecture=settings.architecture,
-        seed=settings.seed,
-        precision=settings.precision,
+        **settings.shared(),
         method=settings.method,
         recipe=settings.recipe,
         forget=forget,

@@ -8,8 +8,8 @@ import numpy as np
 
 from adaprob_ray.methods.base import Trained
 from adaprob_ray.sizes import Cost
-from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
-from adaprob_ray.stages.models import compute_outputs, outputs_bytes, serialize_weights, start_model, weights_bytes
+from adaprob_ray.stages.base import StageContext, StageOutput
+from adaprob_ray.stages.models import compute_outputs, model_bytes, serialize_weights, start_model
 from adaprob_ray.stages.resumable_fit import fit_cell
 from adaprob_ray.store.names import OUTPUTS, SERIES, WEIGHTS
 from adaprob_ray.sweep.cell import Cell
@@ -54,8 +54,6 @@ TRAIN = Stage(
     run=run,
     priority=100,
     keeps="weights",
-    artefact_bytes=lambda cell, registry: (
-        SMALL_FILE_BYTES + weights_bytes(cell, registry) + outputs_bytes(cell, registry)
-    ),
+    artefact_bytes=model_bytes,
     passes=method_passes,
 )

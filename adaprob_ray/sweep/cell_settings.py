@@ -96,6 +96,10 @@ class CellSettings:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
+    def shared(self) -> dict[str, Any]:
+        """The fields that every cell has, for the settings of another cell of the same point of a grid."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(CellSettings)}
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The settings whose JSON is `document`."""

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.plugins.libraries import last_linear, stage_before
+from adaprob_ray.plugins.libraries import NamedLayers
 
 BatchNormChoice = Literal["frozen", "train", "recompute"]
 BATCH_NORM_CHOICES = ("frozen", "train", "recompute")
 
 
-class AdaptedNetwork(nn.Module):
+class AdaptedNetwork(NamedLayers):
     """Wraps a copy of a user's network.
 
     Args:
@@ -41,9 +41,8 @@ class AdaptedNetwork(nn.Module):
         device: torch.device | None = None,
     ) -> None:
         check_network(network)
-        super().__init__()
+        super().__init__(copy.deepcopy(network).to(device, torch.float32))
         self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
-        self.network = copy.deepcopy(network).to(device, torch.float32)
         self.forward_function, self.batch_norm = forward, batch_norm
         self.eval()
 
@@ -69,16 +68,6 @@ class AdaptedNetwork(nn.Module):
 
     def batch_norm_layers(self) -> list[_BatchNorm]:
         return [module for module in self.modules() if isinstance(module, _BatchNorm)]
-
-    @property
-    def classifier(self) -> nn.Linear:
-        """The last linear layer, in the order in which the network holds its layers."""
-        return last_linear(self.network)
-
-    @property
-    def last_stage(self) -> nn.Module:
-        """The last layer of the network's own layers, before the one with the classifier, that has parameters."""
-        return stage_before(self.network, self.classifier)
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Any) -> None:
