@@ -22,6 +22,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 # Names listed in one message: more would hide the message itself.
@@ -167,9 +168,10 @@ class LeaseLost(StoreError):
 
 
 class Diverged(AdaprobError):
-    """A loss, an output or a weight is NaN or infinite."""
+    """A loss, an output or a weight is NaN or infinite. `passes`: the examples passed until then, where they are known."""
 
     failure_class = "diverged"
+    passes: Mapping[str, int] = MappingProxyType({})
 
 
 class ProjectionFailed(AdaprobError):

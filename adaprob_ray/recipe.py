@@ -34,7 +34,7 @@ class Recipe:
 
     schedule: Literal["constant", "cosine"] = hyperparameter(
         default="constant",
-        help="cosine: the rate falls from lr along half a cosine; by default it is constant",
+        help="cosine: the rate falls from lr along half a cosine, from epoch to epoch",
         omit_default=True,
     )
 

@@ -223,6 +223,11 @@ def as_mapping(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if name not in omitted}
 
 
+def all_settings(settings: Any) -> dict[str, Any]:
+    """As `as_mapping`, with the fields that it leaves out."""
+    return dataclasses.asdict(settings)
+
+
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}

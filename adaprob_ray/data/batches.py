@@ -94,6 +94,10 @@ class Subset:
     def labels(self) -> Tensor:
         return self.pixels.labels[self.rows]
 
+    def batch(self, rows: Tensor) -> Batch:
+        """One batch of these rows of the underlying images, as `with_rows`."""
+        return Batch(self.pixels.select(rows), self.pixels.labels[rows], rows)
+
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Batches of `size` rows, the last one smaller; shuffled if a CPU generator is passed, else in order."""
         rows = self.rows
@@ -101,7 +105,7 @@ class Subset:
             order = torch.randperm(len(rows), generator=generator)
             rows = rows[order.to(rows.device)]
         for batch_rows in rows.split(size):
-            yield Batch(self.pixels.select(batch_rows), self.pixels.labels[batch_rows], batch_rows)
+            yield self.batch(batch_rows)
 
     def copied(self, positions: Integers) -> Subset:
         """A subset of these rows alone, which are numbered from 0: its images are a copy."""

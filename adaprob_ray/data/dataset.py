@@ -20,6 +20,8 @@ from adaprob_ray.errors import InputError
 
 # The fraction of each class of the pool that validates, rounded down to whole images (protocol §1.2).
 VALIDATION_FRACTION = 0.2
+# The fewest training images of a class with which one validates.
+MIN_TRAIN_PER_CLASS = 4
 
 Integers = NDArray[np.int64]
 
@@ -128,17 +130,17 @@ class Dataset:
             >>> reduced.pool_per_class[0], reduced.train_per_class[0], reduced.validation_per_class[0]
             (750, 600, 150)
         """
-        if not 1 <= train_per_class <= min(self.train_per_class):
+        if not MIN_TRAIN_PER_CLASS <= train_per_class <= min(self.train_per_class):
             raise InputError(
-                f"{self.name}: train_per_class: must be 1 to {min(self.train_per_class)} (the training images of its smallest "
-                f"class), got {train_per_class}"
+                f"{self.name}: train_per_class: must be {MIN_TRAIN_PER_CLASS} (with fewer no image would validate) to "
+                f"{min(self.train_per_class)} (the training images of its smallest class), got {train_per_class}"
             )
         # Of p images ⌊p/5⌋ validate. This is the largest p that leaves so many to train on.
         pool = train_per_class * 5 // 4
         return replace(
             self,
             name=f"{self.name}-{train_per_class}",
-            pool_per_class=(pool,) * self.classes,
+            pool_per_class=tuple(min(pool, count) for count in self.pool_per_class),
             load=functools.partial(_load_reduced, self.load, pool),
         )
 

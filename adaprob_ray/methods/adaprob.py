@@ -78,6 +78,8 @@ from adaprob_ray.training.loop import predict, set_mode, sgd
 from adaprob_ray.training.losses import Loss, penalty_to_start, soft_target_loss
 from adaprob_ray.training.scheduled_training import scheduled_rates, train_at_rates
 
+# Of a batch: an eighth of the default batch size.
+DEFAULT_FORGET_BATCH = 16
 # Percentage points by which the validation error may rise at `lr: auto`: ten of 500 samples, a change that noise rarely makes.
 DEFAULT_MAX_DROP = 2.0
 
@@ -134,7 +136,7 @@ class AdaProb(Unlearning):
         omit_default=True,
     )
     schedule: Literal["constant", "cosine"] = hyperparameter(
-        default="constant", help="cosine: γ falls from lr to 0 over the batches", omit_default=True
+        default="constant", help="cosine: γ falls from lr to 0, from batch to batch", omit_default=True
     )
     momentum: float = hyperparameter(default=0.9, ge=0, lt=1)
     batches: Literal["random", "stratified"] = hyperparameter(
@@ -142,7 +144,7 @@ class AdaProb(Unlearning):
     )
     batch_size: int = hyperparameter(default=128, unit="samples", ge=1)
     forget_batch: int = hyperparameter(
-        default=16, unit="samples", ge=1, help="of a batch, for stratified", omit_default=True
+        default=DEFAULT_FORGET_BATCH, unit="samples", ge=1, help="of a batch, for stratified", omit_default=True
     )
 
     def __post_init__(self) -> None:
@@ -159,7 +161,11 @@ class AdaProb(Unlearning):
         if self.max_drop is not None and self.lr != "auto":
             raise ValueError(f"max_drop: must be left out unless lr is auto, got {self.max_drop:g} with lr {self.lr:g}")
         if self.lr == "auto" and (self.schedule != "constant" or self.steps is not None):
-            raise ValueError("schedule, steps: must be left out where lr is auto, which decides both itself")
+            raise ValueError(
+                f"schedule, steps: must be left out where lr is auto, got {self.schedule} and {self.steps}"
+            )
+        if self.batches == "random" and self.forget_batch != DEFAULT_FORGET_BATCH:
+            raise ValueError(f"forget_batch: must be left out unless batches is stratified, got {self.forget_batch}")
         if self.batches == "stratified" and self.forget_batch >= self.batch_size:
             raise ValueError(f"forget_batch: must be less than batch_size, {self.batch_size}, got {self.forget_batch}")
 

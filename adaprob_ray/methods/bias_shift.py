@@ -10,7 +10,8 @@ and validation samples. Cost: with `auto` one forward pass over the forget sampl
 classes, otherwise none; no backward pass.
 
 A control. The features, and with them what the network has learned of the samples, stay as they are; only outputs change, also
-those of all other samples of the class. A metric for which this is unlearning looks at outputs alone.
+those of all other samples of the class. A metric that takes this for unlearning measures only outputs. With `auto` the forget
+samples must be of one class: shifts of several classes would undo each other.
 
 Differences from other work: none known; it is not from a paper.
 """
@@ -30,8 +31,9 @@ from adaprob_ray.models.anatomy import anatomy, missing_layers, submodule_name
 from adaprob_ray.settings import PositiveFloat, hyperparameter, settings_dataclass
 from adaprob_ray.training.loop import predict
 
-# Nats by which the last sample of a class that is forgotten as a whole falls behind another class.
+# Nats by which a sample that is to be classified as another class falls behind that class.
 CLEAR_OF_TIE = 1e-3
+NO_BIAS = "network: must have a classifier with a bias, got one without"
 NO_VALIDATION = "shift: must be a number where the forgotten class has no validation samples, got auto"
 
 
@@ -43,18 +45,17 @@ def margins(logits_NK: Tensor, label: int) -> Tensor:
 
 
 def shift_for_error(margins_F: Tensor, wrong: int) -> float:
-    """The shift, at least 0, halfway between the last margin that must become negative and the next one.
+    """The smallest shift, at least 0, after which so many margins are negative, up to CLEAR_OF_TIE.
 
-    >>> shift_for_error(torch.tensor([3.0, -1.0, 1.0, 2.0]), wrong=2)
-    1.5
-    >>> shift_for_error(torch.tensor([3.0, -1.0, 1.0, 2.0]), wrong=0)
+    >>> round(shift_for_error(torch.tensor([3.0, -1.0, 1.0, 2.0]), wrong=2), 3)
+    1.001
+    >>> shift_for_error(torch.tensor([3.0, -1.0, 1.0, 2.0]), wrong=1)
     0.0
     """
     ascending = margins_F.double().sort().values.tolist()
     if wrong == 0 or ascending[wrong - 1] < 0:
         return 0.0
-    following = ascending[wrong] if wrong < len(ascending) else ascending[-1] + 2 * CLEAR_OF_TIE
-    return float((max(ascending[wrong - 1], 0.0) + following) / 2)
+    return float(ascending[wrong - 1] + CLEAR_OF_TIE)
 
 
 @settings_dataclass
@@ -76,7 +77,7 @@ class BiasShift(Unlearning):
         return Cost(forward=sizes.forget + sizes.validation if self.shift == "auto" else 0, backward=0)
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
-        if (reason := missing_layers(architecture, "classifier")) is not None:
+        if (reason := missing_layers(architecture, "classifier") or _missing_bias(architecture)) is not None:
             return reason
         return NO_VALIDATION if self.shift == "auto" and not sizes.validation else None
 
@@ -101,6 +102,12 @@ class BiasShift(Unlearning):
         context.check_deadline()
         classifier = anatomy(model, "classifier").classifier
         labels = split.forget.labels.unique().tolist()
+        if (reason := _missing_bias(model)) is not None:
+            raise InputError(reason)
+        if self.shift == "auto" and len(labels) > 1:
+            raise InputError(
+                f"shift: must be a number where samples of several classes are forgotten, got auto for {labels}"
+            )
         shifts = {
             label: self._automatic_shift(model, split, label) if self.shift == "auto" else self.shift
             for label in labels
@@ -110,6 +117,11 @@ class BiasShift(Unlearning):
                 classifier.bias[label] -= shift
         context.note(bias_shift=max(shifts.values()))
         return model
+
+
+def _missing_bias(model: nn.Module) -> str | None:
+    """One sentence that says that the classifier has no bias; None if it has one."""
+    return None if anatomy(model, "classifier").classifier.bias is not None else NO_BIAS
 
 
 def _of_class(subset: Subset, label: int) -> Subset:

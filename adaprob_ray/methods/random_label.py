@@ -7,8 +7,8 @@
 Symbols: lr = γ; wd is the recipe's `decay_to_start`, and its term is absent if the original was trained without it. Needs the
 retain and forget samples and the recipe. Cost per epoch: one forward and one backward pass over all training samples.
 
-A control: on a forget sample it is wrong on purpose, and a membership attack notices. A method that comes no closer to Retrain
-than this one gains nothing from what it knows about the samples.
+A control: on a forget sample it is wrong on purpose, and a membership attack notices. Other methods should come
+closer to Retrain than this one.
 
 Source: Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net", 2020, where it is called "random labels"; also a
 baseline of Fan et al., "SalUn", 2024.

@@ -13,7 +13,7 @@ from adaprob_ray._version import __version__
 from adaprob_ray.errors import InputError
 from adaprob_ray.search.search_file import DEFAULT_SUFFIX, SearchFile, Target
 from adaprob_ray.search.study import Study, Trial
-from adaprob_ray.settings import as_mapping
+from adaprob_ray.settings import all_settings, as_mapping
 from adaprob_ray.sweep.method_choices import REFERENCES
 from adaprob_ray.sweep.yaml_document import load_document
 
@@ -103,14 +103,22 @@ def _entry(settings: Sequence[tuple[Target, Mapping[str, Any]]]) -> Any:
     return [
         {
             "where": {
-                "dataset": as_mapping(target.point.dataset),
-                "architecture": as_mapping(target.point.architecture),
+                "dataset": _distinguishing(target.point.dataset, [other.point.dataset for other, _ in settings]),
+                "architecture": _distinguishing(
+                    target.point.architecture, [other.point.architecture for other, _ in settings]
+                ),
                 "forget": target.point.forget.document(),
             },
             "with": entry,
         }
         for (target, _), entry in zip(settings, entries, strict=True)
     ]
+
+
+def _distinguishing(value: Any, others: Sequence[Any]) -> dict[str, Any]:
+    """The fields of a data set or a network in a condition: also those at their default that it differs in from others."""
+    names = {name for other in others for name in as_mapping(other)}
+    return {name: item for name, item in all_settings(value).items() if name in names}
 
 
 def _provenance(search: SearchFile, chosen: Sequence[tuple[Study, Trial, Sequence[Trial]]]) -> list[str]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from adaprob_ray.data.batches import Subset, Subsets
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.data.split import retain_positions
-from adaprob_ray.models.anatomy import anatomy
+from adaprob_ray.models.anatomy import anatomy, missing_layers
 from adaprob_ray.settings import hyperparameter, settings_dataclass
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import trained_model
@@ -146,4 +146,5 @@ PROBE = MetricStage(
     options=ProbeOptions,
     defaults={},
     cell_settings=cell_settings,
+    network_fault=lambda network: missing_layers(network, "classifier"),
 )

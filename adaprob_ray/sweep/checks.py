@@ -12,7 +12,7 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
-from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, CellSettings, DatasetSettings, ForgetRequest
 from adaprob_ray.sweep.faults import Faults as Faults
 from adaprob_ray.sweep.forget_checks import forget_faults
 from adaprob_ray.sweep.network_checks import network_faults, with_arguments
@@ -73,6 +73,17 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         faults.add(*network_faults(file, dataset, architecture, registry))
     if faults:
         return []
+    for dataset, architecture in itertools.product(datasets, architectures):
+        network = registry.network(
+            CellSettings(dataset=dataset, architecture=architecture, seed=1, precision="float32")
+        )
+        for name in (
+            name for metric in file.metrics if metric in registry.metrics for name in registry.metrics[metric].needs
+        ):
+            fault = registry.metric_stages[name].network_fault(network)
+            faults.add(*([f"metrics: {name}: {fault}"] if fault else []))
+    if faults:
+        return []
     forgets = dict.fromkeys(step for request in requests for step in ForgetRequest.steps(request))
     return [GridPoint(*point) for point in itertools.product(datasets, architectures, forgets, seeds)]
 
@@ -113,6 +124,11 @@ def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
         except InputError as error:
             faults.add(*(f"grid.dataset: {line}" for line in error.faults))
             return DatasetSettings(name=settings.name)
+        if str(settings) != settings.name and str(settings) in registry.datasets:
+            faults.add(
+                f"grid.dataset: {settings.name}: train_per_class: must be another number than {settings.train_per_class}, "
+                f"because there is a data set {settings}"
+            )
     return settings
 
 

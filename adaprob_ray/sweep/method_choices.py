@@ -9,7 +9,7 @@ from typing import Any
 
 from adaprob_ray.describe import format_value
 from adaprob_ray.errors import unknown_name
-from adaprob_ray.settings import as_mapping, expand_lists, parse_settings
+from adaprob_ray.settings import all_settings, as_mapping, expand_lists, parse_settings
 from adaprob_ray.sweep.checks import Faults, GridPoint
 from adaprob_ray.sweep.registry import MethodEntry, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
@@ -63,9 +63,9 @@ def method_choices(label: str, settings: Mapping[str, Any], registry: Registry, 
         method, lines = parse_settings(registry.methods[name], combination, where)
         faults.add(*lines)
         if method is not None:
-            parsed = as_mapping(method)
-            distinguishing_settings = tuple(f"{key}={format_value(parsed[key])}" for key in differing)
-            choices.append(MethodChoice(name, parsed, method, distinguishing_settings))
+            values = all_settings(method)
+            distinguishing_settings = tuple(f"{key}={format_value(values[key])}" for key in differing)
+            choices.append(MethodChoice(name, as_mapping(method), method, distinguishing_settings))
     return choices
 
 

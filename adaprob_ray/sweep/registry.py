@@ -141,12 +141,13 @@ class MetricStage(Stage):
     Its parents are the model and the original of the same seed. The section of its name in a sweep file holds `options`;
     `defaults` are their values by the name of the training recipe, empty where they do not depend on it.
     `cell_settings(model, forget, repeat, options)` gives the settings of a cell, which hold the options in a field of the
-    stage's name.
+    stage's name. `network_fault(network)` says in one sentence why it cannot measure a network, None where it can.
     """
 
     options: type
     defaults: Mapping[str, Any]
     cell_settings: Callable[[Cell, ForgetRequest, int, Any], CellSettings] = field(repr=False)
+    network_fault: Callable[[Any], str | None] = field(default=lambda network: None, repr=False)
 
 
 def _sample_count(forget: ForgetRequest, dataset: DatasetEntry) -> int:

@@ -41,12 +41,12 @@ class EpochSize(NamedTuple):
 
 
 def random_epoch(rows: int, size: int) -> EpochSize:
-    """Of `RandomBatches`."""
+    """The size of an epoch of `RandomBatches`."""
     return EpochSize(batch_count(rows, size), rows, min(rows, size))
 
 
 def stratified_epoch(retain: int, forget: int, *, retain_size: int, forget_size: int) -> EpochSize:
-    """Of `StratifiedBatches`."""
+    """The size of an epoch of `StratifiedBatches`."""
     batches, forget_rows = batch_count(retain, retain_size), min(forget, forget_size)
     return EpochSize(batches, retain + batches * forget_rows, min(retain, retain_size) + forget_rows)
 
@@ -89,10 +89,9 @@ class StratifiedBatches:
     def batches(self, generator: torch.Generator) -> Iterator[Batch]:
         """Batches [B] with the forget rows first."""
         forget = self._forget_rows(generator)
-        pixels = self.retain.pixels
-        for batch in self.retain.batches(self.retain_size, generator):
-            rows = torch.cat([next(forget), batch.rows])
-            yield Batch(pixels.select(rows), pixels.labels[rows], rows)
+        order = torch.randperm(len(self.retain), generator=generator)
+        for rows in self.retain.rows[order.to(self.retain.rows.device)].split(self.retain_size):
+            yield self.retain.batch(torch.cat([next(forget), rows]))
 
     def _forget_rows(self, generator: torch.Generator) -> Iterator[Tensor]:
         """Blocks of rows without end: each row once in a random order, then each once in another, across block borders."""

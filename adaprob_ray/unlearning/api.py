@@ -55,7 +55,7 @@ def unlearn(
     method: str = "adaprob",
     validation: Any = None,
     test: Any = None,
-    reference: Sequence[nn.Module] | nn.Module = (),
+    reference: Sequence[nn.Module] | nn.Module | str = (),
     forward: Callable[[nn.Module, Tensor], Any] | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
@@ -80,7 +80,8 @@ def unlearn(
             current folder or installed. Those that need the initial weights of the training are declined.
         validation, test: held-out data of the same kinds. Validation limits what the unlearning may cost; test, or else
             validation, is what forgotten samples are compared with.
-        reference: one or several models that were trained without the forgotten samples, to compare with.
+        reference: one or several models that were trained without the forgotten samples, to compare with. A word is AdaProb's
+            setting of this name.
         forward: `forward(model, images)` for a model that is not called with images alone.
         mean, std: per channel, if `dataset` gives images that are not normalized; of x/255 for uint8 images.
         batch_norm: `frozen` leaves the running statistics, `train` updates them, `recompute` replaces them at the end by
@@ -110,6 +111,8 @@ def unlearn(
         >>> [tuple(p.shape) for p in result.model.parameters()] == [tuple(p.shape) for p in model.parameters()]
         True
     """
+    if isinstance(reference, str):  # a setting of AdaProb has the same name
+        settings, reference = {**settings, "reference": reference}, ()
     plan: Plan = prepare(
         model,
         dataset,

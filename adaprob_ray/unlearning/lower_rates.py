@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from adaprob_ray.errors import Diverged
+from adaprob_ray.settings import all_settings, parse_settings
 from adaprob_ray.training.auto_rate import BACKOFF
 from adaprob_ray.unlearning.network import AdaptedNetwork
 from adaprob_ray.unlearning.prepare import Plan
@@ -30,41 +31,79 @@ def can_lower_rate(plan: Plan, settings: Mapping[str, Any]) -> bool:
 
 
 def execute_within_limit(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork, Run]:
-    """As `execute`, at lower rates where the error rises by more than `max_drop`. Passes and seconds are those of all tries.
+    """As `execute`, at lower rates where the error rises by more than `max_drop`.
+
+    The result is the first within the limit, else the one whose error rose least. Passes and seconds are those of all tries.
 
     Raises:
-        Diverged: the loss is not finite at the lowest rate either.
+        Diverged: the loss is not finite at any rate.
     """
-    lines: list[str] = []
-    cost, seconds = Counter[str](), 0.0
-    for number in range(1, MAX_TRIES):
-        start, rate = time.perf_counter(), float(getattr(plan.method, "lr"))  # noqa: B009  # not all methods have it
+    tries = _Tries()
+    while True:
+        start = time.perf_counter()
         try:
             network, run = execute(replace(plan, network=copy.deepcopy(plan.network)), progress=progress)
-            if not run.is_beyond_limit:
-                return network, _with_earlier_tries(run, cost, seconds, lines)
-            cost.update(run.cost)
-            reason = f"raised the error by {run.error_rise:.1f} points"
-        except Diverged:
-            reason = "made the training diverge"
-        seconds += time.perf_counter() - start
-        lines.append(f"lr {rate:g}, the default, {reason}" if number == 1 else f"lr {rate:.3g} {reason}")
-        plan = replace(plan, method=replace(plan.method, lr=rate / BACKOFF))  # type: ignore[type-var]  # mypy does not know the decorator
-    network, run = execute(plan, progress=progress)
-    return network, _with_earlier_tries(run, cost, seconds, lines)
+            tries.add_result(network, run)
+        except Diverged as error:
+            tries.add_divergence(plan, error, time.perf_counter() - start)
+        lower = _at_lower_rate(plan)
+        if tries.is_enough or lower is None:
+            return tries.best()
+        plan = lower
 
 
-def _with_earlier_tries(run: Run, cost: Counter[str], seconds: float, lines: list[str]) -> Run:
-    """The run, its cost with that of earlier tries; what they did is its first warning."""
-    if not lines:
-        return run
-    cost.update(run.cost)
-    rate = float(getattr(run.plan.method, "lr"))  # noqa: B009  # as above
-    warning = f"{'; '.join(lines)}: this is the result of lr {rate:.3g}, from the original; --set lr=… sets another"
-    return replace(
-        run,
-        cost=dict(cost),
-        seconds={**run.seconds, "earlier rates": seconds},
-        facts={**run.facts, "rate_tries": float(len(lines) + 1)},
-        warnings=[warning, *run.warnings],
-    )
+def _at_lower_rate(plan: Plan) -> Plan | None:
+    """The plan at a third of its rate; None where the method takes no rate that low."""
+    method, _ = parse_settings(type(plan.method), {**all_settings(plan.method), "lr": _rate(plan) / BACKOFF}, "method")
+    return None if method is None else replace(plan, method=method)
+
+
+def _rate(plan: Plan) -> float:
+    return float(getattr(plan.method, "lr"))  # noqa: B009  # not all methods have one
+
+
+class _Tries:
+    """What each rate did, and the best result so far."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._cost = Counter[str]()
+        self._results: list[tuple[AdaptedNetwork, Run]] = []
+        self._error: Diverged | None = None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a result is within the limit, or there is no further try."""
+        return len(self._lines) == MAX_TRIES or any(not run.is_beyond_limit for _, run in self._results)
+
+    def add_result(self, network: AdaptedNetwork, run: Run) -> None:
+        self._results.append((network, run))
+        self._cost.update(run.cost)
+        self._add_line(run.plan, f"raised the error by {run.error_rise:.1f} points")
+
+    def add_divergence(self, plan: Plan, error: Diverged, seconds: float) -> None:
+        self._error = error
+        self._cost.update({**error.passes, "seconds": seconds})
+        self._add_line(plan, "made the training diverge")
+
+    def _add_line(self, plan: Plan, words: str) -> None:
+        rate = _rate(plan)
+        self._lines.append(f"lr {rate:.3g} {words}" if self._lines else f"lr {rate:g}, the default, {words}")
+
+    def best(self) -> tuple[AdaptedNetwork, Run]:
+        """The result to keep, with the cost of all tries; what the others did is its first warning."""
+        if not self._results:
+            assert self._error is not None
+            raise self._error
+        network, run = min(self._results, key=lambda result: (result[1].is_beyond_limit, result[1].error_rise))
+        if len(self._lines) == 1:
+            return network, run
+        lines = [line for line in self._lines if not line.startswith(f"lr {_rate(run.plan):.3g} ")]
+        warning = f"{'; '.join(lines)}: this is the result of lr {_rate(run.plan):.3g}, from the original"
+        return network, replace(
+            run,
+            cost=dict(self._cost),
+            seconds={**run.seconds, "other rates": self._cost["seconds"] - run.cost["seconds"]},
+            facts={**run.facts, "rate_tries": float(len(self._lines))},
+            warnings=[f"{warning}; set lr for another", *run.warnings],
+        )

@@ -161,11 +161,12 @@ def _unlearn(
             monitor.restore(network)
             stopped = True
         except Diverged as error:
+            error.passes = {"forward_examples": counter.forward, "backward_examples": counter.backward}
             if plan.batch_norm != "frozen" or not network.batch_norm_layers():
                 raise
-            raise Diverged(
-                f"{error}, and so may batch_norm=train: frozen statistics no longer fit the weights"
-            ) from error
+            hint = Diverged(f"{error}, and so may batch_norm=train: frozen statistics no longer fit the weights")
+            hint.passes = error.passes
+            raise hint from error
     network.eval()
     return network, cost, context.facts, stopped
 

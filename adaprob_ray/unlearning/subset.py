@@ -74,6 +74,10 @@ class SampleSubset(Subset):
     def labels(self) -> Tensor:
         return self.training.labels[self.rows]
 
+    def batch(self, rows: Tensor) -> Batch:
+        (images,) = self.training.images([rows])
+        return Batch(images, self.training.labels[rows], rows)
+
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Batches of `size` samples, the last one smaller; shuffled if a CPU generator is passed, else in order.
 

@@ -42,18 +42,25 @@ def of_equal_classes(images: int) -> Dataset:
 
 def test_every_number_of_training_images_is_met_exactly() -> None:
     dataset = of_equal_classes(5000)
-    assert [dataset.reduced(count).train_per_class for count in range(1, 4001)] == [
-        (count,) * 3 for count in range(1, 4001)
-    ]
+    reduced = [dataset.reduced(count) for count in range(4, 4001)]
+    assert [entry.train_per_class for entry in reduced] == [(count,) * 3 for count in range(4, 4001)]
+    assert min(min(entry.validation_per_class) for entry in reduced) >= 1
+
+
+def test_a_class_gives_no_more_images_than_it_has() -> None:
+    dataset = replace(DATASETS["digits"], pool_per_class=(104, 130))
+    reduced = dataset.reduced(84)
+    assert reduced.pool_per_class == (104, 105)
+    assert reduced.train_per_class == (84, 84)
 
 
 def test_all_images_are_the_whole_data_set() -> None:
     assert of_equal_classes(5000).reduced(4000).pool_per_class == (5000,) * 3
 
 
-@pytest.mark.parametrize("count", [0, -1, 139])
+@pytest.mark.parametrize("count", [0, -1, 3, 139])
 def test_more_images_than_the_smallest_class_has_are_refused(count: int) -> None:
-    with pytest.raises(InputError, match=rf"digits: train_per_class: must be 1 to 1\d\d \(.*, got {count}"):
+    with pytest.raises(InputError, match=rf"digits: train_per_class: must be 4 \(.*\) to 1\d\d \(.*, got {count}"):
         DATASETS["digits"].reduced(count)
 
 
@@ -99,7 +106,7 @@ def test_cells_of_the_whole_data_set_say_nothing_of_the_option() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (5000, "grid.dataset: digits: train_per_class: must be 1 to "),
+        (5000, "grid.dataset: digits: train_per_class: must be 4 ("),
         (0, "grid.dataset: train_per_class: must be an integer of at least 1, got 0"),
         ("many", "grid.dataset: train_per_class: must be an integer of at least 1, got 'many'"),
     ],
@@ -144,3 +151,9 @@ def test_a_run_keeps_the_sizes_of_a_data_set_apart(tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     for name in ("digits", "digits-20", "digits-40"):
         assert f"{name} · allcnn" in printed
+
+
+def test_a_name_that_another_data_set_has_is_refused() -> None:
+    registry = replace(REGISTRY, datasets={**REGISTRY.datasets, "digits-20": DATASETS["digits"]})
+    with pytest.raises(InputError, match="must be another number than 20, because there is a data set digits-20"):
+        Sweep.parse(SWEEP, registry)

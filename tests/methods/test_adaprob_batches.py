@@ -191,7 +191,7 @@ def test_labels_replace_the_refined_targets_of_retain_samples_alone() -> None:
 
 @pytest.mark.parametrize("batches", ["random", "stratified"])
 def test_as_many_steps_as_the_epochs_have_are_the_same_training(batches: str) -> None:
-    shared = {"lr": 0.01, "batch_size": 40, "batches": batches, "forget_batch": 4}
+    shared: dict[str, Any] = {"lr": 0.01, "batch_size": 40, "batches": batches}
     method = AdaProb(**shared)
     split = contract.make_split(contract.make_parts(), AdaProb.needs)
     steps = 2 * len(method._source_of_batches(split))
@@ -219,6 +219,7 @@ def test_a_cosine_ends_near_zero_and_starts_at_the_rate() -> None:
             {"lr": 0.1, "batches": "stratified", "batch_size": 16},
             "forget_batch: must be less than batch_size, 16, got 16",
         ),
+        ({"lr": 0.1, "forget_batch": 8}, "forget_batch: must be left out unless batches is stratified, got 8"),
         ({"lr": 0.1, "steps": 0}, "steps: must be an integer of at least 1, got 0"),
         ({"pseudo": "held_out"}, "pseudo: must be"),
     ],

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from adaprob_ray import contract
 from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import Subset
-from adaprob_ray.methods.bias_shift import margins, shift_for_error
+from adaprob_ray.errors import InputError
+from adaprob_ray.methods.base import Split
+from adaprob_ray.methods.bias_shift import CLEAR_OF_TIE, BiasShift, margins, shift_for_error
 from adaprob_ray.training.loop import predict
 
 LABEL = contract.REQUEST.class_index
@@ -40,10 +42,7 @@ def test_the_shift_makes_as_many_wrong_as_it_must(values: list[float], share: fl
     assert shift >= 0
     assert int((before - shift < 0).sum()) >= wrong
     if shift > 0:
-        smaller = shift - 0.51 * (
-            min(abs(a - b) for a in values for b in values if a != b) if len(values) > 1 else shift
-        )
-        assert int((before - max(smaller, 0) < 0).sum()) <= max(wrong, int((before < 0).sum()))
+        assert int((before - (shift - 2 * CLEAR_OF_TIE) < 0).sum()) < wrong
 
 
 def test_margins_compare_with_the_best_other_class() -> None:
@@ -71,3 +70,25 @@ def test_auto_brings_the_forget_error_to_that_of_validation_samples() -> None:
     assert 0 < held_out < 1
     forget_error = error(after_shift(Case("bias_shift")), split.forget)
     assert forget_error == pytest.approx(held_out, abs=0.5 / len(split.forget) + 1e-9)
+
+
+class WithoutBias(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = torch.nn.Linear(3, 2, bias=False)
+
+
+def test_a_classifier_without_a_bias_is_declined_before_the_run() -> None:
+    sizes = contract.sizes(contract.make_parts())
+    assert BiasShift().skip(sizes, WithoutBias()) == "network: must have a classifier with a bias, got one without"
+
+
+def test_auto_declines_samples_of_several_classes() -> None:
+    parts = contract.make_parts()
+    split = contract.make_split(parts, BiasShift.needs)
+    several = {name: getattr(split, name) for name in BiasShift.needs}
+    several["forget"] = parts.train.with_rows(parts.train.rows[:30])
+    assert len(several["forget"].labels.unique()) > 1
+    context = contract.make_context(BiasShift.needs)
+    with pytest.raises(InputError, match="shift: must be a number where samples of several classes are forgotten"):
+        BiasShift().unlearn(contract.original(), Split(needs=BiasShift.needs, subsets=several), context)

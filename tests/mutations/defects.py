@@ -43,7 +43,11 @@ DEFECTS = (
         name="unseeded pseudo-probabilities",
         about="AdaProb's published script: random targets from the global generator, another result at every run",
         changes=(
-            (f"{METHODS}.adaprob", "torch.rand(rows, classes, generator=generator, ", "torch.rand(rows, classes, "),
+            (
+                f"{METHODS}.adaprob_targets",
+                "torch.rand(rows, classes, generator=generator, ",
+                "torch.rand(rows, classes, ",
+            ),
         ),
         test="tests/methods/test_adaprob.py::test_random_pseudo_probabilities_are_seeded_by_seed_and_repeat",
     ),

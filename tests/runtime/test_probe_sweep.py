@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,10 @@ def test_bad_input_is_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
         cells_of({**PROBED, name: value})
     assert any(message in fault for fault in caught.value.faults), caught.value.faults
+
+
+def test_a_network_without_a_named_classifier_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = replace(ARCHITECTURES["allcnn"], build=lambda **size: torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    monkeypatch.setitem(ARCHITECTURES, "allcnn", entry)
+    with pytest.raises(InputError, match="metrics: probe: network Sequential: must have classifier"):
+        cells_of({**PROBED, "methods": {}})

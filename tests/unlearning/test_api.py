@@ -268,3 +268,12 @@ def test_memory_stays_small_with_large_images(monkeypatch: pytest.MonkeyPatch) -
     sizes = [len(batch.labels) for batch in result.run.plan.subsets["train"].batches(500)]
     assert sizes == [4] * 22 + [2]
     assert open_samples(DATA, "dataset")._block is None
+
+
+def test_stratified_batches_and_held_out_targets_work_on_data_of_ones_own() -> None:
+    settings = {"batches": "stratified", "forget_batch": 4, "batch_size": 16, "pseudo": "heldout", "lr": 0.01}
+    result = unlearned(validation=HELD_OUT, reference="pseudo", **settings)
+    assert result.run.plan.method.batches == "stratified"  # type: ignore[attr-defined]
+    assert result.run.plan.method.reference == "pseudo"  # type: ignore[attr-defined]
+    assert result.run.plan.references == []
+    assert not same(state(result.model), state(NETWORK))

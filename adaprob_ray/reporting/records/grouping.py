@@ -114,7 +114,11 @@ def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str
     if not varying:  # of a frame without columns, to_dict gives no row in some versions of pandas
         return [""] * len(records)
     return [
-        separator.join(f"{name.removeprefix('method.')}={format_setting(row[name])}" for name in varying)
+        separator.join(
+            f"{name.removeprefix('method.')}={format_setting(row[name])}"
+            for name in varying
+            if not _is_missing(row[name])
+        )
         for row in records[varying].to_dict("records")
     ]
 
@@ -124,9 +128,14 @@ def columns_with_prefix(records: pd.DataFrame, *prefixes: str) -> list[str]:
     return [name for name in map(str, records) if name.startswith(prefixes)]
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether a Record has no such setting, or none: one that is left out of Records at its default needs no words."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def format_setting(value: Any) -> str:
     """A setting as text, a number as short as it can be without loss."""
-    if value is None or (isinstance(value, float) and value != value):
+    if _is_missing(value):
         return "none"
     short = f"{value:g}" if isinstance(value, float) else str(value)
     return repr(value) if isinstance(value, float) and float(short) != value else short
