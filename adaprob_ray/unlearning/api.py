@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.unlearning.lower_rates import can_lower_rate, execute_within_limit
 from adaprob_ray.unlearning.network import BatchNormChoice
 from adaprob_ray.unlearning.prepare import Plan, prepare
 from adaprob_ray.unlearning.run import Run, execute
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Unlearned:
     """What `unlearn` returns.
 
@@ -26,6 +27,16 @@ class Unlearned:
 
     model: nn.Module
     run: Run
+
+    def __repr__(self) -> str:
+        """A line for each error: before, after, and the number of samples."""
+        lines = [f"Unlearned(method={self.run.plan.method.name}, {len(self.run.plan.forget.rows)} samples forgotten)"]
+        for name, before in self.run.before.items():
+            after = self.run.after[name]
+            errors = [error_percent(outputs.logits, outputs.labels) for outputs in (before, after)]
+            words = name.removesuffix("_measured")
+            lines.append(f"  {words} error: {errors[0]:.1f} -> {errors[1]:.1f} % of {len(before.labels)} samples")
+        return "\n".join([*lines, *(f"  warning: {line}" for line in self.warnings)])
 
     @property
     def warnings(self) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Split
+from adaprob_ray.metrics.membership import losses
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import check_finite, distance
 from adaprob_ray.training.losses import snapshot
@@ -25,8 +26,11 @@ from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
 from adaprob_ray.unlearning.outputs import ModelOutputs, measure
 from adaprob_ray.unlearning.prepare import Plan
 
-# Error of the original on its own data above which something is probably wrong with the input, as a share of guessing.
-SUSPICIOUS_SHARE = 0.9
+# Error of the original on retained samples above which something is probably wrong with the input: in percent, and as a share
+# of that of guessing.
+SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE = 30.0, 0.9
+# The share by which the mean loss on the forgotten samples must change for them to count as treated otherwise than before.
+NOTICEABLE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
             after = measure(network, plan.subsets)
     error = watched.error_percent(after)
     warnings += _suspicions(before["retain_measured"])
+    warnings += [] if stopped else _without_effect(before["forget"], after["forget"])
     warnings += error_warnings(monitor, watched, error, plan.max_drop, stopped=stopped)
     is_beyond_limit = monitor.is_above(error) or (stopped and monitor.kept_epoch == 0)
     if facts.get("stopped_by_max_drop"):
@@ -180,11 +185,25 @@ def _suspicions(retain: ModelOutputs) -> list[str]:
     """A line if the original's outputs on retained samples are so wrong that the input probably is."""
     error = float((retain.logits.argmax(1) != retain.labels).mean())
     guessing = 1 - float(np.bincount(retain.labels).max()) / len(retain.labels)
-    if guessing == 0 or error <= SUSPICIOUS_SHARE * guessing:
+    if guessing == 0 or 100 * error <= min(SUSPICIOUS_PERCENT, 100 * SUSPICIOUS_SHARE * guessing):
+        return []
+    is_guess = error > SUSPICIOUS_SHARE * guessing
+    samples = "the retained samples, about as many as guessing" if is_guess else "the samples that it was trained on"
+    return [
+        f"the model misclassifies {100 * error:.1f} % of {samples}: is the "
+        "normalization (mean, std) right, and do the labels fit the model's classes?"
+    ]
+
+
+def _without_effect(before: ModelOutputs, after: ModelOutputs) -> list[str]:
+    """A line if the forgotten samples are classified as before, about as surely."""
+    errors = [float((outputs.logits.argmax(1) != outputs.labels).mean()) for outputs in (before, after)]
+    means = [float(losses(outputs.logits, outputs.labels).mean()) for outputs in (before, after)]
+    if errors[0] != errors[1] or abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0]:
         return []
     return [
-        f"the model misclassifies {100 * error:.1f} % of the retained samples, about as many as guessing: is the "
-        "normalization (mean, std) right, and do the labels fit the model's classes?"
+        f"the forgotten samples are treated as before: error {100 * errors[1]:.1f} %, mean loss {means[0]:.3g} -> "
+        f"{means[1]:.3g} nats; another method or setting may forget more"
     ]
 
 

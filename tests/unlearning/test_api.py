@@ -256,7 +256,7 @@ def test_the_batch_size_of_a_loader_is_used_for_training() -> None:
 
 
 def test_a_probable_fault_of_the_input_is_pointed_out() -> None:
-    (line,) = unlearned(data=(IMAGES, (LABELS + 1) % CLASSES), method="finetune", test=None).warnings
+    line = unlearned(data=(IMAGES, (LABELS + 1) % CLASSES), method="finetune", test=None).warnings[0]
     assert "about as many as guessing: is the normalization (mean, std) right" in line
 
 
