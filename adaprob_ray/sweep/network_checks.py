@@ -18,10 +18,13 @@ def with_arguments(item: Any, faults: Faults) -> Any:
     if not is_path(item.get("name")):
         if "arguments" in item:
             faults.add(
-                "grid.architecture: arguments: must be of a network by path, as {name: my_package.nets:small, width: 8}"
+                "grid.architecture: arguments: must be given only with a network by path, as {name: my_package.nets:small, "
+                f"width: 8}}, got name {item.get('name')!r}"
             )
-        return item
+        return {name: value for name, value in item.items() if name != "arguments"}
     nested = item.get("arguments")  # as the settings have them, of a search
+    if nested is not None and not isinstance(nested, dict):
+        faults.add(f"grid.architecture: arguments: must be a mapping {{name: value}}, got {nested!r}")
     others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
     arguments = {**(nested if isinstance(nested, dict) else {}), **others}
     settings = {name: value for name, value in item.items() if name in ("name", "filters")}

@@ -271,6 +271,37 @@ def test_a_network_that_does_not_fit(old: str, new: str, fault: str, own_package
 
 
 @pytest.mark.parametrize(
+    ("network", "fault"),
+    [
+        ("{name: NAME.nets:small, arguments: 5}", "must be a mapping {name: value}, got 5"),
+        ("{name: NAME.nets:small, arguments: [1]}", "must be a mapping {name: value}, got [1]"),
+        ("{name: NAME.nets:small, arguments: false}", "must be a mapping {name: value}, got False"),
+        (
+            "{name: allcnn, filters: 0.06, arguments: 5}",
+            "must be given only with a network by path, as {name: my_package.nets:small, width: 8}, got name 'allcnn'",
+        ),
+    ],
+)
+def test_arguments_of_a_network_are_a_mapping_and_only_of_one_by_path(
+    network: str, fault: str, own_package: Write
+) -> None:
+    name = own_package()
+    look_in(Path.cwd())
+    with pytest.raises(InputError) as error:
+        Sweep.parse(packages.SWEEP.replace(SMALL, network).replace("NAME", name), REGISTRY)
+    assert error.value.faults == (f"grid.architecture: arguments: {fault}",)
+
+
+def test_arguments_as_settings_have_them_are_those_next_to_the_name(own_package: Write) -> None:
+    name = own_package()
+    look_in(Path.cwd())
+    text = packages.SWEEP.replace("NAME", name)
+    nested = text.replace("width: 2}", "arguments: {width: 2}}")
+    assert nested != text
+    assert Sweep.parse(nested, REGISTRY).cells.keys() == Sweep.parse(text, REGISTRY).cells.keys()
+
+
+@pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
         (
