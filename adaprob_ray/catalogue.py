@@ -183,7 +183,7 @@ REGISTRY = Registry(
     stages=STAGES,
     weights_sha256=weights_sha256,
     loaders={
-        "dataset": partial(load_dataset, built_in=BUILT_IN),
+        "dataset": partial(load_dataset, built_in=BUILT_IN, known=DATASETS),
         "architecture": lambda path: (load_library_network if is_library(path) else load_network)(path),
         "method": partial(load_method, built_in=tuple(METHODS)),
         "metric": partial(

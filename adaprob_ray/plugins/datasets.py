@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,19 @@ import numpy as np
 
 from adaprob_ray.data.dataset import Dataset, RawImages
 from adaprob_ray.data.folder import MIN_POOL_PER_CLASS
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.user_code.load import load_path
 from adaprob_ray.user_code.objects import call
+from adaprob_ray.user_code.source import is_path
 
 
-def load_dataset(path: str, built_in: Collection[str]) -> Dataset:
+def load_dataset(path: str, built_in: Collection[str], known: Mapping[str, Dataset]) -> Dataset:
     """The data set that a path names; what it reads is checked against the sizes that it declares.
 
     Args:
         path: `package.module:NAME` of a Dataset, or of a function or class that gives one without arguments.
         built_in: names of the catalogue, which it may not have.
+        known: data sets that `pretrain_on` and `drawn_from` may name, besides those by path.
 
     Raises:
         InputError: one line for each fault.
@@ -33,7 +35,7 @@ def load_dataset(path: str, built_in: Collection[str]) -> Dataset:
             f"{path}: must be a Dataset of adaprob_ray.data.dataset, or give one without arguments, got "
             f"{type(dataset).__name__}"
         )
-    faults = dataset_faults(dataset, built_in)
+    faults = dataset_faults(dataset, built_in) + _reference_faults(dataset, known)
     if faults:
         raise InputError(*(f"{path}: {fault}" for fault in faults))
     return dataclasses.replace(
@@ -67,6 +69,21 @@ def dataset_faults(dataset: Dataset, built_in: Collection[str]) -> list[str]:
         for name in ("load", "verify")
         if not callable(getattr(dataset, name))
     ]
+    return faults
+
+
+def _reference_faults(dataset: Dataset, known: Mapping[str, Dataset]) -> list[str]:
+    """What is wrong with the data sets that the declaration names. Those by path are loaded when they are used."""
+    names = {name: getattr(dataset, name) for name in ("pretrain_on", "drawn_from")}
+    faults = [
+        f"{field}: {unknown_name('dataset', name, known)}"
+        for field, name in names.items()
+        if name is not None and not is_path(name) and not (isinstance(name, str) and name in known)
+    ]
+    source = None if faults or dataset.drawn_from is None else known.get(dataset.drawn_from)
+    if source is not None and source.drawn_from is not None:
+        names_of = f"{dataset.drawn_from}, which is drawn from {source.drawn_from}"
+        faults.append(f"drawn_from: must be a data set that is not drawn from another, got {names_of}")
     return faults
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import BatchNorm2d as TorchBatchNorm2d
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import InputError, first_names, unknown_name
 from adaprob_ray.models.batch_norm import BatchNorm2d
 from adaprob_ray.plugins.networks import PathArchitecture
 from adaprob_ray.user_code.objects import call
@@ -28,6 +28,9 @@ PRETRAINED = (
 )
 # Arguments that the data set gives.
 FROM_DATA = ("num_classes", "in_chans")
+
+# How names of the library's layers begin in NamedLayers.
+INSIDE = "network."
 
 
 def is_library(name: str) -> bool:
@@ -72,7 +75,8 @@ def load_library_network(path: str) -> LibraryArchitecture:
 class NamedLayers(nn.Module):
     """A network of a library with names for its last layers, which methods and pretraining single out.
 
-    The classifier is the last linear layer, the last stage the network's own layer before it that has parameters.
+    The classifier is the last linear layer, which `LibraryArchitecture.fault` checks; the last stage is the network's own layer
+    before it that has parameters.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -164,4 +168,30 @@ class LibraryArchitecture(PathArchitecture):
                 return f"{self.name}: {name}: must not be given, because the data set says what it is"
         if given.get("filters", 1.0) != 1.0:
             return f"{self.name}: filters: must be 1, because networks of {self.library} have no width multiplier"
-        return super().fault(is_pretrained=is_pretrained, **given)
+        return super().fault(is_pretrained=is_pretrained, **given) or self._classifier_fault(**given)
+
+    def _classifier_fault(self, *, classes: int, **given: Any) -> str | None:
+        """Whether the last linear layer is the classifier: no other tensors may depend on the number of classes."""
+        try:
+            network, other = (self.on_meta(classes=count, **given) for count in (classes, classes + 1))
+        except InputError as error:
+            return error.faults[0]
+        try:
+            classifier = last_linear(network)
+        except AttributeError:  # methods that need one decline
+            return None
+        name = next(name for name, module in network.named_modules() if module is classifier)
+        shapes, other_shapes = (
+            {tensor: value.shape for tensor, value in built.state_dict().items()} for built in (network, other)
+        )
+        differing = {
+            tensor for tensor in shapes.keys() | other_shapes if shapes.get(tensor) != other_shapes.get(tensor)
+        }
+        others = sorted(tensor.removeprefix(INSIDE) for tensor in differing if not tensor.startswith(f"{name}."))
+        if not others:
+            return None
+        verb = "depends" if len(others) == 1 else "depend"
+        return (
+            f"{self.name}: only its last linear layer, {name.removeprefix(INSIDE)}, must depend on the number of classes, got "
+            f"{first_names(others)}, which {verb} on it too"
+        )

@@ -18,7 +18,19 @@ from adaprob_ray.user_code.load import load_path
 RECORD_COLUMNS = frozenset({
     "key", "model_key", "lineage", "stage", "dataset", "test_pool", "architecture", "filters", "forget", "label", "method",
     "seed", "repeat", "precision", "forget_rows", "retain_rows", "validation_rows", "test_rows", "test_other_classes_rows",
-    "commit", "started_at", "host", "device", "exclusive", "threads", "architecture_library",
+    "commit", "started_at", "host", "device", "exclusive", "threads", "architecture_library", "forget_request",
+    "all_requests_rows",
+})  # fmt: skip
+# Facts of cells and of the methods of adaprob_ray, which join the Record as columns.
+FACT_COLUMNS = frozenset({
+    "cell_seconds", "training_seconds", "last_epoch_error_percent", "last_epoch_loss",
+    "blas", "cpu_instruction_set", "cpu_model", "cpu_signature", "mkl_cbwr", "mkl_instructions", "onednn_instruction_set",
+    "numpy_version", "python_version", "torch_version",
+    "run_committed_at", "run_continued_after_epochs", "run_dirty", "run_method_digest", "run_peak_bytes", "run_card_bytes",
+    "relearn_forget_nats", "relearn_threshold_nats",
+    "lr", "lr_backoffs", "best_epoch", "stopped_by_max_drop", "rewound_to", "bias_shift",
+    "projection_passes", "projection_residual", "target_forget_error_percent", "target_retain_error_percent",
+    "target_shift", "target_shift_retain",
 })  # fmt: skip
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
@@ -56,7 +68,7 @@ def metric_faults(metric: Any, built_in: Mapping[str, Metric], stages: Collectio
     columns = metric.columns
     if not isinstance(columns, tuple) or not columns:
         return [*faults, f"columns: must be a tuple of at least one name, got {columns!r}"]
-    taken = RECORD_COLUMNS.union(*(entry.columns for entry in built_in.values()))
+    taken = (RECORD_COLUMNS | FACT_COLUMNS).union(*(entry.columns for entry in built_in.values()))
     for column in columns:
         if not isinstance(column, str) or not _COLUMN.fullmatch(column):
             faults.append(f"columns: must be lower-case letters, digits and _, got {column!r}")

@@ -87,6 +87,8 @@ class ImageUse:
         self._registry, self._root, self._row = registry, data_root, row
         self._verified: set[str] = set()
         self._source = self._source_of(dataset)
+        if faults := registry.name_faults("dataset", self._source):
+            raise InputError(*(f"--descendants: {dataset}: drawn_from: {fault}" for fault in faults))
         self._verify(self._source)
         images = cast(Dataset, registry.datasets[self._source]).load(data_root, 1)
         known = np.unique(images.train_source)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from adaprob_ray.errors import Diverged
+from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.metrics.outputs import Outputs, make_evaluation
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.models import load_weights
@@ -39,17 +40,36 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     }
     if "all_requests" in settings.metrics:
         computed["all_requests_rows"] = len(evaluation.forgotten_so_far)
+    settings_columns = record_settings(cell, context)
+    sources = {**dict.fromkeys(settings_columns, "the settings"), **dict.fromkeys(computed, "the evaluation")}
     for name in settings.metrics:
-        computed.update(registry.metrics[name].compute(evaluation))
+        values = registry.metrics[name].compute(evaluation)
+        computed.update(values)
+        sources.update(dict.fromkeys(values, f"metric {name}"))
     for role in cell.parents.keys() - models.keys():
         role_facts = context.facts(cell.parents[role])
-        computed.update({name: value for name, value in role_facts.items() if name.startswith(f"{role}_")})
+        role_facts = {name: value for name, value in role_facts.items() if name.startswith(f"{role}_")}
+        refuse_repeated_columns(sources, role_facts, f"stage {role}")
+        computed.update(role_facts)
     for name, value in computed.items():
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}")
-    record = {**record_settings(cell, context), **computed, **_model_facts(cell, context)}
+    model_facts = _model_facts(cell, context)
+    refuse_repeated_columns(sources, model_facts, f"method {settings.method}")
+    record = {**settings_columns, **computed, **model_facts}
     facts = {name: value for name, value in computed.items() if value is not None}
     return StageOutput({RECORD: canonical(record).encode()}, facts)
+
+
+def refuse_repeated_columns(sources: Mapping[str, str], facts: Iterable[str], owner: str) -> None:
+    """Raise InputError where a fact of `owner` would replace a column; `sources` says for each column what fills it."""
+    repeated = [
+        f"{owner}: {name}: must be noted under another name, because this column is filled by {sources[name]}"
+        for name in facts
+        if name in sources
+    ]
+    if repeated:
+        raise InputError(*repeated)
 
 
 def _model_facts(cell: Cell, context: StageContext) -> dict[str, Any]:

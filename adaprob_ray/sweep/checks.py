@@ -18,6 +18,7 @@ from adaprob_ray.sweep.forget_checks import forget_faults
 from adaprob_ray.sweep.network_checks import network_faults, with_arguments
 from adaprob_ray.sweep.registry import MetricStage, Registry
 from adaprob_ray.sweep.schema import SweepFile, label_settings
+from adaprob_ray.user_code.source import is_path
 
 # numpy's RandomState, which draws the published splits, takes no larger seed.
 MAX_SEED = 2**32 - 1
@@ -167,9 +168,16 @@ def check_recipe(where: str, section: Mapping[str, Any], default: str, registry:
 
 
 def check_metrics(file: SweepFile, registry: Registry, faults: Faults) -> None:
-    """The metrics of the file must exist, and each is listed once."""
-    for name in file.metrics:
-        faults.add(*(f"metrics: {fault}" for fault in registry.name_faults("metric", name)))
+    """The metrics of the file must exist and have columns of their own, and each is listed once."""
+    metric_of: dict[str, str] = {}
+    for name in dict.fromkeys(file.metrics):
+        lines = registry.name_faults("metric", name)
+        faults.add(*(f"metrics: {line}" for line in lines))
+        # Columns of the catalogue are checked where a metric by path is loaded.
+        for column in () if lines or not is_path(name) else registry.metrics[name].columns:
+            other = metric_of.setdefault(column, name)
+            if other != name:
+                faults.add(f"metrics: {name}: columns: must be new, got {column!r}, which {other} has already")
     if not file.metrics or len(set(file.metrics)) < len(file.metrics):
         faults.add(f"metrics: must be at least one, each once, got {file.metrics}")
 

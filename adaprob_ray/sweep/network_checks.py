@@ -18,10 +18,13 @@ def with_arguments(item: Any, faults: Faults) -> Any:
     if not is_path(item.get("name")):
         if "arguments" in item:
             faults.add(
-                "grid.architecture: arguments: must be of a network by path, as {name: my_package.nets:small, width: 8}"
+                "grid.architecture: arguments: must be given only with a network by path, as {name: my_package.nets:small, "
+                f"width: 8}}, got name {item.get('name')!r}"
             )
-        return item
+        return {name: value for name, value in item.items() if name != "arguments"}
     nested = item.get("arguments")  # as the settings have them, of a search
+    if nested is not None and not isinstance(nested, dict):
+        faults.add(f"grid.architecture: arguments: must be a mapping {{name: value}}, got {nested!r}")
     others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
     arguments = {**(nested if isinstance(nested, dict) else {}), **others}
     settings = {name: value for name, value in item.items() if name in ("name", "filters")}
@@ -31,15 +34,25 @@ def with_arguments(item: Any, faults: Faults) -> Any:
 def network_faults(
     file: SweepFile, dataset: DatasetSettings, architecture: ArchitectureSettings, registry: Registry
 ) -> list[str]:
-    """Why a network by path cannot be built for a data set, or for the one that it is pretrained on."""
-    if not is_path(architecture.name):
-        return []
+    """Why a network cannot be built for a data set, or be pretrained on the one that the data set names."""
     names, source = [dataset.name], registry.datasets[dataset.name].pretrain_on
     if source is not None and file.pretrain is not False and file.original is None:
-        if faults := registry.name_faults("dataset", source):
+        if faults := _source_faults(dataset.name, source, registry):
             return [f"grid.dataset: {dataset.name}: pretrain_on: {fault}" for fault in faults]
         names.append(source)
+    if not is_path(architecture.name):
+        return []
     fault_of: Any = getattr(registry.architectures[architecture.name], "fault", lambda **given: None)
     sizes = [registry.network_size_of(name, architecture) for name in names]
     faults = [fault_of(is_pretrained=len(names) > 1, **size) for size in sizes]
     return [f"grid.architecture: {fault}" for fault in faults if fault is not None]
+
+
+def _source_faults(name: str, source: str, registry: Registry) -> list[str]:
+    """Why a network for the data set `name` cannot start from one that was trained on the data set `source`."""
+    if faults := registry.name_faults("dataset", source):
+        return faults
+    channels, source_channels = registry.datasets[name].channels, registry.datasets[source].channels
+    if channels == source_channels:
+        return []
+    return [f"must be a data set of images with {channels} channels, got {source} with {source_channels}"]

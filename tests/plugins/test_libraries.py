@@ -249,3 +249,42 @@ def test_pretraining_needs_a_named_classifier(monkeypatch: pytest.MonkeyPatch) -
     fault = fault_of("torchvision:squeezenet1_1")
     assert fault.endswith("pretraining needs it: write pretrain: false")
     assert Sweep.parse(SWEEP.replace("NETWORK", "torchvision:squeezenet1_1") + "pretrain: false\n", REGISTRY).cells
+
+
+def test_a_distilled_network_of_timm_has_two_heads_and_is_refused() -> None:
+    pytest.importorskip("timm")
+    fault = fault_of('{name: "timm:deit_tiny_distilled_patch16_224", img_size: 32}')
+    assert fault == (
+        "grid.architecture: timm:deit_tiny_distilled_patch16_224: only its last linear layer, head_dist, must depend on the "
+        "number of classes, got head.bias, head.weight, which depend on it too"
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    ['{name: "timm:deit_tiny_patch16_224", img_size: 32}', "timm:mobilenetv3_small_100", "timm:convnext_atto"],
+)
+def test_networks_of_timm_with_one_head_are_taken(network: str) -> None:
+    pytest.importorskip("timm")
+    sweep = parse(network)
+    cell = next(cell for cell in sweep.cells.values() if cell.stage == "train")
+    assert REGISTRY.network(cell.settings).classifier.out_features == 3
+
+
+def test_a_network_whose_classifier_is_no_linear_layer_is_refused_where_it_has_linear_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Convolutions(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.gate, self.head = nn.Linear(3, 3), nn.Conv2d(3, num_classes, 1, bias=False)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            means = images.mean(dim=(2, 3))
+            return self.head((means * self.gate(means))[:, :, None, None]).flatten(1)
+
+    monkeypatch.setattr(libraries, "library_function", lambda library, name, where: Convolutions)
+    assert (
+        "its last linear layer gate, that alone depends on the number of classes, got head.weight, which depends"
+        in (fault_of("torchvision:convolutions"))
+    )

@@ -11,6 +11,7 @@ import pytest
 
 from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.errors import InputError
+from adaprob_ray.runtime.image_use import ImageUse
 from adaprob_ray.sweep.sweep import Sweep
 from adaprob_ray.user_code.folders import look_in
 
@@ -159,6 +160,17 @@ def test_a_function_is_no_metric_and_is_told_how_to_be_one(own_package: Write) -
         ("mean=(0.3,)", "mean=(0.3, 0.3)", "mean: must be a tuple of 1 numbers, one for each channel, got (0.3, 0.3)"),
         ("load=load", "load=3", "load: must be a function, got 3"),
         (
+            "load=load",
+            'load=load, pretrain_on="cifar1000"',
+            "pretrain_on: unknown dataset 'cifar1000'; did you mean 'cifar100'? (known: ",
+        ),
+        ("load=load", 'load=load, drawn_from="digit"', "drawn_from: unknown dataset 'digit'; did you mean 'digits'? ("),
+        (
+            "load=load",
+            'load=load, drawn_from="cifar5"',
+            "drawn_from: must be a data set that is not drawn from another, got cifar5, which is drawn from cifar10",
+        ),
+        (
             "return Dataset(",
             "return dict(",
             "must be a Dataset of adaprob_ray.data.dataset, or give one without arguments, ",
@@ -170,6 +182,47 @@ def test_what_a_data_set_lacks(old: str, new: str, fault: str, own_package: Writ
     name = own_package(data=packages.DATASET.replace(old, new))
     (line,) = faults_of("dataset", f"{name}.data:stripes")
     assert line.startswith(f"{name}.data:stripes: {fault}")
+
+
+ALLCNN = "{name: allcnn, filters: 0.06}"
+SMALL = "{name: NAME.nets:small, width: 2}"
+
+
+@pytest.mark.parametrize("network", [ALLCNN, SMALL])
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("NAME.data:strips", "NAME.data:strips: unknown name 'strips'; did you mean 'stripes'?"),
+        ("cifar10", "must be a data set of images with 1 channels, got cifar10 with 3"),
+    ],
+)
+def test_a_data_set_to_pretrain_on_must_be_known_and_have_as_many_channels(
+    source: str, fault: str, network: str, own_package: Write
+) -> None:
+    declared = packages.DATASET.replace("load=load", f'load=load, pretrain_on="{source}"')
+    name = own_package(data=declared)
+    text = packages.SWEEP.replace(SMALL, network).replace("NAME", name)
+    look_in(Path.cwd())
+    with pytest.raises(InputError) as error:
+        Sweep.parse(text, REGISTRY)
+    (line,) = error.value.faults
+    assert line.startswith(f"grid.dataset: {name}.data:stripes: pretrain_on: ")
+    assert fault.replace("NAME", name) in line
+    assert Sweep.parse(f"{text}pretrain: false\n", REGISTRY).cells
+
+
+def test_a_network_of_the_catalogue_is_pretrained_on_a_data_set_with_as_many_channels(own_package: Write) -> None:
+    name = own_package(data=packages.DATASET.replace("load=load", 'load=load, pretrain_on="digits"'))
+    look_in(Path.cwd())
+    sweep = Sweep.parse(packages.SWEEP.replace(SMALL, ALLCNN).replace("NAME", name), REGISTRY)
+    assert [str(cell.settings.dataset) for cell in sweep.cells.values() if cell.stage == "pretrain"] == ["digits"]
+
+
+def test_descendants_of_an_image_of_a_data_set_that_is_drawn_from_an_unknown_one(own_package: Write) -> None:
+    name = own_package(data=packages.DATASET.replace("load=load", 'load=load, drawn_from="NAME.data:all_stripes"'))
+    look_in(Path.cwd())
+    with pytest.raises(InputError, match=f"--descendants: {name}.data:stripes: drawn_from: {name}.data:all_stripes: "):
+        ImageUse(f"{name}.data:stripes", 3, REGISTRY, Path.cwd())
 
 
 @pytest.mark.parametrize(
@@ -215,6 +268,37 @@ def test_a_network_that_does_not_fit(old: str, new: str, fault: str, own_package
     (line,) = error.value.faults
     assert fault.replace("NAME", name) in line
     assert line.startswith(f"grid.architecture: {name}.nets:small: ")
+
+
+@pytest.mark.parametrize(
+    ("network", "fault"),
+    [
+        ("{name: NAME.nets:small, arguments: 5}", "must be a mapping {name: value}, got 5"),
+        ("{name: NAME.nets:small, arguments: [1]}", "must be a mapping {name: value}, got [1]"),
+        ("{name: NAME.nets:small, arguments: false}", "must be a mapping {name: value}, got False"),
+        (
+            "{name: allcnn, filters: 0.06, arguments: 5}",
+            "must be given only with a network by path, as {name: my_package.nets:small, width: 8}, got name 'allcnn'",
+        ),
+    ],
+)
+def test_arguments_of_a_network_are_a_mapping_and_only_of_one_by_path(
+    network: str, fault: str, own_package: Write
+) -> None:
+    name = own_package()
+    look_in(Path.cwd())
+    with pytest.raises(InputError) as error:
+        Sweep.parse(packages.SWEEP.replace(SMALL, network).replace("NAME", name), REGISTRY)
+    assert error.value.faults == (f"grid.architecture: arguments: {fault}",)
+
+
+def test_arguments_as_settings_have_them_are_those_next_to_the_name(own_package: Write) -> None:
+    name = own_package()
+    look_in(Path.cwd())
+    text = packages.SWEEP.replace("NAME", name)
+    nested = text.replace("width: 2}", "arguments: {width: 2}}")
+    assert nested != text
+    assert Sweep.parse(nested, REGISTRY).cells.keys() == Sweep.parse(text, REGISTRY).cells.keys()
 
 
 @pytest.mark.parametrize(
