@@ -168,7 +168,8 @@ class LibraryArchitecture(PathArchitecture):
                 return f"{self.name}: {name}: must not be given, because the data set says what it is"
         if given.get("filters", 1.0) != 1.0:
             return f"{self.name}: filters: must be 1, because networks of {self.library} have no width multiplier"
-        return super().fault(is_pretrained=is_pretrained, **given) or self._classifier_fault(**given)
+        fault = super().fault(is_pretrained=is_pretrained, **given)
+        return fault or self._classifier_fault(**given)
 
     def _classifier_fault(self, *, classes: int, **given: Any) -> str | None:
         """Whether the last linear layer is the classifier: no other tensors may depend on the number of classes."""

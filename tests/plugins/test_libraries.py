@@ -284,7 +284,8 @@ def test_a_network_whose_classifier_is_no_linear_layer_is_refused_where_it_has_l
             return self.head((means * self.gate(means))[:, :, None, None]).flatten(1)
 
     monkeypatch.setattr(libraries, "library_function", lambda library, name, where: Convolutions)
+    fault = fault_of("torchvision:convolutions")
     assert (
-        "its last linear layer gate, that alone depends on the number of classes, got head.weight, which depends"
-        in (fault_of("torchvision:convolutions"))
+        "only its last linear layer, gate, must depend on the number of classes, got head.weight, which depends"
+        in fault
     )
