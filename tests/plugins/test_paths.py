@@ -327,6 +327,31 @@ def test_what_a_network_lacks(old: str, new: str, fault: str, own_package: Write
     assert line.startswith(f"own.yaml: grid.architecture: {name}.nets:small: {fault}")
 
 
+def test_the_metric_probe_needs_a_classifier(own_package: Write) -> None:
+    name = own_package()
+    look_in(Path.cwd())
+    probed = packages.SWEEP.replace("NAME", name).replace("[errors,", "[errors, probe,") + "keep: {unlearn: weights}\n"
+    with pytest.raises(InputError) as error:
+        Sweep.parse(probed, REGISTRY)
+    (line,) = error.value.faults
+    assert line.startswith(f"grid.architecture: {name}.nets:small: network Sequential: must have classifier ")
+    assert line.endswith("; the metric probe needs it")
+    named = """from torch import nn
+
+
+class Small(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Flatten(), nn.Linear(64, classes))
+
+    @property
+    def classifier(self):
+        return self[1]
+"""
+    name = own_package(nets=named)
+    text = probed.replace("nets:small, width: 2", "nets:Small")
+    assert Sweep.parse(text.replace(text.partition("dataset: ")[2].partition(".data")[0], name), REGISTRY).cells
+
+
 def test_all_faults_are_told_together_and_nothing_is_written(own_package: Write, tmp_path: Path) -> None:
     name = own_package(method=packages.METHOD.replace("def cost", "def costs"), metric="TOP_LOGIT = 3\n")
     with pytest.raises(InputError) as error:
