@@ -44,8 +44,12 @@ methods:
   plain: {{method: retrain, variant: plain}}
   finetune: {{epochs: 1}}
   scrub_rewind: {{}}
+  adaprob: {{}}
+  heldout: {{method: adaprob, pseudo: heldout, lr: 0.01}}
 metrics: [errors]
 """
+
+USES_VALIDATION = ("scrub_rewind", "adaprob")  # in `needs` of the first, in `optional_needs` of the second
 
 
 def brute_force(cell: Cell, dataset: Dataset, root: Path) -> Callable[[int], Use]:
@@ -65,7 +69,7 @@ def brute_force(cell: Cell, dataset: Dataset, root: Path) -> Callable[[int], Use
             return "retain and forget"
         if row in in_train:
             return "forget" if row in in_forget else "retain"
-        return "selection" if cell.method == "scrub_rewind" and row in in_validation else "none"
+        return "selection" if cell.method in USES_VALIDATION and row in in_validation else "none"
 
     return use
 
@@ -282,7 +286,7 @@ def test_the_use_is_what_the_train_and_unlearn_stages_load(monkeypatch: pytest.M
                 assert (use == "trained") == (data in loaded["trained"]), (cell.title, row)
             else:
                 assert (use == "forget", use == "retain") == (data in loaded["forget"], data in loaded["retain"])
-                assert (use == "selection") == (cell.method == "scrub_rewind" and data in loaded["validation"])
+                assert (use == "selection") == (cell.method in USES_VALIDATION and data in loaded["validation"])
 
 
 # --- the store

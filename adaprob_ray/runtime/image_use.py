@@ -17,7 +17,7 @@ import numpy as np
 from adaprob_ray.data.dataset import Dataset, Integers
 from adaprob_ray.data.split import copy_groups, request_positions, split_images
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.methods.base import Trained
+from adaprob_ray.methods.base import Trained, Unlearning
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import (
     DatasetSettings,
@@ -35,7 +35,8 @@ from adaprob_ray.user_code.source import is_path, source_revisions
 # retain:    it is in the retain set of an unlearned model, whose original was trained on it
 # forget:    it is in the forget set of an unlearned model, whose original was trained on it
 # forgotten: an earlier request of a sequence forgot it, and this model starts from the one that did
-# selection: it is a validation image, by which the method selects one of several results
+# selection: it is a validation image, which the method may use: to select one of several results, or for the targets of
+#            forget samples
 # none:      the model has not seen it
 # imported:  the model came from a file, and may have been trained on it
 # unknown:   the model was trained on another revision of the data set, whose images have other numbers, or its method is one
@@ -145,8 +146,9 @@ class ImageUse:
             return "forgotten"
         in_forget = np.isin(split.positions, forget)
         if len(in_forget) == 0:
-            needs = getattr(self._registry.methods[settings.method], "needs", ())
-            return "selection" if split.is_validation and "validation" in needs else "none"
+            method = cast(type[Unlearning], self._registry.methods[settings.method])
+            may_use = "validation" in method.needs | method.optional_needs
+            return "selection" if split.is_validation and may_use else "none"
         # Where a data set has repeats, one image can be in both.
         if in_forget.all():
             return "forget"
