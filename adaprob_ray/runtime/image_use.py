@@ -8,7 +8,6 @@ folders all images with the same pixels have one number; elsewhere a copy under 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
@@ -39,8 +38,8 @@ from adaprob_ray.user_code.source import is_path, source_revisions
 #            forget samples
 # none:      the model has not seen it
 # imported:  the model came from a file, and may have been trained on it
-# unknown:   the model was trained on another revision of the data set, whose images have other numbers, or its method is one
-#            of a package that cannot be imported here
+# unknown:   the model was trained on another revision of the data set, whose images have other numbers, or its data set or
+#            method is one of a package that cannot be imported here
 Use = Literal[
     "trained",
     "left out",
@@ -105,7 +104,7 @@ class ImageUse:
         self._splits: dict[tuple[DatasetSettings, int], _SeedSplit] = {}
         self._forget: dict[tuple[DatasetSettings, int, ForgetRequest], tuple[Integers, Integers]] = {}
 
-    @cached_property
+    @property
     def datasets(self) -> frozenset[str]:
         """The names of the data sets that may contain the image."""
         return frozenset(name for name in self._registry.datasets if self._source_of(name) == self._source)
@@ -113,7 +112,11 @@ class ImageUse:
     def use(self, cell: Cell) -> Use:
         """What the cell uses the image for; `none` for a cell that is not a model's."""
         settings, name = cell.settings, cell.settings.dataset.name
-        if cell.stage not in ("pretrain", "import", "train", "unlearn") or name not in self.datasets:
+        if cell.stage not in ("pretrain", "import", "train", "unlearn"):
+            return "none"
+        if is_path(name) and self._registry.name_faults("dataset", name):
+            return "unknown"  # of a package that cannot be imported here
+        if name not in self.datasets:
             return "none"
         revisions = {f"dataset:{name}": self._registry.datasets[name].revision, **source_revisions(name)}
         if any(cell.revisions.get(entry) != revision for entry, revision in revisions.items()):

@@ -9,7 +9,7 @@ from pathlib import Path
 import packages
 import pytest
 
-from adaprob_ray.catalogue import METHODS, REGISTRY
+from adaprob_ray.catalogue import DATASETS, METHODS, REGISTRY
 from adaprob_ray.errors import InputError
 from adaprob_ray.runtime.image_use import ImageUse
 from adaprob_ray.sweep.sweep import Sweep
@@ -223,6 +223,21 @@ def test_descendants_of_an_image_of_a_data_set_that_is_drawn_from_an_unknown_one
     look_in(Path.cwd())
     with pytest.raises(InputError, match=f"--descendants: {name}.data:stripes: drawn_from: {name}.data:all_stripes: "):
         ImageUse(f"{name}.data:stripes", 3, REGISTRY, Path.cwd())
+
+
+def test_descendants_of_an_image_in_a_data_set_that_only_a_stored_cell_names(
+    own_package: Write, tmp_path: Path
+) -> None:
+    name = own_package(data=packages.DATASET.replace("load=load", 'load=load, drawn_from="digits"'))
+    cells = Sweep.load("own.yaml", REGISTRY).cells.values()
+    original = next(cell for cell in cells if cell.stage == "train" and cell.method == "original")
+    del DATASETS[f"{name}.data:stripes"]
+    assert {ImageUse("digits", row, REGISTRY, tmp_path).use(original) for row in range(10)} == {"trained", "none"}
+    del DATASETS[f"{name}.data:stripes"]
+    (tmp_path / name).rename(tmp_path / "away")
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
+    assert ImageUse("digits", 3, REGISTRY, tmp_path).use(original) == "unknown"
 
 
 @pytest.mark.parametrize(
