@@ -157,7 +157,7 @@ class LibraryArchitecture(PathArchitecture):
                 module.__class__ = BatchNorm2d  # which takes a last batch of one image where the map is 1×1
         return NamedLayers(network)
 
-    def fault(self, *, is_pretrained: bool, is_probed: bool = False, **given: Any) -> str | None:
+    def fault(self, *, is_pretrained: bool, **given: Any) -> str | None:
         for name in given.get("arguments") or {}:
             if name in PRETRAINED:
                 return (
@@ -168,7 +168,7 @@ class LibraryArchitecture(PathArchitecture):
                 return f"{self.name}: {name}: must not be given, because the data set says what it is"
         if given.get("filters", 1.0) != 1.0:
             return f"{self.name}: filters: must be 1, because networks of {self.library} have no width multiplier"
-        fault = super().fault(is_pretrained=is_pretrained, is_probed=is_probed, **given)
+        fault = super().fault(is_pretrained=is_pretrained, **given)
         return fault or self._classifier_fault(**given)
 
     def _classifier_fault(self, *, classes: int, **given: Any) -> str | None:

@@ -97,17 +97,8 @@ class PathArchitecture:
         given = {"classes": 2, "channels": channels, "filters": filters, "size": size, "arguments": arguments}
         return _multiply_adds(self, *sorted(given.items()))
 
-    def fault(self, *, is_pretrained: bool, is_probed: bool = False, **given: Any) -> str | None:
-        """Why a cell cannot use the network: it cannot be built, its output is no logits, or it lacks a layer that is needed.
-
-        Args:
-            is_pretrained: whether it starts from a network with another classifier.
-            is_probed: whether a metric reads the input of its classifier.
-            given: what `build` takes.
-
-        Returns:
-            One line, or None.
-        """
+    def fault(self, *, is_pretrained: bool, **given: Any) -> str | None:
+        """Why a cell cannot use the network: it cannot be built, or its output is no logits. One line, or None."""
         arguments = given.get("arguments") or {}
         if given.get("filters", 1.0) != 1.0 and "filters" not in self._parameters():
             return f"{self.name}: filters: must be a parameter of the function, got none of this name"
@@ -121,11 +112,9 @@ class PathArchitecture:
             _check_logits(self, given)
         except InputError as error:
             return error.faults[0]
-        if (reason := missing_layers(network, "classifier")) is None:
-            return None
-        if is_pretrained:
+        if is_pretrained and (reason := missing_layers(network, "classifier")):
             return f"{self.name}: {reason}; pretraining needs it: write pretrain: false"
-        return f"{self.name}: {reason}; the metric probe needs it" if is_probed else None
+        return None
 
 
 @functools.cache

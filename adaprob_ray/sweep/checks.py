@@ -78,11 +78,12 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         network = registry.network(
             CellSettings(dataset=dataset, architecture=architecture, seed=1, precision="float32")
         )
-        for name in (
+        stages = {
             name for metric in file.metrics if metric in registry.metrics for name in registry.metrics[metric].needs
-        ):
-            fault = registry.metric_stages[name].network_fault(network)
-            faults.add(*([f"metrics: {name}: {fault}"] if fault else []))
+        }
+        for name in sorted(stages):
+            if fault := registry.metric_stages[name].network_fault(network):
+                faults.add(f"metrics: {name}: {fault}")
     if faults:
         return []
     forgets = dict.fromkeys(step for request in requests for step in ForgetRequest.steps(request))

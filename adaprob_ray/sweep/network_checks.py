@@ -44,8 +44,7 @@ def network_faults(
         return []
     fault_of: Any = getattr(registry.architectures[architecture.name], "fault", lambda **given: None)
     sizes = [registry.network_size_of(name, architecture) for name in names]
-    is_probed = any("probe" in registry.metrics[name].needs for name in file.metrics if name in registry.metrics)
-    faults = [fault_of(is_pretrained=len(names) > 1, is_probed=is_probed, **size) for size in sizes]
+    faults = [fault_of(is_pretrained=len(names) > 1, **size) for size in sizes]
     return [f"grid.architecture: {fault}" for fault in faults if fault is not None]
 
 

@@ -349,8 +349,7 @@ def test_the_metric_probe_needs_a_classifier(own_package: Write) -> None:
     with pytest.raises(InputError) as error:
         Sweep.parse(probed, REGISTRY)
     (line,) = error.value.faults
-    assert line.startswith(f"grid.architecture: {name}.nets:small: network Sequential: must have classifier ")
-    assert line.endswith("; the metric probe needs it")
+    assert line.startswith("metrics: probe: network Sequential: must have classifier ")
     named = """from torch import nn
 
 
