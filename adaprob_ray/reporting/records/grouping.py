@@ -117,7 +117,7 @@ def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str
         separator.join(
             f"{name.removeprefix('method.')}={format_setting(row[name])}"
             for name in varying
-            if not _is_missing(row[name])
+            if not (name.startswith("method.") and _is_missing(row[name]))
         )
         for row in records[varying].to_dict("records")
     ]
@@ -129,7 +129,7 @@ def columns_with_prefix(records: pd.DataFrame, *prefixes: str) -> list[str]:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a Record has no such setting, or none: one that is left out of Records at its default needs no words."""
+    """Whether a Record has no such setting, or none. Records leave out some settings of methods at their defaults."""
     return value is None or (isinstance(value, float) and value != value)
 
 
