@@ -47,7 +47,7 @@ every_request = pytest.mark.parametrize("request_name", REQUESTS)
 
 def split_of(request: ForgetRequest) -> Split:
     parts = contract.make_parts()
-    forget = parts.forget_positions(request, contract.SEED)
+    forget, _ = parts.request_positions(request, contract.SEED)
     subsets = {
         "forget": parts.train.select(forget),
         "retain": parts.train.select(retain_positions(len(parts.train), forget)),
