@@ -11,6 +11,11 @@ from typing import Literal
 from adaprob_ray.settings import hyperparameter, settings_dataclass
 
 
+def scheduled_rate(lr: float, step: int, steps: int, schedule: str) -> float:
+    """The learning rate of one of `steps` steps, from 0: `constant`, or from `lr` towards 0 along half a `cosine`."""
+    return lr if schedule == "constant" else lr * (1 + math.cos(math.pi * step / steps)) / 2
+
+
 @settings_dataclass
 class Recipe:
     """How the original and the retrained models are trained (protocol §3): SGD, without augmentation.
@@ -46,9 +51,7 @@ class Recipe:
         >>> [round(Recipe(epochs=4, lr=0.1, schedule="cosine").rate(epoch), 3) for epoch in (1, 2, 3, 4)]
         [0.1, 0.085, 0.05, 0.015]
         """
-        if self.schedule == "constant":
-            return self.lr
-        return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+        return scheduled_rate(self.lr, epoch - 1, self.epochs, self.schedule)
 
     @property
     def decay(self) -> float:

@@ -20,8 +20,9 @@ from adaprob_ray.errors import InputError
 
 # The fraction of each class of the pool that validates, rounded down to whole images (protocol §1.2).
 VALIDATION_FRACTION = 0.2
-# The fewest training images of a class with which one validates.
-MIN_TRAIN_PER_CLASS = 4
+# With fewer images in a class none of them would validate, as the validation fraction is rounded down. One of so many does.
+MIN_POOL_PER_CLASS = int(1 / VALIDATION_FRACTION)
+MIN_TRAIN_PER_CLASS = MIN_POOL_PER_CLASS - 1
 
 Integers = NDArray[np.int64]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaprob_ray.data import prepared
-from adaprob_ray.data.dataset import VALIDATION_FRACTION, Dataset, RawImages
+from adaprob_ray.data.dataset import MIN_POOL_PER_CLASS, Dataset, RawImages
 from adaprob_ray.data.folder_files import (
     MAX_FAULTS,
     ClassFiles,
@@ -38,9 +38,6 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 # The default height and width in pixels, as in all of the paper's data sets.
 SIZE = 32
-
-# With fewer images in a class none of them would validate, as the validation fraction is rounded down.
-MIN_POOL_PER_CLASS = int(1 / VALIDATION_FRACTION)
 
 # The fraction of each class that tests if there is no test folder; it equals the validation fraction.
 TEST_FRACTION = 0.2

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adaprob_ray.data.dataset import Dataset, RawImages
-from adaprob_ray.data.folder import MIN_POOL_PER_CLASS
+from adaprob_ray.data.dataset import MIN_POOL_PER_CLASS, Dataset, RawImages
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.user_code.load import load_path
 from adaprob_ray.user_code.objects import call

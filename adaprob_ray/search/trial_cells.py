@@ -101,7 +101,7 @@ def _expand(
         forget=target.point.forget.document(),
         seed=list(search.section.seeds),
     )
-    needs = frozenset[str]().union(*(registry.metrics[name].needs for name in metrics))
+    needs = registry.stages_needed(metrics)
     update = {
         "methods": {**references, target.label: {"method": target.method_name, **target.settings(params)}},
         "grid": grid,
@@ -119,10 +119,10 @@ def _expand(
 
 def select_cell(evaluation: Cell, stage: Stage, resources: Resources) -> Cell:
     """The cell of the stage `select` for the model of an evaluation."""
-    shared = ("dataset", "architecture", "seed", "precision", "forget")
+    settings: Any = evaluation.settings
     return Cell(
         stage.name,
-        stage.settings(**{name: getattr(evaluation.settings, name) for name in shared}),
+        stage.settings(**{**settings.shared(), "forget": settings.forget}),
         {role: evaluation.parents[role] for role in ("model", "original")},
         {f"stage:{stage.name}": stage.revision},
         resources=resources,

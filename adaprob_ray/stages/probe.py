@@ -114,18 +114,19 @@ def probe_errors(
     labels = torch.cat([part.labels for part in parts]).cpu().numpy()
     if len(np.unique(labels)) < 2:
         return {}
-    is_of_forgotten_class = torch.isin(test.labels, train.labels[forget].unique())
     probe = fit_probe(np.concatenate([features(model, part) for part in parts if len(part)]), labels, options)
+
+    def wrong(part: Subset) -> NDArray[np.bool_]:
+        return np.asarray(probe.predict(features(model, part)) != part.labels.cpu().numpy())
+
+    wrong_test = wrong(test)
+    is_of_forgotten_class = torch.isin(test.labels, train.labels[forget].unique()).cpu().numpy()
     tested = {
-        "probe_forget_error_percent": train.select(forget),
-        "probe_test_forget_class_error_percent": test.with_rows(test.rows[is_of_forgotten_class]),
-        "probe_test_error_percent": test,
+        "probe_forget_error_percent": wrong(train.select(forget)),
+        "probe_test_forget_class_error_percent": wrong_test[is_of_forgotten_class],
+        "probe_test_error_percent": wrong_test,
     }
-    return {
-        name: 100 * float(np.mean(probe.predict(features(model, part)) != part.labels.cpu().numpy()))
-        for name, part in tested.items()
-        if len(part)
-    }
+    return {name: 100 * float(values.mean()) for name, values in tested.items() if len(values)}
 
 
 def run(cell: Cell, context: StageContext) -> StageOutput:

@@ -12,7 +12,7 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import as_mapping, parse_settings
 from adaprob_ray.sweep.cell import Resources, canonical
-from adaprob_ray.sweep.cell_settings import ArchitectureSettings, CellSettings, DatasetSettings, ForgetRequest
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, DatasetSettings, ForgetRequest
 from adaprob_ray.sweep.faults import Faults as Faults
 from adaprob_ray.sweep.forget_checks import forget_faults
 from adaprob_ray.sweep.network_checks import network_faults, with_arguments
@@ -74,15 +74,9 @@ def grid_points(file: SweepFile, registry: Registry, faults: Faults) -> list[Gri
         faults.add(*network_faults(file, dataset, architecture, registry))
     if faults:
         return []
-    for dataset, architecture in itertools.product(datasets, architectures):
-        network = registry.network(
-            CellSettings(dataset=dataset, architecture=architecture, seed=1, precision="float32")
-        )
-        stages = {
-            name for metric in file.metrics if metric in registry.metrics for name in registry.metrics[metric].needs
-        }
-        for name in sorted(stages):
-            if fault := registry.metric_stages[name].network_fault(network):
+    for name in sorted(registry.stages_needed(file.metrics)):
+        for dataset, architecture in itertools.product(datasets, architectures):
+            if fault := registry.metric_stages[name].network_fault(registry.network_for(dataset, architecture)):
                 faults.add(f"metrics: {name}: {fault}")
     if faults:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, cast
@@ -214,6 +214,10 @@ class Registry:
         """The stages that run only for the metrics that need them, by name."""
         return {name: stage for name, stage in self.stages.items() if isinstance(stage, MetricStage)}
 
+    def stages_needed(self, metrics: Iterable[str]) -> frozenset[str]:
+        """The names of the stages that metrics need; metrics that the registry lacks need none."""
+        return frozenset[str]().union(*(self.metrics[name].needs for name in metrics if name in self.metrics))
+
     def dataset(self, settings: DatasetSettings) -> DatasetEntry:
         """The data set of a cell, with as many training images as its settings say."""
         entry = self.datasets[settings.name]
@@ -234,7 +238,11 @@ class Registry:
 
     def network(self, settings: CellSettings) -> Any:
         """A cell's network on the meta device: its layers, without memory for their weights."""
-        return self.architectures[settings.architecture.name].on_meta(**self.network_size(settings))
+        return self.network_for(settings.dataset, settings.architecture)
+
+    def network_for(self, dataset: DatasetSettings, architecture: ArchitectureSettings) -> Any:
+        """As `network`, without a cell."""
+        return self.architectures[architecture.name].on_meta(**self.network_size_of(dataset.name, architecture))
 
     def architecture_revisions(self, settings: CellSettings) -> dict[str, int]:
         """The entries of a key for a cell's network: its revision and, of a library's, a digest of its tensors."""

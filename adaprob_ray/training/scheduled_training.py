@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
 
 from adaprob_ray.data.batches import Batch
+from adaprob_ray.recipe import scheduled_rate
 from adaprob_ray.training.batch_source import BatchSource, batch_count
 from adaprob_ray.training.loop import TrainingContext, train_epoch
 from adaprob_ray.training.losses import L2SPPenalty, Loss
@@ -20,9 +20,7 @@ def scheduled_rates(lr: float, steps: int, schedule: str) -> list[float]:
     >>> [round(rate, 3) for rate in scheduled_rates(0.1, 4, "cosine")]
     [0.1, 0.085, 0.05, 0.015]
     """
-    if schedule == "constant":
-        return [lr] * steps
-    return [lr * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
+    return [scheduled_rate(lr, step, steps, schedule) for step in range(steps)]
 
 
 def _at_rates(batches: Iterable[Batch], optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Split
+from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import check_finite, distance
@@ -106,9 +107,8 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
     warnings += _suspicions(before["retain_measured"])
     warnings += [] if stopped else _without_effect(before["forget"], after["forget"])
     warnings += error_warnings(monitor, watched, error, plan.max_drop, stopped=stopped)
-    is_beyond_limit = monitor.is_above(error) or (stopped and monitor.kept_epoch == 0)
-    if facts.get("stopped_by_max_drop"):
-        stopped = True
+    stopped_itself = bool(facts.get("stopped_by_max_drop"))
+    if stopped_itself:
         warnings.append(
             f"stopped: at every rate that was tried the validation error rose by more than {plan.max_drop:g} points; the best "
             "state within the limit is kept"
@@ -123,10 +123,10 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         facts=facts,
         series=series,
         distance=distance(network.parameters(), start),
-        stopped=stopped,
+        stopped=stopped or stopped_itself,
         warnings=warnings,
         error_rise=error - monitor.start_percent,
-        is_beyond_limit=is_beyond_limit,
+        is_beyond_limit=monitor.is_above(error) or (stopped and monitor.kept_epoch == 0),
     )
 
 
@@ -183,26 +183,33 @@ def _adapted(network: nn.Module) -> AdaptedNetwork:
 
 def _suspicions(retain: ModelOutputs) -> list[str]:
     """A line if the original's outputs on retained samples are so wrong that the input probably is."""
-    error = float((retain.logits.argmax(1) != retain.labels).mean())
-    guessing = 1 - float(np.bincount(retain.labels).max()) / len(retain.labels)
-    if guessing == 0 or 100 * error <= min(SUSPICIOUS_PERCENT, 100 * SUSPICIOUS_SHARE * guessing):
+    error = _error_percent(retain)
+    guessing = 100 * (1 - float(np.bincount(retain.labels).max()) / len(retain.labels))
+    if guessing == 0 or error <= min(SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE * guessing):
         return []
     is_guess = error > SUSPICIOUS_SHARE * guessing
     samples = "the retained samples, about as many as guessing" if is_guess else "the samples that it was trained on"
     return [
-        f"the model misclassifies {100 * error:.1f} % of {samples}: is the "
+        f"the model misclassifies {error:.1f} % of {samples}: is the "
         "normalization (mean, std) right, and do the labels fit the model's classes?"
     ]
 
 
+def _error_percent(outputs: ModelOutputs) -> float:
+    """The error over a subset that has samples."""
+    error = error_percent(outputs.logits, outputs.labels)
+    assert error is not None
+    return error
+
+
 def _without_effect(before: ModelOutputs, after: ModelOutputs) -> list[str]:
     """A line if the forgotten samples are classified as before, about as surely."""
-    errors = [float((outputs.logits.argmax(1) != outputs.labels).mean()) for outputs in (before, after)]
+    errors = [_error_percent(outputs) for outputs in (before, after)]
     means = [float(losses(outputs.logits, outputs.labels).mean()) for outputs in (before, after)]
     if errors[0] != errors[1] or abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0]:
         return []
     return [
-        f"the forgotten samples are treated as before: error {100 * errors[1]:.1f} %, mean loss {means[0]:.3g} -> "
+        f"the forgotten samples are treated as before: error {errors[1]:.1f} %, mean loss {means[0]:.3g} -> "
         f"{means[1]:.3g} nats; another method or setting may forget more"
     ]
 

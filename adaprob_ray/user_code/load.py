@@ -11,7 +11,7 @@ from typing import Any
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.user_code.folders import importable, looked_in
 from adaprob_ray.user_code.objects import call
-from adaprob_ray.user_code.source import note_source
+from adaprob_ray.user_code.source import register_source
 
 
 def load_path(path: str) -> Any:
@@ -32,7 +32,7 @@ def load_path(path: str) -> Any:
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
         raise InputError(f"{path}: {unknown_name('name', name, [key for key in own if not key.startswith('_')])}")
-    note_source(path)
+    register_source(path)
     return getattr(module, name)
 
 

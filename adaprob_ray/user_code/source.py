@@ -172,8 +172,8 @@ def source_revision(module_name: str) -> int:
 _loaded: dict[str, int] = {}
 
 
-def note_source(path: str) -> None:
-    """Take down the digest of the module that a path names, as it was imported. Raises InputError."""
+def register_source(path: str) -> None:
+    """Register the digest of the module that a path names, as it was imported. Raises InputError."""
     _loaded[module_of(path)] = source_revision(module_of(path))
 
 

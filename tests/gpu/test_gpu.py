@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -21,6 +20,7 @@ from tiny_sweep import cells_of, key_of
 
 from adaprob_ray import contract
 from adaprob_ray.catalogue import METHODS, REGISTRY
+from adaprob_ray.contract.fixtures import one_thread  # noqa: F401  # as cells run
 from adaprob_ray.data.batches import DeviceImages, Subset, Subsets
 from adaprob_ray.projection import project
 from adaprob_ray.runtime.cell_runner import RunConfig, execute
@@ -89,15 +89,6 @@ def outputs(device: torch.device) -> dict[str, StageOutput]:
     store = DeviceStore(device)
     with double_precision():
         return {method: store.run(cell) for method, cell in model_cells().items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As cells run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.gpu
