@@ -270,7 +270,7 @@ def test_the_use_is_what_the_train_and_unlearn_stages_load(monkeypatch: pytest.M
 
     monkeypatch.setattr(train, "fit_cell", fit_cell)
     monkeypatch.setattr(unlearn, "Split", split)
-    monkeypatch.setattr(unlearn, "_method_context", lambda *arguments: None)
+    monkeypatch.setattr(unlearn, "make_context", lambda *arguments: None)
     monkeypatch.setattr(unlearn, "trained_model", lambda *arguments: torch.nn.Linear(1, 1))
     pixels = DIGITS.load(NOWHERE, 1).train_NHWC
     rows = range(0, 1437, 29)

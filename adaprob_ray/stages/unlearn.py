@@ -12,6 +12,7 @@ from adaprob_ray.data.split import retain_positions
 from adaprob_ray.methods.base import Context, Split, Unlearning
 from adaprob_ray.stages.base import SMALL_FILE_BYTES, StageContext, StageOutput
 from adaprob_ray.stages.epoch_metrics import EpochMetrics
+from adaprob_ray.stages.evaluate import refuse_repeated_columns
 from adaprob_ray.stages.models import (
     build_model,
     compute_outputs,
@@ -42,10 +43,10 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     before = snapshot(model)
     if "previous" in cell.parents:
         model = trained_model(settings, cell.parents["previous"], context)
-    by_name = _subsets_by_name(subsets, settings)
+    by_name = method_subsets(subsets, settings)
     split = Split(needs=method.needs | method.optional_needs, subsets=by_name)
     counter = PassCounter()
-    method_context = _method_context(cell, context, method, counter)
+    method_context = make_context(cell, context, method, counter)
     with EpochMetrics.shown(model, by_name, context, method_context, counter) as epoch_metrics:
         with measure_cost(model, context.device, counter) as cost:
             model = method.unlearn(model, split, method_context)
@@ -55,15 +56,19 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
     if cell.keep == "weights":
         files[WEIGHTS] = weights
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
-    facts |= {**method_context.facts, "parameter_distance": distance(model.parameters(), before)}
+    facts["parameter_distance"] = distance(model.parameters(), before)
+    refuse_repeated_columns(
+        dict.fromkeys(facts, "the stage unlearn"), method_context.facts, f"method {settings.method}"
+    )
+    facts |= method_context.facts
     original = context.parent(cell.parents["original"])
     if isinstance(original.settings, TrainSettings):  # where the training of an imported original started is not known
         facts["start_distance"] = distance(model.parameters(), start_model(original, context).parameters())
     return StageOutput(files, facts)
 
 
-def _subsets_by_name(subsets: Subsets, settings: UnlearnSettings) -> dict[str, Subset]:
-    """What methods know of the data. What earlier requests of a sequence forgot is not part of it."""
+def method_subsets(subsets: Subsets, settings: UnlearnSettings) -> dict[str, Subset]:
+    """What methods know of the data, by name. What earlier requests of a sequence forgot is not part of it."""
     train, (forget, before) = subsets.train, subsets.request_positions(settings.forget, settings.seed)
     if len(before):
         left = retain_positions(len(train), before)
@@ -76,7 +81,8 @@ def _subsets_by_name(subsets: Subsets, settings: UnlearnSettings) -> dict[str, S
     }
 
 
-def _method_context(cell: Cell, context: StageContext, method: Unlearning, counter: PassCounter) -> Context:
+def make_context(cell: Cell, context: StageContext, method: Unlearning, counter: PassCounter) -> Context:
+    """The context of the method of an unlearn cell. `counter` counts the passes of the networks that it makes."""
     settings = cell.settings
     assert isinstance(settings, UnlearnSettings)
     original = context.parent(cell.parents["original"])

@@ -89,6 +89,18 @@ def test_a_method_that_notes_a_measured_error_fails_its_evaluation(
 
 
 @pytest.mark.slow
+def test_a_method_that_notes_its_own_time_fails_its_unlearning(
+    own_package: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noted = "context.check_deadline()\n        context.note(unlearn_seconds=0.0)"
+    name = own_package(method=packages.METHOD.replace("context.check_deadline()", noted))
+    assert cli.main(["run", "own.yaml", *RUN]) == 1
+    streams = capsys.readouterr()
+    expected = f"method {name}.method:Noise: unlearn_seconds: must be noted under another name"
+    assert expected in streams.out + streams.err
+
+
+@pytest.mark.slow
 def test_every_column_of_the_catalogues_cells_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("facts.yaml").write_text(FACTS, encoding="utf-8")
