@@ -26,7 +26,13 @@ def with_arguments(item: Any, faults: Faults) -> Any:
     if nested is not None and not isinstance(nested, dict):
         faults.add(f"grid.architecture: arguments: must be a mapping {{name: value}}, got {nested!r}")
     others = {str(name): value for name, value in item.items() if name not in ("name", "filters", "arguments")}
-    arguments = {**(nested if isinstance(nested, dict) else {}), **others}
+    inner = nested if isinstance(nested, dict) else {}
+    for name in sorted(inner.keys() & others):
+        faults.add(
+            f"grid.architecture: arguments: {name}: must be given once, got {others[name]!r} next to name and {inner[name]!r} under "
+            "arguments"
+        )
+    arguments = {**inner, **others}
     settings = {name: value for name, value in item.items() if name in ("name", "filters")}
     return {**settings, **({"arguments": arguments} if arguments else {})}
 

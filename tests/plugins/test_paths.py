@@ -290,6 +290,10 @@ def test_a_network_that_does_not_fit(old: str, new: str, fault: str, own_package
     [
         ("{name: NAME.nets:small, arguments: 5}", "must be a mapping {name: value}, got 5"),
         ("{name: NAME.nets:small, arguments: [1]}", "must be a mapping {name: value}, got [1]"),
+        (
+            "{name: NAME.nets:small, arguments: {width: 8}, width: 4}",
+            "width: must be given once, got 4 next to name and 8 under arguments",
+        ),
         ("{name: NAME.nets:small, arguments: false}", "must be a mapping {name: value}, got False"),
         (
             "{name: allcnn, filters: 0.06, arguments: 5}",
