@@ -19,7 +19,7 @@ INPUT_OPTIONS = (
     ("--model", "NAME", True, "package.module:factory, file.py:factory, torchvision:NAME or timm:NAME."),
     ("--model-args", "JSON", False, "Arguments of the factory, as '{\"num_classes\": 10}'."),
     ("--weights", "FILE", False, "The original weights: safetensors, or a state dict saved by torch.save."),
-    ("--data", "NAME", True, "cifar10, cifar100, imagefolder:PATH, package.module:factory or file.py:factory."),
+    ("--data", "NAME", True, "cifar10, cifar100, digits, imagefolder:PATH, package.module:factory or file.py:factory."),
     ("--mean", "NUMBERS", False, "Per channel, of pixels/255, as 0.485,0.456,0.406. Default: the data's."),
     ("--std", "NUMBERS", False, "Likewise."),
     ("--forget", "SAMPLES", True, "A text file with one index per line, a JSON list, or class:NUMBER."),
@@ -85,6 +85,8 @@ def method_settings(assignments: tuple[str, ...], method: str) -> dict[str, Any]
         name, sign, text = assignment.partition("=")
         if not (sign and name and text):
             raise InputError(f"--set: must be NAME=VALUE, got {assignment!r}")
+        if name == "max_drop":
+            raise InputError(f"--set: must leave max_drop to --max-drop, got {assignment!r}")
         *outer, last = name.split(".")
         place = settings
         for part in outer:

@@ -126,6 +126,8 @@ class Unlearning(Method):
         selects_only: those of `needs` that only select one of several results, so that other data may give the same one.
         steady_error: whether validation error stays low in every epoch, so that a rise is a reason to stop. Other methods are
             only judged at the end, since it may rise on the way and fall again.
+        large_scale: settings that its authors use on data sets of tens of thousands of samples, where those differ from the
+            defaults. `adaprob_ray.unlearn` takes them for many samples; a sweep never does.
 
     Example:
         A method that returns the original as it is:
@@ -147,6 +149,7 @@ class Unlearning(Method):
     stage = "unlearn"
     selects_only: ClassVar[frozenset[str]] = frozenset()
     steady_error: ClassVar[bool] = False
+    large_scale: ClassVar[Mapping[str, Any]] = {}
 
     def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
         """The layers whose parameters the method changes; by default the whole network."""

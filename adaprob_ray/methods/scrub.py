@@ -47,6 +47,7 @@ class Scrub(Unlearning):
     name = "scrub"
     needs = frozenset({"retain", "forget"})
     tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"smoothing": 0.5, "smoothing_start": 2},)
+    large_scale: ClassVar[Mapping[str, Any]] = {"forget_batch": 512, "retain_batch": 256}  # of CIFAR-10, protocol §5.8
 
     optimizer: Literal["sgd", "adam"] = hyperparameter(default="sgd")
     lr: float = hyperparameter(default=5e-3, gt=0, help="before the first milestone", search=Log(1e-4, 1e-1))

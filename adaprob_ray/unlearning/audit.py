@@ -20,6 +20,7 @@ from adaprob_ray.unlearning.merkle import merkle_root
 from adaprob_ray.unlearning.network import AdaptedNetwork
 from adaprob_ray.unlearning.outputs import measure
 from adaprob_ray.unlearning.prepare import Plan
+from adaprob_ray.unlearning.record import normalization
 from adaprob_ray.unlearning.run import Run
 from adaprob_ray.unlearning.save import RECORD_FILE, SALT_FILE
 
@@ -77,6 +78,9 @@ def audit(folder: Path, plan: Plan, model: nn.Module) -> list[Check]:
     record, salt = read_record(folder)
     predicate = record["predicate"]
     checks = [*check_files(folder, record), *_request(predicate, plan, salt)]
+    if "data" in predicate:  # absent from older records
+        for name, values in normalization(plan).items():
+            checks.append(Check(f"normalization: {name}", predicate["data"]["normalization"][name], values))
     weights = predicate["weights"]
     checks.append(Check("weights", weights["sha256"], weights_digest(model.state_dict())))
     checks.append(Check("original weights", weights["parent"]["sha256"], plan.parent_digest))

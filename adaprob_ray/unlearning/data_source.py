@@ -1,4 +1,4 @@
-"""The data that a user names: CIFAR, a folder of images, or a factory of their own, with held-out sets where there are any."""
+"""The data that a user names: CIFAR or digits, a folder of images, or a factory of their own, with held-out sets if given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.user_code.objects import absolute_factory, call, is_factory, load_object
 
 WHERE = "--data"
-CIFAR = ("cifar10", "cifar100")
+BUILT_IN = ("cifar10", "cifar100", "digits")
 IMAGE_FOLDER = "imagefolder:"
 DEFAULT_SIZE = 224
 # Sub-folders of an image folder, and keys of a dict that a factory returns.
@@ -52,28 +52,28 @@ def check_data_name(spec: str, size: int | None) -> str:
     """The data with an absolute path, if they are of a file or folder. Raises InputError if the name has another form."""
     if size is not None and not spec.startswith(IMAGE_FOLDER):
         raise InputError(f"--size: must be left out except with {WHERE} imagefolder:PATH, got {size} with {spec}")
-    if spec in CIFAR:
+    if spec in BUILT_IN:
         return spec
     if spec.startswith(IMAGE_FOLDER):
         return IMAGE_FOLDER + str(Path(spec.removeprefix(IMAGE_FOLDER)).absolute())
     if not is_factory(spec):
         raise InputError(
-            f"{WHERE}: must be {', '.join(CIFAR)}, imagefolder:PATH, package.module:factory or file.py:factory, got {spec!r}"
+            f"{WHERE}: must be {', '.join(BUILT_IN)}, imagefolder:PATH, package.module:factory or file.py:factory, got {spec!r}"
         )
     return absolute_factory(spec)
 
 
 def load_data(spec: str, size: int | None, folder: Path) -> Data:
     """The data of this name. Raises InputError."""
-    if spec in CIFAR:
-        return _cifar(spec)
+    if spec in BUILT_IN:
+        return _built_in(spec)
     if spec.startswith(IMAGE_FOLDER):
         return _image_folder(Path(spec.removeprefix(IMAGE_FOLDER)), size or DEFAULT_SIZE)
     made = load_object(spec, WHERE, folder)
     return _from_factory(call(made, WHERE) if callable(made) else made, spec)
 
 
-def _cifar(name: str) -> Data:
+def _built_in(name: str) -> Data:
     dataset, root = DATASETS[name], data_root()
     fault = dataset.verify(root)
     if fault is not None:

@@ -44,12 +44,15 @@ class AdaptedNetwork(NamedLayers):
         super().__init__(copy.deepcopy(network).to(device, torch.float32))
         self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         self.forward_function, self.batch_norm = forward, batch_norm
+        self.output_count = 1  # tensors that the network returns; the first is taken for the logits
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images."""
         output = self.network(images) if self.forward_function is None else self.forward_function(self.network, images)
         if not isinstance(output, Tensor):
+            if isinstance(output, (tuple, list)):
+                self.output_count = sum(isinstance(each, Tensor) for each in output)
             output = _logits(output)
         if output.dim() != 2 or len(output) != len(images):
             raise InputError(

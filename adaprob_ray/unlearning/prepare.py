@@ -18,7 +18,7 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import Unlearning
 from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.settings import hyperparameters, parse_settings
+from adaprob_ray.settings import all_settings, hyperparameters, parse_settings
 from adaprob_ray.unlearning.checks import check_method, check_outputs
 from adaprob_ray.unlearning.network import (
     BATCH_NORM_CHOICES,
@@ -34,6 +34,8 @@ from adaprob_ray.user_code.source import is_path
 
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
 MAX_RETAIN_MEASURED = 2_000
+# Samples to train on from which a method takes the settings that its authors use for large data sets.
+LARGE_SCALE_SAMPLES = 5_000
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -49,6 +51,7 @@ class Plan:
         forget_digests: of each forgotten sample.
         parent_digest: SHA-256 of the model's weights, see `weights.weights_digest`.
         retain_argument: what `retain` was: all others, given, or sample:NUMBER.
+        normalization: of the images of all data sets.
         warnings: what the user should know.
         tuning: how the settings were chosen; empty if they were given.
     """
@@ -68,6 +71,7 @@ class Plan:
     seed: int
     recipe: Recipe
     classes: int
+    normalization: Normalization = field(default_factory=Normalization)
     warnings: list[str] = field(default_factory=list)
     tuning: Mapping[str, Any] = field(default_factory=dict)
 
@@ -110,6 +114,7 @@ def prepare(
     others = open_samples(retain, "retain", normalization) if is_own_retain else None
     training, names, digests = _training(samples, others, forget_rows, retain, seed, where)
     subsets = {name: SampleSubset(training, positions) for name, positions in names.items()}
+    unlearning = _at_scale(unlearning, settings, len(subsets["train"]))
     for name, data in (("validation", validation), ("test", test)):
         if data is not None:
             subsets[name] = _held_out(open_samples(data, name, normalization), where)
@@ -140,10 +145,21 @@ def prepare(
         seed=seed,
         recipe=recipe,
         classes=classes,
-        warnings=[f"random transforms of the data set are not applied: {', '.join(samples.left_out)}"]
-        if samples.left_out
-        else [],
+        normalization=normalization,
+        warnings=_warnings(samples, adapted),
     )
+
+
+def _warnings(samples: Samples, network: AdaptedNetwork) -> list[str]:
+    lines = []
+    if samples.left_out:
+        lines.append(f"random transforms of the data set are not applied: {', '.join(samples.left_out)}")
+    if network.output_count > 1:
+        lines.append(
+            f"the model returns {network.output_count} tensors; the first is taken for the logits. If another one is, wrap the "
+            "model or pass forward=lambda model, images: …"
+        )
+    return lines
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -191,6 +207,16 @@ def make_method(
     if method is None:
         raise InputError(*faults)
     return method
+
+
+def _at_scale(method: Unlearning, settings: Mapping[str, Any], samples: int) -> Unlearning:
+    """The method with its authors' settings for large data sets, where there are many samples and none of these is given."""
+    if samples < LARGE_SCALE_SAMPLES or not method.large_scale or method.large_scale.keys() & settings.keys():
+        return method
+    larger, faults = parse_settings(type(method), {**all_settings(method), **method.large_scale}, method.name)
+    if larger is None:
+        raise InputError(*faults)
+    return larger
 
 
 def _training(

@@ -21,6 +21,7 @@ from adaprob_ray.runtime.provenance import device_name
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.unlearning.evidence import evidence, exposed_samples, limits
 from adaprob_ray.unlearning.merkle import merkle_root
+from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.run import Run
 from adaprob_ray.user_code.source import loaded_sources
 
@@ -51,6 +52,11 @@ def make_record(
     }
 
 
+def normalization(plan: Plan) -> dict[str, list[float]]:
+    """The mean and standard deviation of each channel that images are normalized with; empty lists for none."""
+    return {name: [float(value) for value in getattr(plan.normalization, name)] for name in ("mean", "std")}
+
+
 def _method_source(method: type) -> dict[str, Any]:
     """Where a method of another package comes from, and the digest of its source; nothing for those of this package."""
     digest = loaded_sources().get(method.__module__)
@@ -71,6 +77,7 @@ def _predicate(run: Run, model: nn.Module, salt: bytes | None) -> dict[str, Any]
             "retain": plan.retain_argument,
             "retainCount": len(plan.subsets["retain"]),
         },
+        "data": {"normalization": normalization(plan)},
         "weights": {"sha256": weights_digest(model.state_dict()), "parent": {"sha256": plan.parent_digest}},
         "method": {
             "name": plan.method.name,

@@ -255,6 +255,39 @@ def test_the_batch_size_of_a_loader_is_used_for_training() -> None:
     assert unlearned(data=loader, batch_size=8).run.plan.method.batch_size == 8  # type: ignore[attr-defined]
 
 
+def test_scrub_takes_its_authors_batches_for_many_samples_unless_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(**settings: Any) -> tuple[int, int]:
+        method = unlearned(method="scrub", epochs=2, **settings).run.plan.method
+        return method.forget_batch, method.retain_batch  # type: ignore[attr-defined]
+
+    assert batches() == (16, 32)
+    monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 90)
+    assert batches() == (512, 256)
+    assert batches(lr=1e-3) == (512, 256)
+    assert batches(retain_batch=8) == (16, 8)
+    monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 91)
+    assert batches() == (16, 32)
+
+
+NETWORK_INPUTS = IMAGES[0].numel()
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(NETWORK_INPUTS, CLASSES), nn.Linear(NETWORK_INPUTS, 7)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.first(images.flatten(1)), self.second(images.flatten(1))
+
+
+def test_of_two_heads_the_first_is_taken_and_said_so() -> None:
+    (warning,) = [line for line in unlearned(model=TwoHeads(), method="finetune").warnings if "tensors" in line]
+    assert warning.startswith("the model returns 2 tensors; the first is taken for the logits.")
+    chosen = unlearned(model=TwoHeads(), method="finetune", forward=lambda model, images: model(images)[0])
+    assert not [line for line in chosen.warnings if "tensors" in line]
+
+
 def test_a_probable_fault_of_the_input_is_pointed_out() -> None:
     line = unlearned(data=(IMAGES, (LABELS + 1) % CLASSES), method="finetune", test=None).warnings[0]
     assert "about as many as guessing: is the normalization (mean, std) right" in line

@@ -324,7 +324,7 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"weights": "missing.pt"}, "cannot be read: No such file"),
     ({"weights": "net.py"}, "got another format"),
     ({"weights": "."}, "got a folder"),
-    ({"data": "digits"}, "--data: must be cifar10"),
+    ({"data": "mnist"}, "--data: must be cifar10, cifar100, digits, imagefolder:PATH"),
     ({"data": "net.py:make"}, "net.py:make: must return a data set, got a network, Sequential"),
     ({"data": "net.py:tiny", "forget": "class:1"}, "must accept images of shape"),
     ({"size": "32"}, "--size: must be left out"),
@@ -380,6 +380,12 @@ def test_a_full_folder_is_found_before_any_work(folder: Path, monkeypatch: pytes
 
 
 # -- settings --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_the_error_is_no_setting() -> None:
+    with pytest.raises(InputError) as stop:
+        method_settings(["lr=0.1", "max_drop=5"], "adaprob")
+    assert str(stop.value) == "--set: must leave max_drop to --max-drop, got 'max_drop=5'"
 
 
 def test_texts_become_values_of_the_types_of_the_method() -> None:

@@ -82,6 +82,26 @@ def test_the_statement_names_the_file_of_the_weights(saved: tuple[Path, Unlearne
     assert parent == hashlib.sha256(weights_bytes(NETWORK.state_dict())).hexdigest()
 
 
+def test_the_normalization_is_in_the_record_and_audited(tmp_path: Path) -> None:
+    pixels = ((DATA[0].sigmoid() * 255).to(torch.uint8), DATA[1])
+    channels = pixels[0].shape[1]
+    mean, std = [0.4] * channels, [0.2] * channels
+    arguments: dict[str, Any] = {"forget": FORGET, "epochs": 1, "lr": 1e-4, "mean": mean, "std": std, "progress": False}
+    result = adaprob_ray.unlearn(NETWORK, pixels, **arguments)
+    result.save(tmp_path / "out")
+    predicate = record_of(tmp_path / "out")["predicate"]
+    assert predicate["data"] == {"normalization": {"mean": mean, "std": std}}
+    assert "mean 0.4" in (tmp_path / "out" / "record.html").read_text(encoding="utf-8")
+    same = prepare(
+        NETWORK, pixels, forget=FORGET, retain=None, method="adaprob", settings={}, validation=None, test=None, references=[],
+        forward=None, mean=mean, std=[0.3] * channels, batch_norm="frozen", max_drop=2.0, precision="float32", device="cpu",
+        seed=0,
+    )  # fmt: skip
+    wrong = {check.name for check in audit(tmp_path / "out", same, result.model) if not check.agrees}
+    assert "normalization: std" in wrong
+    assert "normalization: mean" not in wrong
+
+
 def test_neither_record_nor_page_holds_samples_or_claims_too_much(saved: tuple[Path, Unlearned]) -> None:
     folder, _ = saved
     record, page = (

@@ -261,6 +261,16 @@ def test_cifar10_is_read_in_the_order_of_torchvision(cifar: Path, tmp_path: Path
     assert data.mean == (0.4914, 0.4822, 0.4465)
 
 
+def test_digits_are_a_data_set_by_name(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_data("digits", None, tmp_path)
+    (images, labels), (test_images, test_labels) = data.train, data.test
+    assert images.shape[1:] == (1, 8, 8)
+    assert len(images) + len(test_images) == len(labels) + len(test_labels) == len(load_digits().target)
+    assert len(data.mean) == len(data.std) == 1
+
+
 def test_cifar_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAPROB_DATA", str(tmp_path))
     with pytest.raises(InputError, match="adaprob-ray data prepare cifar10"):
