@@ -29,8 +29,8 @@ def with_arguments(item: Any, faults: Faults) -> Any:
     inner = nested if isinstance(nested, dict) else {}
     for name in sorted(inner.keys() & others):
         faults.add(
-            f"grid.architecture: arguments: {name}: must be given once, got {others[name]!r} next to name and {inner[name]!r} under "
-            "arguments"
+            f"grid.architecture: arguments: {name}: must be given once, got {others[name]!r} next to name and {inner[name]!r} "
+            "under arguments"
         )
     arguments = {**inner, **others}
     settings = {name: value for name, value in item.items() if name in ("name", "filters")}
