@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adaprob_ray.catalogue import ARCHITECTURES, DATASETS, METHODS
 from adaprob_ray.describe import format_value, module_docstring, module_summary
-from adaprob_ray.methods.base import Cost, Method, Sizes
+from adaprob_ray.methods.base import LARGE_SCALE_SAMPLES, Cost, Method, Sizes, Unlearning
 from adaprob_ray.recipe import RECIPES
 from adaprob_ray.settings import Choice, Hyperparameter, hyperparameters
 from docs import metrics_page, sweep_file
@@ -176,11 +176,22 @@ def sources() -> str:
     return "## Sources\n\n" + table(["method", "published as", "the paper cites instead"], rows)
 
 
+def large_scale(cls: type[Method]) -> list[str]:
+    """What `unlearn` sets for many samples."""
+    if not (issubclass(cls, Unlearning) and cls.large_scale):
+        return []
+    chosen = ", ".join(f"`{name}` = {value}" for name, value in cls.large_scale.items())
+    return [
+        f"`adaprob_ray.unlearn` with {LARGE_SCALE_SAMPLES:,} samples or more: {chosen}, unless one of them is given."
+    ]
+
+
 def section(name: str, cls: type[Method]) -> str:
     file = Path(inspect.getfile(cls)).name
     facts = [
         prose(inspect.getdoc(cls) or ""),
         f"Needs: {needs(cls)}.",
+        *large_scale(cls),
         f"File: [`{file}`](../adaprob_ray/methods/{file}), revision {cls.revision}.",
     ]
     lines = "\n".join(f"- {fact}" for fact in facts)

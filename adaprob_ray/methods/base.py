@@ -17,7 +17,9 @@ from adaprob_ray.methods.context import Context, Split, derive_seed
 from adaprob_ray.models.anatomy import parameter_names
 from adaprob_ray.sizes import Cost, Sizes
 
-__all__ = ["Context", "Cost", "Method", "Sizes", "Split", "Trained", "Unlearning", "derive_seed"]
+__all__ = ["LARGE_SCALE_SAMPLES", "Context", "Cost", "Method", "Sizes", "Split", "Trained", "Unlearning", "derive_seed"]
+
+LARGE_SCALE_SAMPLES = 5_000
 
 
 class Method:
@@ -127,7 +129,8 @@ class Unlearning(Method):
         steady_error: whether validation error stays low in every epoch, so that a rise is a reason to stop. Other methods are
             only judged at the end, since it may rise on the way and fall again.
         large_scale: settings that its authors use on data sets of tens of thousands of samples, where those differ from the
-            defaults. `adaprob_ray.unlearn` takes them for many samples; a sweep never does.
+            defaults. `adaprob_ray.unlearn` takes them for LARGE_SCALE_SAMPLES retain and forget samples or more; a sweep
+            never does.
 
     Example:
         A method that returns the original as it is:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adaprob_ray.catalogue import METHODS, REGISTRY
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.methods.base import Unlearning
+from adaprob_ray.methods.base import LARGE_SCALE_SAMPLES, Unlearning
 from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import all_settings, hyperparameters, parse_settings
@@ -34,8 +34,6 @@ from adaprob_ray.user_code.source import is_path
 
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
 MAX_RETAIN_MEASURED = 2_000
-# Samples to train on from which a method takes the settings that its authors use for large data sets.
-LARGE_SCALE_SAMPLES = 5_000
 PRECISIONS = ("float32", "bfloat16")
 
 
