@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.cell_settings import ArchitectureSettings
+from adaprob_ray.sweep.cell_settings import ArchitectureSettings, full_dataset
 from adaprob_ray.sweep.registry import Registry
 
 TRAINING = "training"  # the method of every cell that trains by a recipe
@@ -125,9 +125,8 @@ def _measured(record: Mapping[str, Any], registry: Registry) -> tuple[Device, Ne
     is_trained = method == TRAINING or (method in registry.methods and registry.methods[method].stage == "train")
     if not is_trained and method not in registry.methods:
         return None
-    name, _, count = dataset.rpartition("-")
-    if count.isdecimal() and name in registry.datasets and dataset not in registry.datasets:
-        dataset = name  # with fewer images, see `DatasetSettings`, which have the same size
+    if dataset not in registry.datasets:
+        dataset = full_dataset(dataset)  # whose images have the same size
     if dataset not in registry.datasets or architecture not in registry.architectures:
         return None
     seconds = record.get("training_seconds" if is_trained else "unlearn_seconds")

@@ -47,6 +47,16 @@ class DatasetSettings:
         return self.name if self.train_per_class is None else f"{self.name}-{self.train_per_class}"
 
 
+def full_dataset(name: str) -> str:
+    """The data set that `str(DatasetSettings(…))` has a part of, or its own name.
+
+    >>> full_dataset("cifar10-600"), full_dataset("cifar10")
+    ('cifar10', 'cifar10')
+    """
+    full, _, count = name.rpartition("-")
+    return full if full and count.isdecimal() else name
+
+
 def _hashable(value: dict[str, Any] | None) -> Arguments | None:
     return None if value is None else Arguments(value)
 

@@ -17,11 +17,17 @@ from scipy.stats import fisher_exact
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import LEVEL, Count, Estimate, prediction_interval
 from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.sweep.cell_settings import full_dataset
 from analysis.paper.values import STAND_INS, PaperValue
 
 REPRODUCED, NOT_REPRODUCED, UNDETERMINED = "reproduced", "not reproduced", "undetermined"
-CONTRADICTS, OTHER_DATA, NOT_MEASURED = "contradicts itself", "other data", "not measured"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDETERMINED, CONTRADICTS, OTHER_DATA, NOT_MEASURED)
+CONTRADICTS, OTHER_DATA, REDUCED_SCALE, NOT_MEASURED = (
+    "contradicts itself",
+    "other data",
+    "reduced scale",
+    "not measured",
+)
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDETERMINED, CONTRADICTS, OTHER_DATA, REDUCED_SCALE, NOT_MEASURED)
 
 # Written before the runs: percentage points of errors and of the attack, a share of a divergence's published value.
 MARGIN_ERROR, MARGIN_ATTACK, MARGIN_DIVERGENCE = 2.0, 3.0, 0.25
@@ -49,8 +55,8 @@ class Judgement:
     why: str
 
 
-def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Judgement | None:
-    """The verdict on one number from one row of a data set; None where the row has no value in the column."""
+def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str, Any]) -> Judgement | None:
+    """The verdict on one number from one row of a group; None where the row has no value in the column."""
     ours = row.values.get(column.name)
     if ours is None:
         return None
@@ -59,8 +65,13 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, dataset: str) -> Ju
     verdict, why = _verdict(entry, prediction, margin, ours.count)
     if entry.contradiction:
         verdict, why = CONTRADICTS, f"{entry.contradiction}; taken as printed: {verdict}"
+    dataset = group["dataset"]
     if dataset in STAND_INS.values():
         verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
+    if is_reduced(dataset):
+        samples = dataset.removeprefix(f"{full_dataset(dataset)}-")
+        why = f"{samples} training samples per class, width {group['filters']:g} instead of {entry.filters:g}"
+        verdict = REDUCED_SCALE
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
 
@@ -108,13 +119,20 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
             same_lam = entry.lam is None or float(row.chosen.get("lam", 0)) == entry.lam
             if row.method == entry.method and same_lam:
                 scored = (column for column in table.columns if column.name in scored_by(entry))
-                yield from filter(None, (judge(entry, row, column, table.group["dataset"]) for column in scored))
+                yield from filter(None, (judge(entry, row, column, table.group) for column in scored))
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a number of the paper is, or may be, about this data set, network and forget request."""
-    network = (group["architecture"], group["filters"]) == (entry.architecture, entry.filters)
-    return network and group["dataset"] in entry.datasets and group["forget"] in entry.forgets
+    """Whether a number of the paper is, or may be, about this data set, network and forget request; reduced, at any width."""
+    dataset = group["dataset"]
+    same_width = group["filters"] == entry.filters or is_reduced(dataset)
+    same_data = full_dataset(dataset) in entry.datasets and group["forget"] in entry.forgets
+    return group["architecture"] == entry.architecture and same_width and same_data
+
+
+def is_reduced(dataset: str) -> bool:
+    """Whether a network was trained on a part of the training samples only."""
+    return full_dataset(dataset) != dataset
 
 
 def scored_by(entry: PaperValue) -> tuple[str, ...]:

@@ -36,10 +36,12 @@ def judged(
     *values: float,
     name: str = "test_error_percent",
     dataset: str = "cifar10",
+    filters: float = 1.0,
     **changes: object,
 ) -> Judgement:
     table = table_of(*values, name=name)
-    actual = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), dataset)
+    group = {"dataset": dataset, "filters": filters}
+    actual = judge(entry(published_value, name, **changes), table.rows[0], metric_format(name), group)
     assert actual is not None
     return actual
 
@@ -112,7 +114,9 @@ def test_equal_seeds_are_judged_by_counts_and_not_by_a_spread_of_zero(
 ) -> None:
     name = "forget_error_percent"
     table = table_of(*[0.0] * 5, name=name, forget_rows=rows)
-    actual = judge(entry(paper, name, runs=runs), table.rows[0], metric_format(name), "cifar10")
+    actual = judge(
+        entry(paper, name, runs=runs), table.rows[0], metric_format(name), {"dataset": "cifar10", "filters": 1.0}
+    )
     assert actual is not None
     assert actual.verdict == verdict, actual.why
 
@@ -124,6 +128,31 @@ def test_stand_ins_and_contradictions_have_no_verdict() -> None:
     contradicting = judged(20.0, *values, contradiction="why")
     assert (contradicting.verdict, contradicting.why) == (verdicts.CONTRADICTS, "why; taken as printed: undetermined")
     assert judged(20.0, *values, dataset="lacuna10", paper_dataset="Lacuna-10").verdict == verdicts.UNDETERMINED
+
+
+def test_reduced_scale_is_neither_reproduced_nor_not() -> None:
+    values = (19.0, 20.0, 21.0, 20.5, 19.5)
+    for published in (20.0, 60.0):
+        reduced = judged(published, *values, dataset="cifar10-600", filters=0.25, contradiction="why")
+        assert reduced.verdict == verdicts.REDUCED_SCALE
+        assert reduced.why == "600 training samples per class, width 0.25 instead of 1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "applies"),
+    [
+        ({}, True),
+        ({"filters": 0.25}, False),
+        ({"dataset": "cifar10-600", "filters": 0.25}, True),
+        ({"dataset": "cifar100-600", "filters": 0.25}, False),
+        ({"dataset": "cifar10-600", "architecture": "resnet18"}, False),
+        ({"dataset": "cifar10-600", "forget": "class5"}, False),
+    ],
+)
+def test_a_reduced_data_set_applies_at_any_width(changes: dict[str, object], applies: bool) -> None:
+    number = next(number for number in paper_values("2") if number.paper_dataset == "CIFAR-10")
+    group = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}
+    assert verdicts.applies_to(number, {**group, **changes}) == applies
 
 
 def test_contradictions_are_those_of_the_protocol() -> None:
