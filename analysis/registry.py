@@ -135,6 +135,10 @@ _ALL = (
     Artefact(
         "trade_off", "forget error against retain error", f"{FIGURES}.trade_off:build_trade_off", ("small_all",)
     ),
+    Artefact(
+        "picture", "confidence on forgotten and unseen samples, and distance to Retrain over cost",
+        "analysis.paper.picture:build_picture", ("reduced_selective",),
+    ),
     Artefact("cost", "distance to Retrain against passes", f"{FIGURES}.cost:build_cost", ("small_all",)),
     Artefact(
         "ranks", "mean ranks by distance to Retrain", f"{FIGURES}.ranks:build_ranks", ("small_all",), columns=RANKED

@@ -8,7 +8,7 @@ over seeds is at most that of a second retrained model.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,7 +205,7 @@ def draw_cost(panels: dict[str, CostPanel], records: pd.DataFrame) -> Figure:
     styles = style.plot_styles(style.methods_by_name({heading: panel.points for heading, panel in panels.items()}))
     figure, grid = style.scatter_figure(styles, len(panels), 4.0)
     for axes, (heading, panel) in zip(grid, panels.items(), strict=True):
-        _draw_panel(axes, panel, styles)
+        draw_cost_panel(axes, panel, styles)
         title, ylabel = heading.replace(" · ", "\n"), f"{DISTANCE.header()}: closer to 0 is better"
         style.style_axes(axes, title=title, xlabel=COST, ylabel=ylabel)
     note = (
@@ -216,7 +216,8 @@ def draw_cost(panels: dict[str, CostPanel], records: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, panel: CostPanel, styles: dict[str, style.PlotStyle]) -> None:
+def draw_cost_panel(axes: Axes, panel: CostPanel, styles: Mapping[str, style.PlotStyle]) -> None:
+    """The points of one panel, without titles. `styles`: by the name of a point."""
     axes.axhspan(0, panel.floor.mean, color="0.92", zorder=0)
     if panel.original is not None:
         axes.axhline(panel.original.mean, color=style.GREY, linestyle="--", linewidth=0.8)
