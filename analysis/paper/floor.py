@@ -6,7 +6,7 @@ error may differ from Retrain's by one point in the mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,19 +64,26 @@ class FloorRow:
 def build_floor(selection: Selection, out: Path) -> Output:
     """Write floor-SWEEP.md, .tex and .csv to `out`; SWEEP is the first file where several share their references."""
     gathered = selection.gather()
-    columns = [metric_format(name) for name in (TEST_ERROR, *FLOOR_COLUMNS, SECONDS, *PASSES)]
-    tables = {
-        table.heading: (table, list(floor_rows(table)))
-        for table in selected_tables(gathered.records, selection, columns)
-    }
-    if not any(rows for _, rows in tables.values()):
+    pages, numbers = floor_pages(selected_tables(gathered.records, selection, floor_columns()))
+    if not pages:
         raise InputError(
             f"{selection.location}: must have errors, membership_auc, kl_to_retrain and passes of a method, got none"
         )
-    documents = [*(floor_page(table, rows) for table, rows in tables.values()), *missing_document(gathered.missing)]
-    numbers = floor_numbers([(table, row) for table, rows in tables.values() for row in rows])
+    documents = [*pages, *missing_document(gathered.missing)]
     name = "floor-" + next(iter(selection.sweeps.values())).name
     return Output(documents, write_documents(documents, numbers, name, out))
+
+
+def floor_columns() -> list[MetricFormat]:
+    """The columns of Records that the table needs."""
+    return [metric_format(name) for name in (TEST_ERROR, *FLOOR_COLUMNS, SECONDS, *PASSES)]
+
+
+def floor_pages(tables: Iterable[Table]) -> tuple[list[Document], str]:
+    """A page for each table that has a row, and the numbers of all as CSV."""
+    rows = [(table, list(floor_rows(table))) for table in tables]
+    pages = [floor_page(table, of_table) for table, of_table in rows if of_table]
+    return pages, floor_numbers([(table, row) for table, of_table in rows for row in of_table])
 
 
 def floor_rows(table: Table) -> Iterator[FloorRow]:

@@ -18,6 +18,7 @@ from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.reporting.records.archive import record_lines, rows_of, write_archive
 from adaprob_ray.reporting.records.load import load_sweep
 from adaprob_ray.reporting.rescore import rescore
+from analysis.paper.floor import floor_columns
 from analysis.registry import NOTEBOOKS, ROOT
 from analysis.verify.pages import verify
 
@@ -81,6 +82,25 @@ def test_what_is_written_is_right(checkout: Path) -> None:
     assert sorted(path.name for path in (checkout / "results").iterdir()) == [
         "compare-tiny.csv", "compare-tiny.md", "compare-tiny.tex", "tiny.jsonl", "tiny.zip",
     ]  # fmt: skip
+
+
+def test_a_table_against_the_floor_is_verified_if_there_is_one(checkout: Path) -> None:
+    text = tiny_sweep("{finetune: {epochs: 1}}", "[errors, membership_auc, kl_to_retrain, passes, seconds]")
+    (checkout / "sweeps" / "floored.yaml").write_text(text.replace("name: tiny", "name: floored"))
+    columns = [column.name for column in floor_columns()]
+    records = of_cells(load_sweep(checkout / "sweeps" / "floored.yaml"), columns)
+    (checkout / "results" / "floored.jsonl").write_text(record_lines(records))
+    verify(checkout, rewrite=True)
+    table = checkout / "results" / "floor-floored.csv"
+    assert not table.exists()
+    table.write_text("old\n")
+    faults = verify(checkout).faults
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "results/floor-floored.md", "results/floor-floored.tex", "results/floor-floored.csv",
+    ]  # fmt: skip
+    verify(checkout, rewrite=True)
+    assert table.read_text().count("\n") > 1
+    assert verify(checkout).faults == []
 
 
 @pytest.mark.parametrize(
