@@ -104,8 +104,8 @@ _ALL = (
     _paper_table("cifar100", "CIFAR-100, a class forgotten (paper §5.6)", "sec5.6", ("notebook_cifar100",), ERRORS[1:]),
     Artefact("claims", "the abstract's claims", "analysis.paper.claims:build_claims", CLAIMED),
     Artefact(
-        "floor", "which methods are as near to Retrain as a second retrained model", "analysis.paper.floor:build_floor",
-        ("reduced_selective",),
+        "equivalence", "which methods are as near to Retrain as a second retrained model",
+        "analysis.paper.equivalence:build_equivalence", ("reduced_selective",),
     ),
     Artefact(
         "traces", "SCRUB epoch by epoch, the notebooks' and ours", "analysis.paper.scrub_traces:build_traces",

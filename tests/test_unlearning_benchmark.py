@@ -11,8 +11,10 @@ import pytest
 
 import adaprob_ray
 from adaprob_ray import cli
+from adaprob_ray.reporting.stats.equivalence import COLUMNS
 from benchmarks import run_command
-from benchmarks.unlearning import COLUMNS, FLOOR_COLUMNS, main
+from benchmarks.unlearning import faster, main, table, verdicts
+from benchmarks.unlearning_states import MEASURED, State
 
 SWEEP = """
 name: benchmark
@@ -55,40 +57,105 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_last_epoch_is_the_record_of_the_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--store", str(folder / "store"), "--against", "scrub", "--out", str(folder / "table.csv"))
     assert run(main, str(folder / "sweep.yaml"), *options) == 0
-    table = pd.read_csv(folder / "table.csv", keep_default_na=False)
-    assert list(table.groupby("label", sort=False).size().items()) == [
+    printed = pd.read_csv(folder / "table.csv", keep_default_na=False)
+    assert list(printed.groupby("label", sort=False).size().items()) == [
         ("scrub", 2),
         ("scrub_rewind", 2),
         ("adaprob", 2),
     ]
     records = adaprob_ray.load_records(str(folder / "store"))
-    for label, lines in table.groupby("label"):
+    for label, lines in printed.groupby("label"):
         own = records[records["label"] == label]
         last = lines.iloc[-1]
-        for column in COLUMNS:
+        for column in MEASURED:
             assert last[column] == pytest.approx(own[column].mean(), rel=1e-4, abs=1e-6), (label, column)
         assert last["passes"] == (own["forward_examples"] + own["backward_examples"]).mean()
         assert (lines["seconds"].diff().dropna() > 0).all()
     output = capsys.readouterr().out
     for label in ("scrub", "scrub_rewind", "adaprob"):
-        assert f"{label}: never inside the floor" in output or f"{label}: inside the floor after epoch" in output
-    retrain, independent = (
-        records[records["label"] == label].set_index("seed") for label in ("retrain", "retrain_independent")
-    )
-    column = FLOOR_COLUMNS[0]
-    scrub = records[records["label"] == "scrub"].set_index("seed")
-    line = table[table["label"] == "scrub"].iloc[-1]
-    assert line[f"{column}_difference"] == pytest.approx((scrub[column] - independent[column]).mean(), abs=1e-3)
-    spread = (retrain[column] - independent[column]).std()
-    assert line[f"{column}_floor"] == pytest.approx(4.302653 * spread / 3**0.5, rel=1e-3)
+        assert output.count(f"seed 1: {label}: ") == 2, "in both orders"
+        assert output.count(f"{label}: at its end") == 1
+    assert "scrub: equivalent to Retrain after" in output
+    assert "scrub_rewind: equivalent to Retrain after" not in output, "it may return the state of any epoch"
+    column = COLUMNS[0]
+    by_label = {label: rows.set_index("seed")[column] for label, rows in records.groupby("label")}
+    line = printed[printed["label"] == "scrub"].iloc[-1]
+    difference = (by_label["scrub"] - by_label["retrain_independent"]).mean()
+    assert line[f"{column}_difference"] == pytest.approx(difference, abs=1e-3)
+    spread = (by_label["retrain"] - by_label["retrain_independent"]).std()
+    assert line[f"{column}_margin"] == pytest.approx(4.302653 * spread / 3**0.5, rel=1e-3)
+
+
+RETRAIN = {
+    "test_error_percent": 35.0,
+    "retain_error_percent": 5.0,
+    "membership_auc_percent": 50.0,
+    "kl_forget_nats": 0.4,
+}
+FORGET = {1: (57.0, 54.0), 2: (51.0, 58.0), 3: (60.0, 55.0)}  # of Retrain and of the independent one
+
+
+def made_up(forget: float, seed: int, seconds: float) -> State:
+    """Retrain in all but forget error, which is the independent one's moved by `forget`."""
+    return State(seconds, int(100 * seconds), {**RETRAIN, "forget_error_percent": FORGET[seed][1] + forget})
+
+
+REFERENCES = {
+    seed: {
+        "retrain": {**RETRAIN, "forget_error_percent": retrain},
+        "retrain_independent": {**RETRAIN, "forget_error_percent": independent},
+    }
+    for seed, (retrain, independent) in FORGET.items()
+}
+
+
+def test_the_first_equivalent_epoch_and_the_end_are_told_apart() -> None:
+    states = {
+        "overshoots": {
+            seed: [made_up(move, seed, 1.0 + at) for at, move in enumerate((-40.0, 0.0, 40.0))] for seed in FORGET
+        },
+        "slow": {
+            seed: [made_up(move, seed, 10.0 * (at + 1)) for at, move in enumerate((-40.0, 1.0))] for seed in FORGET
+        },
+    }
+    lines = pd.DataFrame(table(states, REFERENCES))
+    assert list(verdicts(lines, "slow")) == [
+        "overshoots: equivalent to Retrain after epoch 2: 2.0 s, 200 passes",
+        "overshoots: at its end not equivalent in forget error: 3.0 s, 300 passes; 0.15x the seconds and 0.15x the passes of "
+        "slow",
+        "slow: equivalent to Retrain after epoch 2: 20.0 s, 2,000 passes",
+        "slow: at its end equivalent to Retrain: 20.0 s, 2,000 passes; 1.00x the seconds and 1.00x the passes of slow",
+    ]
+    assert [line for line in verdicts(lines, "slow", ["overshoots"]) if "after epoch" in line] == [
+        "slow: equivalent to Retrain after epoch 2: 20.0 s, 2,000 passes"
+    ]
+
+
+def test_a_seed_that_ends_early_keeps_its_result() -> None:
+    states = {"early": {seed: [made_up(-40.0, seed, 1.0), made_up(0.0, seed, 2.0)] for seed in (2, 3)}}
+    states["early"][1] = [made_up(0.0, 1, 1.5)]
+    lines = pd.DataFrame(table(states, REFERENCES))
+    assert list(lines["not_equivalent"]) == ["forget error", ""]
+    assert list(lines["seconds"]) == pytest.approx([3.5 / 3, 5.5 / 3])
+
+
+def test_more_than_a_point_of_test_error_is_not_equivalent() -> None:
+    state = made_up(0.0, 1, 1.0)
+    far = {seed: [State(1.0, 1, {**made_up(0.0, seed, 1.0).columns, "test_error_percent": 36.1})] for seed in FORGET}
+    assert next(table({"far": far}, REFERENCES))["not_equivalent"] == "test error"
+    assert [each.seconds for each in faster([state], [state.with_seconds(0.5)])] == [0.5]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--labels", "scrubb"], "--labels: must be of benchmark, got scrubb (known: scrub, scrub_rewind, adaprob)"),
+        (
+            ["--labels", "scrubb"],
+            "--labels: must unlearn in benchmark, got scrubb (known: scrub, scrub_rewind, adaprob)",
+        ),
         (["--labels", "adaprob"], "--against: must be one of the labels that run, got scrub"),
-        (["--labels", "retrain"], "--labels: must be of benchmark, got retrain"),
+        (["--labels", "retrain"], "--labels: must unlearn in benchmark, got retrain"),
+        (["--only", "seed<3"], "benchmark: must have the same seeds, at least 3, for all labels, got"),
     ],
 )
 @pytest.mark.slow
@@ -98,3 +165,17 @@ def test_unknown_labels_are_one_line(
     options = ("--store", str(folder / "store"), "--against", "scrub", *arguments)
     assert run(main, str(folder / "sweep.yaml"), *options) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.slow
+def test_several_settings_of_a_label_and_references_that_are_not_done(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = tmp_path / "several.yaml"
+    several.write_text(SWEEP.replace("scrub: {epochs: 2,", "scrub: {epochs: [1, 2],"), encoding="utf-8")
+    assert run(main, str(several), "--store", str(folder / "store"), "--against", "scrub") == 2
+    assert "must have one setting, request and repeat for each label, got several of scrub" in capsys.readouterr().err
+    other = tmp_path / "other.yaml"
+    other.write_text(SWEEP.replace("train: {epochs: 2}", "train: {epochs: 3}"), encoding="utf-8")
+    assert run(main, str(other), "--store", str(folder / "store"), "--against", "scrub") == 2
+    assert "--only label=retrain_independent" in capsys.readouterr().err

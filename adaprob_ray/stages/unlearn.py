@@ -57,14 +57,12 @@ def run(cell: Cell, context: StageContext) -> StageOutput:
         files[WEIGHTS] = weights
     facts = {f"unlearn_{name}" if name == "seconds" else name: value for name, value in cost.items()}
     facts["parameter_distance"] = distance(model.parameters(), before)
-    refuse_repeated_columns(
-        dict.fromkeys(facts, "the stage unlearn"), method_context.facts, f"method {settings.method}"
-    )
-    facts |= method_context.facts
     original = context.parent(cell.parents["original"])
     if isinstance(original.settings, TrainSettings):  # where the training of an imported original started is not known
         facts["start_distance"] = distance(model.parameters(), start_model(original, context).parameters())
-    return StageOutput(files, facts)
+    sources = dict.fromkeys(facts, "the stage unlearn")
+    refuse_repeated_columns(sources, method_context.facts, f"method {settings.method}")
+    return StageOutput(files, {**facts, **method_context.facts})
 
 
 def method_subsets(subsets: Subsets, settings: UnlearnSettings) -> dict[str, Subset]:

@@ -154,8 +154,8 @@ def _warnings(samples: Samples, network: AdaptedNetwork) -> list[str]:
         lines.append(f"random transforms of the data set are not applied: {', '.join(samples.left_out)}")
     if network.output_count > 1:
         lines.append(
-            f"the model returns {network.output_count} tensors; the first is taken for the logits. If another one is, wrap the "
-            "model or pass forward=lambda model, images: …"
+            f"the model returns {network.output_count} tensors; the first is taken for the logits. If they are another one, "
+            "wrap the model, or in Python pass forward=lambda model, images: …"
         )
     return lines
 

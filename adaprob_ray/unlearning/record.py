@@ -53,7 +53,7 @@ def make_record(
 
 
 def normalization(plan: Plan) -> dict[str, list[float]]:
-    """The mean and standard deviation of each channel that images are normalized with; empty lists for none."""
+    """Mean and standard deviation of each channel, as given; empty lists where only the data set itself may normalize."""
     return {name: [float(value) for value in getattr(plan.normalization, name)] for name in ("mean", "std")}
 
 

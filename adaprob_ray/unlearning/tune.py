@@ -22,7 +22,7 @@ from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.search.rules import VALIDATION, VALIDATION_CLASS
 from adaprob_ray.search.space import declared_space
-from adaprob_ray.settings import Int, Log, Range, Uniform, as_mapping, parse_settings
+from adaprob_ray.settings import Int, Log, Range, Uniform, all_settings, as_mapping, parse_settings
 from adaprob_ray.unlearning.evidence import true_class_confidence
 from adaprob_ray.unlearning.outputs import ModelOutputs
 from adaprob_ray.unlearning.prepare import Plan
@@ -60,7 +60,7 @@ def tune(plan: Plan, count: int, fixed: Mapping[str, Any], on_trial: Callable[[T
     for number in range(count):
         generator = np.random.default_rng([plan.seed, number])
         settings = defaults if number == 0 else {name: _draw(each, generator) for name, each in space.items()}
-        candidate = _with_settings(plan, {**fixed, **settings} if number else dict(fixed))
+        candidate = _with_settings(plan, settings) if number else plan
         trial = Trial(settings, _value(candidate, rule.value, plan.max_drop))
         on_trial(trial)
         if math.isfinite(trial.value) and (best is None or trial.value < best[0].value):
@@ -83,7 +83,10 @@ def check_tunable(plan: Plan, space: Mapping[str, Any]) -> None:
 
 
 def _with_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:
-    method, faults = parse_settings(type(plan.method), settings, plan.method.name)
+    others = all_settings(plan.method)
+    if "lr" in settings:
+        others.pop("max_drop", None)  # which only `lr: auto` takes
+    method, faults = parse_settings(type(plan.method), {**others, **settings}, plan.method.name)
     if method is None:
         raise InputError(*faults)
     return replace(plan, method=method)

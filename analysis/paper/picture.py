@@ -21,7 +21,7 @@ from adaprob_ray.metrics.auc import members_and_others
 from adaprob_ray.reporting.figures import style
 from adaprob_ray.reporting.figures.cost import COST, DISTANCE, CostPanel, compute_cost, draw_cost_panel
 from adaprob_ray.reporting.records.archive import evaluations, source_of
-from adaprob_ray.reporting.records.grouping import only_group_title
+from adaprob_ray.reporting.records.grouping import only_group_title, row_groups
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.output import Output
@@ -52,6 +52,11 @@ def build_picture(selection: Selection, out: Path, *, labels: Sequence[str] = ()
     unknown = [label for label in shown if label not in set(gathered.records["label"])]
     if unknown:
         raise InputError(f"{name}: must have Records of {', '.join(unknown)}, got none")
+    several = [label for label in shown if len(row_groups(gathered.records, [label])) > 1]
+    if several:
+        raise InputError(
+            f"{name}: must have one setting of each label, got several of {', '.join(several)}; select with --only"
+        )
     rows = confidences(gathered.records, shown, selection.location)
     (panel,) = compute_cost(gathered.records).values()
     points = [point for point in panel.points if point.name in (*shown, "retrain")]

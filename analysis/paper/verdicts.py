@@ -70,7 +70,7 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
         verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
     if is_reduced(dataset):
         samples = dataset.removeprefix(f"{full_dataset(dataset)}-")
-        why = f"{samples} training samples per class, width {group['filters']:g} instead of {entry.filters:g}"
+        why = f"{samples} training samples per class, width {group['filters']:g} (the paper's: {entry.filters:g})"
         verdict = REDUCED_SCALE
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 

@@ -10,7 +10,7 @@ from adaprob_ray.reporting.tables.format import format_estimate
 from adaprob_ray.reporting.tables.model import Row, Table
 from adaprob_ray.reporting.tables.render import to_csv
 from analysis.paper.values import PaperValue, paper_values, with_alternatives
-from analysis.paper.verdicts import NOT_MEASURED, Judgement, judgements
+from analysis.paper.verdicts import NOT_MEASURED, Judgement, is_reduced, judgements
 from analysis.registry import ARTEFACTS
 
 PAPER_TABLES = ("1", "2", "3", "4", "5", "sec5.6")
@@ -46,17 +46,17 @@ def measured_judgements(name: str, tables_by_source: Mapping[str, Sequence[Table
 def shown_judgement(number: PaperValue, judged: Sequence[MeasuredJudgement]) -> MeasuredJudgement | None:
     """The one reading of a number that the page shows; None where nothing of ours is about the number as printed.
 
-    The order of choice does not depend on any value: never another reading of the number; the trained model before AdaProb's
-    targets; Eq. (1) as written before AdaProb's other readings; then files of Records in the order of the registry, and
-    labels in the order of their sweep file.
+    The order of choice does not depend on any value: never another reading of the number; the paper's scale before a reduced
+    one; the trained model before AdaProb's targets; Eq. (1) as written before its other readings; then files of Records in
+    the order of the registry, and labels in the order of their sweep file.
     """
     candidates = [item for item in judged if item.judgement.published is number]
     sweeps = next(artefact.sweeps for artefact in ARTEFACTS.values() if artefact.table == number.table)
 
-    def priority(item: MeasuredJudgement) -> tuple[bool, bool, int]:
+    def priority(item: MeasuredJudgement) -> tuple[bool, bool, bool, int]:
         place = sweeps.index(item.records) if item.records in sweeps else len(sweeps)
         is_target = item.judgement.column != number.column
-        return is_target, not is_as_written(number, item.judgement.row), place
+        return is_reduced(item.table.group["dataset"]), is_target, not is_as_written(number, item.judgement.row), place
 
     return min(candidates, key=priority, default=None)
 

@@ -18,7 +18,7 @@ from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, document_files, markdown_table, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
 from analysis.paper.claims import Claim, claim_tables, claims
-from analysis.paper.floor import floor_columns, floor_pages
+from analysis.paper.equivalence import PREFIX, equivalence_columns, equivalence_pages
 from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
 from analysis.paper.training_recipes import recipe_lines
 from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
@@ -75,7 +75,7 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
     checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
-    checked += [_floor(path, results, rewrite) for path in results.files("jsonl")]
+    checked += [_equivalence(path, results, rewrite) for path in results.files("jsonl")]
     marks = {path: parse_marks(path.read_text(encoding="utf-8"), path.name) for path in pages}  # before any is written
     checked += [_tables_in(path, page_marks, results, rewrite) for path, page_marks in marks.items()]
     checked += [_sentences_in(path, page_marks, results) for path, page_marks in marks.items()]
@@ -107,12 +107,12 @@ def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
     return _compare(document_files(pages, numbers, path.with_name(f"compare-{path.stem}")), rewrite)
 
 
-def _floor(path: Path, results: Results, rewrite: bool) -> CheckResult:
-    """floor-NAME.md, .tex and .csv of NAME.jsonl, if there are such files."""
-    output = path.with_name(f"floor-{path.stem}")
+def _equivalence(path: Path, results: Results, rewrite: bool) -> CheckResult:
+    """equivalence-NAME.md, .tex and .csv of NAME.jsonl, if there are such files."""
+    output = path.with_name(PREFIX + path.stem)
     if not output.with_name(f"{output.name}.csv").is_file():
         return CheckResult(0, 0, [])
-    return _compare(document_files(*floor_pages(results.tables(path, floor_columns())), output), rewrite)
+    return _compare(document_files(*equivalence_pages(results.tables(path, equivalence_columns())), output), rewrite)
 
 
 def _compare(files: Mapping[Path, str], rewrite: bool) -> CheckResult:

@@ -135,7 +135,7 @@ def test_reduced_scale_is_neither_reproduced_nor_not() -> None:
     for published in (20.0, 60.0):
         reduced = judged(published, *values, dataset="cifar10-600", filters=0.25, contradiction="why")
         assert reduced.verdict == verdicts.REDUCED_SCALE
-        assert reduced.why == "600 training samples per class, width 0.25 instead of 1"
+        assert reduced.why == "600 training samples per class, width 0.25 (the paper's: 1)"
 
 
 @pytest.mark.parametrize(

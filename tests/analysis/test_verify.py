@@ -18,7 +18,7 @@ from adaprob_ray.metrics.outputs import Outputs
 from adaprob_ray.reporting.records.archive import record_lines, rows_of, write_archive
 from adaprob_ray.reporting.records.load import load_sweep
 from adaprob_ray.reporting.rescore import rescore
-from analysis.paper.floor import floor_columns
+from analysis.paper.equivalence import equivalence_columns
 from analysis.registry import NOTEBOOKS, ROOT
 from analysis.verify.pages import verify
 
@@ -84,19 +84,19 @@ def test_what_is_written_is_right(checkout: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_table_against_the_floor_is_verified_if_there_is_one(checkout: Path) -> None:
+def test_a_table_of_equivalence_is_verified_if_there_is_one(checkout: Path) -> None:
     text = tiny_sweep("{finetune: {epochs: 1}}", "[errors, membership_auc, kl_to_retrain, passes, seconds]")
-    (checkout / "sweeps" / "floored.yaml").write_text(text.replace("name: tiny", "name: floored"))
-    columns = [column.name for column in floor_columns()]
-    records = of_cells(load_sweep(checkout / "sweeps" / "floored.yaml"), columns)
-    (checkout / "results" / "floored.jsonl").write_text(record_lines(records))
+    (checkout / "sweeps" / "compared.yaml").write_text(text.replace("name: tiny", "name: compared"))
+    columns = [column.name for column in equivalence_columns()]
+    records = of_cells(load_sweep(checkout / "sweeps" / "compared.yaml"), columns)
+    (checkout / "results" / "compared.jsonl").write_text(record_lines(records))
     verify(checkout, rewrite=True)
-    table = checkout / "results" / "floor-floored.csv"
+    table = checkout / "results" / "equivalence-compared.csv"
     assert not table.exists()
     table.write_text("old\n")
     faults = verify(checkout).faults
     assert [fault.partition(":")[0] for fault in faults] == [
-        "results/floor-floored.md", "results/floor-floored.tex", "results/floor-floored.csv",
+        "results/equivalence-compared.md", "results/equivalence-compared.tex", "results/equivalence-compared.csv",
     ]  # fmt: skip
     verify(checkout, rewrite=True)
     assert table.read_text().count("\n") > 1

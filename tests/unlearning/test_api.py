@@ -264,6 +264,8 @@ def test_scrub_takes_its_authors_batches_for_many_samples_unless_one_is_given(mo
     monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 90)
     assert batches() == (512, 256)
     assert batches(lr=1e-3) == (512, 256)
+    other = unlearned(method="scrub_rewind", epochs=2, lr=1e-3, validation=HELD_OUT).run.plan.method
+    assert (other.forget_batch, other.lr, other.epochs) == (512, 1e-3, 2)  # type: ignore[attr-defined]
     assert batches(retain_batch=8) == (16, 8)
     monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 91)
     assert batches() == (16, 32)

@@ -258,6 +258,20 @@ def test_a_search_on_validation_data_comes_first(folder: Path, capsys: pytest.Ca
     assert same, "a search leaves no trace in the weights"
 
 
+@pytest.mark.parametrize(("method", "setting"), [("scrub", "forget_batch"), ("adaprob", "momentum")])
+def test_a_search_keeps_all_settings_that_it_does_not_search(
+    method: str, setting: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 100)
+    tried = []
+    execute = tune_module.execute
+    monkeypatch.setattr(tune_module, "execute", lambda plan: tried.append(getattr(plan.method, setting)) or execute(plan))
+    changes = {"method": method, "validation": "share:0.5", "tune": "2", "max_drop": "50"}
+    given = ["epochs=2", *(["momentum=0.5"] if method == "adaprob" else [])]
+    assert cli.main(options(**changes, set=given)) == 0
+    assert tried == [512 if method == "scrub" else 0.5] * 2
+
+
 def test_a_search_reads_no_test_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subsets = []
     execute = tune_module.execute
