@@ -1,7 +1,7 @@
 """Seconds and passes until AdaProb and SCRUB are equivalent to Retrain.
 
-    python -m benchmarks.unlearning SWEEP --store STORE [--only CONDITIONS] [--labels LABEL ...] [--against LABEL]
-                                    [--threads 1] [--out FILE.csv]
+    python -m benchmarks.unlearning SWEEP [SWEEP ...] --store STORE [--only CONDITIONS] [--labels LABEL ...]
+                                    [--against LABEL] [--threads 1] [--out FILE.csv]
 
 All runs are in this process, one at a time. After each epoch the clock stops and the state is measured. For each seed the
 labels run in their order and in the reverse order; the seconds are the smaller of the two. The three references must be done:
@@ -57,30 +57,31 @@ class Models:
     returns_earlier_state: bool
 
 
-def models_of(sweep: Sweep, only: str | None, labels: Sequence[str]) -> list[Models]:
+def models_of(sweeps: Sequence[Sweep], only: str | None, labels: Sequence[str]) -> list[Models]:
     """The labels that unlearn, in the given order, or all. Raises InputError for labels that cannot be compared."""
-    cells = sweep.cells if only is None else select_cells(sweep.cells, only)
+    everything = {key: cell for sweep in sweeps for key, cell in sweep.cells.items()}
+    cells = everything if only is None else select_cells(everything, only)
+    names = ", ".join(sweep.name for sweep in sweeps)
     by_label: dict[str, dict[int, tuple[Cell, Cell]]] = {}
     for cell in cells.values():
-        model = sweep.cells.get(cell.parents.get("model", ""))
+        model = everything.get(cell.parents.get("model", ""))
         if cell.stage != "evaluate" or model is None or model.stage != "unlearn":
             continue
         seeds = by_label.setdefault(cell.label, {})
-        if cell.settings.seed in seeds or "previous" in model.parents:
+        is_chosen = not labels or cell.label in labels
+        if is_chosen and (cell.settings.seed in seeds or "previous" in model.parents):
             raise InputError(
-                f"{sweep.name}: must have one setting, request and repeat for each label, got several of {cell.label}"
+                f"{names}: must have one setting, request and repeat for each label, got several of {cell.label}"
             )
         seeds[cell.settings.seed] = model, cell
     unknown = [label for label in labels if label not in by_label]
     if unknown:
-        raise InputError(
-            f"--labels: must unlearn in {sweep.name}, got {', '.join(unknown)} (known: {', '.join(by_label)})"
-        )
+        raise InputError(f"--labels: must unlearn in {names}, got {', '.join(unknown)} (known: {', '.join(by_label)})")
     chosen = {label: by_label[label] for label in labels or by_label}
     counts = {label: len(seeds) for label, seeds in chosen.items()}
     if not counts or len(set(map(frozenset, chosen.values()))) > 1 or min(counts.values()) < MIN_INTERVAL_SEEDS:
         raise InputError(
-            f"{sweep.name}: must have the same seeds, at least {MIN_INTERVAL_SEEDS}, for all labels, got {counts}"
+            f"{names}: must have the same seeds, at least {MIN_INTERVAL_SEEDS}, for all labels, got {counts}"
         )
     return [Models(label, seeds, _returns_earlier_state(seeds)) for label, seeds in chosen.items()]
 
@@ -184,7 +185,9 @@ def _cost(line: pd.Series[Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("sweep", help="a sweep file, as sweeps/reduced_selective.yaml")
+    parser.add_argument(
+        "sweeps", nargs="+", help="sweep files, as sweeps/reduced_selective.yaml, of the same references"
+    )
     parser.add_argument("--store", required=True, help="where its original and retrained models are")
     parser.add_argument("--only", help="conditions on cells, as of `adaprob-ray run`")
     parser.add_argument("--labels", nargs="+", default=[], help="default: all that unlearn")
@@ -193,7 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a CSV file for the table")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    models = models_of(Sweep.load(options.sweep, REGISTRY), options.only, options.labels)
+    models = models_of([Sweep.load(path, REGISTRY) for path in options.sweeps], options.only, options.labels)
     if options.against not in [each.label for each in models]:
         raise InputError(f"--against: must be one of the labels that run, got {options.against}")
     context = StageContext(

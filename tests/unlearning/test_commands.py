@@ -265,7 +265,9 @@ def test_a_search_keeps_all_settings_that_it_does_not_search(
     monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 100)
     tried = []
     execute = tune_module.execute
-    monkeypatch.setattr(tune_module, "execute", lambda plan: tried.append(getattr(plan.method, setting)) or execute(plan))
+    monkeypatch.setattr(
+        tune_module, "execute", lambda plan: tried.append(getattr(plan.method, setting)) or execute(plan)
+    )
     changes = {"method": method, "validation": "share:0.5", "tune": "2", "max_drop": "50"}
     given = ["epochs=2", *(["momentum=0.5"] if method == "adaprob" else [])]
     assert cli.main(options(**changes, set=given)) == 0
