@@ -180,10 +180,12 @@ def large_scale(cls: type[Method]) -> list[str]:
     """What `unlearn` sets for many samples."""
     if not (issubclass(cls, Unlearning) and cls.large_scale):
         return []
-    chosen = ", ".join(f"`{name}` = {value}" for name, value in cls.large_scale.items())
-    return [
-        f"`adaprob_ray.unlearn` with {LARGE_SCALE_SAMPLES:,} samples or more: {chosen}, unless one of them is given."
-    ]
+    always, of_class = (
+        ", ".join(f"`{name}` = {value}" for name, value in values.items())
+        for values in (cls.large_scale, cls.large_scale_class)
+    )
+    words = f"{always}; for a whole class {of_class}" if of_class else always
+    return [f"`adaprob_ray.unlearn` with {LARGE_SCALE_SAMPLES:,} samples or more, where not given: {words}."]
 
 
 def section(name: str, cls: type[Method]) -> str:

@@ -131,6 +131,7 @@ class Unlearning(Method):
         large_scale: settings that its authors use on data sets of tens of thousands of samples, where those differ from the
             defaults. `adaprob_ray.unlearn` takes them for LARGE_SCALE_SAMPLES retain and forget samples or more; a sweep
             never does.
+        large_scale_class: those that they use besides where a whole class is forgotten.
 
     Example:
         A method that returns the original as it is:
@@ -153,6 +154,7 @@ class Unlearning(Method):
     selects_only: ClassVar[frozenset[str]] = frozenset()
     steady_error: ClassVar[bool] = False
     large_scale: ClassVar[Mapping[str, Any]] = {}
+    large_scale_class: ClassVar[Mapping[str, Any]] = {}
 
     def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
         """The layers whose parameters the method changes; by default the whole network."""

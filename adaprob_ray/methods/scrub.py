@@ -47,7 +47,9 @@ class Scrub(Unlearning):
     name = "scrub"
     needs = frozenset({"retain", "forget"})
     tested_settings: ClassVar[tuple[Mapping[str, Any], ...]] = ({"smoothing": 0.5, "smoothing_start": 2},)
-    large_scale: ClassVar[Mapping[str, Any]] = {"forget_batch": 512, "retain_batch": 256}  # of CIFAR-10, protocol §5.8
+    # Of CIFAR-10, protocol §5.8.
+    large_scale: ClassVar[Mapping[str, Any]] = {"forget_batch": 512, "retain_batch": 256}
+    large_scale_class: ClassVar[Mapping[str, Any]] = {"lr": 5e-4}
 
     optimizer: Literal["sgd", "adam"] = hyperparameter(default="sgd")
     lr: float = hyperparameter(default=5e-3, gt=0, help="before the first milestone", search=Log(1e-4, 1e-1))

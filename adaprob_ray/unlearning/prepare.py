@@ -112,7 +112,8 @@ def prepare(
     others = open_samples(retain, "retain", normalization) if is_own_retain else None
     training, names, digests = _training(samples, others, forget_rows, retain, seed, where)
     subsets = {name: SampleSubset(training, positions) for name, positions in names.items()}
-    unlearning = _at_scale(unlearning, settings, len(subsets["train"]))
+    if len(subsets["train"]) >= LARGE_SCALE_SAMPLES:
+        unlearning = _at_large_scale(unlearning, settings, is_class=forget_rows.kind == "class")
     for name, data in (("validation", validation), ("test", test)):
         if data is not None:
             subsets[name] = _held_out(open_samples(data, name, normalization), where)
@@ -207,11 +208,12 @@ def make_method(
     return method
 
 
-def _at_scale(method: Unlearning, settings: Mapping[str, Any], samples: int) -> Unlearning:
-    """The method with its authors' settings for large data sets, where there are many samples and none of these is given."""
-    if samples < LARGE_SCALE_SAMPLES or not method.large_scale or method.large_scale.keys() & settings.keys():
+def _at_large_scale(method: Unlearning, settings: Mapping[str, Any], *, is_class: bool) -> Unlearning:
+    """The method with its authors' settings for large data sets, apart from those that are given."""
+    if not method.large_scale:
         return method
-    larger, faults = parse_settings(type(method), {**all_settings(method), **method.large_scale}, method.name)
+    chosen = {**method.large_scale, **(method.large_scale_class if is_class else {}), **settings}
+    larger, faults = parse_settings(type(method), {**all_settings(method), **chosen}, method.name)
     if larger is None:
         raise InputError(*faults)
     return larger

@@ -145,7 +145,10 @@ def _summary(tables: Sequence[TableOfPaper]) -> str:
     total = sum((table.verdicts() for table in tables), Counter[str]())
     shown = [verdict for verdict in verdicts.VERDICTS if total[verdict] or verdict == verdicts.REPRODUCED]
     counts = {TITLES[table.name].partition(":")[0]: table.verdicts() for table in tables} | {"all": total}
-    lines = [[name, str(each.total()), *(str(each[v] or EMPTY_CELL) for v in shown)] for name, each in counts.items()]
+    lines = [
+        [f"{name} ({each.total()} numbers)", *(str(each[v] or EMPTY_CELL) for v in shown)]
+        for name, each in counts.items()
+    ]
     readings = [item.judgement for table in tables for item in table.judged]
     reproduced = sum(reading.verdict == verdicts.REPRODUCED for reading in readings)
     words = (
@@ -155,7 +158,7 @@ def _summary(tables: Sequence[TableOfPaper]) -> str:
     left_out = [f"*{verdict}*" for verdict in verdicts.VERDICTS if verdict not in shown]
     if left_out:
         words += f" No measured number is {' or '.join(left_out)}."
-    return markdown_table(Block("", ["", "numbers", *shown], lines)) + "\n\n" + words
+    return markdown_table(Block("", ["", *shown], lines)) + "\n\n" + words
 
 
 def _section(table: TableOfPaper) -> list[str]:

@@ -266,7 +266,12 @@ def test_scrub_takes_its_authors_batches_for_many_samples_unless_one_is_given(mo
     assert batches(lr=1e-3) == (512, 256)
     other = unlearned(method="scrub_rewind", epochs=2, lr=1e-3, validation=HELD_OUT).run.plan.method
     assert (other.forget_batch, other.lr, other.epochs) == (512, 1e-3, 2)  # type: ignore[attr-defined]
-    assert batches(retain_batch=8) == (16, 8)
+    assert batches(retain_batch=8) == (512, 8)
+    rates = {}
+    for forget, given in ((FORGET, {}), ("class:1", {}), ("class:1", {"lr": 1e-3})):
+        method = unlearned(method="scrub", **{"epochs": 2, "forget": forget, "max_drop": 100, **given}).run.plan.method
+        rates[str(forget)[:5], *given] = method.lr  # type: ignore[attr-defined]
+    assert rates == {("[0, 3",): 5e-3, ("class",): 5e-4, ("class", "lr"): 1e-3}
     monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 91)
     assert batches() == (16, 32)
 
