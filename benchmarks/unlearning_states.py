@@ -22,6 +22,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import EvaluateSettings, UnlearnSettings
 from adaprob_ray.sweep.method_choices import REFERENCES
 from adaprob_ray.training.cost import PassCounter, measure_cost, synchronized_time
+from adaprob_ray.training.loop import restored_modes
 
 METRICS = ("errors", "membership_auc", "kl_to_retrain")
 MEASURED = (TEST_ERROR, "retain_error_percent", *COLUMNS)
@@ -105,12 +106,8 @@ class Recorder:
     def _columns(self, model: nn.Module) -> dict[str, float]:
         if self._references is None:
             return {}
-        training = {module: module.training for module in model.modules()}
-        try:
+        with restored_modes(model):
             return self._references.columns(compute_outputs(model, self._subsets))
-        finally:
-            for module, mode in training.items():
-                module.training = mode
 
 
 def states_of(cell: Cell, context: StageContext, references: References | None) -> list[State]:

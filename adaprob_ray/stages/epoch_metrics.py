@@ -21,7 +21,7 @@ from adaprob_ray.data.batches import Subset
 from adaprob_ray.methods.base import Context
 from adaprob_ray.stages.base import StageContext
 from adaprob_ray.training.cost import PassCounter
-from adaprob_ray.training.loop import predict
+from adaprob_ray.training.loop import predict, restored_modes
 
 # Samples of each subset: an error to within three points (one standard error), for a small part of an epoch's passes.
 MAX_SAMPLES = 256
@@ -137,17 +137,13 @@ def spread_sample(subset: Subset) -> Subset:
 
 def errors_and_losses(model: nn.Module, samples: Mapping[str, Subset]) -> dict[str, float]:
     """Top-1 error in percent and mean cross-entropy in nats on each subset. The network's modes are left as they were."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        values = {}
+    values = {}
+    with restored_modes(model):
         for name, subset in samples.items():
             logits, labels = predict(model, subset), subset.labels
             values[f"{name}_error_percent"] = 100 * float((logits.argmax(1) != labels).double().mean())
             values[f"{name}_loss"] = float(functional.cross_entropy(logits, labels))
-        return values
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    return values
 
 
 def memory_mib(device: torch.device) -> float:

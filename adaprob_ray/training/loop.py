@@ -77,6 +77,17 @@ def set_mode(model: nn.Module, batch_norm: str) -> None:
 
 
 @contextmanager
+def restored_modes(model: nn.Module) -> Iterator[None]:
+    """Set the training or evaluation mode of every module back after the block."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
     """Passes in bfloat16 if that is the `precision`; weights and optimizer state stay float32."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):

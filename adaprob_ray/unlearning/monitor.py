@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.metrics.error_rate import error_percent
-from adaprob_ray.training.loop import predict
+from adaprob_ray.training.loop import predict, restored_modes
 from adaprob_ray.unlearning.outputs import ModelOutputs
 from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.subset import SampleSubset
@@ -57,14 +57,11 @@ class ErrorMonitor:
         if not self._stops or epoch <= self._epoch:
             return
         self._epoch = epoch
-        modes = {name: module.training for name, module in model.named_modules()}
-        with self._paused():
+        with self._paused(), restored_modes(model):
             error = self._error(model)
         if self.is_above(error):
             raise TooMuchError
         self._best, self.kept_epoch = copy.deepcopy(model.state_dict()), epoch
-        for name, module in model.named_modules():
-            module.training = modes[name]
 
     def is_above(self, error_percent: float) -> bool:
         """Whether this error is more than `max_drop` points above that of the original."""

@@ -213,10 +213,15 @@ def _at_large_scale(method: Unlearning, settings: Mapping[str, Any], *, is_class
     if not method.large_scale:
         return method
     chosen = {**method.large_scale, **(method.large_scale_class if is_class else {}), **settings}
-    larger, faults = parse_settings(type(method), {**all_settings(method), **chosen}, method.name)
-    if larger is None:
+    return with_settings(method, {**all_settings(method), **chosen})
+
+
+def with_settings(method: Unlearning, settings: Mapping[str, Any]) -> Unlearning:
+    """A method of the same kind with these settings. Raises InputError."""
+    changed, faults = parse_settings(type(method), settings, method.name)
+    if changed is None:
         raise InputError(*faults)
-    return larger
+    return changed
 
 
 def _training(

@@ -22,10 +22,10 @@ from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.search.rules import VALIDATION, VALIDATION_CLASS
 from adaprob_ray.search.space import declared_space
-from adaprob_ray.settings import Int, Log, Range, Uniform, all_settings, as_mapping, parse_settings
+from adaprob_ray.settings import Int, Log, Range, Uniform, all_settings, as_mapping
 from adaprob_ray.unlearning.evidence import true_class_confidence
 from adaprob_ray.unlearning.outputs import ModelOutputs
-from adaprob_ray.unlearning.prepare import Plan
+from adaprob_ray.unlearning.prepare import Plan, with_settings
 from adaprob_ray.unlearning.run import Run, execute
 
 HELD_OUT = ("test",)  # never read by a search
@@ -86,10 +86,7 @@ def _with_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:
     others = all_settings(plan.method)
     if "lr" in settings:
         others.pop("max_drop", None)  # which only `lr: auto` takes
-    method, faults = parse_settings(type(plan.method), {**others, **settings}, plan.method.name)
-    if method is None:
-        raise InputError(*faults)
-    return replace(plan, method=method)
+    return replace(plan, method=with_settings(plan.method, {**others, **settings}))
 
 
 def _draw(field: Range, generator: np.random.Generator) -> Any:
