@@ -40,6 +40,9 @@ OPTIONS = {
     "only": click.Option(["--only"], metavar="CONDITIONS", help="Only cells like 'dataset=cifar5,seed<3'."),
     "partial": click.Option(["--partial"], is_flag=True, help="Render incomplete results and mark missing Records."),
     "metrics": click.Option(["--metrics"], metavar="COLUMN,COLUMN", help="Only these columns, in this order."),
+    "against": click.Option(
+        ["--against"], metavar="LABEL", default="retrain", help="The label that the others are compared with."
+    ),
     "scalar": click.Option(
         ["--scalar"],
         metavar="NAME",
@@ -119,7 +122,7 @@ def _build(artefact: Artefact, options: dict[str, Any]) -> Output:
     location, out = options["location"], Path(options["out"]).expanduser()
     if artefact.takes == "outputs":
         return artefact.build(options["file"], options["outputs"] or location, out)
-    keywords = artefact.keywords | {name: options[name] for name in ("metrics", "scalar") if name in options}
+    keywords = artefact.keywords | {name: options[name] for name in ("metrics", "against", "scalar") if name in options}
     conditions = {name: options[name] for name in ("only", "partial") if name in options}
     paths = [options["paths"]] if artefact.name in ONE_SWEEP else [*options["paths"], *options["more"]]
     if artefact.takes == "files":

@@ -84,7 +84,7 @@ FIGURES, SEARCH = "adaprob_ray.reporting.figures", "adaprob_ray.reporting.search
 _ALL = (
     Artefact(
         "compare", "label x metric tables of any sweep", "adaprob_ray.reporting.tables.compare:build_comparison",
-        options=("only", "partial", "metrics"),
+        options=("only", "partial", "metrics", "against"),
     ),
     _paper_table(
         "table1", "KL to Retrain on the forget set", "1", ("small_all", "figure2", "table1_large"), FORGET_DIVERGENCES

@@ -17,15 +17,19 @@ from adaprob_ray.cli._sweep import complete_sweep_file
 @only_option
 @partial_option
 @click.option("--metrics", metavar="COLUMN,COLUMN", help="Only these columns, in this order.")
-def compare(path: str, location: str, out: Path, only: str | None, partial: bool, metrics: str | None) -> None:
+@click.option("--against", metavar="LABEL", default="retrain", help="The label that the others are compared with.")
+def compare(
+    path: str, location: str, out: Path, only: str | None, partial: bool, metrics: str | None, against: str
+) -> None:
     """Print and write tables of a sweep's labels and metrics.
 
-    SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences to Retrain are tested. The tables are
-    written as Markdown, LaTeX and CSV. With --only, the rows of original, retrain and retrain_independent stay, and the files
-    are compare-NAME-selection.*.
+    SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences to Retrain, or to the label of
+    --against, are tested. The tables are written as Markdown, LaTeX and CSV, to compare-NAME.*. With --only, the rows of
+    original, retrain and retrain_independent stay, and the files are compare-NAME-selection.*; with --against, they are
+    compare-NAME-against-LABEL.*.
     """
     from adaprob_ray.reporting.tables.compare import build_comparison
     from adaprob_ray.reporting.tables.output import show
 
     selection = load_selection((path,), location, only, partial).with_references()
-    show(build_comparison(selection, out, metrics=metrics))
+    show(build_comparison(selection, out, metrics=metrics, against=against))

@@ -12,8 +12,9 @@ from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records.load import in_order_of_groups, load_sweep, read_lines
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_columns, metric_format
 from adaprob_ray.reporting.records.selection import shown_seed
+from adaprob_ray.reporting.tables.compare import comparison_name
 from adaprob_ray.reporting.tables.format import table_blocks, table_document
-from adaprob_ray.reporting.tables.model import Table, tables
+from adaprob_ray.reporting.tables.model import RETRAIN, Table, tables
 from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, document_files, markdown_table, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
@@ -49,10 +50,15 @@ class Results:
     def records(self, path: Path) -> pd.DataFrame:
         return self._read(path)[1]
 
-    def tables(self, path: Path, columns: Sequence[MetricFormat]) -> list[Table]:
+    def tables(self, path: Path, columns: Sequence[MetricFormat], against: str = RETRAIN) -> list[Table]:
         """The tables of the Records in results/NAME.jsonl, in the order of sweeps/NAME.yaml."""
         sweep, records = self._read(path)
-        return tables(records, columns, sweep.file.methods, sweep.file.primary_label)
+        return tables(records, columns, sweep.file.methods, sweep.file.primary_label, against)
+
+    def compared_labels(self, path: Path) -> list[str]:
+        """The labels of which there is a compare-NAME-against-LABEL.csv."""
+        prefix = comparison_name(path.stem, against="")
+        return [file.stem.removeprefix(prefix) for file in self.files("csv") if file.stem.startswith(prefix)]
 
     def _read(self, path: Path) -> tuple[Sweep, pd.DataFrame]:
         if path not in self._cache:
@@ -74,7 +80,11 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
     """Compare all; with `rewrite`, tables that differ are rewritten, Records never."""
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
-    checked = [_files(path, results, rewrite) for path in results.files("jsonl")]
+    checked = [
+        _files(path, results, rewrite, against)
+        for path in results.files("jsonl")
+        for against in (RETRAIN, *results.compared_labels(path))
+    ]
     checked += [_equivalence(path, results, rewrite) for path in results.files("jsonl")]
     marks = {path: parse_marks(path.read_text(encoding="utf-8"), path.name) for path in pages}  # before any is written
     checked += [_tables_in(path, page_marks, results, rewrite) for path, page_marks in marks.items()]
@@ -100,11 +110,11 @@ def _notes(path: Path, results: Results) -> list[str]:
 # -- tables in results/ ----------------------------------------------------------------------------------------------------
 
 
-def _files(path: Path, results: Results, rewrite: bool) -> CheckResult:
-    """compare-NAME.md, .tex and .csv of NAME.jsonl."""
-    file_tables = results.tables(path, metric_columns(results.sweep(path).file.metrics))
+def _files(path: Path, results: Results, rewrite: bool, against: str) -> CheckResult:
+    """compare-NAME.md, .tex and .csv of NAME.jsonl, or compare-NAME-against-LABEL.*."""
+    file_tables = results.tables(path, metric_columns(results.sweep(path).file.metrics), against)
     pages, numbers = [table_document(table, MARKDOWN_WIDTH) for table in file_tables], table_csv(file_tables, path.stem)
-    return _compare(document_files(pages, numbers, path.with_name(f"compare-{path.stem}")), rewrite)
+    return _compare(document_files(pages, numbers, path.with_name(comparison_name(path.stem, against))), rewrite)
 
 
 def _equivalence(path: Path, results: Results, rewrite: bool) -> CheckResult:

@@ -73,6 +73,19 @@ def test_chosen_metrics(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "did you mean 'test_error_percent'?" in capsys.readouterr().err
 
 
+def test_another_label_to_compare_with(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--store", str(folder / "store"), "--out", str(tmp_path)]
+    assert main(["compare", *place, "--sweep", str(folder / "tiny.yaml"), "--against", "original"]) == 0
+    assert "difference to original, same seed" in (tmp_path / "compare-tiny-against-original.md").read_text()
+    written = (tmp_path / "compare-tiny-against-original.csv").read_text()
+    assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "original"]) == 0
+    assert (tmp_path / "compare-tiny-against-original.csv").read_text() == written
+    assert not (tmp_path / "compare-tiny.csv").exists()
+    capsys.readouterr()
+    assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "finetune"]) == 2
+    assert "finetune must have one row, has 2 (lr=0.01, lr=0.02)" in capsys.readouterr().err
+
+
 def test_missing_records_are_named_with_the_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

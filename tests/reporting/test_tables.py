@@ -145,6 +145,40 @@ def test_settings_that_vary_split_rows_in_the_order_of_the_file() -> None:
     assert table.rows[2].values["test_error_percent"].mean == 3.5
 
 
+def test_any_label_can_be_what_the_others_are_compared_with() -> None:
+    retrain = [10.0, 11.0, 12.0, 11.0, 10.0]
+    records = frame(
+        *seeds("retrain", "test_error_percent", *retrain),
+        *seeds("retrain_independent", "test_error_percent", *retrain),
+        *seeds("scrub", "test_error_percent", *(value + 5 for value in retrain)),
+        *seeds("mine", "test_error_percent", 12.0, 13.1, 14.2, 12.9, 12.1),
+    )
+    (table,) = tables(records, [ERROR], ["scrub", "mine"], against="scrub")
+    assert [block.title for block in table_blocks(table, 80)] == ["", "difference to scrub, same seed"]
+    differences = {row.name: row.differences for row in table.rows}
+    assert differences["retrain"]["test_error_percent"].mean == pytest.approx(-5.0)
+    assert differences["mine"]["test_error_percent"].mean == pytest.approx(-2.94)
+    assert not differences["scrub"]
+    assert not differences["noise floor"]
+    tests = table.families["test_error_percent"]
+    assert (tests.size, tests.is_significant("mine")) == (1, True)  # neither Retrain nor the label itself is tested
+    notes = "\n".join(table_notes(table))
+    assert "differs from scrub at the 5 % level" in notes
+    assert "minimum detectable difference to scrub" in notes
+
+
+def test_a_label_to_compare_with_must_have_one_row() -> None:
+    records = frame(
+        *seeds("retrain", "test_error_percent", 1.0, 2.0),
+        *seeds("scrub", "test_error_percent", 1.0, 2.0, **{"method.lr": 0.1}),
+        *seeds("scrub", "test_error_percent", 3.0, 4.0, **{"method.lr": 0.2}),
+    )
+    with pytest.raises(InputError, match=r"against: digits, 25of3: scrub must have one row, has 2 \(lr=0.1, lr=0.2\)"):
+        tables(records, [ERROR], ["scrub"], against="scrub")
+    with pytest.raises(InputError, match=r"against: digits, 25of3: unknown label 'scrubb'; did you mean 'scrub'\?"):
+        tables(records, [ERROR], ["scrub"], against="scrubb")
+
+
 @pytest.mark.parametrize(
     ("column_name", "value"), [("recipe.lr", 0.1), ("precision", "bfloat16"), ("method", "ntk"), ("key", "other")]
 )

@@ -13,26 +13,29 @@ from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_col
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.format import table_document
 from adaprob_ray.reporting.tables.layout import Document
-from adaprob_ray.reporting.tables.model import Table, tables
+from adaprob_ray.reporting.tables.model import RETRAIN, Table, tables
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write_documents
 
 
-def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None) -> Output:
-    """Write compare-SWEEP.md, .tex and .csv to `out`, or compare-SWEEP-selection.* where `only` selects a part of the sweep.
+def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None, against: str = RETRAIN) -> Output:
+    """Write compare-SWEEP.md, .tex and .csv to `out`.
+
+    The names end in -selection where `only` selects a part of the sweep, and in -against-LABEL for another label than retrain.
 
     Args:
         selection: The Records of one sweep.
         out: A folder, created if absent.
         metrics: Only these columns, separated by commas, in this order.
+        against: The label that all others are compared with.
 
     Raises:
-        InputError: A column is unknown, or Records are missing.
+        InputError: A column or label is unknown, or Records are missing.
     """
     sweep = selection.sweep
     columns = _selected(metric_columns(sweep.file.metrics), metrics)
     gathered = selection.gather()
-    group_tables = selected_tables(gathered.records, selection, columns)
+    group_tables = selected_tables(gathered.records, selection, columns, against)
     missing = missing_document(gathered.missing)
     heading = _selection_document(selection)
 
@@ -40,9 +43,14 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
         pages = [table_document(table, width) for table in group_tables]
         return [*heading, *(replace(page, notes=[*page.notes, *selection.warnings]) for page in pages), *missing]
 
-    name = f"compare-{sweep.name}-selection" if heading else f"compare-{sweep.name}"
+    name = comparison_name(f"{sweep.name}-selection" if heading else sweep.name, against)
     paths = write_documents(documents_of(MARKDOWN_WIDTH), table_csv(group_tables, sweep.name), name, out)
     return Output(documents_of(terminal_width()), paths)
+
+
+def comparison_name(sweep: str, against: str) -> str:
+    """The name of the files, without their endings."""
+    return f"compare-{sweep}" if against == RETRAIN else f"compare-{sweep}-against-{against}"
 
 
 def _selection_document(selection: Selection) -> list[Document]:
@@ -65,8 +73,10 @@ def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFo
     return [metric_format(name) for name in dict.fromkeys(names)]
 
 
-def selected_tables(records: pd.DataFrame, selection: Selection, columns: Sequence[MetricFormat]) -> list[Table]:
+def selected_tables(
+    records: pd.DataFrame, selection: Selection, columns: Sequence[MetricFormat], against: str = RETRAIN
+) -> list[Table]:
     """A table for each group; none without a Record."""
     if not len(records):
         return []
-    return tables(records, columns, selection.labels, selection.primary_label)
+    return tables(records, columns, selection.labels, selection.primary_label, against)

@@ -1,4 +1,4 @@
-"""The table as data: Records grouped to labels and metrics, with intervals, differences to Retrain and the floor.
+"""The table as data: Records grouped to labels and metrics, with intervals, differences to one label, and the floor.
 
 One table for each data set, architecture and forget request; one row for each label and each `method.*` setting that varies
 within it (DESIGN §6). Only seeds and repeats are averaged: repeats within a seed first, then the spread is over seeds.
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.reporting.records import grouping
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import provenance, unique_strings
@@ -26,7 +27,7 @@ from adaprob_ray.reporting.stats.significance import TestFamily, chance_percent,
 from adaprob_ray.sweep.forget_request import sequence_length
 from adaprob_ray.sweep.method_choices import REFERENCES
 
-FLOOR, CHANCE = "noise floor", "chance level"
+RETRAIN, FLOOR, CHANCE = "retrain", "noise floor", "chance level"
 RETAIN_ERROR, FORGET_ERROR = "retain_error_percent", "forget_error_percent"
 ATTACK, AUC = "membership_accuracy_percent", "membership_auc_percent"
 
@@ -57,6 +58,7 @@ class Row:
 class Table:
     """All rows of one group. `columns` are those that hold a value in some row, `families` the tests of each.
 
+    `against`: the label that all others are compared with.
     `requests`: the number of requests in the sequence that the group's is part of, among all tables.
     """
 
@@ -68,6 +70,7 @@ class Table:
     repeats: int
     provenance: list[str]
     requests: int = 1
+    against: str = RETRAIN
 
     @property
     def heading(self) -> str:
@@ -75,12 +78,23 @@ class Table:
 
 
 def tables(
-    records: pd.DataFrame, columns: Sequence[MetricFormat], labels: Iterable[str], primary_label: str | None = None
+    records: pd.DataFrame,
+    columns: Sequence[MetricFormat],
+    labels: Iterable[str],
+    primary_label: str | None = None,
+    against: str = RETRAIN,
 ) -> list[Table]:
     """A table for each group of Records, in their order; rows in the order of references, then of `labels`.
 
-    `primary_label`: of the labels that share its method, the only one that is tested against Retrain. Raises InputError where
-    a row would average over anything but seed and repeat.
+    Args:
+        records: of evaluate cells.
+        columns: those to show; the ones without a value in a group are left out there.
+        labels: in the order of their rows.
+        primary_label: Of the labels that share its method, the only one that is tested.
+        against: The label that the others are compared with, seed by seed.
+
+    Raises:
+        InputError: A row would average over anything but seed and repeat, or `against` has no row or several.
     """
     order, result = list(dict.fromkeys([*REFERENCES, *labels])), []
     for group, members in grouping.split_groups(records):
@@ -89,29 +103,44 @@ def tables(
         for row in groups:
             grouping.refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
         retrain, independent = (_seeds(members[members["label"] == label], present) for label in REFERENCES[1:])
-        rows = [_row(row, present, retrain) for row in groups]
-        rows += [_floor(independent, present, retrain), *_chance_level(members, present)]
+        reference = retrain if against == RETRAIN else _seeds(_only_row(groups, against, group).records, present)
+        rows = [_row(row, present, reference, against) for row in groups]
+        rows += [_floor(independent, present, retrain, against), *_chance_level(members, present)]
         # Of the labels of one method, only the primary one is tested.
         methods = set(members.loc[members["label"] == primary_label, "method"])
         others = set(members.loc[members["method"].isin(methods), "label"]) - {primary_label}
-        untested = {*REFERENCES, FLOOR, CHANCE, *others}
-        families = _families([row for row in rows if row.label not in untested], present, retrain)
+        untested = {*REFERENCES, FLOOR, CHANCE, against, *others}
+        families = _families([row for row in rows if row.label not in untested], present, reference)
         seeds, repeats = sorted({int(seed) for seed in members["seed"]}), int(members["repeat"].nunique())
         requests = sequence_length(group["forget"], set(records["forget"]))
-        result.append(Table(group, present, rows, families, seeds, repeats, provenance(members), requests))
+        result.append(Table(group, present, rows, families, seeds, repeats, provenance(members), requests, against))
     return result
 
 
-def _families(rows: Sequence[Row], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> dict[str, TestFamily]:
-    """For each column the tests of these rows against Retrain."""
+def _only_row(rows: Sequence[grouping.RowGroup], label: str, group: dict[str, Any]) -> grouping.RowGroup:
+    """The row that others are compared with, which must not be one of several settings."""
+    where = f"against: {group['dataset']}, {group['forget']}"
+    named = [row for row in rows if row.label == label]
+    if not named:
+        raise InputError(f"{where}: {unknown_name('label', label, sorted({row.label for row in rows}))}")
+    if len(named) > 1:
+        settings = ", ".join(row.settings for row in named)
+        raise InputError(f"{where}: {label} must have one row, has {len(named)} ({settings}); select one with --only")
+    return named[0]
+
+
+def _families(
+    rows: Sequence[Row], columns: Sequence[MetricFormat], reference: dict[str, Seeds]
+) -> dict[str, TestFamily]:
+    """For each column the tests of these rows against the values of another."""
     families = {}
     for column in columns:
-        reference = retrain[column.name]
+        expected = reference[column.name]
         differences = {}
         for row in rows:
             values = row.seeds[column.name]
-            if shared_seeds := sorted(values.keys() & reference):
-                differences[row.name] = [values[seed] - reference[seed] for seed in shared_seeds]
+            if shared_seeds := sorted(values.keys() & expected):
+                differences[row.name] = [values[seed] - expected[seed] for seed in shared_seeds]
         if differences:
             families[column.name] = family(differences)
     return families
@@ -133,11 +162,11 @@ def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, 
     return {column.name: grouping.seed_means(records, column.name) for column in columns}
 
 
-def _row(group: grouping.RowGroup, columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
+def _row(group: grouping.RowGroup, columns: Sequence[MetricFormat], reference: dict[str, Seeds], against: str) -> Row:
     estimates = {column.name: estimate_of(group.records, column.name) for column in columns}
     differences, seeds = {}, _seeds(group.records, columns)
     for column in columns:
-        difference = paired_difference(seeds[column.name], retrain[column.name]) if group.label != "retrain" else None
+        difference = paired_difference(seeds[column.name], reference[column.name]) if group.label != against else None
         if difference:
             differences[column.name] = difference
     values = {name: value for name, value in estimates.items() if value is not None}
@@ -166,12 +195,18 @@ def estimate_of(records: pd.DataFrame, name: str) -> Estimate | None:
     return share_interval(seeds, counts)
 
 
-def _floor(independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds]) -> Row:
-    """The noise floor of two retrainings: |difference| of percentages; for divergences, Retrain's own (DESIGN §9)."""
+def _floor(
+    independent: dict[str, Seeds], columns: Sequence[MetricFormat], retrain: dict[str, Seeds], against: str
+) -> Row:
+    """The noise floor of two retrainings: |difference| of percentages; for divergences, Retrain's own (DESIGN §9).
+
+    Differences to any other label have no floor.
+    """
     values, differences = {}, {}
     for column in columns:
         retrain_values = retrain[column.name]
-        distance = paired_distance(independent[column.name], retrain_values) if column.is_share else None
+        has_distance = column.is_share and against == RETRAIN
+        distance = paired_distance(independent[column.name], retrain_values) if has_distance else None
         if distance:
             differences[column.name] = distance
         if column.is_divergence and retrain_values:
