@@ -96,11 +96,13 @@ def _recomputed(folder: Path, record: dict[str, Any], inputs: Inputs, device: st
     from adaprob_ray.models.weights_file import read_weights
     from adaprob_ray.unlearning.audit import audit
     from adaprob_ray.unlearning.inputs import load_inputs
+    from adaprob_ray.user_code.folders import look_in
 
+    look_in(Path(inputs.folder))
     try:
         method, name = record["predicate"]["method"], record["subject"][0]["name"]
         arguments = {
-            "method": method["name"],
+            "method": method.get("path", method["name"]),
             "settings": method["settings"],
             "batch_norm": method["batchNorm"],
             "max_drop": method["maxDrop"],
@@ -119,6 +121,8 @@ def _recomputed(folder: Path, record: dict[str, Any], inputs: Inputs, device: st
 
 def _report(checks: list[Check]) -> int:
     """A line for each kind of check, then each difference. Returns the exit code."""
+    from adaprob_ray.unlearning.audit import NOT_RECOMPUTED
+
     kinds: dict[str, list[Check]] = {}
     for check in checks:
         kinds.setdefault(_kind(check.name), []).append(check)
@@ -127,7 +131,7 @@ def _report(checks: list[Check]) -> int:
         click.echo(f"{kind:<42} {len(members):>4} checked  {f'{count} differ' if count else 'all agree'}")
     differing = [check for check in checks if not check.agrees]
     if not differing:
-        click.echo(f"All {len(checks)} entries agree with the record.")
+        click.echo(f"All {len(checks)} entries agree with the record. Not recomputed: {NOT_RECOMPUTED}.")
         return DONE
     click.echo(f"\n{len(differing)} of {len(checks)} entries differ:")
     for check in differing:
@@ -140,4 +144,6 @@ def _kind(name: str) -> str:
     if name.startswith("most exposed"):
         return "most exposed"
     metric, of, model = name.partition(" of ")
-    return metric if of and model.startswith(("original", "unlearned", "reference")) else name
+    if of and model.startswith(("original", "unlearned", "reference")):
+        return metric
+    return name.partition(": ")[0]

@@ -32,6 +32,23 @@ def test_weights_move(case: Case) -> None:
     }
 
 
+@unlearning
+def test_frozen_parameters_stay(case: Case) -> None:
+    """Of a partly frozen network, as in fine-tuning, the frozen part stays and the rest moves, or skip() gives the reason."""
+    model = contract.original()
+    first, *_ = frozen = [name for name, _ in model.named_parameters() if name.startswith("features.0.")]
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
+    if case.build().skip(contract.sizes(contract.make_parts()), model) is not None:
+        return
+    with mock.patch("adaprob_ray.contract.trials.original", return_value=model):
+        after = contract.attempt(case).after
+    before = contract.trial(case).before
+    assert first in before
+    assert [name for name in frozen if not torch.equal(after[name], before[name])] == []
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
 @anything
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_in_another_process(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
-from adaprob_ray.models.anatomy import anatomy, missing_layers
+from adaprob_ray.models.anatomy import anatomy, frozen_layers, missing_layers
 from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
 from adaprob_ray.training.loop import decayed_rate, only_trainable, set_mode, sgd, train_epoch
 from adaprob_ray.training.losses import cross_entropy, penalty_to_start
@@ -57,7 +57,7 @@ class CFk(Unlearning):
         return Cost(forward=self.epochs * sizes.retain, backward=self.epochs * sizes.retain)
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
-        return missing_layers(architecture, "last_stage")
+        return missing_layers(architecture, "last_stage") or frozen_layers(architecture, "last_stage")
 
     def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
         return [anatomy(model, "last_stage").last_stage]

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from adaprob_ray.methods.base import Context, Sizes, Split
 from adaprob_ray.methods.cf_k import CFk
-from adaprob_ray.models.anatomy import LAYERS, anatomy, missing_layers, submodule_name
+from adaprob_ray.models.anatomy import LAYERS, anatomy, frozen_layers, missing_layers, submodule_name
 from adaprob_ray.settings import Int, hyperparameter, settings_dataclass
 
 
@@ -55,7 +55,7 @@ class EUk(CFk):
     epochs: int = hyperparameter(default=30, unit="passes over retain", ge=1, search=Int(5, 30))
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
-        return missing_layers(architecture, *LAYERS)
+        return missing_layers(architecture, *LAYERS) or frozen_layers(architecture, "reset_layers")
 
     def changed_layers(self, model: nn.Module) -> Sequence[nn.Module]:
         network = anatomy(model, *LAYERS)

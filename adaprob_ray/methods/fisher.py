@@ -51,14 +51,18 @@ PRODUCT_ENTRIES = 2**20
 def fisher_diagonal(
     model: nn.Module, batches: Iterable[Batch], *, precision: str, before_batch: Callable[[], None] = lambda: None
 ) -> dict[str, Tensor]:
-    """Σ_n Σ_y p(y | x_n) (∂ CE(x_n, y) / ∂w)² by parameter, in float64. The caller puts the network into eval mode.
+    """Σ_n Σ_y p(y | x_n) (∂ CE(x_n, y) / ∂w)² by trainable parameter, in float64. The caller puts the network into eval mode.
 
     `before_batch` is called before each batch. Raises InputError for a layer without a rule for per-sample gradients.
     """
     if (reason := unsupported_layer(model)) is not None:
         raise InputError(reason)
-    layers = named_layers(model)
-    total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in model.named_parameters()}
+    total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in model.named_parameters() if p.requires_grad}
+    layers = {
+        name: layer
+        for name, layer in named_layers(model).items()
+        if any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    }
     for batch in batches:
         before_batch()
         with record_layers(layers) as recorded, autocast(precision, batch.images.device):
@@ -69,7 +73,8 @@ def fisher_diagonal(
             scaled_BKO = weighted(logit_BKO, p_BK)
             for parameter, tensor in record.layer.named_parameters(recurse=False):
                 name = f"{layer_name}.{parameter}" if layer_name else parameter
-                total[name] += squares(record.layer, record.inputs, scaled_BKO, parameter).view(tensor.shape)
+                if name in total:
+                    total[name] += squares(record.layer, record.inputs, scaled_BKO, parameter).view(tensor.shape)
     return total
 
 
@@ -137,6 +142,8 @@ class Fisher(Unlearning):
         generator, retain_classes = context.generator("noise"), split.retain.labels.unique().tolist()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
+                if name not in total:  # frozen
+                    continue
                 in_classifier = name in classifier
                 v = variance(total[name] / len(split.retain), self.alpha, in_classifier=in_classifier)
                 if in_classifier:

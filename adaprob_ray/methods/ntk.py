@@ -213,6 +213,8 @@ class NTK(Unlearning):
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
         reason = unsupported_problem(sizes.train, sizes.classes, sizes.recipe_decay, architecture)
+        if any(not parameter.requires_grad for parameter in architecture.parameters()):
+            reason = "must have a network whose parameters all require gradients, got frozen ones"
         return missing_layers(architecture, "classifier") or reason
 
     def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:

@@ -34,7 +34,7 @@ from adaprob_ray.data.batches import Batch
 from adaprob_ray.methods.base import Context, Cost, Sizes, Split, Unlearning
 from adaprob_ray.settings import Int, Log, PositiveInt, hyperparameter, settings_dataclass
 from adaprob_ray.training.loop import EpochMetrics, decayed_rate, set_mode, sgd, train_epoch
-from adaprob_ray.training.losses import L2SPPenalty, Loss, LossOutput, distillation, snapshot
+from adaprob_ray.training.losses import L2SPPenalty, Loss, LossOutput, distillation, trainable_snapshot
 
 # Share of the way from w̄ to the student by which w̄ moves after an epoch, as in the authors' code.
 ANCHOR_UPDATE_RATE = 0.1
@@ -102,7 +102,9 @@ class Scrub(Unlearning):
         forget_loss, retain_loss = self._losses(teacher)
         optimizer, shuffle = self._optimizer(model), context.generator("shuffle")
         penalty = (
-            L2SPPenalty(anchor=snapshot(model), strength=self.smoothing, squared=False) if self.smoothing else None
+            L2SPPenalty(anchor=trainable_snapshot(model), strength=self.smoothing, squared=False)
+            if self.smoothing
+            else None
         )
         for epoch in range(1, self.epochs + 1):
             context.check_deadline()
@@ -118,7 +120,7 @@ class Scrub(Unlearning):
             batches = split.retain.batches(self.retain_batch, shuffle)
             retain = train_epoch(model, batches, retain_loss, optimizer, precision=context.precision, penalty=penalty)
             if penalty is not None and epoch >= self.smoothing_start:
-                torch._foreach_lerp_(penalty.anchor, snapshot(model), ANCHOR_UPDATE_RATE)
+                torch._foreach_lerp_(penalty.anchor, trainable_snapshot(model), ANCHOR_UPDATE_RATE)
             context.report(epoch, retain_loss=retain.loss, retain_error_percent=retain.error_percent)
             if forget is not None:
                 context.report(epoch, forget_divergence=-forget.loss, forget_error_percent=forget.error_percent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 from torch import nn
@@ -39,7 +40,27 @@ def missing_layers(model: nn.Module, *names: str) -> str | None:
     missing = [name for name in names if not isinstance(getattr(model, name, None), LAYERS[name])]
     if not missing:
         return None
-    return f"network {type(model).__name__}: must have {', '.join(names)} (see UnlearnableModel), got no {', '.join(missing)}"
+    return f"network {_class_name(model)}: must have {', '.join(names)} (see UnlearnableModel), got no {', '.join(missing)}"
+
+
+def frozen_layers(model: nn.Module, *names: str) -> str | None:
+    """One sentence that says which of these layers have no parameter that requires gradients; None if all have one."""
+    frozen = [name for name in names if not any(parameter.requires_grad for parameter in _parameters(model, name))]
+    if not frozen:
+        return None
+    which = ", ".join(frozen)
+    return f"network {_class_name(model)}: must have parameters that require gradients in {which}, got frozen ones"
+
+
+def _class_name(model: nn.Module) -> str:
+    """The class of a network, or of the one that a wrapper holds as `network`."""
+    return type(getattr(model, "network", model)).__name__
+
+
+def _parameters(model: nn.Module, name: str) -> Iterator[nn.Parameter]:
+    value = getattr(model, name)
+    for layer in value if isinstance(value, tuple) else (value,):
+        yield from layer.parameters()
 
 
 def anatomy(model: nn.Module, *names: str) -> UnlearnableModel:

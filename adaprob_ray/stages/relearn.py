@@ -35,7 +35,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import CellSettings, ForgetRequest, ModelSettings
 from adaprob_ray.sweep.registry import MetricStage
 from adaprob_ray.training.loop import predict, set_mode, sgd, train_epoch
-from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, snapshot
+from adaprob_ray.training.losses import L2SPPenalty, cross_entropy, trainable_snapshot
 
 # Nats above the original's loss that still count as reached; the value of the authors' code.
 LOSS_TOLERANCE = 1e-5
@@ -118,7 +118,7 @@ def train_until_relearned(
     report: Callable[..., None],
 ) -> RelearnResult:
     """Train `model` in place until its mean forget loss is at most `threshold`."""
-    penalty = L2SPPenalty(anchor=snapshot(model), strength=recipe.decay) if recipe.decay else None
+    penalty = L2SPPenalty(anchor=trainable_snapshot(model), strength=recipe.decay) if recipe.decay else None
     optimizer = sgd(model, lr=options.lr, momentum=0.0)
     for step in range(1, options.epochs + 1):
         loss = forget_loss(model, forget)

@@ -83,12 +83,19 @@ class L2SPPenalty:
 
 
 def snapshot(model: nn.Module) -> list[Tensor]:
-    """Copies of the trainable parameters, in the order of the model."""
+    """Copies of all parameters, in the order of the model."""
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def trainable_snapshot(model: nn.Module) -> list[Tensor]:
+    """Copies of the parameters that require gradients, in the order of the model."""
     return [p.detach().clone() for p in model.parameters() if p.requires_grad]
 
 
 def penalty_to_start(model: nn.Module, recipe: Recipe, *, share: float = 1.0) -> L2SPPenalty | None:
     """The recipe's `decay_to_start` times `share`, anchored at the current weights; None if the recipe has none."""
     return (
-        L2SPPenalty(anchor=snapshot(model), strength=share * recipe.decay_to_start) if recipe.decay_to_start else None
+        L2SPPenalty(anchor=trainable_snapshot(model), strength=share * recipe.decay_to_start)
+        if recipe.decay_to_start
+        else None
     )

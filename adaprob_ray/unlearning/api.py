@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.unlearning.lower_rates import can_lower_rate, execute_within_limit
 from adaprob_ray.unlearning.network import BatchNormChoice
@@ -103,7 +107,7 @@ def unlearn(
         precision: `float32` or `bfloat16`, of the training passes.
         device: `auto` for a GPU if there is one, else the CPU; or a device's name.
         seed: of everything random.
-        progress: whether to show a progress bar; by default in a terminal.
+        progress: whether to show a progress bar; by default in a terminal, and in a notebook that has ipywidgets.
         **settings: of the method, such as `lr=1e-3`.
 
     Returns:
@@ -122,27 +126,40 @@ def unlearn(
         >>> [tuple(p.shape) for p in result.model.parameters()] == [tuple(p.shape) for p in model.parameters()]
         True
     """
+    _check_arguments(settings)
     if isinstance(reference, str):  # a setting of AdaProb has the same name
         settings, reference = {**settings, "reference": reference}, ()
-    plan: Plan = prepare(
-        model,
-        dataset,
-        forget=forget,
-        retain=retain,
-        method=method,
-        settings=settings,
-        validation=validation,
-        test=test,
-        references=[reference] if isinstance(reference, nn.Module) else list(reference),
-        forward=forward,
-        mean=mean,
-        std=std,
-        batch_norm=batch_norm,
-        max_drop=max_drop,
-        precision=precision,
-        device=device,
-        seed=seed,
-    )
-    run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
-    network, run = run_plan(plan, progress=progress)
-    return Unlearned(network.write_to(model), run)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+        plan: Plan = prepare(
+            model,
+            dataset,
+            forget=forget,
+            retain=retain,
+            method=method,
+            settings=settings,
+            validation=validation,
+            test=test,
+            references=[reference] if isinstance(reference, nn.Module) else list(reference),
+            forward=forward,
+            mean=mean,
+            std=std,
+            batch_norm=batch_norm,
+            max_drop=max_drop,
+            precision=precision,
+            device=device,
+            seed=seed,
+        )
+        run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
+        network, run = run_plan(plan, progress=progress)
+        return Unlearned(network.write_to(model), run)
+
+
+def _check_arguments(settings: Mapping[str, Any]) -> None:
+    """Raises InputError for what looks like a mistyped argument of `unlearn`; settings are checked by the method."""
+    known = [name for name in inspect.signature(unlearn).parameters if name != "settings"]
+    for name in settings:
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        if close:
+            raise InputError(
+                f"{name}: must be an argument of unlearn or a setting of the method; did you mean {close[0]!r}?"
+            )

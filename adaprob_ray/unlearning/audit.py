@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,28 @@ from torch import nn
 from adaprob_ray.errors import InputError
 from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.training.loop import distance
-from adaprob_ray.unlearning.evidence import evidence, exposed_samples
-from adaprob_ray.unlearning.merkle import merkle_root
+from adaprob_ray.unlearning.evidence import evidence, exposed_samples, limits
 from adaprob_ray.unlearning.network import AdaptedNetwork
 from adaprob_ray.unlearning.outputs import measure
 from adaprob_ray.unlearning.prepare import Plan
-from adaprob_ray.unlearning.record import normalization
+from adaprob_ray.unlearning.record import normalization, request
 from adaprob_ray.unlearning.run import Run
 from adaprob_ray.unlearning.save import RECORD_FILE, SALT_FILE
 
-# Relative difference up to which two numbers agree: other processors add in another order.
-TOLERANCE = 1e-4
+# Relative and absolute difference up to which two numbers agree: other processors add in another order.
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-6
 # Keys of a record's predicate that are recomputed, or say how.
-RECOMPUTED = {"request", "weights", "method", "parameterDistance", "evidence", "mostExposed"}
+RECOMPUTED = {"request", "weights", "method", "parameterDistance", "evidence", "mostExposed", "limits"}
+REQUEST_WORDS = {
+    "kind": "kind of request",
+    "class": "class of the request",
+    "count": "forgotten samples",
+    "merkleRoot": "Merkle root of the forgotten samples",
+    "retain": "choice of the retained samples",
+    "retainCount": "retained samples",
+}
+# What weights and data do not show; the record states it.
+NOT_RECOMPUTED = "method and settings, software, hardware, times, passes, facts, warnings, record.html"
 
 
 @dataclass(frozen=True)
@@ -73,27 +83,23 @@ def audit(folder: Path, plan: Plan, model: nn.Module) -> list[Check]:
         model: with the new weights.
 
     Returns:
-        A check for each digest, count and measured number. Times, costs and what the method noted cannot be recomputed.
+        A check for each digest, count and measured number, also for those that only one side has. See NOT_RECOMPUTED.
     """
     record, salt = read_record(folder)
     predicate = record["predicate"]
-    checks = [*check_files(folder, record), *_request(predicate, plan, salt)]
-    if "data" in predicate:  # absent from older records
-        for name, values in normalization(plan).items():
-            checks.append(Check(f"normalization: {name}", predicate["data"]["normalization"][name], values))
+    plan = replace(plan, warnings=[], tuning=predicate["method"].get("tuning", {}))
+    checks = [*check_files(folder, record), *_request(predicate["request"], request(plan, salt))]
+    recorded_data = predicate.get("data", {}).get("normalization", {})
+    checks += _fields("normalization: ", recorded_data, normalization(plan))
     weights = predicate["weights"]
     checks.append(Check("weights", weights["sha256"], weights_digest(model.state_dict())))
     checks.append(Check("original weights", weights["parent"]["sha256"], plan.parent_digest))
     unlearned = AdaptedNetwork(model, forward=plan.network.forward_function, device=plan.device)
     run = _run(plan, unlearned)
     checks.append(Check("parameter distance", predicate["parameterDistance"], run.distance))
-    checks += _numbers(predicate["evidence"], [item.document() for item in evidence(run)])
-    recomputed = exposed_samples(run)
-    for position, line in enumerate(predicate["mostExposed"]):
-        other = recomputed[position] if position < len(recomputed) else {}
-        checks += [
-            Check(f"most exposed {position + 1}: {name}", value, other.get(name)) for name, value in line.items()
-        ]
+    checks += _lists("evidence", predicate["evidence"], [item.document() for item in evidence(run)])
+    checks += _lists("most exposed", predicate["mostExposed"], exposed_samples(run))
+    checks.append(Check("limits", predicate["limits"], limits(run)))
     return checks
 
 
@@ -106,17 +112,15 @@ def check_files(folder: Path, record: Mapping[str, Any]) -> Iterator[Check]:
         yield Check(f"file {subject['name']}", subject["digest"]["sha256"], digest)
 
 
-def _request(predicate: Mapping[str, Any], plan: Plan, salt: bytes) -> Iterator[Check]:
-    request = predicate["request"]
-    yield Check("forgotten samples", request["count"], len(plan.forget.rows))
-    yield Check("Merkle root of the forgotten samples", request["merkleRoot"], merkle_root(salt, plan.forget_digests))
-    yield Check("retained samples", request["retainCount"], len(plan.subsets["retain"]))
+def _request(recorded: Mapping[str, Any], recomputed: Mapping[str, Any]) -> Iterator[Check]:
+    for check in _fields("", recorded, recomputed):
+        yield replace(check, name=REQUEST_WORDS.get(check.name, check.name))
 
 
 def _run(plan: Plan, unlearned: AdaptedNetwork) -> Run:
     """The outputs of both models; what cannot be recomputed is empty."""
     return Run(
-        plan=replace(plan, warnings=[]),
+        plan=plan,
         before=measure(plan.network, plan.subsets),
         after=measure(unlearned, plan.subsets),
         references=[measure(reference, plan.subsets) for reference in plan.references],
@@ -130,21 +134,22 @@ def _run(plan: Plan, unlearned: AdaptedNetwork) -> Run:
     )
 
 
-def _numbers(recorded: list[dict[str, Any]], recomputed: list[dict[str, Any]]) -> Iterator[Check]:
-    """Evidence by metric, model and what it is compared with."""
-    others = {_name(item): item for item in recomputed}
-    for item in recorded:
-        other = others.get(_name(item), {})
-        for field in ("value", "interval95", "samples"):
-            if field in item:
-                yield Check(f"{_name(item)}: {field}", item[field], other.get(field))
-    for name in others.keys() - {_name(item) for item in recorded}:
-        yield Check(name, None, others[name]["value"])
+def _fields(prefix: str, recorded: Mapping[str, Any], recomputed: Mapping[str, Any]) -> Iterator[Check]:
+    """A check for each key that one of the two has."""
+    for name in dict.fromkeys([*recorded, *recomputed]):
+        yield Check(f"{prefix}{name}", recorded.get(name), recomputed.get(name))
 
 
-def _name(item: Mapping[str, Any]) -> str:
-    against = f" against {item['against']}" if "against" in item else ""
-    return f"{item['metric']} of {item['model']}{against}"
+def _lists(
+    name: str, recorded: Sequence[Mapping[str, Any]], recomputed: Sequence[Mapping[str, Any]]
+) -> Iterator[Check]:
+    """Entry by entry in their order, and first whether there are as many."""
+    yield Check(f"{name}: number of entries", len(recorded), len(recomputed))
+    nothing: Mapping[str, Any] = {}
+    for position, (entry, other) in enumerate(itertools.zip_longest(recorded, recomputed, fillvalue=nothing), 1):
+        what = entry or other
+        title = f"{what['metric']} of {what['model']}" if "metric" in what else f"{name} {position}"
+        yield from _fields(f"{title}: ", entry, other)
 
 
 def _agree(recorded: Any, recomputed: Any) -> bool:
@@ -152,5 +157,5 @@ def _agree(recorded: Any, recomputed: Any) -> bool:
         return len(recorded) == len(recomputed) and all(map(_agree, recorded, recomputed))
     if isinstance(recorded, float) or isinstance(recomputed, float):
         numbers = isinstance(recorded, (int, float)) and isinstance(recomputed, (int, float))
-        return numbers and math.isclose(recorded, recomputed, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return numbers and math.isclose(recorded, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
     return bool(recorded == recomputed)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
+from adaprob_ray.errors import InputError
+
+# Random transforms of torchvision that decide on the size of the image, or of which one is chosen: an evaluation does something
+# else, which is not known.
+UNKNOWN_EVALUATION = ("RandomChoice", "RandomResize", "RandomShortestSize", "ScaleJitter")
 # Random transforms of torchvision whose names do not begin with "Random".
-OTHER_RANDOM = ("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianNoise", "RandAugment", "ScaleJitter",
+OTHER_RANDOM = ("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianNoise", "RandAugment",
                 "TrivialAugmentWide")  # fmt: skip
 # An evaluation resizes to this multiple of the size that it then cuts from the middle.
 RESIZE = 256 / 224
@@ -22,6 +28,9 @@ def without_augmentation(dataset: Any) -> tuple[Any, list[str]]:
 
     Returns:
         The data set itself if it has no random transform of torchvision, else a shallow copy.
+
+    Raises:
+        InputError: it has a random transform without which the size of its images is not known.
     """
     if isinstance(dataset, Subset):
         inner, names = without_augmentation(dataset.dataset)
@@ -47,23 +56,43 @@ def _plain(transform: Any) -> tuple[Any, list[str]]:
     name = type(transform).__name__
     if not type(transform).__module__.startswith("torchvision.transforms"):
         return transform, []
-    if name == "Compose":
+    if name in UNKNOWN_EVALUATION:
+        raise InputError(
+            f"dataset: must have no {name}, without which the size of the images is not known; pass the data set with the "
+            "transform of your evaluation"
+        )
+    if name in ("Compose", "RandomOrder"):
         parts = [_plain(part) for part in transform.transforms]
         names = [part for _, random in parts for part in random]
+        names += ["RandomOrder"] * (name == "RandomOrder")
         if not names:
             return transform, []
-        composed = copy.copy(transform)
-        composed.transforms = [part for part, _ in parts if part is not None]
-        return composed, names
+        remaining = [part for part, _ in parts if part is not None]
+        return _compose(remaining) if remaining else None, names
     if name in ("RandomResizedCrop", "RandomSizedCrop"):
-        return _centre_crop(transform), [name]
+        return _resize_and_crop(transform), [name]
+    if name == "RandomCrop":
+        return _centre_crop(transform.size), [name]
     return (None, [name]) if name.startswith("Random") or name in OTHER_RANDOM else (transform, [])
 
 
-def _centre_crop(transform: Any) -> Any:
+def _compose(transforms: list[Any]) -> Any:
+    from torchvision.transforms import v2
+
+    return v2.Compose(transforms)
+
+
+def _centre_crop(size: Sequence[int]) -> Any:
+    """What an evaluation does instead of a random crop: cut out the middle, which leaves an image of this size as it is."""
+    from torchvision.transforms import v2
+
+    return v2.CenterCrop(list(size))
+
+
+def _resize_and_crop(transform: Any) -> Any:
     """What an evaluation does instead of a random crop of random size: resize, and cut out the middle."""
     from torchvision.transforms import v2
 
     height, width = transform.size
     resize = v2.Resize([round(RESIZE * height), round(RESIZE * width)], transform.interpolation, antialias=True)
-    return v2.Compose([resize, v2.CenterCrop([height, width])])
+    return v2.Compose([resize, _centre_crop((height, width))])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError
@@ -20,16 +21,9 @@ def check_outputs(
     network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], where: str = "model", classes: int | None = None
 ) -> int:
     """The number of classes, from a first batch. Raises InputError if the model does not fit the data."""
-    batch = next(iter(subsets["forget"].batches(2)))
-    try:
-        logits = network.eval()(batch.images)
-    except InputError:
-        raise
-    except Exception as error:
-        shape = list(batch.images.shape)
-        raise InputError(
-            f"{where}: must accept images of shape {shape}, got {type(error).__name__}: {error}"
-        ) from error
+    logits = first_logits(network, subsets["forget"], where)
+    for name in [name for name in ("validation", "test") if name in subsets]:
+        first_logits(network, subsets[name], name)
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"{where}: must give finite logits, got NaN or infinity for the first forgotten samples")
     count = logits.shape[1]
@@ -50,6 +44,20 @@ def check_outputs(
                 f"{int(subset.labels[position])} in sample {row}"
             )
     return count
+
+
+def first_logits(network: AdaptedNetwork, subset: SampleSubset, where: str) -> Tensor:
+    """The logits of a first batch. Raises InputError, with the name of what does not fit, if there are none."""
+    batch = next(iter(subset.batches(2)))
+    try:
+        return cast(Tensor, network.eval()(batch.images))
+    except InputError:
+        raise
+    except Exception as error:
+        shape, fault = list(batch.images.shape), f"{type(error).__name__}: {error}"
+        if where in ("validation", "test"):
+            raise InputError(f"{where}: must have images that the model accepts, got shape {shape}: {fault}") from error
+        raise InputError(f"{where}: must accept images of shape {shape}, got {fault}") from error
 
 
 def check_method(

@@ -39,6 +39,8 @@ class Evidence:
         low, high: a 95 % interval, or None.
         count: samples behind it.
         against: what it is compared with, or nothing.
+        floor: the same number between two retrained models, in the mean over the references; None with fewer than two.
+        references: retrained models that were given, for a number that is a distance to one.
     """
 
     metric: str
@@ -48,12 +50,15 @@ class Evidence:
     high: float | None = None
     count: int | None = None
     against: str = ""
+    floor: float | None = None
+    references: int | None = None
 
     def document(self) -> dict[str, Any]:
         """Fields that are set, numbers rounded to ten significant digits."""
         interval = None if self.low is None or self.high is None else [_rounded(self.low), _rounded(self.high)]
         fields = {"metric": self.metric, "model": self.model, "value": _rounded(self.value), "interval95": interval}
         fields |= {"samples": self.count, "against": self.against or None}
+        fields |= {"floor": None if self.floor is None else _rounded(self.floor), "references": self.references}
         return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -112,11 +117,25 @@ def held_out_losses(outputs: Outputs) -> NDArray[np.float64] | None:
 def _divergences(models: Mapping[str, Outputs]) -> Iterator[Evidence]:
     """Mean KL of the outputs on the forgotten samples from each reference's, and between references as the noise floor."""
     references = [name for name in models if name.startswith("reference")]
-    for model, outputs in models.items():
-        for reference in references:
-            if reference != model:
-                value = mean_divergence_nats(outputs["forget"].logits, models[reference]["forget"].logits)
-                yield Evidence("kl_forget_nats", model, value, count=len(outputs["forget"].labels), against=reference)
+    logits = {name: outputs["forget"].logits for name, outputs in models.items()}
+    values = {
+        (model, reference): mean_divergence_nats(logits[model], logits[reference])
+        for model in models
+        for reference in references
+        if reference != model
+    }
+    between = [value for (model, _), value in values.items() if model in references]
+    floor = float(np.mean(between)) if between else None
+    for (model, reference), value in values.items():
+        yield Evidence(
+            "kl_forget_nats",
+            model,
+            value,
+            count=len(logits[model]),
+            against=reference,
+            floor=None if model in references else floor,
+            references=len(references),
+        )
 
 
 def exposed_samples(run: Run) -> list[dict[str, Any]]:
@@ -167,7 +186,8 @@ def limits(run: Run) -> list[str]:
         "The evidence comes from the model's outputs. A test of outputs cannot find every model that still holds information "
         "about a sample.",
         "The membership attack uses the loss only; stronger attacks exist.",
-        "Intervals describe the samples of this one model, not repetitions of the training.",
+        "Intervals describe the samples of this one model, not repetitions of the training. Where none or all of the samples "
+        "are misclassified, the other bound is one-sided.",
         "Copies, backups and models derived from the original are not covered by this record.",
     ]
     if not run.references:

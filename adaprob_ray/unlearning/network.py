@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from adaprob_ray.errors import InputError
+from adaprob_ray.errors import InputError, first_names
 from adaprob_ray.plugins.libraries import NamedLayers
 
 BatchNormChoice = Literal["frozen", "train", "recompute"]
@@ -24,12 +24,13 @@ class AdaptedNetwork(NamedLayers):
         network: the user's network, which is copied; its weights become float32, on `device`.
         forward: `forward(network, images)` gives the output, for a network that takes keywords; None calls `network(images)`.
         batch_norm: `frozen` uses the running statistics and does not change them, `train` updates them, `recompute` leaves
-            them as they are until `recompute_statistics` is called.
+            them as they are until `recompute_statistics` is called. A batch with one value per channel, which has no
+            variance, always uses them.
         device: where it runs.
 
     Raises:
-        InputError: `network` is not a module, has no parameters that can be trained, or its weights are not finite or on
-            several devices.
+        InputError: `network` is not a module, cannot be copied, has no parameters that can be trained, or its weights are
+            missing, not finite or on several devices.
     """
 
     def __init__(
@@ -41,10 +42,13 @@ class AdaptedNetwork(NamedLayers):
         device: torch.device | None = None,
     ) -> None:
         check_network(network)
-        super().__init__(copy.deepcopy(network).to(device, torch.float32))
+        super().__init__(_copied(network).to(device, torch.float32))
         self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         self.forward_function, self.batch_norm = forward, batch_norm
         self.output_count = 1  # tensors that the network returns; the first is taken for the logits
+        for layer in self.batch_norm_layers():
+            layer.register_forward_pre_hook(_use_running_statistics_for_one_value)
+            layer.register_forward_hook(_train_again, always_call=True)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -105,6 +109,29 @@ class AdaptedNetwork(NamedLayers):
         return result
 
 
+def _copied(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:
+        raise InputError(
+            f"model: must be a network that copy.deepcopy can copy, got {type(error).__name__}: {str(error).partition('.')[0]};"
+            " remove tensors that its modules keep from a forward pass, and torch.nn.utils.weight_norm"
+        ) from error
+
+
+def _use_running_statistics_for_one_value(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """PyTorch refuses to train batch norm on one value per channel: the last batch of an epoch may be one sample."""
+    (values,) = inputs
+    if layer.training and values.numel() == values.shape[1]:
+        layer.training = False
+        layer.trains_again = True  # type: ignore[assignment]
+
+
+def _train_again(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    if layer.__dict__.pop("trains_again", False):
+        layer.training = True
+
+
 def _logits(output: Any) -> Tensor:
     """The logits of an output object: its attribute or key `logits`, or the first tensor of a tuple."""
     candidates = [getattr(output, "logits", None)]
@@ -123,7 +150,16 @@ def check_network(network: Any) -> None:
     """Raises InputError if this is no network that can be trained."""
     if not isinstance(network, nn.Module):
         raise InputError(f"model: must be a torch.nn.Module, got {type(network).__name__}")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise InputError(
+            "model: must be a torch.nn.Module in Python, got TorchScript; pass the network that it was made from"
+        )
     parameters = dict(network.named_parameters())
+    lazy = [name for name, parameter in parameters.items() if nn.parameter.is_lazy(parameter)]
+    if lazy:
+        raise InputError(
+            f"model: must be initialized, got no weights yet in {first_names(lazy, 3)}; call it on a batch first"
+        )
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise InputError(
             "model: must have parameters that require gradients, got none; call model.requires_grad_(True)"
@@ -131,11 +167,24 @@ def check_network(network: Any) -> None:
     devices = sorted({str(parameter.device) for parameter in parameters.values()})
     if len(devices) > 1:
         raise InputError(f"model: must be on one device, got parameters on {', '.join(devices)}; call model.to(…)")
-    for name, tensor in network.state_dict().items():
+    if devices == ["meta"]:
+        raise InputError(
+            "model: must have weights, got a model on the device meta; call model.to_empty(…) and load them"
+        )
+    for name, tensor in _state_dict(network).items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"model: must have only tensors in its state_dict, got {type(tensor).__name__} in {name}")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"model: must have finite weights, got NaN or infinity in {name}")
         if tensor.is_complex():
             raise InputError(f"model: must have real weights, got {tensor.dtype} in {name}")
+
+
+def _state_dict(network: nn.Module) -> Mapping[str, Any]:
+    try:
+        return network.state_dict()
+    except Exception as error:
+        raise InputError(f"model: must have a state_dict, got {type(error).__name__}: {error}") from error
 
 
 def reinitialized(network: AdaptedNetwork, seed: int) -> AdaptedNetwork:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adaprob_ray.catalogue import METHODS, REGISTRY
-from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError, unknown_name
 from adaprob_ray.methods.base import LARGE_SCALE_SAMPLES, Unlearning
 from adaprob_ray.models.weights import weights_digest
@@ -26,14 +24,14 @@ from adaprob_ray.unlearning.network import (
     BatchNormChoice,
     check_network,
 )
-from adaprob_ray.unlearning.request import ForgetSet, check_content, forget_set, retained_rows
-from adaprob_ray.unlearning.samples import Normalization, Samples, open_samples
-from adaprob_ray.unlearning.subset import SampleSubset, TrainingSamples
+from adaprob_ray.unlearning.normalization import Normalization
+from adaprob_ray.unlearning.prepare_data import prepare_data
+from adaprob_ray.unlearning.request import ForgetSet
+from adaprob_ray.unlearning.samples import open_samples
+from adaprob_ray.unlearning.subset import SampleSubset
 from adaprob_ray.user_code.folders import look_in
 from adaprob_ray.user_code.source import is_path
 
-# Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
-MAX_RETAIN_MEASURED = 2_000
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -101,41 +99,35 @@ def prepare(
     _check_choice("precision", precision, PRECISIONS)
     if not (isinstance(max_drop, (int, float)) and 0 <= max_drop < math.inf):
         raise InputError(f"max_drop: must be a number of percentage points of at least 0, got {max_drop!r}")
-    where = select_device(device)
-    normalization = Normalization(tuple(mean), tuple(std))
+    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63):
+        raise InputError(f"seed: must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    where, normalization = select_device(device), Normalization.of(mean, std)
     samples = open_samples(dataset, "dataset", normalization)
     unlearning = make_method(method, settings, samples.batch_size, max_drop)
     # A method without the recipe trains batch norm in every sweep, and was not made for frozen statistics.
     batch_norm = batch_norm or ("frozen" if "recipe" in unlearning.needs else "train")
-    forget_rows = forget_set(forget, samples)
-    is_own_retain = not (retain is None or isinstance(retain, (str, list, set, np.ndarray, torch.Tensor)))
-    others = open_samples(retain, "retain", normalization) if is_own_retain else None
-    training, names, digests = _training(samples, others, forget_rows, retain, seed, where)
-    subsets = {name: SampleSubset(training, positions) for name, positions in names.items()}
+    data = prepare_data(samples, forget, retain, {"validation": validation, "test": test}, seed, where)
+    subsets = data.subsets
     if len(subsets["train"]) >= LARGE_SCALE_SAMPLES:
-        unlearning = _at_large_scale(unlearning, settings, is_class=forget_rows.kind == "class")
-    for name, data in (("validation", validation), ("test", test)):
-        if data is not None:
-            subsets[name] = _held_out(open_samples(data, name, normalization), where)
+        unlearning = _at_large_scale(unlearning, settings, is_class=data.forget.kind == "class")
     adapted = AdaptedNetwork(model, forward=forward, batch_norm=batch_norm, device=where)
     classes = check_outputs(adapted, subsets)
     recipe = Recipe(batch_norm="train" if batch_norm == "train" else "frozen")
     check_method(unlearning, adapted, subsets, recipe, classes)
+    parent_digest = weights_digest(model.state_dict())
+    check_references(references, parent_digest)
     adapted_references = []
     for number, reference in enumerate(references, 1):
-        try:
-            adapted_references.append(AdaptedNetwork(reference, forward=forward, device=where))
-        except InputError as error:
-            raise InputError(f"reference {number}: {error}") from error
+        adapted_references.append(AdaptedNetwork(reference, forward=forward, device=where))
         check_outputs(adapted_references[-1], {"forget": subsets["forget"]}, f"reference {number}", classes)
     return Plan(
         network=adapted,
         references=adapted_references,
         method=unlearning,
         subsets=subsets,
-        forget=forget_rows,
-        forget_digests=digests,
-        parent_digest=weights_digest(model.state_dict()),
+        forget=data.forget,
+        forget_digests=data.forget_digests,
+        parent_digest=parent_digest,
         retain_argument=retain if isinstance(retain, str) else "all others" if retain is None else "given",
         device=where,
         precision=precision,
@@ -145,20 +137,32 @@ def prepare(
         recipe=recipe,
         classes=classes,
         normalization=normalization,
-        warnings=_warnings(samples, adapted),
+        warnings=[*data.warnings, *_output_warnings(adapted)],
     )
 
 
-def _warnings(samples: Samples, network: AdaptedNetwork) -> list[str]:
-    lines = []
-    if samples.left_out:
-        lines.append(f"random transforms of the data set are not applied: {', '.join(samples.left_out)}")
-    if network.output_count > 1:
-        lines.append(
-            f"the model returns {network.output_count} tensors; the first is taken for the logits. If they are another one, "
-            "wrap the model, or in Python pass forward=lambda model, images: …"
-        )
-    return lines
+def check_references(references: Sequence[nn.Module], parent_digest: str) -> None:
+    """Raises InputError if a reference is no network, or has the weights of the original or of another reference."""
+    for number, reference in enumerate(references, 1):
+        try:
+            check_network(reference)
+        except InputError as error:
+            raise InputError(f"reference {number}: {error}") from error
+    names = {parent_digest: "the original"}
+    for number, reference in enumerate(references, 1):
+        digest = weights_digest(reference.state_dict())
+        if digest in names:
+            raise InputError(f"reference {number}: must be a model of its own, got the weights of {names[digest]}")
+        names[digest] = f"reference {number}"
+
+
+def _output_warnings(network: AdaptedNetwork) -> list[str]:
+    if network.output_count == 1:
+        return []
+    return [
+        f"the model returns {network.output_count} tensors; the first is taken for the logits. If they are another one, "
+        "wrap the model, or in Python pass forward=lambda model, images: …"
+    ]
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -222,49 +226,6 @@ def with_settings(method: Unlearning, settings: Mapping[str, Any]) -> Unlearning
     if changed is None:
         raise InputError(*faults)
     return changed
-
-
-def _training(
-    samples: Samples, others: Samples | None, forget: ForgetSet, retain: Any, seed: int, device: torch.device
-) -> tuple[TrainingSamples, dict[str, Tensor], list[bytes]]:
-    """The samples that the method may read, positions of its subsets, and the digests of the forgotten samples."""
-    if others is None:
-        retained = retained_rows(retain, forget, len(samples), seed)
-        rows = np.union1d(forget.rows, retained)
-        sources = np.zeros(len(rows), dtype=np.int64)
-    else:
-        retained = np.arange(len(others))
-        rows = np.concatenate([forget.rows, retained])
-        sources = np.repeat([0, 1], [len(forget.rows), len(retained)])
-    samples.check_repeatable([int(row) for row in forget.rows])
-    scans = [
-        each.scan(rows[sources == index].tolist()) for index, each in enumerate((samples, others)) if each is not None
-    ]
-    labels = torch.cat([scan[0] for scan in scans])
-    digests = [digest for scan in scans for digest in scan[1]]
-    is_forgotten = (sources == 0) & np.isin(rows, forget.rows)
-    forget_digests = [digests[position] for position in np.flatnonzero(is_forgotten)]
-    check_content(
-        forget_digests, [digests[position] for position in np.flatnonzero(~is_forgotten)], rows[~is_forgotten]
-    )
-    training = TrainingSamples(
-        tuple(each for each in (samples, others) if each is not None), sources, rows, labels.to(device), device
-    )
-    positions = torch.arange(len(rows), device=device)
-    mask = torch.from_numpy(is_forgotten).to(device)
-    measured = np.flatnonzero(~is_forgotten)
-    if len(measured) > MAX_RETAIN_MEASURED:
-        measured = np.sort(np.random.default_rng(seed).choice(measured, MAX_RETAIN_MEASURED, replace=False))
-    names = {"train": positions, "forget": positions[mask], "retain": positions[~mask]}
-    return training, {**names, "retain_measured": torch.from_numpy(measured).to(device)}, forget_digests
-
-
-def _held_out(samples: Samples, device: torch.device) -> SampleSubset:
-    """All samples of a held-out data set."""
-    rows: Integers = np.arange(len(samples))
-    labels, _ = samples.scan(rows.tolist())
-    training = TrainingSamples((samples,), np.zeros(len(rows), np.int64), rows, labels.to(device), device)
-    return SampleSubset(training, torch.from_numpy(rows).to(device))
 
 
 assert get_args(BatchNormChoice) == BATCH_NORM_CHOICES

@@ -57,6 +57,18 @@ def normalization(plan: Plan) -> dict[str, list[float]]:
     return {name: [float(value) for value in getattr(plan.normalization, name)] for name in ("mean", "std")}
 
 
+def request(plan: Plan, salt: bytes | None) -> dict[str, Any]:
+    """Kind and number of the forgotten samples, their Merkle root if there is a salt, and what is retained."""
+    return {
+        "kind": plan.forget.kind,
+        **({} if plan.forget.class_index is None else {"class": plan.forget.class_index}),
+        "count": len(plan.forget.rows),
+        **({} if salt is None else {"merkleRoot": merkle_root(salt, plan.forget_digests)}),
+        "retain": plan.retain_argument,
+        "retainCount": len(plan.subsets["retain"]),
+    }
+
+
 def _method_source(method: type) -> dict[str, Any]:
     """Where a method of another package comes from, and the digest of its source; nothing for those of this package."""
     digest = loaded_sources().get(method.__module__)
@@ -69,14 +81,7 @@ def _predicate(run: Run, model: nn.Module, salt: bytes | None) -> dict[str, Any]
     plan = run.plan
     items = evidence(run)
     return {
-        "request": {
-            "kind": plan.forget.kind,
-            **({} if plan.forget.class_index is None else {"class": plan.forget.class_index}),
-            "count": len(plan.forget.rows),
-            **({} if salt is None else {"merkleRoot": merkle_root(salt, plan.forget_digests)}),
-            "retain": plan.retain_argument,
-            "retainCount": len(plan.subsets["retain"]),
-        },
+        "request": request(plan, salt),
         "data": {"normalization": normalization(plan)},
         "weights": {"sha256": weights_digest(model.state_dict()), "parent": {"sha256": plan.parent_digest}},
         "method": {

@@ -106,7 +106,7 @@ def indices(values: Any, count: int, where: str) -> Integers:
         if not len(array):
             raise InputError(f"{where}: must have at least one index, got a mask without any")
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"{where}: must be integers, got {array.dtype} such as {array.flat[0]!r}")
+        raise InputError(f"{where}: must be integers, got {array.dtype} such as {array.flat[0].item()!r}")
     array = array.astype(np.int64)
     outside = array[(array < 0) | (array >= count)]
     if len(outside):
@@ -115,6 +115,13 @@ def indices(values: Any, count: int, where: str) -> Integers:
     if len(unique) < len(array):
         raise InputError(f"{where}: must name each sample once, got {_shown(unique[counts > 1])} more than once")
     return unique
+
+
+def is_selection(retain: Any) -> bool:
+    """Whether `retain` selects samples of the data set, rather than being a data set of its own."""
+    if isinstance(retain, tuple):
+        return all(isinstance(value, (int, np.integer)) for value in retain)
+    return retain is None or isinstance(retain, (str, list, set, frozenset, range, np.ndarray, torch.Tensor))
 
 
 def retained_rows(retain: Any, forget: ForgetSet, count: int, seed: int) -> Integers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
 
     Args:
         plan: from `prepare`.
-        progress: whether to show a progress bar; None for one in a terminal.
+        progress: whether to show a progress bar; None for one in a terminal, or in a notebook that has ipywidgets.
 
     Raises:
         InputError: memory does not suffice.
@@ -263,13 +264,15 @@ class _ProgressCounter(PassCounter):
 @contextmanager
 def _progress_counter(plan: Plan, progress: bool | None) -> Iterator[PassCounter]:
     """A counter of passes that shows them as a bar, if `progress`."""
-    shown = sys.stderr.isatty() if progress is None else progress
+    from rich.console import Console
+
+    # In a notebook a bar needs widgets; without them it would be printed once for each update.
+    in_notebook = Console().is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    shown = (sys.stderr.isatty() or in_notebook) if progress is None else progress
     if not shown:
         yield PassCounter()
         return
-    from rich.console import Console
-
     cost = plan.method.cost(method_sizes(plan.network, plan.subsets, plan.recipe, plan.classes))
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=not in_notebook), transient=True) as bar:
         yield _ProgressCounter(bar, bar.add_task(f"{plan.method.name}", total=cost.forward + cost.backward))

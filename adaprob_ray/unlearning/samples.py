@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+    default_convert,
+)
 
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError
 from adaprob_ray.unlearning.augmentation import without_augmentation
+from adaprob_ray.unlearning.normalization import Normalization
 
 # Samples of at most so many bytes a data set are read once and kept in memory; more are read again in each pass.
 CACHE_BYTES = 512 << 20
@@ -27,37 +37,6 @@ MAX_READ_TWICE = 32
 IMAGE_KEYS = ("pixel_values", "image", "images", "img", "x", "inputs")
 LABEL_KEYS = ("labels", "label", "target", "targets", "y")
 CHANNELS = (1, 3, 4)
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """(x/255 − mean)/std for uint8 images, (x − mean)/std for others; without mean and std only the division by 255.
-
-    Attributes:
-        mean, std: a value per channel, in units of x/255 for uint8 images.
-    """
-
-    mean: Sequence[float] = ()
-    std: Sequence[float] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std):
-            raise InputError(f"mean, std: must have a value per channel each, got {len(self.mean)} and {len(self.std)}")
-        if any(not value > 0 for value in self.std):
-            raise InputError(f"std: must be above 0 in every channel, got {list(self.std)}")
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """float32 images [B, C, …]."""
-        images = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
-        if not self.mean:
-            return images
-        if images.shape[1] != len(self.mean):
-            raise InputError(
-                f"mean, std: must have a value for each of {images.shape[1]} channels, got {len(self.mean)}"
-            )
-        shape = (1, -1, *[1] * (images.dim() - 2))
-        mean, std = (torch.tensor(values, device=images.device).view(shape) for values in (self.mean, self.std))
-        return (images - mean) / std
 
 
 @dataclass
@@ -71,6 +50,7 @@ class Samples:
         batch_size: of the DataLoader that was passed; None for other data.
         workers: processes that read samples, as in that DataLoader.
         left_out: names of random transforms that are not applied.
+        warnings: what else is not used of what was passed.
     """
 
     dataset: Any
@@ -79,6 +59,7 @@ class Samples:
     batch_size: int | None = None
     workers: int = 0
     left_out: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._block: Tensor | None = None  # images in memory [N, …], where `_place` has the row's position
@@ -147,11 +128,24 @@ class Samples:
             return (self.read(row) for row in rows)
         reader: Any = _Reader(self)
         loader: Any = DataLoader(reader, batch_size=None, sampler=list(rows), num_workers=self.workers)
-        return ((image, int(label)) for image, label in loader)
+        return (_unless_fault(image, label) for image, label in loader)
+
+    @property
+    def image_type(self) -> str:
+        """The type of images, once one was read."""
+        return str(self._dtype).removeprefix("torch.")
+
+    def check_shape(self, others: Samples) -> None:
+        """Raises InputError if images have another shape than those of `others`; one of each was read."""
+        if self._shape != others._shape:
+            shapes = [tuple(each._shape or ()) for each in (others, self)]
+            raise InputError(
+                f"{self.where}: must have images of shape {shapes[0]} as {others.where} has, got {shapes[1]}"
+            )
 
     def check_repeatable(self, rows: Sequence[int]) -> None:
-        """Raises InputError if two reads of a sample differ."""
-        for row in rows[:MAX_READ_TWICE]:
+        """Raises InputError if two reads of a sample differ. Of many rows a few are read, at equal distances."""
+        for row in rows[:: max(1, len(rows) // MAX_READ_TWICE)]:
             if digest(*self.read(row)) != digest(*self.read(row)):
                 raise InputError(
                     f"{self.where}[{row}]: must be the same each time it is read, got two different samples; turn off "
@@ -168,8 +162,18 @@ class _Reader:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self._samples.read(row)
+    def __getitem__(self, row: int) -> tuple[Tensor | str, int]:
+        """The sample, or what is wrong with it: an exception would arrive with the worker's traceback as its message."""
+        try:
+            return self._samples.read(row)
+        except InputError as error:
+            return str(error), row
+
+
+def _unless_fault(image: Tensor | str, label: int) -> tuple[Tensor, int]:
+    if isinstance(image, str):
+        raise InputError(image)
+    return image, int(label)
 
 
 def open_samples(data: Any, where: str, normalization: Normalization | None = None) -> Samples:
@@ -182,13 +186,19 @@ def open_samples(data: Any, where: str, normalization: Normalization | None = No
         normalization: of the images; None leaves float images as they are and divides uint8 ones by 255.
 
     Raises:
-        InputError: `data` is something else, or empty.
+        InputError: `data` is something else, or empty, or a DataLoader that draws only some of its samples.
     """
-    batch_size, workers = None, 0
-    if isinstance(data, DataLoader):
+    batch_size, workers, warnings = None, 0, list[str]()
+    if isinstance(data, DataLoader) and not isinstance(data.dataset, IterableDataset):
+        warnings = _unused_parts(data, where)
         batch_size, workers, data = data.batch_size, data.num_workers, data.dataset
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
-        data = _pair(data[0], data[1], where)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        if all(hasattr(part, "shape") for part in data):
+            data = _pair(data[0], data[1], where)
+        elif all(isinstance(part, list) for part in data):
+            raise InputError(
+                f"{where}: must be a pair of tensors or arrays (images, labels), got lists; use torch.tensor"
+            )
     if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise InputError(
             f"{where}: must be a map-style data set, a pair of tensors (images, labels) or a DataLoader of one, got "
@@ -197,7 +207,20 @@ def open_samples(data: Any, where: str, normalization: Normalization | None = No
     if not len(data):
         raise InputError(f"{where}: must have at least one sample, got none")
     dataset, left_out = without_augmentation(data)
-    return Samples(dataset, where, normalization or Normalization(), batch_size, workers, left_out)
+    return Samples(dataset, where, normalization or Normalization(), batch_size, workers, left_out, warnings)
+
+
+def _unused_parts(loader: DataLoader[Any], where: str) -> list[str]:
+    """What a user should know about a DataLoader whose data set is read sample by sample. Raises InputError for a sampler."""
+    sampler = loader.sampler if type(loader.batch_sampler) in (BatchSampler, type(None)) else loader.batch_sampler
+    if not isinstance(sampler, (SequentialSampler, RandomSampler)):
+        raise InputError(
+            f"{where}: must be a DataLoader that reads all samples of its data set, got one with {type(sampler).__name__}; "
+            "pass torch.utils.data.Subset(dataset, indices) instead"
+        )
+    if loader.collate_fn in (default_collate, default_convert):
+        return []
+    return [f"the DataLoader's collate_fn is not used: {where} is read sample by sample"]
 
 
 def _pair(images: Any, labels: Any, where: str) -> TensorDataset:
@@ -237,12 +260,18 @@ def _image(value: Any) -> Tensor:
         raise InputError(f"must have an image of uint8 or floating point, got {image.dtype}")
     if not is_array and image.dim() == 2:
         image = image.unsqueeze(0)
-    elif image.dim() == 3 and image.shape[-1] in CHANNELS and (not is_array or image.shape[0] not in CHANNELS):
+    elif image.dim() == 3 and (_has_channels_last(image) if is_array else True):
         image = image.permute(2, 0, 1)
     image = image.float() if image.is_floating_point() else image
     if image.is_floating_point() and not bool(torch.isfinite(image).all()):
         raise InputError("must be a finite image, got NaN or infinity")
     return image.contiguous()
+
+
+def _has_channels_last(image: Tensor) -> bool:
+    """Whether an image [A, B, C] looks like height × width × channels; [16, 4, 4] looks like 16 channels."""
+    first, middle, last = image.shape
+    return last in CHANNELS and first not in CHANNELS and middle != last
 
 
 def _label(value: Any) -> int:

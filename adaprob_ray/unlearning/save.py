@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,16 @@ def check_folder(out: Path) -> None:
     """Raises InputError if results cannot be written to a new folder `out`."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: must be a new or an empty folder, got one with files; choose another")
-    parent = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{out}: must be in a folder that you can write to, got {parent}")
+    target = out.resolve()
+    if Path.cwd().is_relative_to(target):
+        raise InputError(
+            f"{out}: must be a folder other than the working directory, which it would replace; name a new one"
+        )
+    parent = next(parent for parent in target.parents if parent.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=parent))
+    except OSError as error:
+        raise InputError(f"{out}: must be in a folder that you can write to, got {parent}: {error.strerror}") from error
 
 
 def save(
@@ -62,21 +71,29 @@ def save(
         PAGE_FILE: render_page(record, result.run),
     }
     texts |= {} if inputs is None else {INPUTS_FILE: _json(dict(inputs))}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    _write_folder(out.resolve(), {**weights, **{name: text.encode() for name, text in texts.items()}}, str(out))
+    return [out / name for name in (*weights, *texts)]
+
+
+def _write_folder(target: Path, contents: Mapping[str, bytes], where: str) -> None:
+    """A folder with these files, and no trace of it where that fails."""
+    new_parents = [parent for parent in target.parents if not parent.exists()]  # the innermost first
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
-        for name, data in weights.items():
+        for name, data in contents.items():
             (temporary / name).write_bytes(data)
-        for name, text in texts.items():
-            (temporary / name).write_text(text, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        temporary.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
+        if target.exists():
+            target.rmdir()
+        temporary.replace(target)
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [out / name for name in (*weights, *texts)]
+        for parent in new_parents:
+            with suppress(OSError):  # it was not created, or another process uses it
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(f"{where}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def _json(document: Any) -> str:

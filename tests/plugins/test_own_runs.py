@@ -185,3 +185,6 @@ def test_the_command_unlearn_takes_a_path(tmp_path: Path) -> None:
     assert "by noise (sigma=1)" in succeed(tmp_path, "unlearn", *inputs, *options)
     record = json.loads((tmp_path / "out/record.json").read_text(encoding="utf-8"))
     assert record["predicate"]["method"]["path"] == "own_command.method:Noise"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert "entries agree with the record" in succeed(elsewhere, "audit", str(tmp_path / "out"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
+from sklearn.datasets import load_digits
 from small import CLASSES, Convolutional, Rows, WithLogits, images, trained
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
@@ -140,6 +144,54 @@ def test_augmentation_is_left_out_and_said_so() -> None:
     assert result.warnings == ["random transforms of the data set are not applied: RandomHorizontalFlip, RandomCrop"]
 
 
+class Large(TensorDataset):
+    """Images of 12 x 12 pixels, whose middle is that of DATA."""
+
+    def __init__(self, transform: Any) -> None:
+        super().__init__(nn.functional.pad(IMAGES, (2, 2, 2, 2)), LABELS)
+        self.transform = transform
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return self.transform(image), label
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.Compose([v2.RandomCrop(8), v2.RandomHorizontalFlip()]),
+        torchvision.transforms.Compose([torchvision.transforms.RandomCrop((8, 8))]),
+        v2.RandomOrder([v2.RandomVerticalFlip(), v2.RandomCrop(8)]),
+        v2.Compose([v2.RandomApply([v2.RandomErasing()]), v2.RandomCrop(8)]),
+    ],
+)
+def test_random_crops_become_crops_of_the_middle(transform: Any) -> None:
+    result = unlearned(data=Large(transform))
+    assert same(state(result.model), state(unlearned().model))
+    assert "RandomCrop" in result.warnings[0]
+
+
+def test_a_collate_function_is_not_used_and_said_so() -> None:
+    def doubled(samples: Any) -> Any:
+        batch = torch.utils.data.default_collate(samples)
+        return 2 * batch[0], batch[1]
+
+    result = unlearned(data=DataLoader(TensorDataset(*DATA), batch_size=128, collate_fn=doubled))
+    assert result.warnings == ["the DataLoader's collate_fn is not used: dataset is read sample by sample"]
+    assert same(state(result.model), state(unlearned().model))
+
+
+@pytest.mark.parametrize("shape", [(16, 4, 4), (3, 32, 32), (8, 8, 3)])
+def test_channels_come_first_unless_the_shape_says_otherwise(shape: tuple[int, ...]) -> None:
+    image, _ = open_samples((torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)), "dataset").read(0)
+    assert tuple(image.shape) == ((3, 8, 8) if shape == (8, 8, 3) else shape)
+
+
+def test_forgotten_samples_among_held_out_ones_are_pointed_out() -> None:
+    result = unlearned(test=(torch.cat([HELD_OUT[0], IMAGES[:4]]), torch.cat([HELD_OUT[1], LABELS[:4]])))
+    assert any(line.startswith("2 of the forgotten samples are in test too") for line in result.warnings)
+
+
 FORGET_MASK = torch.zeros(90, dtype=torch.bool).index_fill(0, torch.tensor(FORGET), True)
 
 
@@ -161,7 +213,9 @@ def test_a_whole_class_is_named_by_its_number() -> None:
 
 def test_retained_samples_are_the_rest_a_sample_of_it_or_given() -> None:
     rest = [row for row in range(90) if row not in FORGET]
-    assert same(state(unlearned(retain=rest).model), state(unlearned().model))
+    for rows in (rest, tuple(rest), set(rest)):
+        assert same(state(unlearned(retain=rows).model), state(unlearned().model))
+    assert len(unlearned(retain=range(40, 60)).run.plan.subsets["retain"]) == 20
     sampled = unlearned(retain="sample:40")
     assert len(sampled.run.plan.subsets["retain"]) == 40
     own = unlearned(
@@ -197,6 +251,99 @@ def test_networks(name: str, precision: str) -> None:
     result = unlearned(network, precision=precision, **arguments)
     assert type(result.model) is type(network)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in result.model.state_dict().values())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", FAST)
+def test_of_a_partly_frozen_network_the_frozen_part_stays(method: str, precision: str) -> None:
+    network = copy.deepcopy(NETWORK)
+    network.features.requires_grad_(False)  # type: ignore[union-attr]
+    arguments = FAST[method] | ({"validation": HELD_OUT} if "validation" in METHODS[method].needs else {})
+    if method == "cf_k":
+        with pytest.raises(InputError, match="must have parameters that require gradients in last_stage"):
+            adaprob_ray.unlearn(network, DATA, forget=FORGET, method=method, progress=False, **arguments)
+        return
+    result = adaprob_ray.unlearn(
+        network, DATA, forget=FORGET, method=method, precision=precision, progress=False, max_drop=100.0, **arguments
+    )
+    changed = {
+        name
+        for name, parameter in result.model.named_parameters()
+        if not torch.equal(parameter, network.get_parameter(name))
+    }
+    assert changed
+    assert changed <= {"fc.weight", "fc.bias"}
+    assert [parameter.requires_grad for parameter in result.model.parameters()] == [False] * 4 + [True] * 2
+    start = dict(network.named_parameters())
+    moved = sum(float((p - start[name]).double().square().sum()) for name, p in result.model.named_parameters())
+    assert result.record["predicate"]["parameterDistance"] == pytest.approx(moved**0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["finetune", "scrub", "bad_teacher"])
+def test_a_last_batch_of_one_sample_is_trained_on(method: str) -> None:
+    """Batch norm cannot be trained on one value per channel, and uses its running statistics then."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, CLASSES))
+    data = (IMAGES[:66], LABELS[:66])
+    result = unlearned(network, data, forget=[3], method=method, batch_norm="train", lr=1e-3, max_drop=100.0)
+    assert result.run.plan.batch_norm == "train"
+    assert not same(state(result.model), state(network))
+    assert [module.training for module in result.model.modules()] == [True] * 6
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_on_whatever_the_caller_is_in(mode: Callable[[], Any]) -> None:
+    with mode():
+        result = unlearned()
+    assert same(state(result.model), state(unlearned().model))
+    assert not any(parameter.is_inference() for parameter in result.model.parameters())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_plain_network_on_digits(precision: str) -> None:
+    digits = load_digits()
+    pixels = torch.tensor(digits.images[:, None] / 16, dtype=torch.float32)
+    labels = torch.tensor(digits.target)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    trained(network, (pixels[:1000], labels[:1000]), steps=100)
+    result = unlearned(
+        network, (pixels[:1000], labels[:1000]), test=(pixels[1000:], labels[1000:]), precision=precision, forget="class:5",
+        epochs=5,
+    )  # fmt: skip
+    errors = {
+        (item["metric"], item["model"]): item["value"]
+        for item in result.record["predicate"]["evidence"]
+        if item["metric"].endswith("_error_percent")
+    }
+    rise = errors["retain_error_percent", "unlearned"] - errors["retain_error_percent", "original"]
+    assert rise <= 2.0, "no more than max_drop"
+
+
+MEMORY = """
+import resource
+import torch
+from torch import nn
+import adaprob_ray
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 6000
+    def __getitem__(self, row):
+        return torch.full((3, 224, 224), row / 6000), row % 2
+
+network = nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(147, 2))
+loader = torch.utils.data.DataLoader(Rows(), batch_size=64)
+adaprob_ray.unlearn(network, loader, forget=[1, 2, 3], method="finetune", epochs=1, progress=False, max_drop=100.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_rows() -> None:
+    """6,000 images of 224 x 224 pixels are 3.4 GiB in float32; they are read again in each pass."""
+    process = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) * 1024 < 3 << 30
 
 
 @pytest.mark.slow

@@ -188,7 +188,10 @@ def test_a_factory_may_give_the_weights(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_references_are_compared_with(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(options(reference=["weights.pt", "weights.pt"])) == 0
+    state = torch.load(folder / "weights.pt")["state_dict"]
+    for number in (1, 2):
+        torch.save({key: value * (1 + 0.01 * number) for key, value in state.items()}, folder / f"retrained{number}.pt")
+    assert cli.main(options(reference=["retrained1.pt", "retrained2.pt"])) == 0
     assert "KL on forgotten samples, reference 2 (nats)" in capsys.readouterr().out
     assert cli.main(["audit", "out"]) == 0
 
@@ -223,7 +226,8 @@ def test_a_network_of_torchvision_on_tiny_data(folder: Path) -> None:
     assert cli.main(["audit", "out"]) == 0
 
 
-def test_a_vision_transformer_of_timm(folder: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_vision_transformer_of_timm(precision: str, folder: Path) -> None:
     timm = pytest.importorskip("timm")
     arguments = {"img_size": 32, "patch_size": 8, "depth": 2}
     torch.manual_seed(0)
@@ -231,7 +235,9 @@ def test_a_vision_transformer_of_timm(folder: Path) -> None:
     torch.save(network.state_dict(), folder / "vit.pt")
     changes = {"model": "timm:vit_tiny_patch16_224", "model_args": json.dumps(arguments), "weights": "vit.pt"}
     (folder / "three.json").write_text("[0, 5, 11]", encoding="utf-8")
-    assert cli.main(options(**changes, data="net.py:tiny", forget="three.json", max_drop="100")) == 0
+    assert (
+        cli.main(options(**changes, data="net.py:tiny", forget="three.json", max_drop="100", precision=precision)) == 0
+    )
     assert cli.main(["audit", "out"]) == 0
 
 

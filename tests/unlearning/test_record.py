@@ -159,6 +159,15 @@ def test_two_references_give_a_floor(saved: tuple[Path, Unlearned]) -> None:
         if item["metric"] == "kl_forget_nats"
     }
     assert {("reference 1", "reference 2"), ("reference 2", "reference 1"), ("unlearned", "reference 1")} <= pairs
+    distances = {
+        (item["model"], item["against"]): item
+        for item in record_of(folder)["predicate"]["evidence"]
+        if item["metric"] == "kl_forget_nats"
+    }
+    between = [distances[f"reference {a}", f"reference {b}"]["value"] for a, b in ((1, 2), (2, 1))]
+    assert distances["unlearned", "reference 2"]["floor"] == pytest.approx(sum(between) / 2)
+    assert {item["references"] for item in distances.values()} == {2}
+    assert "floor" not in distances["reference 1", "reference 2"]
 
 
 def test_audit_recomputes_every_number(saved: tuple[Path, Unlearned]) -> None:
@@ -205,6 +214,37 @@ def test_one_changed_number_of_the_record_is_noticed(saved: tuple[Path, Unlearne
         (tmp_path / "record.json").write_text(json.dumps(changed), encoding="utf-8")
         (name,) = differing(tmp_path, result.model)
         assert name.startswith(item["metric"])
+
+
+REMOVED = {
+    "all exposed samples": lambda p: p["mostExposed"].clear(),
+    "some exposed samples": lambda p: p["mostExposed"].pop(),
+    "a field of an exposed sample": lambda p: p["mostExposed"][0].pop("held_out_at_most_percent"),
+    "an interval": lambda p: p["evidence"][0].pop("interval95"),
+    "an entry of the evidence": lambda p: p["evidence"].pop(),
+    "a floor": lambda p: next(item for item in p["evidence"] if "floor" in item).pop("floor"),
+    "the limits": lambda p: p["limits"].clear(),
+    "a limit": lambda p: p["limits"].pop(),
+    "the normalization": lambda p: p.pop("data"),
+}
+CHANGED = {
+    "an entry given twice": lambda p: p["evidence"].append(p["evidence"][0]),
+    "the kind of request": lambda p: p["request"].update({"kind": "class", "class": 7}),
+    "what is retained": lambda p: p["request"].update({"retain": "sample:10"}),
+    "a small distance": lambda p: p.update(parameterDistance=p["parameterDistance"] + 9e-5),
+    "a divergence": lambda p: p["evidence"][-1].update(value=p["evidence"][-1]["value"] + 9e-5),
+}
+
+
+@pytest.mark.parametrize("name", [*REMOVED, *CHANGED])
+def test_what_is_removed_or_changed_is_noticed(name: str, saved: tuple[Path, Unlearned], tmp_path: Path) -> None:
+    folder, result = saved
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    record = record_of(folder)
+    {**REMOVED, **CHANGED}[name](record["predicate"])
+    (tmp_path / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    assert differing(tmp_path, result.model)
 
 
 class Page(HTMLParser):

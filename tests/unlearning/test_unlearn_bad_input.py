@@ -12,7 +12,8 @@ import pytest
 import torch
 from small import CLASSES, Convolutional, Rows, images, trained
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
+from torchvision.transforms import v2
 
 import adaprob_ray
 from adaprob_ray.errors import Diverged, InputError
@@ -69,6 +70,49 @@ class Returning(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         return self.make(self.network(x))
+
+
+def on_two_devices() -> nn.Module:
+    network = Convolutional()
+    network.fc.to("meta")
+    return network
+
+
+class WithActivations(Convolutional):
+    kept: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kept = super().forward(x)
+        return self.kept
+
+
+def with_activations() -> nn.Module:
+    network = WithActivations()
+    network(IMAGES)
+    return network
+
+
+class WithExtraState(Convolutional):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+def sometimes_flipped(index: int) -> Any:
+    image = IMAGES[index]
+    return (image.flip(-1) if random.random() < 0.5 else image), int(LABELS[index])
+
+
+class Transformed(TensorDataset):
+    def __init__(self, transform: Any) -> None:
+        super().__init__(*DATA)
+        self.transform = transform
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return self.transform(image), label
 
 
 HELD_OUT_WITH_OTHER_LABELS = (IMAGES, LABELS + 1)
@@ -138,6 +182,58 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a reference with other classes": (
         {"reference": Convolutional(5)}, ("reference 1: must have 3 classes like the model, got 5",)
     ),
+    "the original as a reference": (
+        {"reference": copy.deepcopy(NETWORK)}, ("reference 1: must be a model of its own, got the weights of the original",)
+    ),
+    "a reference given twice": (
+        {"reference": [Convolutional()] * 2}, ("reference 2: must be a model of its own, got the weights of reference 1",)
+    ),
+    "a network on two devices": ({"model": on_two_devices()}, ("model: must be on one device, got parameters on cpu, meta",)),
+    "a network without weights": (
+        {"model": Convolutional().to("meta")}, ("model: must have weights, got a model on the device meta", "to_empty")
+    ),
+    "a lazy network": (
+        {"model": nn.LazyLinear(3)}, ("model: must be initialized, got no weights yet in weight, bias", "call it on a batch")
+    ),
+    "a network that keeps activations": (
+        {"model": with_activations()}, ("model: must be a network that copy.deepcopy can copy", "remove tensors")
+    ),
+    "a network with an extra state": (
+        {"model": WithExtraState()}, ("model: must have only tensors in its state_dict, got dict in _extra_state",)
+    ),
+    "a loader with a sampler": (
+        {"dataset": DataLoader(TensorDataset(*DATA), sampler=SubsetRandomSampler(range(60)))},
+        ("dataset: must be a DataLoader that reads all samples", "got one with SubsetRandomSampler", "Subset(dataset, "),
+    ),
+    "a loader that fails in a worker": (
+        {"dataset": DataLoader(Rows(90, failing_at_17), num_workers=2)},
+        ("dataset[17]: cannot be read: OSError: truncated file",),
+    ),
+    "a flip that changes half of the samples": (
+        {"dataset": Rows(90, sometimes_flipped), "forget": [3]}, ("must be the same each time it is read",)
+    ),
+    "a random choice of transforms": (
+        {"dataset": Transformed(v2.Compose([v2.RandomChoice([v2.Resize(8)])]))},
+        ("dataset: must have no RandomChoice", "the transform of your evaluation"),
+    ),
+    "lists": ({"dataset": (IMAGES.tolist(), LABELS.tolist())}, ("dataset: must be a pair of tensors or arrays", "got lists")),
+    "other images to retain": (
+        {"retain": (torch.zeros(9, 3, 9, 9), LABELS[:9])},
+        ("retain: must have images of shape (3, 8, 8) as dataset has, got (3, 9, 9)",),
+    ),
+    "images of another type to retain": (
+        {"retain": (torch.zeros(9, 3, 8, 8, dtype=torch.uint8), LABELS[:9])},
+        ("retain: must have images of float32 as dataset has, got uint8",),
+    ),
+    "held-out images of another shape": (
+        {"test": (torch.zeros(9, 1, 8, 8), LABELS[:9])},
+        ("test: must have images that the model accepts, got shape [2, 1, 8, 8]",),
+    ),
+    "a negative seed": ({"seed": -1}, ("seed: must be an integer from 0 to 2**63 - 1, got -1",)),
+    "a seed in words": ({"seed": "a"}, ("seed: must be an integer", "got 'a'")),
+    "one number as mean": ({"mean": 0.5, "std": 0.5}, ("mean, std: must be sequences with a number per channel", "got 0.5")),
+    "a mean of NaN": ({"mean": [float("nan")] * 3, "std": [1.0] * 3}, ("mean, std: must be finite",)),
+    "a mistyped argument": ({"retian": [1]}, ("retian: must be an argument of unlearn", "did you mean 'retain'?")),
     "a reference that is none": ({"reference": [NETWORK, 3]}, ("reference 2: model: must be a torch.nn.Module, got int",)),
 }  # fmt: skip
 
@@ -184,17 +280,29 @@ def test_a_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result, write = unlearned(), Path.write_text
+def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", tmp_path, ".."):
+        with pytest.raises(InputError, match="must be"):
+            unlearned().save(name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    unlearned().save("link")
+    assert (tmp_path / "empty/record.json").is_file()
+    assert (tmp_path / "link").is_symlink()
 
-    def full(path: Path, text: str, **options: Any) -> int:
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, write = unlearned(), Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
         if path.name == "record.html":
             raise OSError(28, "No space left on device")
-        return write(path, text, **options)
+        return write(path, data)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="out: cannot be written: No space left on device"):
-        result.save(tmp_path / "out")
+        result.save(tmp_path / "new/deep/out")
     assert list(tmp_path.iterdir()) == []
 
 
