@@ -12,7 +12,7 @@ import pytest
 import adaprob_ray
 from adaprob_ray import cli
 from adaprob_ray.reporting.stats.equivalence import COLUMNS
-from benchmarks import run_command
+from benchmarks import retain_error, run_command
 from benchmarks.unlearning import faster, main, table, verdicts
 from benchmarks.unlearning_states import MEASURED, State
 
@@ -51,6 +51,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("--executor", "local", "--no-tensorboard", "--store", str(folder / "store"))
     assert cli.main(["run", str(folder / "sweep.yaml"), *options]) == 0
     return folder
+
+
+@pytest.mark.slow
+def test_the_rise_of_the_retain_error_is_that_of_the_records(folder: Path) -> None:
+    pair = (str(folder / "sweep.yaml"), str(folder / "store"))
+    assert run(retain_error.main, *pair, "--out", str(folder / "rises.csv")) == 0
+    rises = pd.read_csv(folder / "rises.csv").set_index("label")
+    assert list(rises.index) == ["scrub", "scrub_rewind", "adaprob"]
+    records = adaprob_ray.load_records(pair[1]).pivot(index="seed", columns="label", values="retain_error_percent")
+    for label in rises.index:
+        rise = records[label] - records["original"]
+        expected = [records["original"].mean(), records[label].mean(), rise.mean(), rise.max(), 3]
+        columns = ["original", "unlearned", "rise", "largest_rise", "seeds"]
+        assert rises.loc[label, columns].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_without_models_the_rise_of_the_retain_error_is_one_error(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = folder / "other.yaml"
+    other.write_text(SWEEP.replace("seed: [1, 2, 3]", "seed: 4"), encoding="utf-8")
+    assert run(retain_error.main, str(other), str(folder / "store")) == 2
+    assert "must have unlearned models" in capsys.readouterr().err
+    assert run(retain_error.main, str(other)) == 2
+    assert "SWEEP STORE: must be pairs, got 1 names" in capsys.readouterr().err
 
 
 @pytest.mark.slow

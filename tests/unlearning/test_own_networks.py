@@ -63,7 +63,9 @@ def test_of_a_partly_frozen_network_the_frozen_part_stays(method: str, precision
     assert changed <= {"fc.weight", "fc.bias"}
     assert [parameter.requires_grad for parameter in result.model.parameters()] == [False] * 4 + [True] * 2
     start = dict(network.named_parameters())
-    moved = sum(float((p - start[name]).detach().double().square().sum()) for name, p in result.model.named_parameters())
+    moved = sum(
+        float((p - start[name]).detach().double().square().sum()) for name, p in result.model.named_parameters()
+    )
     assert result.record["predicate"]["parameterDistance"] == pytest.approx(moved**0.5, rel=1e-5)
 
 

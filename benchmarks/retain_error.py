@@ -1,0 +1,91 @@
+"""By how much unlearning raises the error on retained samples: whether a method at these settings wrecks a network.
+
+    python -m benchmarks.retain_error SWEEP STORE [SWEEP STORE ...] [--out FILE.csv]
+
+Reads the outputs of the models that are done, before and after. Retrain is not needed:
+`adaprob-ray run SWEEP --only stage=unlearn`. Prints a line for each data set, network, request and label: the mean over seeds
+before and after, and the mean and the largest rise in percentage points.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adaprob_ray.catalogue import REGISTRY
+from adaprob_ray.data.split import request_positions, retain_positions
+from adaprob_ray.errors import InputError, NotDone
+from adaprob_ray.metrics.error_rate import error_percent
+from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.store import Store
+from adaprob_ray.store.names import OUTPUTS
+from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.sweep import Sweep
+from benchmarks import run_command
+
+GROUP = ["dataset", "architecture", "filters", "forget", "label"]
+
+
+def lines_of(sweep: Sweep, store: Store) -> Iterator[dict[str, Any]]:
+    """A line for each unlearned model that is done."""
+    labels = {cell.parents["model"]: cell.label for cell in sweep.cells.values() if cell.stage == "evaluate"}
+    for key, cell in sweep.cells.items():
+        if cell.stage != "unlearn":
+            continue
+        try:
+            before, after = (retain_error(store, model, cell) for model in (cell.parents["original"], key))
+        except NotDone:
+            continue
+        settings, network = cell.settings, cell.settings.architecture
+        group = (str(settings.dataset), network.title, network.filters, str(cell.forget), labels[key])
+        yield {**dict(zip(GROUP, group, strict=True)), "seed": settings.seed, "original": before, "unlearned": after}
+
+
+def retain_error(store: Store, key: str, cell: Cell) -> float:
+    """Error in percent of a model on the retained samples of a cell's request. Raises NotDone."""
+    outputs, forget = Outputs.from_bytes(store.read(key, OUTPUTS)), cell.forget
+    assert forget is not None
+    logits, labels = outputs.logits["train"], outputs.labels["train"]
+    forgotten = np.concatenate(request_positions(labels, forget, cell.settings.seed, outputs.groups))
+    retained = retain_positions(len(labels), forgotten)
+    error = error_percent(logits[retained], labels[retained])
+    assert error is not None
+    return error
+
+
+def summary(lines: pd.DataFrame) -> pd.DataFrame:
+    """Means over the seeds of each group, and the mean and the largest rise."""
+    rises = lines.assign(rise=lines["unlearned"] - lines["original"]).groupby(GROUP, sort=False)
+    means = rises[["original", "unlearned", "rise"]].mean()
+    return means.assign(largest_rise=rises["rise"].max(), seeds=rises.size()).reset_index()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument(
+        "pairs", nargs="+", metavar="SWEEP STORE", help="sweep files, each with the store of its models"
+    )
+    parser.add_argument("--out", type=Path, help="a CSV file for the table")
+    options = parser.parse_args()
+    if len(options.pairs) % 2:
+        raise InputError(f"SWEEP STORE: must be pairs, got {len(options.pairs)} names")
+    sweeps = [(Sweep.load(path, REGISTRY), path) for path in options.pairs[::2]]
+    lines: list[dict[str, Any]] = []
+    for (sweep, path), location in zip(sweeps, options.pairs[1::2], strict=True):
+        of_sweep = list(lines_of(sweep, Store.open(location, create=False)))
+        if not of_sweep:
+            raise InputError(f"{path}: must have unlearned models in {location}, got none that are done")
+        lines += of_sweep
+    table = summary(pd.DataFrame(lines))
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    if options.out is not None:
+        table.to_csv(options.out, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    run_command(main)
