@@ -20,11 +20,16 @@ INPUT_OPTIONS = (
     ("--model-args", "JSON", False, "Arguments of the factory, as '{\"num_classes\": 10}'."),
     ("--weights", "FILE", False, "The original weights: safetensors, or a state dict saved by torch.save."),
     ("--data", "NAME", True, "cifar10, cifar100, digits, imagefolder:PATH, package.module:factory or file.py:factory."),
-    ("--mean", "NUMBERS", False, "Per channel, of pixels/255, as 0.485,0.456,0.406. Default: the data's."),
-    ("--std", "NUMBERS", False, "Likewise."),
-    ("--forget", "SAMPLES", True, "A text file with one index per line, a JSON list, or class:NUMBER."),
+    ("--mean", "NUMBERS", False, "Mean per channel, of pixels/255, as 0.485,0.456,0.406. Default: the data's."),
+    ("--std", "NUMBERS", False, "Standard deviation per channel, as for --mean."),
+    ("--forget", "SAMPLES", True, "A text file with one index per line, a .json file with a list, or class:NUMBER."),
     ("--retain", "SAMPLES", False, "sample:NUMBER or a file of indices. Default: all others."),
-    ("--validation", "share:NUMBER", False, "A share of the test data, on which the error is limited."),
+    (
+        "--validation",
+        "share:NUMBER",
+        False,
+        "Use this share of the test data as validation data.",
+    ),
 )
 
 

@@ -34,7 +34,7 @@ def input_lines(inputs: Inputs, loaded: Loaded, plan: Plan) -> Iterator[str]:
         values = f"mean {_numbers(loaded.mean)}, std {_numbers(loaded.std)}"
         yield from _wrapped(f"normalization ({origin}): {values}, of pixels/255")
     else:
-        yield f"normalization ({origin}): none; uint8 images are divided by 255"
+        yield f"normalization ({origin}): none, but uint8 images are divided by 255"
 
 
 def result_lines(run: Run, seconds: Mapping[str, float], paths: Sequence[Path], out: Path) -> Iterator[str]:
@@ -55,6 +55,9 @@ def result_lines(run: Run, seconds: Mapping[str, float], paths: Sequence[Path], 
         entries = {item.model: format_value(item) for item in items}
         if "unlearned" in entries:
             yield f"{words:<42}{entries.get('original', '–'):>26}{entries['unlearned']:>26}"
+    floor = next((item.floor for item in evidence(run) if item.floor is not None), None)
+    if floor is not None:
+        yield f"{'the same between the references':<42}{'':>26}{floor:>26.3f}"
     yield "Values in parentheses are 95 % intervals."
     for warning in run.warnings:
         yield from _wrapped(f"warning: {warning}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the training passes.",
+    help="Precision of the training passes.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
 def unlearn(out: Path, **options: Any) -> int:
     """Unlearn samples from a model of your own.
@@ -80,12 +80,14 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     for line in input_lines(named, loaded, plan):
         click.echo(line)
     reading = time.perf_counter() - start
-    seconds = {"reading": reading}
+    seconds = {"start and reading": reading}
     if options["tune"] is not None:
         plan = _tuned(plan, options["tune"], settings)
         seconds["search"] = time.perf_counter() - start - reading
-    run_plan = execute_within_limit if options["tune"] is None and can_lower_rate(plan, settings) else execute
+    run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
     network, run = run_plan(plan)
+    if "search" in seconds:
+        run = replace(run, seconds={"search": round(seconds.pop("search"), 3), **run.seconds})
     result = Unlearned(network.write_to(loaded.model), run)
     digest = None if loaded.weights is None else loaded.weights.sha256
     document = {**inputs.document(), "weights_sha256": digest}
@@ -107,7 +109,9 @@ def _tuned(plan: Plan, count: int, fixed: dict[str, Any]) -> Plan:
 
     def show(trial: Trial) -> None:
         words = ", ".join(f"{name}={setting(value)}" for name, value in trial.settings.items())
-        value = f"{trial.value:.2f}" if math.isfinite(trial.value) else "diverged"
-        click.echo(f"trial {next(numbers)} of {count}: {value} ({words})")
+        click.echo(f"trial {next(numbers)} of {count}: {trial.words} ({words})")
 
-    return tune(plan, count, fixed, show)
+    tuned = tune(plan, count, fixed, show)
+    chosen = ", ".join(f"{name}={setting(value)}" for name, value in tuned.tuning["settings"].items())
+    click.echo(f"chosen: the smallest value ({chosen})")
+    return tuned

@@ -48,7 +48,9 @@ def frozen_layers(model: nn.Module, *names: str) -> str | None:
     frozen = [name for name in names if not any(parameter.requires_grad for parameter in _parameters(model, name))]
     if not frozen:
         return None
-    which = ", ".join(frozen)
+    which = ", ".join(
+        "last_stage (the layers before the classifier)" if name == "last_stage" else name for name in frozen
+    )
     return f"network {_class_name(model)}: must have parameters that require gradients in {which}, got frozen ones"
 
 

@@ -50,12 +50,12 @@ def match_keys(state: Mapping[str, Tensor], model: Mapping[str, Tensor], where: 
     if wrong:
         raise InputError(f"{where}: must have the shapes of the model, got {len(wrong)} others: {_shown(wrong)}")
     types = [
-        f"{key} {state[key].dtype}"
+        f"{key} of {state[key].dtype} for {model[name].dtype}"
         for name, key in keys.items()
         if state[key].is_floating_point() != model[name].is_floating_point()
     ]
     if types:
-        raise InputError(f"{where}: must have weights of floating point, got {_shown(types)}")
+        raise InputError(f"{where}: must have floating-point or integer tensors as the model has, got {_shown(types)}")
     return keys
 
 

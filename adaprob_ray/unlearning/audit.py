@@ -143,13 +143,22 @@ def _fields(prefix: str, recorded: Mapping[str, Any], recomputed: Mapping[str, A
 def _lists(
     name: str, recorded: Sequence[Mapping[str, Any]], recomputed: Sequence[Mapping[str, Any]]
 ) -> Iterator[Check]:
-    """Entry by entry in their order, and first whether there are as many."""
+    """Whether there are as many entries, then those of the same title in their order."""
     yield Check(f"{name}: number of entries", len(recorded), len(recomputed))
+    pairs: dict[str, tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = {}
+    for side, entries in enumerate((recorded, recomputed)):
+        for position, entry in enumerate(entries, 1):
+            title = _title(entry) if "metric" in entry else f"{name} {position}"
+            pairs.setdefault(title, ([], []))[side].append(entry)
     nothing: Mapping[str, Any] = {}
-    for position, (entry, other) in enumerate(itertools.zip_longest(recorded, recomputed, fillvalue=nothing), 1):
-        what = entry or other
-        title = f"{what['metric']} of {what['model']}" if "metric" in what else f"{name} {position}"
-        yield from _fields(f"{title}: ", entry, other)
+    for title, sides in pairs.items():
+        for entry, other in itertools.zip_longest(*sides, fillvalue=nothing):
+            yield from _fields(f"{title}: ", entry, other)
+
+
+def _title(item: Mapping[str, Any]) -> str:
+    against = f" against {item['against']}" if "against" in item else ""
+    return f"{item['metric']} of {item['model']}{against}"
 
 
 def _agree(recorded: Any, recomputed: Any) -> bool:

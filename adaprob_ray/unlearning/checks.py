@@ -26,6 +26,13 @@ def check_outputs(
         first_logits(network, subsets[name], name)
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"{where}: must give finite logits, got NaN or infinity for the first forgotten samples")
+    if bool((logits >= 0).all()) and torch.allclose(
+        logits.sum(1), torch.ones(len(logits), device=logits.device), atol=1e-4
+    ):
+        raise InputError(
+            f"{where}: must return logits, got probabilities: each row sums to 1; pass forward=lambda model, images: "
+            "model(images).log(), or leave the softmax out"
+        )
     count = logits.shape[1]
     if count < 2:
         raise InputError(f"{where}: must have at least two classes, got {count} output; binary models need two logits")

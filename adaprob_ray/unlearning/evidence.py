@@ -187,7 +187,7 @@ def limits(run: Run) -> list[str]:
         "about a sample.",
         "The membership attack uses the loss only; stronger attacks exist.",
         "Intervals describe the samples of this one model, not repetitions of the training. Where none or all of the samples "
-        "are misclassified, the other bound is one-sided.",
+        "are misclassified, the interval is one-sided.",
         "Copies, backups and models derived from the original are not covered by this record.",
     ]
     if not run.references:

@@ -88,7 +88,8 @@ class _Tries:
 
     def _add_line(self, plan: Plan, words: str) -> None:
         rate = _rate(plan)
-        self._lines.append(f"lr {rate:.3g} {words}" if self._lines else f"lr {rate:g}, the default, {words}")
+        origin = "the best of the search" if plan.tuning else "the default"
+        self._lines.append(f"lr {rate:.3g} {words}" if self._lines else f"lr {rate:g}, {origin}, {words}")
 
     def best(self) -> tuple[AdaptedNetwork, Run]:
         """The result to keep, with the cost of all tries; what the others did is its first warning."""
@@ -99,11 +100,11 @@ class _Tries:
         if len(self._lines) == 1:
             return network, run
         lines = [line for line in self._lines if not line.startswith(f"lr {_rate(run.plan):.3g} ")]
-        warning = f"{'; '.join(lines)}: this is the result of lr {_rate(run.plan):.3g}, from the original"
+        warning = f"{'; '.join(lines)}: the result is from lr {_rate(run.plan):.3g}, starting again from the original"
         return network, replace(
             run,
             cost=dict(self._cost),
             seconds={**run.seconds, "other rates": self._cost["seconds"] - run.cost["seconds"]},
             facts={**run.facts, "rate_tries": float(len(self._lines))},
-            warnings=[f"{warning}; set lr for another", *run.warnings],
+            warnings=[f"{warning}; pass lr to choose the rate yourself", *run.warnings],
         )

@@ -3,7 +3,7 @@
     leaf_n = SHA-256(0x00 ‖ salt ‖ digest_n),    node = SHA-256(0x01 ‖ left ‖ right)
 
 Leaves are in the order of the rows; an odd node at the end of a level moves up unchanged, as in RFC 6962. Without the salt,
-nobody can test whether a given image is among the leaves; with it, an auditor who has the image can.
+nobody can test whether given samples are those that were forgotten; an auditor who has the salt and the samples can.
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ class Watched:
         if len(positions) > MAX_WATCHED:
             generator = torch.Generator().manual_seed(plan.seed)
             positions = positions[torch.randperm(len(positions), generator=generator)[:MAX_WATCHED]]
-        return cls(name, positions.numpy(), "validation error" if has_validation else "error on retained samples")
+        words = "validation error" if has_validation else "error on retained samples"
+        words += " of the other classes" * (not bool(known.all()))
+        return cls(name, positions.numpy(), words)
 
     def subset(self, plan: Plan) -> SampleSubset:
         subset = plan.subsets[self.name]

@@ -25,7 +25,7 @@ class AdaptedNetwork(NamedLayers):
         forward: `forward(network, images)` gives the output, for a network that takes keywords; None calls `network(images)`.
         batch_norm: `frozen` uses the running statistics and does not change them, `train` updates them, `recompute` leaves
             them as they are until `recompute_statistics` is called. A batch with one value per channel, which has no
-            variance, always uses them.
+            variance, always uses them, and so do layers whose own parameters are frozen.
         device: where it runs.
 
     Raises:
@@ -46,6 +46,7 @@ class AdaptedNetwork(NamedLayers):
         self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         self.forward_function, self.batch_norm = forward, batch_norm
         self.output_count = 1  # tensors that the network returns; the first is taken for the logits
+        self._frozen_layers = [layer for layer in self.batch_norm_layers() if _is_frozen(layer)]
         for layer in self.batch_norm_layers():
             layer.register_forward_pre_hook(_use_running_statistics_for_one_value)
             layer.register_forward_hook(_train_again, always_call=True)
@@ -68,9 +69,8 @@ class AdaptedNetwork(NamedLayers):
     def train(self, mode: bool = True) -> AdaptedNetwork:
         """Training or evaluation mode, in which batch norm keeps its running statistics unless `batch_norm` is `train`."""
         super().train(mode)
-        if self.batch_norm != "train":
-            for module in self.batch_norm_layers():
-                module.eval()
+        for module in self._frozen_layers if self.batch_norm == "train" else self.batch_norm_layers():
+            module.eval()
         return self
 
     def batch_norm_layers(self) -> list[_BatchNorm]:
@@ -79,7 +79,7 @@ class AdaptedNetwork(NamedLayers):
     @torch.no_grad()
     def recompute_statistics(self, batches: Any) -> None:
         """Replace the running statistics of batch norm by the averages over these batches of images."""
-        layers = self.batch_norm_layers()
+        layers = [layer for layer in self.batch_norm_layers() if layer not in self._frozen_layers]
         momenta = [layer.momentum for layer in layers]
         self.eval()
         for layer in layers:
@@ -107,6 +107,12 @@ class AdaptedNetwork(NamedLayers):
             for name, tensor in (*result.named_parameters(), *result.named_buffers()):
                 tensor.copy_(own[name])
         return result
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    """Whether a layer has parameters, of which none requires gradients."""
+    parameters = list(layer.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 def _copied(network: nn.Module) -> nn.Module:
@@ -149,7 +155,8 @@ def _logits(output: Any) -> Tensor:
 def check_network(network: Any) -> None:
     """Raises InputError if this is no network that can be trained."""
     if not isinstance(network, nn.Module):
-        raise InputError(f"model: must be a torch.nn.Module, got {type(network).__name__}")
+        hint = "; load the weights into a model first" if isinstance(network, (str, Mapping)) else ""
+        raise InputError(f"model: must be a torch.nn.Module, got {type(network).__name__}{hint}")
     if isinstance(network, torch.jit.ScriptModule):
         raise InputError(
             "model: must be a torch.nn.Module in Python, got TorchScript; pass the network that it was made from"

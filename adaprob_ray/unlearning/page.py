@@ -13,16 +13,25 @@ from adaprob_ray.unlearning.run import Run
 
 # Words for the metrics of a record, and what a reader should hold against them.
 METRIC_WORDS = {
-    "forget_error_percent": ("error on the forgotten samples (%)", "close to the error on held-out samples"),
-    "retain_error_percent": ("error on retained samples (%)", "as low as before"),
-    "validation_error_percent": ("validation error (%)", "as low as before"),
-    "test_error_percent": ("test error (%)", "as low as before"),
-    "validation_forgotten_class_error_percent": ("validation error, forgotten class (%)", "for a whole class: high"),
-    "test_forgotten_class_error_percent": ("test error, forgotten class (%)", "for a whole class: high"),
-    "validation_other_classes_error_percent": ("validation error, other classes (%)", "as low as before"),
-    "test_other_classes_error_percent": ("test error, other classes (%)", "as low as before"),
-    "membership_auc_percent": ("membership attack, AUC (%)", "close to 50: forgotten samples look like unseen ones"),
-    "kl_forget_nats": ("KL divergence on the forgotten samples (nats)", "as low as between two references"),
+    "forget_error_percent": ("error on the forgotten samples (%)", "should be close to the error on held-out samples"),
+    "retain_error_percent": ("error on retained samples (%)", "should be as low as before"),
+    "validation_error_percent": ("validation error (%)", "should be as low as before"),
+    "test_error_percent": ("test error (%)", "should be as low as before"),
+    "validation_forgotten_class_error_percent": (
+        "validation error, forgotten class (%)",
+        "high if the class is forgotten",
+    ),
+    "test_forgotten_class_error_percent": (
+        "test error, forgotten class (%)",
+        "high if the class is forgotten",
+    ),
+    "validation_other_classes_error_percent": ("validation error, other classes (%)", "should be as low as before"),
+    "test_other_classes_error_percent": ("test error, other classes (%)", "should be as low as before"),
+    "membership_auc_percent": (
+        "membership attack, AUC (%)",
+        "should be close to 50: forgotten samples look like unseen ones",
+    ),
+    "kl_forget_nats": ("KL divergence on the forgotten samples (nats)", "should be as low as between two references"),
 }
 
 

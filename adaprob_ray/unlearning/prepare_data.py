@@ -13,7 +13,7 @@ from torch import Tensor
 from adaprob_ray.data.dataset import Integers
 from adaprob_ray.errors import InputError
 from adaprob_ray.unlearning.request import ForgetSet, check_content, forget_set, is_selection, retained_rows
-from adaprob_ray.unlearning.samples import Samples, open_samples
+from adaprob_ray.unlearning.samples import Samples, open_samples, sample_digest
 from adaprob_ray.unlearning.subset import SampleSubset, TrainingSamples
 
 # Retained samples on which errors are measured, before and after: of more, a sample of so many is drawn.
@@ -54,8 +54,10 @@ def prepare_data(
     """
     forget_rows = forget_set(forget, samples)
     others = None if is_selection(retain) else open_samples(retain, "retain", samples.normalization)
-    training, names, digests = _training(samples, others, forget_rows, retain, seed, device)
+    training, names, image_digests = _training(samples, others, forget_rows, retain, seed, device)
     subsets = {name: SampleSubset(training, positions) for name, positions in names.items()}
+    labels = subsets["forget"].labels.tolist()
+    digests = [sample_digest(digest, label) for digest, label in zip(image_digests, labels, strict=True)]
     warnings = _warnings(samples) + ([] if others is None else _warnings(others))
     for name, data in held_out.items():
         if data is None:
@@ -63,14 +65,14 @@ def prepare_data(
         opened = open_samples(data, name, samples.normalization)
         subsets[name], held_out_digests = _held_out(opened, device)
         _check_type(opened, samples)
-        warnings += _warnings(opened) + _copies(name, held_out_digests, digests)
+        warnings += _warnings(opened) + _copies(name, held_out_digests, image_digests)
     return PreparedData(subsets, forget_rows, digests, warnings)
 
 
 def _training(
     samples: Samples, others: Samples | None, forget: ForgetSet, retain: Any, seed: int, device: torch.device
 ) -> tuple[TrainingSamples, dict[str, Tensor], list[bytes]]:
-    """The samples that the method may read, positions of its subsets, and the digests of the forgotten samples."""
+    """The samples that the method may read, positions of its subsets, and the digests of the forgotten images."""
     samples.check_repeatable(forget.rows.tolist())
     if others is None:
         retained = retained_rows(retain, forget, len(samples), seed)
@@ -105,7 +107,7 @@ def _training(
 
 
 def _held_out(samples: Samples, device: torch.device) -> tuple[SampleSubset, list[bytes]]:
-    """All samples of a held-out data set, and their digests."""
+    """All samples of a held-out data set, and the digests of their images."""
     rows: Integers = np.arange(len(samples))
     samples.check_repeatable(rows.tolist())
     labels, digests = samples.scan(rows.tolist())

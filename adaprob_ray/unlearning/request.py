@@ -83,7 +83,9 @@ def forget_set(forget: Any, samples: Samples) -> ForgetSet:
 
 def _class_index(text: str) -> int:
     if not (text.startswith(CLASS) and text[len(CLASS) :].isdecimal()):
-        raise InputError(f"forget: must be indices, a mask or class:NUMBER, got {text!r}")
+        raise InputError(
+            f"forget: must be indices, a mask or class:NUMBER, got {text!r} (only the command line reads files of indices)"
+        )
     return int(text[len(CLASS) :])
 
 
@@ -97,6 +99,8 @@ def indices(values: Any, count: int, where: str) -> Integers:
         raise InputError(f"{where}: must be indices or a boolean mask, got {type(values).__name__}") from error
     if array.size == 0:
         raise InputError(f"{where}: must have at least one index, got none")
+    if array.ndim == 0:
+        raise InputError(f"{where}: must be a list of indices, got {array.item()!r}; pass [{array.item()!r}]")
     if array.ndim != 1:
         raise InputError(f"{where}: must have one dimension, got shape {list(array.shape)}")
     if array.dtype == bool:
@@ -154,14 +158,14 @@ def retained_rows(retain: Any, forget: ForgetSet, count: int, seed: int) -> Inte
 
 
 def check_content(forget_digests: Sequence[bytes], retain_digests: Sequence[bytes], rows: Integers) -> None:
-    """Raises InputError if retained samples have the same content as forgotten ones. `rows`: of the retained samples."""
+    """Raises InputError if retained samples have the image of a forgotten one. `rows`: of the retained samples."""
     forgotten = set(forget_digests)
     copies = np.array(
         [row for row, digest in zip(rows, retain_digests, strict=True) if digest in forgotten], dtype=np.int64
     )
     if len(copies):
         raise InputError(
-            f"retain: must have no copy of a forgotten sample, got {len(copies)} with the same image and label: "
+            f"retain: must have no copy of a forgotten sample, got {len(copies)} with the same image: "
             f"{_shown(copies)}; add them to forget, or leave them out of retain"
         )
 

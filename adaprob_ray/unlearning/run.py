@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Split
+from adaprob_ray.metrics.divergence import mean_divergence_nats
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.training.cost import PassCounter, measure_cost
@@ -31,8 +32,9 @@ from adaprob_ray.unlearning.prepare import Plan
 # Error of the original on retained samples above which something is probably wrong with the input: in percent, and as a share
 # of that of guessing.
 SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE = 30.0, 0.9
-# The share by which the mean loss on the forgotten samples must change for them to count as treated otherwise than before.
-NOTICEABLE_SHARE = 0.1
+# How much must change on the forgotten samples for them to count as treated otherwise than before: the mean loss by this share,
+# and the mean confidence in their labels by so many percentage points. A loss near 0 may double with nothing forgotten.
+NOTICEABLE_SHARE, NOTICEABLE_POINTS = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
     error = watched.error_percent(after)
     warnings += _suspicions(before["retain_measured"])
     warnings += [] if stopped else _without_effect(before["forget"], after["forget"])
+    warnings += _farther_from_references(before["forget"], after["forget"], references)
     warnings += error_warnings(monitor, watched, error, plan.max_drop, stopped=stopped)
     stopped_itself = bool(facts.get("stopped_by_max_drop"))
     if stopped_itself:
@@ -206,12 +209,34 @@ def _error_percent(outputs: ModelOutputs) -> float:
 def _without_effect(before: ModelOutputs, after: ModelOutputs) -> list[str]:
     """A line if the forgotten samples are classified as before, about as surely."""
     errors = [_error_percent(outputs) for outputs in (before, after)]
-    means = [float(losses(outputs.logits, outputs.labels).mean()) for outputs in (before, after)]
-    if errors[0] != errors[1] or abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0]:
+    values = [losses(outputs.logits, outputs.labels) for outputs in (before, after)]
+    means = [float(each.mean()) for each in values]
+    points = [100 * float(np.exp(-each).mean()) for each in values]
+    is_noticeable = (
+        abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0] and abs(points[1] - points[0]) > NOTICEABLE_POINTS
+    )
+    if errors[0] != errors[1] or is_noticeable:
         return []
     return [
-        f"the forgotten samples are treated as before: error {errors[1]:.1f} %, mean loss {means[0]:.3g} -> "
-        f"{means[1]:.3g} nats; another method or setting may forget more"
+        f"the forgotten samples are treated as before: error {errors[1]:.1f} %, mean confidence in their labels "
+        f"{points[0]:.1f} -> {points[1]:.1f} %, mean loss {means[0]:.3g} -> {means[1]:.3g} nats; another method or setting may "
+        "forget more"
+    ]
+
+
+def _farther_from_references(
+    before: ModelOutputs, after: ModelOutputs, references: Sequence[Mapping[str, ModelOutputs]]
+) -> list[str]:
+    """A line if the outputs on the forgotten samples are farther from those of the references than they were."""
+    if not references:
+        return []
+    others = [outputs["forget"].logits for outputs in references]
+    distances = [np.mean([mean_divergence_nats(model.logits, each) for each in others]) for model in (before, after)]
+    if distances[1] <= distances[0]:
+        return []
+    return [
+        f"the outputs on the forgotten samples are farther from those of the retrained models than before: KL "
+        f"{distances[0]:.3f} -> {distances[1]:.3f} nats"
     ]
 
 

@@ -92,15 +92,12 @@ class Samples:
         return image, label
 
     def scan(self, rows: Sequence[int]) -> tuple[Tensor, list[bytes]]:
-        """Labels [N] int64 and digests of these samples, whose images stay in memory if all of them fit.
-
-        The digest is of the image as it is read and of its label.
-        """
+        """Labels [N] int64 and digests of the images of these samples, which stay in memory if all of them fit."""
         labels, digests = list[int](), list[bytes]()
         block: Tensor | None = None
         for position, (image, label) in enumerate(self._stream(rows)):
             labels.append(label)
-            digests.append(digest(image, label))
+            digests.append(image_digest(image))
             if not position and self._block is None and image.nbytes * len(rows) <= CACHE_BYTES:
                 block = torch.empty((len(rows), *image.shape), dtype=image.dtype)
             if block is not None:
@@ -146,7 +143,8 @@ class Samples:
     def check_repeatable(self, rows: Sequence[int]) -> None:
         """Raises InputError if two reads of a sample differ. Of many rows a few are read, at equal distances."""
         for row in rows[:: max(1, len(rows) // MAX_READ_TWICE)]:
-            if digest(*self.read(row)) != digest(*self.read(row)):
+            (image, label), (again, other_label) = self.read(row), self.read(row)
+            if label != other_label or not torch.equal(image, again):
                 raise InputError(
                     f"{self.where}[{row}]: must be the same each time it is read, got two different samples; turn off "
                     "augmentation and shuffling in the data set"
@@ -199,6 +197,10 @@ def open_samples(data: Any, where: str, normalization: Normalization | None = No
             raise InputError(
                 f"{where}: must be a pair of tensors or arrays (images, labels), got lists; use torch.tensor"
             )
+    if isinstance(data, DataLoader):
+        raise InputError(
+            f"{where}: must be a DataLoader of a map-style data set, got one of {type(data.dataset).__name__}"
+        )
     if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise InputError(
             f"{where}: must be a map-style data set, a pair of tensors (images, labels) or a DataLoader of one, got "
@@ -281,7 +283,11 @@ def _label(value: Any) -> int:
     return int(number)
 
 
-def digest(image: Tensor, label: int) -> bytes:
-    """SHA-256 of a sample: type, shape and bytes of its image as it is read, and its label."""
-    head = f"{image.dtype}|{tuple(image.shape)}|{label}|".encode()
-    return hashlib.sha256(head + image.numpy().tobytes()).digest()
+def image_digest(image: Tensor) -> bytes:
+    """SHA-256 of the type, shape and bytes of an image as it is read."""
+    return hashlib.sha256(f"{image.dtype}|{tuple(image.shape)}|".encode() + image.numpy().tobytes()).digest()
+
+
+def sample_digest(digest: bytes, label: int) -> bytes:
+    """SHA-256 of a sample: of the digest of its image, and its label."""
+    return hashlib.sha256(digest + f"|{label}".encode()).digest()

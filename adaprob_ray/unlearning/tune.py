@@ -20,7 +20,7 @@ from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.metrics.auc import placements
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.membership import losses
-from adaprob_ray.search.rules import VALIDATION, VALIDATION_CLASS
+from adaprob_ray.search.rules import PENALTY, VALIDATION, VALIDATION_CLASS
 from adaprob_ray.search.space import declared_space
 from adaprob_ray.settings import Int, Log, Range, Uniform, all_settings, as_mapping
 from adaprob_ray.unlearning.evidence import true_class_confidence
@@ -37,6 +37,14 @@ class Trial:
 
     settings: Mapping[str, Any]
     value: float
+
+    @property
+    def words(self) -> str:
+        """The value, or by how much the errors exceed the limit."""
+        if not math.isfinite(self.value):
+            return "diverged"
+        excess = self.value - PENALTY
+        return f"{self.value:.2f}" if excess < 0 else f"errors {excess:.1f} points beyond max_drop"
 
 
 def tune(plan: Plan, count: int, fixed: Mapping[str, Any], on_trial: Callable[[Trial], None]) -> Plan:

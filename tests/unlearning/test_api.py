@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import CLASSES, Convolutional
+from small import CLASSES, Convolutional, trained
 from unlearned import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 
 import adaprob_ray
@@ -87,6 +87,14 @@ def test_scrub_takes_its_authors_batches_for_many_samples_unless_one_is_given(mo
     assert rates == {("[0, 3",): 5e-3, ("class",): 5e-4, ("class", "lr"): 1e-3}
     monkeypatch.setattr("adaprob_ray.unlearning.prepare.LARGE_SCALE_SAMPLES", 91)
     assert batches() == (16, 32)
+
+
+def test_forgotten_samples_that_are_treated_as_before_are_pointed_out() -> None:
+    """Also where a mean loss near 0 has doubled: the model is as sure of their labels as it was."""
+    network = trained(copy.deepcopy(NETWORK), DATA, steps=200)
+    (line,) = [line for line in unlearned(network, lr=1e-4).warnings if "treated as before" in line]
+    assert "mean confidence in their labels" in line
+    assert not any("treated as before" in line for line in unlearned(method="random_label", lr=0.1).warnings)
 
 
 def test_a_probable_fault_of_the_input_is_pointed_out() -> None:

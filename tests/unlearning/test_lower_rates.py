@@ -69,13 +69,13 @@ def test_the_rate_is_lowered_from_the_original_until_the_error_stays(unlearned: 
 def test_the_warning_says_what_each_rate_did(unlearned: Any) -> None:
     first = unlearned(max_drop=10.0).warnings[0]
     assert first.startswith("lr 1, the default, raised the error by ")
-    assert first.endswith("set lr for another")
+    assert first.endswith("pass lr to choose the rate yourself")
 
 
 def test_divergence_lowers_the_rate_too(unlearned: Any) -> None:
     result = unlearned(max_drop=100.0, diverges_above=0.5)
     assert result.run.facts["rate_tries"] == 2
-    assert result.warnings[0].startswith("lr 1, the default, made the training diverge: this is the result of lr 0.333")
+    assert result.warnings[0].startswith("lr 1, the default, made the training diverge: the result is from lr 0.333")
 
 
 def test_a_rate_of_the_user_is_taken_as_it_is(unlearned: Any) -> None:

@@ -69,6 +69,15 @@ def test_of_a_partly_frozen_network_the_frozen_part_stays(method: str, precision
     assert result.record["predicate"]["parameterDistance"] == pytest.approx(moved**0.5, rel=1e-5)
 
 
+@pytest.mark.parametrize("choice", [None, "train", "recompute"])
+def test_statistics_of_frozen_batch_norm_stay_with_every_choice(choice: Any) -> None:
+    network = copy.deepcopy(NETWORK)
+    network.features.requires_grad_(False)  # type: ignore[union-attr]
+    result = unlearned(network, method="scrub", batch_norm=choice, epochs=2, forget_epochs=1, max_drop=100.0)
+    assert not same(state(result.model), state(network))
+    assert all(map(torch.equal, statistics(result.model), statistics(network)))
+
+
 @pytest.mark.parametrize("method", ["finetune", "scrub", "bad_teacher"])
 def test_a_last_batch_of_one_sample_is_trained_on(method: str) -> None:
     """Batch norm cannot be trained on one value per channel, and uses its running statistics then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -23,7 +24,7 @@ from adaprob_ray.unlearning.api import Unlearned
 from adaprob_ray.unlearning.audit import audit
 from adaprob_ray.unlearning.merkle import leaf, merkle_root
 from adaprob_ray.unlearning.prepare import Plan, prepare
-from adaprob_ray.unlearning.samples import digest
+from adaprob_ray.unlearning.samples import image_digest, sample_digest
 
 DATA, HELD_OUT = images(), images(seed=1)
 FORGET = list(range(0, 60, 5))
@@ -116,7 +117,7 @@ def test_neither_record_nor_page_holds_samples_or_claims_too_much(saved: tuple[P
 
 
 def test_the_root_depends_on_the_salt_and_on_every_sample() -> None:
-    digests = [digest(image, int(label)) for image, label in zip(*DATA, strict=True)][:7]
+    digests = [sample_digest(image_digest(image), int(label)) for image, label in zip(*DATA, strict=True)][:7]
     assert len({merkle_root(salt, digests) for salt in (b"a", b"b")}) == 2
     roots = {merkle_root(b"", [*digests[:place], b"x", *digests[place + 1 :]]) for place in range(7)}
     assert (
@@ -168,6 +169,24 @@ def test_two_references_give_a_floor(saved: tuple[Path, Unlearned]) -> None:
     assert distances["unlearned", "reference 2"]["floor"] == pytest.approx(sum(between) / 2)
     assert {item["references"] for item in distances.values()} == {2}
     assert "floor" not in distances["reference 1", "reference 2"]
+
+
+def test_a_result_farther_from_the_references_than_the_original_is_pointed_out() -> None:
+    near = [trained(copy.deepcopy(NETWORK), images(seed=seed), steps=2) for seed in (2, 3)]
+    (line,) = [line for line in unlearned(reference=near, method="random_label").warnings if "retrained models" in line]
+    assert line.startswith(
+        "the outputs on the forgotten samples are farther from those of the retrained models than before"
+    )
+    assert not any("retrained models" in line for line in unlearned(reference=[]).warnings)
+
+
+def test_with_other_references_audit_names_their_number(saved: tuple[Path, Unlearned]) -> None:
+    folder, result = saved
+    names = differing(folder, result.model, references=REFERENCES[:1])
+    assert names[0] == "evidence: number of entries"
+    assert not any(
+        name.startswith(("forget_error_percent of unlearned", "test_error_percent of orig")) for name in names
+    )
 
 
 def test_audit_recomputes_every_number(saved: tuple[Path, Unlearned]) -> None:

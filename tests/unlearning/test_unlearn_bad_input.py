@@ -136,7 +136,20 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "NaN images": ({"dataset": (IMAGES / 0, LABELS)}, ("dataset: must hold finite images", "in sample 0")),
     "no data set": ({"dataset": 5}, ("dataset: must be a map-style data set", "got int")),
     "an iterable data set": ({"dataset": Stream()}, ("dataset: must be a map-style data set", "got Stream")),
-    "a loader of one": ({"dataset": DataLoader(Stream())}, ("dataset: must be a map-style data set",)),
+    "a loader of one": (
+        {"dataset": DataLoader(Stream())}, ("dataset: must be a DataLoader of a map-style data set, got one of Stream",)
+    ),
+    "probabilities": (
+        {"model": Returning(lambda y: y.softmax(1))}, ("model: must return logits, got probabilities", "leave the softmax out")
+    ),
+    "a file of indices": ({"forget": "rows.txt"}, ("only the command line reads files of indices",)),
+    "one index": ({"forget": 3}, ("forget: must be a list of indices, got 3; pass [3]",)),
+    "weights as a reference": (
+        {"reference": [NETWORK.state_dict()]}, ("reference 1: model: must be a torch.nn.Module", "load the weights into")
+    ),
+    "a copy with another label in retain": (
+        {"dataset": (with_copy()[0], with_label(33, 1)[1])}, ("retain: must have no copy of a forgotten sample, got 1", "33")
+    ),
     "an empty data set": ({"dataset": (IMAGES[:0], LABELS[:0])}, ("dataset: must have at least one sample",)),
     "a sample that cannot be read": (
         {"dataset": Rows(90, failing_at_17)}, ("dataset[17]: cannot be read: OSError: truncated file",)

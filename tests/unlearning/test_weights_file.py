@@ -250,7 +250,10 @@ def test_keys_and_shapes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert refused(many, tmp_path) == f"8 extra: {', '.join(f'layer{n}.weight' for n in range(5))}, …"
     other = {**state, "fc.weight": torch.ones(5, 8), "fc.bias": torch.ones(5)}
     assert refused(other, tmp_path) == "2 others: fc.weight [5, 8] for [3, 8], fc.bias [5] for [3]"
-    assert refused({**state, "fc.bias": torch.ones(3, dtype=torch.int64)}, tmp_path) == "fc.bias torch.int64"
+    assert (
+        refused({**state, "fc.bias": torch.ones(3, dtype=torch.int64)}, tmp_path)
+        == "fc.bias of torch.int64 for torch.float32"
+    )
 
 
 def test_a_last_layer_of_another_name_and_shape_is_not_taken_for_the_classifier(tmp_path: Path) -> None:
