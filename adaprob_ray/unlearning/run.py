@@ -10,16 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from adaprob_ray.errors import Diverged, InputError
 from adaprob_ray.methods.base import Context, Split
-from adaprob_ray.metrics.divergence import mean_divergence_nats
-from adaprob_ray.metrics.error_rate import error_percent
-from adaprob_ray.metrics.membership import losses
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import check_finite, distance
 from adaprob_ray.training.losses import snapshot
@@ -28,13 +24,7 @@ from adaprob_ray.unlearning.monitor import ErrorMonitor, TooMuchError, Watched, 
 from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
 from adaprob_ray.unlearning.outputs import ModelOutputs, measure
 from adaprob_ray.unlearning.prepare import Plan
-
-# Error of the original on retained samples above which something is probably wrong with the input: in percent, and as a share
-# of that of guessing.
-SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE = 30.0, 0.9
-# How much must change on the forgotten samples for them to count as treated otherwise than before: the mean loss by this share,
-# and the mean confidence in their labels by so many percentage points. A loss near 0 may double with nothing forgotten.
-NOTICEABLE_SHARE, NOTICEABLE_POINTS = 0.1, 2.0
+from adaprob_ray.unlearning.result_warnings import farther_from_references, suspicions, without_effect
 
 
 @dataclass(frozen=True)
@@ -107,9 +97,9 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         with _timed("outputs after", seconds):
             after = measure(network, plan.subsets)
     error = watched.error_percent(after)
-    warnings += _suspicions(before["retain_measured"])
-    warnings += [] if stopped else _without_effect(before["forget"], after["forget"])
-    warnings += _farther_from_references(before["forget"], after["forget"], references)
+    warnings += suspicions(before["retain_measured"])
+    warnings += [] if stopped else without_effect(before["forget"], after["forget"])
+    warnings += farther_from_references(before["forget"], after["forget"], references)
     warnings += error_warnings(monitor, watched, error, plan.max_drop, stopped=stopped)
     stopped_itself = bool(facts.get("stopped_by_max_drop"))
     if stopped_itself:
@@ -183,61 +173,6 @@ def _unlearn(
 def _adapted(network: nn.Module) -> AdaptedNetwork:
     assert isinstance(network, AdaptedNetwork)
     return network
-
-
-def _suspicions(retain: ModelOutputs) -> list[str]:
-    """A line if the original's outputs on retained samples are so wrong that the input probably is."""
-    error = _error_percent(retain)
-    guessing = 100 * (1 - float(np.bincount(retain.labels).max()) / len(retain.labels))
-    if guessing == 0 or error <= min(SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE * guessing):
-        return []
-    is_guess = error > SUSPICIOUS_SHARE * guessing
-    samples = "the retained samples, about as many as guessing" if is_guess else "the samples that it was trained on"
-    return [
-        f"the model misclassifies {error:.1f} % of {samples}: is the "
-        "normalization (mean, std) right, and do the labels fit the model's classes?"
-    ]
-
-
-def _error_percent(outputs: ModelOutputs) -> float:
-    """The error over a subset that has samples."""
-    error = error_percent(outputs.logits, outputs.labels)
-    assert error is not None
-    return error
-
-
-def _without_effect(before: ModelOutputs, after: ModelOutputs) -> list[str]:
-    """A line if the forgotten samples are classified as before, about as surely."""
-    errors = [_error_percent(outputs) for outputs in (before, after)]
-    values = [losses(outputs.logits, outputs.labels) for outputs in (before, after)]
-    means = [float(each.mean()) for each in values]
-    points = [100 * float(np.exp(-each).mean()) for each in values]
-    is_noticeable = (
-        abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0] and abs(points[1] - points[0]) > NOTICEABLE_POINTS
-    )
-    if errors[0] != errors[1] or is_noticeable:
-        return []
-    return [
-        f"the forgotten samples are treated as before: error {errors[1]:.1f} %, mean confidence in their labels "
-        f"{points[0]:.1f} -> {points[1]:.1f} %, mean loss {means[0]:.3g} -> {means[1]:.3g} nats; another method or setting may "
-        "forget more"
-    ]
-
-
-def _farther_from_references(
-    before: ModelOutputs, after: ModelOutputs, references: Sequence[Mapping[str, ModelOutputs]]
-) -> list[str]:
-    """A line if the outputs on the forgotten samples are farther from those of the references than they were."""
-    if not references:
-        return []
-    others = [outputs["forget"].logits for outputs in references]
-    distances = [np.mean([mean_divergence_nats(model.logits, each) for each in others]) for model in (before, after)]
-    if distances[1] <= distances[0]:
-        return []
-    return [
-        f"the outputs on the forgotten samples are farther from those of the retrained models than before: KL "
-        f"{distances[0]:.3f} -> {distances[1]:.3f} nats"
-    ]
 
 
 # -- surroundings ----------------------------------------------------------------------------------------------------------
