@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,13 @@ class Convolutional(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.dropout(self.features(x)))  # type: ignore[no-any-return]
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """A network whose initial weights are the same in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
 
 
 class WithLogits(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import Convolutional, images, trained
+from small import Convolutional, images, seeded, trained
 from torch import nn
 
 from adaprob_ray.errors import Diverged
@@ -17,7 +17,7 @@ from adaprob_ray.unlearning import api, prepare
 from adaprob_ray.unlearning.lower_rates import MAX_TRIES
 
 DATA, HELD_OUT = images(), images(60, seed=1)
-NETWORK = trained(Convolutional(), DATA)
+NETWORK = trained(seeded(Convolutional), DATA)
 
 
 @settings_dataclass

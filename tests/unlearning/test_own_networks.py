@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from small import CLASSES, Convolutional, WithLogits, trained
+from small import CLASSES, Convolutional, WithLogits, seeded, trained
 from torch import nn
 from unlearned import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 
@@ -35,7 +35,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, precision: str) -> None:
     make, arguments = NETWORKS[name]
-    network = trained(make(), DATA, steps=5)
+    network = trained(seeded(make), DATA, steps=5)
     result = unlearned(network, precision=precision, **arguments)
     assert type(result.model) is type(network)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in result.model.state_dict().values())

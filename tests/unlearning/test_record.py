@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import Convolutional, images, trained
+from small import Convolutional, images, seeded, trained
 from torch import nn
 
 import adaprob_ray
@@ -28,8 +28,8 @@ from adaprob_ray.unlearning.samples import image_digest, sample_digest
 
 DATA, HELD_OUT = images(), images(seed=1)
 FORGET = list(range(0, 60, 5))
-NETWORK = trained(Convolutional(), DATA)
-REFERENCES = [trained(Convolutional(), images(seed=seed), steps=20) for seed in (2, 3)]
+NETWORK = trained(seeded(Convolutional), DATA)
+REFERENCES = [trained(seeded(Convolutional), images(seed=seed), steps=20) for seed in (2, 3)]
 
 
 def unlearned(**changes: Any) -> Unlearned:

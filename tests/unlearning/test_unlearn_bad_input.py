@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import CLASSES, Convolutional, Rows, images, trained
+from small import CLASSES, Convolutional, Rows, images, seeded, trained
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 from torchvision.transforms import v2
@@ -22,7 +22,7 @@ from adaprob_ray.unlearning.api import Unlearned
 DATA = images()
 IMAGES, LABELS = DATA
 FORGET = [0, 3, 6]
-NETWORK = trained(Convolutional(), DATA, steps=5)
+NETWORK = trained(seeded(Convolutional), DATA, steps=5)
 
 
 def with_label(row: int, label: Any) -> tuple[torch.Tensor, torch.Tensor]:

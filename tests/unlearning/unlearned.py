@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from small import Convolutional, images, trained
+from small import Convolutional, images, seeded, trained
 from torch import nn
 
 import adaprob_ray
@@ -23,7 +23,7 @@ IMAGES, LABELS = DATA
 FORGET = [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
 
 
-NETWORK = trained(Convolutional(), DATA)
+NETWORK = trained(seeded(Convolutional), DATA)
 
 
 FAST: dict[str, dict[str, Any]] = {
