@@ -32,17 +32,22 @@ GROUP = ["dataset", "architecture", "filters", "forget", "label"]
 
 
 def lines_of(sweep: Sweep, store: Store) -> Iterator[dict[str, Any]]:
-    """A line for each unlearned model that is done."""
-    labels = {cell.parents["model"]: cell.label for cell in sweep.cells.values() if cell.stage == "evaluate"}
-    for key, cell in sweep.cells.items():
-        if cell.stage != "unlearn":
-            continue
-        try:
-            before, after = (retain_error(store, model, cell) for model in (cell.parents["original"], key))
-        except NotDone:
+    """A line for each label and unlearned model that is done. Raises InputError for a label with several settings."""
+    rows = set[tuple[Any, ...]]()
+    for evaluation in sweep.cells.values():
+        cell = sweep.cells.get(evaluation.parents.get("model", ""))
+        if evaluation.stage != "evaluate" or cell is None or cell.stage != "unlearn":
             continue
         settings, network = cell.settings, cell.settings.architecture
-        group = (str(settings.dataset), network.title, network.filters, str(cell.forget), labels[key])
+        group = (str(settings.dataset), network.title, network.filters, str(cell.forget), evaluation.label)
+        row = (*group, settings.seed, getattr(settings, "repeat", 0))
+        if row in rows:
+            raise InputError(f"{sweep.name}: must have one setting for each label, got several of {evaluation.label}")
+        rows.add(row)
+        try:
+            before, after = (retain_error(store, key, cell) for key in (cell.parents["original"], cell.key))
+        except NotDone:
+            continue
         yield {**dict(zip(GROUP, group, strict=True)), "seed": settings.seed, "original": before, "unlearned": after}
 
 

@@ -74,6 +74,9 @@ def test_without_models_the_rise_of_the_retain_error_is_one_error(
     other.write_text(SWEEP.replace("seed: [1, 2, 3]", "seed: 4"), encoding="utf-8")
     assert run(retain_error.main, str(other), str(folder / "store")) == 2
     assert "must have unlearned models" in capsys.readouterr().err
+    other.write_text(SWEEP.replace("lr: 1.0e-3", "lr: [1.0e-3, 1.0e-2]"), encoding="utf-8")
+    assert run(retain_error.main, str(other), str(folder / "store")) == 2
+    assert "must have one setting for each label, got several of adaprob" in capsys.readouterr().err
     assert run(retain_error.main, str(other)) == 2
     assert "SWEEP STORE: must be pairs, got 1 names" in capsys.readouterr().err
 

@@ -96,14 +96,12 @@ def _recomputed(folder: Path, record: dict[str, Any], inputs: Inputs, device: st
     from adaprob_ray.models.weights_file import read_weights
     from adaprob_ray.unlearning.audit import audit
     from adaprob_ray.unlearning.inputs import load_inputs
-    from adaprob_ray.user_code.folders import look_in
 
-    look_in(Path(inputs.folder))
     try:
         method, name = record["predicate"]["method"], record["subject"][0]["name"]
         arguments = {
-            "method": method.get("path", method["name"]),
-            "settings": method["settings"],
+            "method": "finetune",  # any: it is not run. The record's may be code from elsewhere
+            "settings": {},
             "batch_norm": method["batchNorm"],
             "max_drop": method["maxDrop"],
             "precision": method["precision"],

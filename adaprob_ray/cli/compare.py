@@ -31,5 +31,5 @@ def compare(
     from adaprob_ray.reporting.tables.compare import build_comparison
     from adaprob_ray.reporting.tables.output import show
 
-    selection = load_selection((path,), location, only, partial).with_references()
+    selection = load_selection((path,), location, only, partial).with_references(against)
     show(build_comparison(selection, out, metrics=metrics, against=against))

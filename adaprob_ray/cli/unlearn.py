@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,8 @@ def unlearn(out: Path, **options: Any) -> int:
     """Unlearn samples from a model of your own.
 
     Writes the new weights, in the format and with the keys of the old ones, and a record of what was done and measured, to
-    the folder --out. `adaprob-ray audit` recomputes the record. Exit code: 0 if the weights changed, 1 if they did not.
+    the folder --out. `adaprob-ray audit` recomputes the record. Exit code: 0 if the weights changed, 1 if they
+    did not or the loss diverged.
 
     \b
     Example:
@@ -87,7 +88,7 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
     network, run = run_plan(plan)
     if "search" in seconds:
-        run = replace(run, seconds={"search": round(seconds.pop("search"), 3), **run.seconds})
+        run = replace(run, seconds={"search": seconds.pop("search"), **run.seconds})
     result = Unlearned(network.write_to(loaded.model), run)
     digest = None if loaded.weights is None else loaded.weights.sha256
     document = {**inputs.document(), "weights_sha256": digest}
@@ -102,16 +103,21 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
 
 def _tuned(plan: Plan, count: int, fixed: dict[str, Any]) -> Plan:
     """The plan with the best of `count` settings. Prints a line for each trial."""
-    from adaprob_ray.cli._unlearn_summary import setting
     from adaprob_ray.unlearning.tune import Trial, tune
 
-    numbers = itertools.count(1)
+    trials: list[Trial] = []
 
     def show(trial: Trial) -> None:
-        words = ", ".join(f"{name}={setting(value)}" for name, value in trial.settings.items())
-        click.echo(f"trial {next(numbers)} of {count}: {trial.words} ({words})")
+        trials.append(trial)
+        click.echo(f"trial {len(trials)} of {count}: {trial.words} ({_words(trial.settings)})")
 
     tuned = tune(plan, count, fixed, show)
-    chosen = ", ".join(f"{name}={setting(value)}" for name, value in tuned.tuning["settings"].items())
-    click.echo(f"chosen: the smallest value ({chosen})")
+    best = min(range(count), key=lambda number: trials[number].value)
+    click.echo(f"chosen: trial {best + 1}, of the smallest value ({_words(trials[best].settings)})")
     return tuned
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    from adaprob_ray.cli._unlearn_summary import setting
+
+    return ", ".join(f"{name}={setting(value)}" for name, value in settings.items())

@@ -126,40 +126,45 @@ def unlearn(
         >>> [tuple(p.shape) for p in result.model.parameters()] == [tuple(p.shape) for p in model.parameters()]
         True
     """
-    _check_arguments(settings)
     if isinstance(reference, str):  # a setting of AdaProb has the same name
         settings, reference = {**settings, "reference": reference}, ()
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-        plan: Plan = prepare(
-            model,
-            dataset,
-            forget=forget,
-            retain=retain,
-            method=method,
-            settings=settings,
-            validation=validation,
-            test=test,
-            references=[reference] if isinstance(reference, nn.Module) else list(reference),
-            forward=forward,
-            mean=mean,
-            std=std,
-            batch_norm=batch_norm,
-            max_drop=max_drop,
-            precision=precision,
-            device=device,
-            seed=seed,
-        )
+        try:
+            plan: Plan = prepare(
+                model,
+                dataset,
+                forget=forget,
+                retain=retain,
+                method=method,
+                settings=settings,
+                validation=validation,
+                test=test,
+                references=[reference] if isinstance(reference, (nn.Module, Mapping)) else list(reference),
+                forward=forward,
+                mean=mean,
+                std=std,
+                batch_norm=batch_norm,
+                max_drop=max_drop,
+                precision=precision,
+                device=device,
+                seed=seed,
+            )
+        except InputError as error:
+            if (mistyped := _mistyped(error, settings)) is not None:
+                raise mistyped from error
+            raise
         run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
         network, run = run_plan(plan, progress=progress)
         return Unlearned(network.write_to(model), run)
 
 
-def _check_arguments(settings: Mapping[str, Any]) -> None:
-    """Raises InputError for what looks like a mistyped argument of `unlearn`; settings are checked by the method."""
+def _mistyped(error: InputError, settings: Mapping[str, Any]) -> InputError | None:
+    """An error for a setting that the method does not know and that is nearly an argument of `unlearn`; else None."""
     known = [name for name in inspect.signature(unlearn).parameters if name != "settings"]
     for name in settings:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        if close:
-            raise InputError(
+        if close and f"unknown key {name!r}" in str(error):
+            return InputError(
                 f"{name}: must be an argument of unlearn or a setting of the method; did you mean {close[0]!r}?"
             )
+    return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from adaprob_ray._version import __version__
 from adaprob_ray.errors import InputError
 from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.training.loop import distance
@@ -20,14 +21,25 @@ from adaprob_ray.unlearning.evidence import evidence, exposed_samples, limits
 from adaprob_ray.unlearning.network import AdaptedNetwork
 from adaprob_ray.unlearning.outputs import measure
 from adaprob_ray.unlearning.prepare import Plan
-from adaprob_ray.unlearning.record import normalization, request
+from adaprob_ray.unlearning.record import PREDICATE, normalization, request
 from adaprob_ray.unlearning.run import Run
 from adaprob_ray.unlearning.save import RECORD_FILE, SALT_FILE
 
 # Relative and absolute difference up to which two numbers agree: other processors add in another order.
-RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-6
-# Keys of a record's predicate that are recomputed, or say how.
-RECOMPUTED = {"request", "weights", "method", "parameterDistance", "evidence", "mostExposed", "limits"}
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-4, 1e-7
+# Keys of a record's predicate that are recomputed, or say how, and the kinds of their values.
+RECOMPUTED: Mapping[str, type | tuple[type, ...]] = {
+    "request": dict,
+    "data": dict,
+    "weights": dict,
+    "method": dict,
+    "parameterDistance": (int, float),
+    "evidence": list,
+    "mostExposed": list,
+    "limits": list,
+}
+# Keys that the record states, and that weights and data do not show.
+STATED = {"software", "hardware", "time", "cost", "facts", "warnings"}
 REQUEST_WORDS = {
     "kind": "kind of request",
     "class": "class of the request",
@@ -36,7 +48,7 @@ REQUEST_WORDS = {
     "retain": "choice of the retained samples",
     "retainCount": "retained samples",
 }
-# What weights and data do not show; the record states it.
+# The same in words.
 NOT_RECOMPUTED = "method and settings, software, hardware, times, passes, facts, warnings, record.html"
 
 
@@ -65,13 +77,30 @@ def read_record(folder: Path) -> tuple[dict[str, Any], bytes]:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
     record, salt = documents
-    predicate = record.get("predicate") if isinstance(record, dict) else None
-    if not isinstance(predicate, dict) or "subject" not in record or not predicate.keys() >= RECOMPUTED:
-        raise InputError(f"{folder / RECORD_FILE}: must be a record that `adaprob-ray unlearn` wrote, got other keys")
+    _check_form(record, folder / RECORD_FILE)
     try:
         return record, bytes.fromhex(salt["salt"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / SALT_FILE}: must hold a salt in hexadecimal, got {salt!r}") from error
+
+
+def _check_form(record: Any, path: Path) -> None:
+    """Raises InputError if the entries that are recomputed are missing or of another kind."""
+    predicate = record.get("predicate") if isinstance(record, dict) else None
+    if not isinstance(predicate, dict) or "subject" not in record or not predicate.keys() >= RECOMPUTED.keys():
+        raise InputError(f"{path}: must be a record that `adaprob-ray unlearn` wrote, got other keys")
+    if record.get("predicateType") != PREDICATE:
+        raise InputError(f"{path}: must be of the type {PREDICATE}, got {record.get('predicateType')!r}")
+    wrong = [name for name, kind in RECOMPUTED.items() if not isinstance(predicate[name], kind)]
+    wrong += [
+        name
+        for name in ("evidence", "mostExposed")
+        if name not in wrong and not all(isinstance(entry, dict) for entry in predicate[name])
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: must have entries as `adaprob-ray unlearn` writes them, got others in {', '.join(wrong)}"
+        )
 
 
 def audit(folder: Path, plan: Plan, model: nn.Module) -> list[Check]:
@@ -89,17 +118,18 @@ def audit(folder: Path, plan: Plan, model: nn.Module) -> list[Check]:
     predicate = record["predicate"]
     plan = replace(plan, warnings=[], tuning=predicate["method"].get("tuning", {}))
     checks = [*check_files(folder, record), *_request(predicate["request"], request(plan, salt))]
-    recorded_data = predicate.get("data", {}).get("normalization", {})
-    checks += _fields("normalization: ", recorded_data, normalization(plan))
-    weights = predicate["weights"]
-    checks.append(Check("weights", weights["sha256"], weights_digest(model.state_dict())))
-    checks.append(Check("original weights", weights["parent"]["sha256"], plan.parent_digest))
+    unknown = sorted(predicate.keys() - RECOMPUTED.keys() - STATED)
+    checks.append(Check("entries of another program", unknown, []))
+    checks += _fields("data: ", predicate["data"], {"normalization": normalization(plan)})
+    weights = {"sha256": weights_digest(model.state_dict()), "parent": {"sha256": plan.parent_digest}}
+    checks += _fields("weights: ", predicate["weights"], weights)
     unlearned = AdaptedNetwork(model, forward=plan.network.forward_function, device=plan.device)
     run = _run(plan, unlearned)
     checks.append(Check("parameter distance", predicate["parameterDistance"], run.distance))
     checks += _lists("evidence", predicate["evidence"], [item.document() for item in evidence(run)])
     checks += _lists("most exposed", predicate["mostExposed"], exposed_samples(run))
-    checks.append(Check("limits", predicate["limits"], limits(run)))
+    if predicate.get("software", {}).get("adaprob_ray") == __version__:  # others may word them differently
+        checks.append(Check("limits", predicate["limits"], limits(run)))
     return checks
 
 

@@ -20,11 +20,12 @@ OTHER_RANDOM = ("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "Gau
 RESIZE = 256 / 224
 
 
-def without_augmentation(dataset: Any) -> tuple[Any, list[str]]:
+def without_augmentation(dataset: Any, where: str = "dataset") -> tuple[Any, list[str]]:
     """A data set that applies no random transform, and the names of those that were left out.
 
     Args:
         dataset: any map-style data set; it is not changed. Wrappers of PyTorch (Subset, ConcatDataset) are followed.
+        where: the name of the argument, for messages.
 
     Returns:
         The data set itself if it has no random transform of torchvision, else a shallow copy.
@@ -33,16 +34,19 @@ def without_augmentation(dataset: Any) -> tuple[Any, list[str]]:
         InputError: it has a random transform without which the size of its images is not known.
     """
     if isinstance(dataset, Subset):
-        inner, names = without_augmentation(dataset.dataset)
+        inner, names = without_augmentation(dataset.dataset, where)
         return (Subset(inner, dataset.indices), names) if names else (dataset, [])
     if isinstance(dataset, ConcatDataset):
-        parts = [without_augmentation(part) for part in dataset.datasets]
+        parts = [without_augmentation(part, where) for part in dataset.datasets]
         names = [name for _, part in parts for name in part]
         return (ConcatDataset([part for part, _ in parts]), names) if names else (dataset, [])
     transform = getattr(dataset, "transform", None)
-    plain, names = _plain(transform)
+    plain, names = _plain(transform, where)
     if not names:
         return dataset, []
+    plain = (
+        _compose([]) if plain is None else plain
+    )  # a data set may call its transform without asking whether there is one
     dataset = copy.copy(dataset)
     dataset.transform = plain
     if hasattr(dataset, "transforms"):  # torchvision's data sets hold the pair of transforms too
@@ -51,20 +55,21 @@ def without_augmentation(dataset: Any) -> tuple[Any, list[str]]:
     return dataset, names
 
 
-def _plain(transform: Any) -> tuple[Any, list[str]]:
+def _plain(transform: Any, where: str) -> tuple[Any, list[str]]:
     """A transform without its random parts, and their names."""
     name = type(transform).__name__
     if not type(transform).__module__.startswith("torchvision.transforms"):
         return transform, []
     if name in UNKNOWN_EVALUATION:
         raise InputError(
-            f"dataset: must have no {name}, without which the size of the images is not known; pass the data set with the "
+            f"{where}: must have no {name}, without which the size of the images is not known; pass the data set with the "
             "transform of your evaluation"
         )
     if name in ("Compose", "RandomOrder"):
-        parts = [_plain(part) for part in transform.transforms]
+        parts = [_plain(part, where) for part in transform.transforms]
         names = [part for _, random in parts for part in random]
-        names += ["RandomOrder"] * (name == "RandomOrder")
+        if name == "RandomOrder":
+            names.append(name)
         if not names:
             return transform, []
         remaining = [part for part, _ in parts if part is not None]
@@ -79,7 +84,7 @@ def _plain(transform: Any) -> tuple[Any, list[str]]:
 def _compose(transforms: list[Any]) -> Any:
     from torchvision.transforms import v2
 
-    return v2.Compose(transforms)
+    return v2.Compose(transforms) if transforms else v2.Identity()
 
 
 def _centre_crop(size: Sequence[int]) -> Any:

@@ -17,27 +17,22 @@ from adaprob_ray.unlearning.subset import SampleSubset
 
 
 @torch.no_grad()
-def check_outputs(
-    network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], where: str = "model", classes: int | None = None
-) -> int:
-    """The number of classes, from a first batch. Raises InputError if the model does not fit the data."""
-    logits = first_logits(network, subsets["forget"], where)
+def check_outputs(network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], classes: int | None = None) -> int:
+    """The number of classes, from a first batch. Raises InputError if the model does not fit the data or has not `classes`."""
+    shape = "model: must accept images of shape {shape}, got {fault}"
+    logits = _first_logits(network, subsets["forget"], shape)
     for name in [name for name in ("validation", "test") if name in subsets]:
-        first_logits(network, subsets[name], name)
-    if not bool(torch.isfinite(logits).all()):
-        raise InputError(f"{where}: must give finite logits, got NaN or infinity for the first forgotten samples")
-    if bool((logits >= 0).all()) and torch.allclose(
-        logits.sum(1), torch.ones(len(logits), device=logits.device), atol=1e-4
-    ):
-        raise InputError(
-            f"{where}: must return logits, got probabilities: each row sums to 1; pass forward=lambda model, images: "
-            "model(images).log(), or leave the softmax out"
+        _first_logits(
+            network, subsets[name], name + ": must have images that the model accepts, got shape {shape}: {fault}"
         )
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError("model: must give finite logits, got NaN or infinity for the first forgotten samples")
     count = logits.shape[1]
     if count < 2:
-        raise InputError(f"{where}: must have at least two classes, got {count} output; binary models need two logits")
+        raise InputError(f"model: must have at least two classes, got {count} output; binary models need two logits")
+    _check_no_probabilities(logits)
     if classes is not None and count != classes:
-        raise InputError(f"{where}: must have {classes} classes like the model, got {count}")
+        raise InputError(f"must have {classes} classes like the model, got {count}")
     # All other subsets of the data set are part of `train`.
     for name in [name for name in ("train", "validation", "test") if name in subsets]:
         subset = subsets[name]
@@ -53,18 +48,28 @@ def check_outputs(
     return count
 
 
-def first_logits(network: AdaptedNetwork, subset: SampleSubset, where: str) -> Tensor:
-    """The logits of a first batch. Raises InputError, with the name of what does not fit, if there are none."""
-    batch = next(iter(subset.batches(2)))
+def _first_logits(network: AdaptedNetwork, subset: SampleSubset, message: str) -> Tensor:
+    """The logits of a first batch. Raises InputError with the message, completed by `shape` and `fault`, if there are none."""
+    shape: list[int] = []
     try:
+        batch = next(iter(subset.batches(2)))
+        shape = list(batch.images.shape)
         return cast(Tensor, network.eval()(batch.images))
     except InputError:
         raise
     except Exception as error:
-        shape, fault = list(batch.images.shape), f"{type(error).__name__}: {error}"
-        if where in ("validation", "test"):
-            raise InputError(f"{where}: must have images that the model accepts, got shape {shape}: {fault}") from error
-        raise InputError(f"{where}: must accept images of shape {shape}, got {fault}") from error
+        raise InputError(message.format(shape=shape, fault=f"{type(error).__name__}: {error}")) from error
+
+
+def _check_no_probabilities(logits: Tensor) -> None:
+    """Methods and metrics apply softmax: probabilities in place of logits would be flattened by it."""
+    sums = logits.sum(1)
+    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+        shown = ", ".join(f"{value:.3f}" for value in logits[0, :4].tolist())
+        raise InputError(
+            f"model: must return logits, got probabilities: each row sums to 1 ({shown}, …); leave the softmax out, or pass "
+            "forward=lambda model, images: model(images).clamp_min(1e-12).log()"
+        )
 
 
 def check_method(

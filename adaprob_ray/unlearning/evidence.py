@@ -195,9 +195,10 @@ def limits(run: Run) -> list[str]:
     if held_out_losses(run.after) is None:
         lines.append("No held-out samples of the forgotten classes were given, so membership could not be tested.")
     if run.plan.tuning:
+        rate = ", at a lower learning rate," if run.plan.tuning.get("rateLowered") else ""
         lines.append(
-            f"The settings are the best of {run.plan.tuning['trials']} on the validation data, whose numbers are therefore "
-            "optimistic; those of the test data are not."
+            f"The settings are the best of {run.plan.tuning['trials']}{rate} on the validation data, whose numbers are "
+            "therefore optimistic; those of the test data are not."
         )
     if len(run.references) == 1:
         lines.append("With one reference the noise floor between retrained models is not known.")

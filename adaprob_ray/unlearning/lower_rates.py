@@ -55,7 +55,10 @@ def execute_within_limit(plan: Plan, *, progress: bool | None = None) -> tuple[A
 def _at_lower_rate(plan: Plan) -> Plan | None:
     """The plan at a third of its rate; None where the method takes no rate that low."""
     method, _ = parse_settings(type(plan.method), {**all_settings(plan.method), "lr": _rate(plan) / BACKOFF}, "method")
-    return None if method is None else replace(plan, method=method)
+    if method is None:
+        return None
+    tuning = {**plan.tuning, "rateLowered": True} if plan.tuning else plan.tuning
+    return replace(plan, method=method, tuning=tuning)
 
 
 def _rate(plan: Plan) -> float:

@@ -97,7 +97,8 @@ class Watched:
             generator = torch.Generator().manual_seed(plan.seed)
             positions = positions[torch.randperm(len(positions), generator=generator)[:MAX_WATCHED]]
         words = "validation error" if has_validation else "error on retained samples"
-        words += " of the other classes" * (not bool(known.all()))
+        if not bool(known.all()):
+            words += " of the other classes"
         return cls(name, positions.numpy(), words)
 
     def subset(self, plan: Plan) -> SampleSubset:

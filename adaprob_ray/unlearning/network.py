@@ -42,13 +42,13 @@ class AdaptedNetwork(NamedLayers):
         device: torch.device | None = None,
     ) -> None:
         check_network(network)
-        super().__init__(_copied(network).to(device, torch.float32))
+        super().__init__(_copy_of(network).to(device, torch.float32))
         self.types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
         self.forward_function, self.batch_norm = forward, batch_norm
         self.output_count = 1  # tensors that the network returns; the first is taken for the logits
         self._frozen_layers = [layer for layer in self.batch_norm_layers() if _is_frozen(layer)]
         for layer in self.batch_norm_layers():
-            layer.register_forward_pre_hook(_use_running_statistics_for_one_value)
+            layer.register_forward_pre_hook(_use_running_statistics_for_one_value, with_kwargs=True)
             layer.register_forward_hook(_train_again, always_call=True)
         self.eval()
 
@@ -78,18 +78,24 @@ class AdaptedNetwork(NamedLayers):
 
     @torch.no_grad()
     def recompute_statistics(self, batches: Any) -> None:
-        """Replace the running statistics of batch norm by the averages over these batches of images."""
+        """Replace the running statistics of batch norm by the averages over these batches of images.
+
+        A layer that sees no batch with a variance keeps its own.
+        """
         layers = [layer for layer in self.batch_norm_layers() if layer not in self._frozen_layers]
         momenta = [layer.momentum for layer in layers]
         self.eval()
+        before = [copy.deepcopy(layer.state_dict()) for layer in layers]
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # a cumulative average
             layer.train()
         for batch in batches:
             self(batch.images)
-        for layer, momentum in zip(layers, momenta, strict=True):
+        for layer, momentum, state in zip(layers, momenta, before, strict=True):
             layer.momentum = momentum
+            if layer.num_batches_tracked is not None and not layer.num_batches_tracked:
+                layer.load_state_dict(state)
         self.eval()
 
     @torch.no_grad()
@@ -105,7 +111,8 @@ class AdaptedNetwork(NamedLayers):
         with torch.no_grad():
             own = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
             for name, tensor in (*result.named_parameters(), *result.named_buffers()):
-                tensor.copy_(own[name])
+                if not torch.equal(tensor.to(own[name]), own[name]):  # float64 keeps its bits where nothing has changed
+                    tensor.copy_(own[name])
         return result
 
 
@@ -115,9 +122,11 @@ def _is_frozen(layer: nn.Module) -> bool:
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def _copy_of(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
     except Exception as error:
         raise InputError(
             f"model: must be a network that copy.deepcopy can copy, got {type(error).__name__}: {str(error).partition('.')[0]};"
@@ -125,10 +134,17 @@ def _copied(network: nn.Module) -> nn.Module:
         ) from error
 
 
-def _use_running_statistics_for_one_value(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _use_running_statistics_for_one_value(
+    layer: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor]
+) -> None:
     """PyTorch refuses to train batch norm on one value per channel: the last batch of an epoch may be one sample."""
-    (values,) = inputs
+    values = inputs[0] if inputs else next(iter(keywords.values()))
     if layer.training and values.numel() == values.shape[1]:
+        if layer.running_mean is None:
+            raise InputError(
+                "model: must have batch norm with running statistics, as a batch has one value per channel; use another "
+                "batch_size or more samples"
+            )
         layer.training = False
         layer.trains_again = True  # type: ignore[assignment]
 

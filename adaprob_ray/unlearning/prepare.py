@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -97,10 +99,8 @@ def prepare(
     if batch_norm is not None:
         _check_choice("batch_norm", batch_norm, BATCH_NORM_CHOICES)
     _check_choice("precision", precision, PRECISIONS)
-    if not (isinstance(max_drop, (int, float)) and 0 <= max_drop < math.inf):
-        raise InputError(f"max_drop: must be a number of percentage points of at least 0, got {max_drop!r}")
-    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63):
-        raise InputError(f"seed: must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    _check_numbers(max_drop, seed)
+    seed = int(seed)
     where, normalization = select_device(device), Normalization.of(mean, std)
     samples = open_samples(dataset, "dataset", normalization)
     unlearning = make_method(method, settings, samples.batch_size, max_drop)
@@ -115,11 +115,12 @@ def prepare(
     recipe = Recipe(batch_norm="train" if batch_norm == "train" else "frozen")
     check_method(unlearning, adapted, subsets, recipe, classes)
     parent_digest = weights_digest(model.state_dict())
-    check_references(references, parent_digest)
+    _check_references(references, parent_digest)
     adapted_references = []
     for number, reference in enumerate(references, 1):
-        adapted_references.append(AdaptedNetwork(reference, forward=forward, device=where))
-        check_outputs(adapted_references[-1], {"forget": subsets["forget"]}, f"reference {number}", classes)
+        with _named(f"reference {number}"):
+            adapted_references.append(AdaptedNetwork(reference, forward=forward, device=where))
+            check_outputs(adapted_references[-1], {"forget": subsets["forget"]}, classes=classes)
     return Plan(
         network=adapted,
         references=adapted_references,
@@ -141,13 +142,29 @@ def prepare(
     )
 
 
-def check_references(references: Sequence[nn.Module], parent_digest: str) -> None:
+def _check_numbers(max_drop: Any, seed: Any) -> None:
+    is_number = not isinstance(max_drop, bool) and isinstance(max_drop, numbers.Real)
+    if not (is_number and 0 <= float(max_drop) < math.inf):
+        raise InputError(f"max_drop: must be a number of percentage points of at least 0, got {max_drop!r}")
+    is_number = not isinstance(seed, bool) and isinstance(seed, numbers.Integral)
+    if not (is_number and 0 <= int(seed) < 2**63):
+        raise InputError(f"seed: must be an integer from 0 to 2**63 - 1, got {seed!r}")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors about a model in the block are about the one of this name."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _check_references(references: Sequence[nn.Module], parent_digest: str) -> None:
     """Raises InputError if a reference is no network, or has the weights of the original or of another reference."""
     for number, reference in enumerate(references, 1):
-        try:
+        with _named(f"reference {number}"):
             check_network(reference)
-        except InputError as error:
-            raise InputError(f"reference {number}: {error}") from error
     names = {parent_digest: "the original"}
     for number, reference in enumerate(references, 1):
         digest = weights_digest(reference.state_dict())

@@ -125,12 +125,14 @@ def _check_type(samples: Samples, dataset: Samples) -> None:
 
 def _warnings(samples: Samples) -> list[str]:
     name = "the data set" if samples.where == "dataset" else samples.where
-    left_out = [f"random transforms of {name} are not applied: {', '.join(samples.left_out)}"]
-    return left_out * bool(samples.left_out) + samples.warnings
+    if not samples.left_out:
+        return samples.warnings
+    return [f"random transforms of {name} are not applied: {', '.join(samples.left_out)}", *samples.warnings]
 
 
 def _copies(name: str, digests: list[bytes], forget_digests: list[bytes]) -> list[str]:
-    count = len(set(digests) & set(forget_digests))
+    held_out = set(digests)
+    count = sum(digest in held_out for digest in forget_digests)
     if not count:
         return []
     return [

@@ -26,7 +26,7 @@ from adaprob_ray.unlearning.run import Run
 from adaprob_ray.user_code.source import loaded_sources
 
 STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "urn:adaprob-ray:unlearning:1"
+PREDICATE = "urn:adaprob-ray:unlearning:2"
 
 
 def make_record(

@@ -100,7 +100,8 @@ def indices(values: Any, count: int, where: str) -> Integers:
     if array.size == 0:
         raise InputError(f"{where}: must have at least one index, got none")
     if array.ndim == 0:
-        raise InputError(f"{where}: must be a list of indices, got {array.item()!r}; pass [{array.item()!r}]")
+        hint = f"; pass [{values}]" if isinstance(values, (int, np.integer)) else ""
+        raise InputError(f"{where}: must be a list of indices, got {type(values).__name__}{hint}")
     if array.ndim != 1:
         raise InputError(f"{where}: must have one dimension, got shape {list(array.shape)}")
     if array.dtype == bool:
@@ -124,7 +125,7 @@ def indices(values: Any, count: int, where: str) -> Integers:
 def is_selection(retain: Any) -> bool:
     """Whether `retain` selects samples of the data set, rather than being a data set of its own."""
     if isinstance(retain, tuple):
-        return all(isinstance(value, (int, np.integer)) for value in retain)
+        return all(np.ndim(value) == 0 for value in retain)
     return retain is None or isinstance(retain, (str, list, set, frozenset, range, np.ndarray, torch.Tensor))
 
 

@@ -14,8 +14,9 @@ from adaprob_ray.unlearning.outputs import ModelOutputs
 # Error of the original on retained samples above which something is probably wrong with the input: in percent, and as a share
 # of that of guessing.
 SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE = 30.0, 0.9
-# How much must change on the forgotten samples for them to count as treated otherwise than before: the mean loss by this share,
-# and the mean confidence in their labels by so many percentage points. A loss near 0 may double with nothing forgotten.
+# How much must change on the forgotten samples for them to count as treated otherwise than before: the error by so many
+# percentage points, or the mean confidence in their labels by as many and the mean loss by this share. A loss near 0 may double
+# with nothing forgotten.
 NOTICEABLE_SHARE, NOTICEABLE_POINTS = 0.1, 2.0
 
 
@@ -46,10 +47,9 @@ def without_effect(before: ModelOutputs, after: ModelOutputs) -> list[str]:
     values = [losses(outputs.logits, outputs.labels) for outputs in (before, after)]
     means = [float(each.mean()) for each in values]
     points = [100 * float(np.exp(-each).mean()) for each in values]
-    is_noticeable = (
-        abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0] and abs(points[1] - points[0]) > NOTICEABLE_POINTS
-    )
-    if errors[0] != errors[1] or is_noticeable:
+    is_less_sure = abs(points[1] - points[0]) > NOTICEABLE_POINTS
+    is_less_sure = is_less_sure and abs(means[1] - means[0]) > NOTICEABLE_SHARE * means[0]
+    if abs(errors[1] - errors[0]) > NOTICEABLE_POINTS or is_less_sure:
         return []
     return [
         f"the forgotten samples are treated as before: error {errors[1]:.1f} %, mean confidence in their labels "
@@ -66,7 +66,7 @@ def farther_from_references(
         return []
     others = [outputs["forget"].logits for outputs in references]
     distances = [np.mean([mean_divergence_nats(model.logits, each) for each in others]) for model in (before, after)]
-    if distances[1] <= distances[0]:
+    if distances[1] <= (1 + NOTICEABLE_SHARE) * distances[0]:
         return []
     return [
         f"the outputs on the forgotten samples are farther from those of the retrained models than before: KL "

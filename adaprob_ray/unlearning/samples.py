@@ -78,6 +78,10 @@ class Samples:
             raise InputError(f"{self.where}[{row}]: {error}") from error
         except Exception as error:
             raise InputError(f"{self.where}[{row}]: cannot be read: {type(error).__name__}: {error}") from error
+        return self._checked(row, image), label
+
+    def _checked(self, row: int, image: Tensor) -> Tensor:
+        """The image, if it has the type and shape of the first one. Raises InputError."""
         if self._shape is None:
             self._shape, self._dtype = image.shape, image.dtype
         if image.dtype != self._dtype:
@@ -89,7 +93,7 @@ class Samples:
                 f"{self.where}[{row}]: must have the shape {tuple(self._shape)} of the first sample, got {tuple(image.shape)}; "
                 "resize in the data set's transform"
             )
-        return image, label
+        return image
 
     def scan(self, rows: Sequence[int]) -> tuple[Tensor, list[bytes]]:
         """Labels [N] int64 and digests of the images of these samples, which stay in memory if all of them fit."""
@@ -124,8 +128,13 @@ class Samples:
         if not self.workers or len(rows) <= self.workers:
             return (self.read(row) for row in rows)
         reader: Any = _Reader(self)
-        loader: Any = DataLoader(reader, batch_size=None, sampler=list(rows), num_workers=self.workers)
-        return (_unless_fault(image, label) for image, label in loader)
+        generator = torch.Generator()  # else the global one would be drawn from
+        loader: Any = DataLoader(
+            reader, batch_size=None, sampler=list(rows), num_workers=self.workers, generator=generator
+        )
+        samples = (_unless_fault(image, label) for image, label in loader)
+        # Each worker knows only the images that it has read itself.
+        return ((self._checked(row, image), label) for row, (image, label) in zip(rows, samples, strict=True))
 
     @property
     def image_type(self) -> str:
@@ -142,7 +151,7 @@ class Samples:
 
     def check_repeatable(self, rows: Sequence[int]) -> None:
         """Raises InputError if two reads of a sample differ. Of many rows a few are read, at equal distances."""
-        for row in rows[:: max(1, len(rows) // MAX_READ_TWICE)]:
+        for row in rows[:: -(-len(rows) // MAX_READ_TWICE) or 1]:
             (image, label), (again, other_label) = self.read(row), self.read(row)
             if label != other_label or not torch.equal(image, again):
                 raise InputError(
@@ -193,7 +202,7 @@ def open_samples(data: Any, where: str, normalization: Normalization | None = No
     if isinstance(data, (tuple, list)) and len(data) == 2:
         if all(hasattr(part, "shape") for part in data):
             data = _pair(data[0], data[1], where)
-        elif all(isinstance(part, list) for part in data):
+        elif all(isinstance(part, list) and not hasattr(part[0] if part else 0, "shape") for part in data):
             raise InputError(
                 f"{where}: must be a pair of tensors or arrays (images, labels), got lists; use torch.tensor"
             )
@@ -208,17 +217,19 @@ def open_samples(data: Any, where: str, normalization: Normalization | None = No
         )
     if not len(data):
         raise InputError(f"{where}: must have at least one sample, got none")
-    dataset, left_out = without_augmentation(data)
+    dataset, left_out = without_augmentation(data, where)
     return Samples(dataset, where, normalization or Normalization(), batch_size, workers, left_out, warnings)
 
 
 def _unused_parts(loader: DataLoader[Any], where: str) -> list[str]:
     """What a user should know about a DataLoader whose data set is read sample by sample. Raises InputError for a sampler."""
-    sampler = loader.sampler if type(loader.batch_sampler) in (BatchSampler, type(None)) else loader.batch_sampler
-    if not isinstance(sampler, (SequentialSampler, RandomSampler)):
+    batches = loader.batch_sampler
+    sampler = batches.sampler if type(batches) is BatchSampler else batches or loader.sampler
+    is_plain = isinstance(sampler, (SequentialSampler, RandomSampler))
+    if not is_plain or len(sampler) < len(loader.dataset):  # type: ignore[arg-type]
         raise InputError(
-            f"{where}: must be a DataLoader that reads all samples of its data set, got one with {type(sampler).__name__}; "
-            "pass torch.utils.data.Subset(dataset, indices) instead"
+            f"{where}: must be a DataLoader that reads each sample of its data set, got one with {type(sampler).__name__}; "
+            "pass its data set, or torch.utils.data.Subset(dataset, indices) for a part of it"
         )
     if loader.collate_fn in (default_collate, default_convert):
         return []
@@ -262,7 +273,7 @@ def _image(value: Any) -> Tensor:
         raise InputError(f"must have an image of uint8 or floating point, got {image.dtype}")
     if not is_array and image.dim() == 2:
         image = image.unsqueeze(0)
-    elif image.dim() == 3 and (_has_channels_last(image) if is_array else True):
+    elif image.dim() == 3 and (not is_array or _has_channels_last(image)):
         image = image.permute(2, 0, 1)
     image = image.float() if image.is_floating_point() else image
     if image.is_floating_point() and not bool(torch.isfinite(image).all()):

@@ -28,7 +28,12 @@ def check_folder(out: Path) -> None:
     """Raises InputError if results cannot be written to a new folder `out`."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: must be a new or an empty folder, got one with files; choose another")
-    target = out.resolve()
+    try:
+        target = out.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{out}: must be a folder, got a link that leads nowhere: {error}") from error
+    if target.is_mount():
+        raise InputError(f"{out}: must be a folder that can be replaced, got a mount point; name a folder inside it")
     if Path.cwd().is_relative_to(target):
         raise InputError(
             f"{out}: must be a folder other than the working directory, which it would replace; name a new one"

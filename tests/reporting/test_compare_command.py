@@ -78,12 +78,15 @@ def test_another_label_to_compare_with(folder: Path, tmp_path: Path, capsys: pyt
     assert main(["compare", *place, "--sweep", str(folder / "tiny.yaml"), "--against", "original"]) == 0
     assert "difference to original, same seed" in (tmp_path / "compare-tiny-against-original.md").read_text()
     written = (tmp_path / "compare-tiny-against-original.csv").read_text()
+    (tmp_path / "compare-tiny-against-original.csv").unlink()
     assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "original"]) == 0
     assert (tmp_path / "compare-tiny-against-original.csv").read_text() == written
     assert not (tmp_path / "compare-tiny.csv").exists()
     capsys.readouterr()
     assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "finetune"]) == 2
     assert "finetune must have one row, has 2 (lr=0.01, lr=0.02)" in capsys.readouterr().err
+    assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "finetun"]) == 2
+    assert "--against: unknown label 'finetun'; did you mean 'finetune'?" in capsys.readouterr().err
 
 
 def test_missing_records_are_named_with_the_command(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from calls import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 from small import CLASSES, Convolutional, trained
-from unlearned import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 
 import adaprob_ray
 from adaprob_ray.catalogue import METHODS

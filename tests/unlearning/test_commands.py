@@ -248,7 +248,7 @@ def test_a_search_on_validation_data_comes_first(folder: Path, capsys: pytest.Ca
     assert cli.main(options(**changes)) == 0
     output = capsys.readouterr().out
     trials = re.findall(r"^trial (\d) of 4: (.+) \(lr=(\S+)\)$", output, re.MULTILINE)
-    assert "chosen: the smallest value (lr=" in output
+    assert re.search(r"^chosen: trial \d, of the smallest value \(lr=", output, re.MULTILINE)
     assert [number for number, _, _ in trials] == ["1", "2", "3", "4"]
     assert trials[0][2] == "0.01", "the default comes first"
     assert len({lr for _, _, lr in trials}) == 4

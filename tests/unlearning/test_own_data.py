@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from calls import DATA, FORGET, HELD_OUT, IMAGES, LABELS, same, state, unlearned
 from small import Rows
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.transforms import v2
-from unlearned import DATA, FORGET, HELD_OUT, IMAGES, LABELS, same, state, unlearned
 
 from adaprob_ray.unlearning.samples import open_samples
 
@@ -85,12 +85,24 @@ class Large(TensorDataset):
         torchvision.transforms.Compose([torchvision.transforms.RandomCrop((8, 8))]),
         v2.RandomOrder([v2.RandomVerticalFlip(), v2.RandomCrop(8)]),
         v2.Compose([v2.RandomApply([v2.RandomErasing()]), v2.RandomCrop(8)]),
+        v2.RandomCrop(8),
     ],
 )
 def test_random_crops_become_crops_of_the_middle(transform: Any) -> None:
     result = unlearned(data=Large(transform))
     assert same(state(result.model), state(unlearned().model))
     assert "RandomCrop" in result.warnings[0]
+
+
+def test_a_transform_of_nothing_but_random_ones_becomes_one_that_does_nothing() -> None:
+    class Flipped(TensorDataset):
+        transform = v2.Compose([v2.RandomHorizontalFlip()])
+
+        def __getitem__(self, index: int) -> Any:
+            image, label = super().__getitem__(index)
+            return self.transform(image), label
+
+    assert same(state(unlearned(data=Flipped(*DATA)).model), state(unlearned().model))
 
 
 def test_a_collate_function_is_not_used_and_said_so() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from calls import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 from sklearn.datasets import load_digits
 from small import CLASSES, Convolutional, WithLogits, seeded, trained
 from torch import nn
-from unlearned import DATA, FAST, FORGET, HELD_OUT, IMAGES, LABELS, NETWORK, same, state, unlearned
 
 import adaprob_ray
 from adaprob_ray.catalogue import METHODS
@@ -67,6 +67,17 @@ def test_of_a_partly_frozen_network_the_frozen_part_stays(method: str, precision
         float((p - start[name]).detach().double().square().sum()) for name, p in result.model.named_parameters()
     )
     assert result.record["predicate"]["parameterDistance"] == pytest.approx(moved**0.5, rel=1e-5)
+
+
+def test_frozen_weights_of_float64_keep_their_bits() -> None:
+    network = copy.deepcopy(NETWORK).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1 + 1e-10)
+    network.features.requires_grad_(False)  # type: ignore[union-attr]
+    result = unlearned(network)
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    assert all(torch.equal(result.model.get_parameter(name), network.get_parameter(name)) for name in frozen)
 
 
 @pytest.mark.parametrize("choice", [None, "train", "recompute"])

@@ -17,6 +17,7 @@ from small import Convolutional, images, seeded, trained
 from torch import nn
 
 import adaprob_ray
+from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.auc import auc_interval
 from adaprob_ray.metrics.membership import losses
 from adaprob_ray.models.weights import weights_bytes
@@ -99,7 +100,7 @@ def test_the_normalization_is_in_the_record_and_audited(tmp_path: Path) -> None:
         seed=0,
     )  # fmt: skip
     wrong = {check.name for check in audit(tmp_path / "out", same, result.model) if not check.agrees}
-    assert "normalization: std" in wrong
+    assert "data: normalization" in wrong
     assert "normalization: mean" not in wrong
 
 
@@ -219,7 +220,7 @@ def test_one_flipped_bit_of_the_weights_is_noticed(saved: tuple[Path, Unlearned]
     (tmp_path / "weights.safetensors").write_bytes(data)
     model = Convolutional()
     model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert {"file weights.safetensors", "weights"} <= set(differing(tmp_path, model))
+    assert {"file weights.safetensors", "weights: sha256"} <= set(differing(tmp_path, model))
 
 
 def test_one_changed_number_of_the_record_is_noticed(saved: tuple[Path, Unlearned], tmp_path: Path) -> None:
@@ -235,35 +236,59 @@ def test_one_changed_number_of_the_record_is_noticed(saved: tuple[Path, Unlearne
         assert name.startswith(item["metric"])
 
 
-REMOVED = {
-    "all exposed samples": lambda p: p["mostExposed"].clear(),
-    "some exposed samples": lambda p: p["mostExposed"].pop(),
-    "a field of an exposed sample": lambda p: p["mostExposed"][0].pop("held_out_at_most_percent"),
-    "an interval": lambda p: p["evidence"][0].pop("interval95"),
-    "an entry of the evidence": lambda p: p["evidence"].pop(),
-    "a floor": lambda p: next(item for item in p["evidence"] if "floor" in item).pop("floor"),
-    "the limits": lambda p: p["limits"].clear(),
-    "a limit": lambda p: p["limits"].pop(),
-    "the normalization": lambda p: p.pop("data"),
-}
-CHANGED = {
-    "an entry given twice": lambda p: p["evidence"].append(p["evidence"][0]),
-    "the kind of request": lambda p: p["request"].update({"kind": "class", "class": 7}),
-    "what is retained": lambda p: p["request"].update({"retain": "sample:10"}),
-    "a small distance": lambda p: p.update(parameterDistance=p["parameterDistance"] + 9e-5),
-    "a divergence": lambda p: p["evidence"][-1].update(value=p["evidence"][-1]["value"] + 9e-5),
-}
+# What is done to the predicate, and the check that must notice it.
+TAMPERED: dict[str, tuple[Any, str]] = {
+    "all exposed samples": (lambda p: p["mostExposed"].clear(), "most exposed: number of entries"),
+    "one exposed sample": (lambda p: p["mostExposed"].pop(), "most exposed: number of entries"),
+    "a field of one": (
+        lambda p: p["mostExposed"][0].pop("held_out_at_most_percent"), "most exposed 1: held_out_at_most_percent"
+    ),
+    "an interval": (lambda p: p["evidence"][0].pop("interval95"), "forget_error_percent of original: interval95"),
+    "an entry": (lambda p: p["evidence"].pop(), "evidence: number of entries"),
+    "an entry given twice": (lambda p: p["evidence"].append(p["evidence"][0]), "evidence: number of entries"),
+    "a floor": (
+        lambda p: next(item for item in p["evidence"] if "floor" in item).pop("floor"),
+        "kl_forget_nats of original against reference 1: floor",
+    ),
+    "a limit": (lambda p: p["limits"].pop(), "limits"),
+    "the normalization": (lambda p: p["data"].clear(), "data: normalization"),
+    "the kind of request": (lambda p: p["request"].update({"kind": "class", "class": 7}), "class of the request"),
+    "what is retained": (lambda p: p["request"].update({"retain": "sample:10"}), "choice of the retained samples"),
+    "a distance": (lambda p: p.update(parameterDistance=1.001 * p["parameterDistance"]), "parameter distance"),
+    "a divergence": (
+        lambda p: p["evidence"][-1].update(value=1.001 * p["evidence"][-1]["value"]),
+        "kl_forget_nats of reference 2 against reference 1: value",
+    ),
+    "a promise": (lambda p: p.update(guarantee="differential privacy"), "entries of another program"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*REMOVED, *CHANGED])
+@pytest.mark.parametrize("name", TAMPERED)
 def test_what_is_removed_or_changed_is_noticed(name: str, saved: tuple[Path, Unlearned], tmp_path: Path) -> None:
+    (folder, result), (tamper, check) = saved, TAMPERED[name]
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    record = record_of(folder)
+    tamper(record["predicate"])
+    (tmp_path / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    assert check in differing(tmp_path, result.model)
+
+
+@pytest.mark.parametrize("name", ["data", "request", "evidence", "mostExposed", "weights", "method", "limits"])
+@pytest.mark.parametrize("value", [None, "x", ["x"]])
+def test_entries_of_another_kind_are_one_error(
+    name: str, value: Any, saved: tuple[Path, Unlearned], tmp_path: Path
+) -> None:
+    if name == "limits" and isinstance(value, list):
+        return
     folder, result = saved
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     record = record_of(folder)
-    {**REMOVED, **CHANGED}[name](record["predicate"])
+    record["predicate"][name] = value
     (tmp_path / "record.json").write_text(json.dumps(record), encoding="utf-8")
-    assert differing(tmp_path, result.model)
+    with pytest.raises(InputError, match=rf"record.json: must have entries as .* writes them, got others in {name}"):
+        audit(tmp_path, plan(), result.model)
 
 
 class Page(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,14 @@ import pytest
 import torch
 from small import CLASSES, Convolutional, Rows, images, seeded, trained
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from torchvision.transforms import v2
 
 import adaprob_ray
@@ -79,11 +87,11 @@ def on_two_devices() -> nn.Module:
 
 
 class WithActivations(Convolutional):
-    kept: torch.Tensor
+    activations: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.kept = super().forward(x)
-        return self.kept
+        self.activations = super().forward(x)
+        return self.activations
 
 
 def with_activations() -> nn.Module:
@@ -100,9 +108,11 @@ class WithExtraState(Convolutional):
         pass
 
 
-def sometimes_flipped(index: int) -> Any:
-    image = IMAGES[index]
-    return (image.flip(-1) if random.random() < 0.5 else image), int(LABELS[index])
+READS = itertools.count()
+
+
+def flipped_every_second_time(index: int) -> Any:
+    return (IMAGES[index].flip(-1) if next(READS) % 2 else IMAGES[index]), int(LABELS[index])
 
 
 class Transformed(TensorDataset):
@@ -143,7 +153,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"model": Returning(lambda y: y.softmax(1))}, ("model: must return logits, got probabilities", "leave the softmax out")
     ),
     "a file of indices": ({"forget": "rows.txt"}, ("only the command line reads files of indices",)),
-    "one index": ({"forget": 3}, ("forget: must be a list of indices, got 3; pass [3]",)),
+    "one index": ({"forget": 3}, ("forget: must be a list of indices, got int; pass [3]",)),
     "weights as a reference": (
         {"reference": [NETWORK.state_dict()]}, ("reference 1: model: must be a torch.nn.Module", "load the weights into")
     ),
@@ -216,18 +226,28 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a loader with a sampler": (
         {"dataset": DataLoader(TensorDataset(*DATA), sampler=SubsetRandomSampler(range(60)))},
-        ("dataset: must be a DataLoader that reads all samples", "got one with SubsetRandomSampler", "Subset(dataset, "),
+        ("dataset: must be a DataLoader that reads each sample", "with SubsetRandomSampler", "Subset(dataset, "),
     ),
     "a loader that fails in a worker": (
         {"dataset": DataLoader(Rows(90, failing_at_17), num_workers=2)},
         ("dataset[17]: cannot be read: OSError: truncated file",),
     ),
     "a flip that changes half of the samples": (
-        {"dataset": Rows(90, sometimes_flipped), "forget": [3]}, ("must be the same each time it is read",)
+        {"dataset": Rows(90, flipped_every_second_time), "forget": [3]}, ("must be the same each time it is read",)
     ),
     "a random choice of transforms": (
         {"dataset": Transformed(v2.Compose([v2.RandomChoice([v2.Resize(8)])]))},
         ("dataset: must have no RandomChoice", "the transform of your evaluation"),
+    ),
+    "a loader with a sampler in its batches": (
+        {"dataset": DataLoader(TensorDataset(*DATA), batch_sampler=BatchSampler(SubsetRandomSampler(range(60)), 8, False))},
+        ("got one with SubsetRandomSampler",),
+    ),
+    "a loader that draws a few samples": (
+        {"dataset": DataLoader(TensorDataset(*DATA), sampler=RandomSampler(DATA[1], num_samples=10))}, ("with RandomSampler",)
+    ),
+    "two shapes from two workers": (
+        {"dataset": DataLoader(Rows(90, of_two_sizes), num_workers=2)}, ("must have the shape (3, 8, 8) of the first sample",)
     ),
     "lists": ({"dataset": (IMAGES.tolist(), LABELS.tolist())}, ("dataset: must be a pair of tensors or arrays", "got lists")),
     "other images to retain": (
@@ -295,9 +315,16 @@ def test_a_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in (".", tmp_path, ".."):
-        with pytest.raises(InputError, match="must be"):
+    for name in (".", tmp_path):
+        with pytest.raises(InputError, match="must be a folder other than the working directory"):
             unlearned().save(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_mount", lambda path: path.name == "volume")
+        (tmp_path / "volume").mkdir()
+        with pytest.raises(
+            InputError, match="must be a folder that can be replaced, got a mount point; name a folder inside"
+        ):
+            unlearned().save("volume")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     unlearned().save("link")

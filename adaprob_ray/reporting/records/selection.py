@@ -37,7 +37,7 @@ class Selection:
         only: Conditions on cells, such as `dataset=cifar5,seed<3`.
         partial: Whether missing Records are allowed.
         warnings: What a reader should know about the cells, such as that the source of a method has changed since.
-        references: Whether `only` keeps original, retrain and retrain_independent of the groups and seeds that it selects.
+        references: Labels that `only` keeps for the groups and seeds that it selects.
     """
 
     location: str
@@ -45,7 +45,7 @@ class Selection:
     only: str | None = None
     partial: bool = False
     warnings: tuple[str, ...] = ()
-    references: bool = False
+    references: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, location: str, paths: Iterable[str], *, only: str | None = None, partial: bool = False) -> Selection:
@@ -67,9 +67,9 @@ class Selection:
         labels = (sweep.file.primary_label for sweep in self.sweeps.values())
         return next((label for label in labels if label), None)
 
-    def with_references(self) -> Selection:
+    def with_references(self, *labels: str) -> Selection:
         """The same, with the reference rows of what `only` selects."""
-        return replace(self, references=True)
+        return replace(self, references=tuple(dict.fromkeys([*REFERENCES, *labels])))
 
     def gather(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> Gathered:
         """The Records of the selected evaluate cells that are wanted. A location without a store has none.
@@ -84,7 +84,7 @@ class Selection:
         without: dict[str, Cell] = {}
         for path, sweep in self.sweeps.items():
             selected = sweep.cells if self.only is None else select_cells(sweep.cells, self.only)
-            cells = _with_references(sweep.cells, selected) if self.references else selected
+            cells = _with_references(sweep.cells, selected, self.references) if self.references else selected
             chosen = {key: cell for key, cell in cells.items() if cell.stage == "evaluate" and wanted(cell)}
             try:
                 records, corrupt = readable(self.location, sweep)
@@ -139,13 +139,13 @@ class Selection:
         return gathered
 
 
-def _with_references(cells: Mapping[str, Cell], selected: Mapping[str, Cell]) -> dict[str, Cell]:
+def _with_references(cells: Mapping[str, Cell], selected: Mapping[str, Cell], labels: Sequence[str]) -> dict[str, Cell]:
     """The selected cells and the evaluate cells of references of their groups and seeds, in the order of `cells`."""
     pairs = {_group_and_seed(cell) for cell in selected.values() if cell.stage == "evaluate"}
     return {
         key: cell
         for key, cell in cells.items()
-        if key in selected or (cell.stage == "evaluate" and cell.label in REFERENCES and _group_and_seed(cell) in pairs)
+        if key in selected or (cell.stage == "evaluate" and cell.label in labels and _group_and_seed(cell) in pairs)
     }
 
 

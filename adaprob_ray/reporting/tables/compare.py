@@ -16,6 +16,7 @@ from adaprob_ray.reporting.tables.layout import Document
 from adaprob_ray.reporting.tables.model import RETRAIN, Table, tables
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, table_csv, write_documents
+from adaprob_ray.sweep.method_choices import REFERENCES
 
 
 def build_comparison(selection: Selection, out: Path, *, metrics: str | None = None, against: str = RETRAIN) -> Output:
@@ -33,6 +34,8 @@ def build_comparison(selection: Selection, out: Path, *, metrics: str | None = N
         InputError: A column or label is unknown, or Records are missing.
     """
     sweep = selection.sweep
+    if against not in (labels := list(dict.fromkeys([*REFERENCES, *selection.labels]))):
+        raise InputError(f"--against: {unknown_name('label', against, labels)}")
     columns = _selected(metric_columns(sweep.file.metrics), metrics)
     gathered = selection.gather()
     group_tables = selected_tables(gathered.records, selection, columns, against)
@@ -57,8 +60,9 @@ def _selection_document(selection: Selection) -> list[Document]:
     """The conditions that the rows meet, above the tables of a part of a sweep."""
     if selection.only is None:
         return []
-    note = "with original, retrain and retrain_independent of the same groups and seeds"
-    return [Document(f"selection: {selection.only}", [], [note] * selection.references)]
+    *others, last = selection.references or ("",)
+    notes = [f"with {', '.join(others)} and {last} of the same groups and seeds"] if others else []
+    return [Document(f"selection: {selection.only}", [], notes)]
 
 
 def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFormat]:

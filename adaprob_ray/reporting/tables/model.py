@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.errors import InputError, unknown_name
+from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.records import grouping
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import provenance, unique_strings
@@ -94,7 +94,7 @@ def tables(
         against: The label that the others are compared with, seed by seed.
 
     Raises:
-        InputError: A row would average over anything but seed and repeat, or `against` has no row or several.
+        InputError: A row would average over anything but seed and repeat, or `against` has several rows in a group.
     """
     order, result = list(dict.fromkeys([*REFERENCES, *labels])), []
     for group, members in grouping.split_groups(records):
@@ -103,7 +103,7 @@ def tables(
         for row in groups:
             grouping.refuse_to_average(f"{group['dataset']}, {group['forget']}: {row.name}", row.records)
         retrain, independent = (_seeds(members[members["label"] == label], present) for label in REFERENCES[1:])
-        reference = retrain if against == RETRAIN else _seeds(_only_row(groups, against, group).records, present)
+        reference = retrain if against == RETRAIN else _reference(groups, against, present, group)
         rows = [_row(row, present, reference, against) for row in groups]
         rows += [_floor(independent, present, retrain, against), *_chance_level(members, present)]
         # Of the labels of one method, only the primary one is tested.
@@ -117,16 +117,19 @@ def tables(
     return result
 
 
-def _only_row(rows: Sequence[grouping.RowGroup], label: str, group: dict[str, Any]) -> grouping.RowGroup:
-    """The row that others are compared with, which must not be one of several settings."""
-    where = f"against: {group['dataset']}, {group['forget']}"
+def _reference(
+    rows: Sequence[grouping.RowGroup], label: str, columns: Sequence[MetricFormat], group: dict[str, Any]
+) -> dict[str, Seeds]:
+    """The values that others are compared with; none in a group without the label. Raises InputError for several settings."""
     named = [row for row in rows if row.label == label]
     if not named:
-        raise InputError(f"{where}: {unknown_name('label', label, sorted({row.label for row in rows}))}")
+        return {column.name: {} for column in columns}
     if len(named) > 1:
         settings = ", ".join(row.settings for row in named)
-        raise InputError(f"{where}: {label} must have one row, has {len(named)} ({settings}); select one with --only")
-    return named[0]
+        raise InputError(
+            f"against: {group['dataset']}, {group['forget']}: {label} must have one row, has {len(named)} ({settings})"
+        )
+    return _seeds(named[0].records, columns)
 
 
 def _families(
