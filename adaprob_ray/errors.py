@@ -152,6 +152,17 @@ class CorruptArtefact(StoreError):
         return type(self), (self.key, self.number, self.name, self.reason)
 
 
+class NoArtefact(StoreError):
+    """A done cell has no artefact of this name: it was computed for a sweep that does not keep it."""
+
+    def __init__(self, key: str, number: int, name: str, known: str) -> None:
+        super().__init__(f"cell {key} (attempt {number}) has no artefact {name!r} (known: {known})")
+        self.key, self.number, self.name, self.known = key, number, name, known
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, str, str]]:
+        return type(self), (self.key, self.number, self.name, self.known)
+
+
 class NotDone(StoreError):
     """A cell that is read has no committed attempt: it never had one, or another process revoked it."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from adaprob_ray.catalogue import register_prepared_folders
-from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NotDone, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NoArtefact, NotDone, StoreError
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.method_source import source_facts
@@ -153,6 +153,10 @@ def execute(
         return Outcome("leased")
     except (CorruptArtefact, NotDone) as error:
         attempt.release()
+        return Outcome("inputs_corrupt", revoked=(error.key,))
+    except NoArtefact as error:  # the parent was executed meanwhile, by a run of a sweep that keeps less
+        attempt.release()
+        store.revoke(error.key, error.number, f"its {error.name} is needed now and was not kept")
         return Outcome("inputs_corrupt", revoked=(error.key,))
     except Exception as error:
         failure = Failure.from_error(error)

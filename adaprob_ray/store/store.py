@@ -27,7 +27,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NotDone, StoreError
+from adaprob_ray.errors import CorruptArtefact, Failure, InputError, NoArtefact, NotDone, StoreError
 from adaprob_ray.store.attempt import Attempt
 from adaprob_ray.store.description import create_description, read_description, require_conditional_writes
 from adaprob_ray.store.holder import Holder, this_process
@@ -168,14 +168,15 @@ class Store:
         Raises:
             NotDone: If the cell has no commit.
             CorruptArtefact: If the file is missing or differs from its commit. The attempt is revoked.
-            StoreError: If the commit has no such artefact or the storage fails.
+            NoArtefact: If the commit has no such artefact.
+            StoreError: If the storage fails.
         """
         commit = self.commit(key)
         if commit is None:
             raise NotDone(key)
         if name not in commit.files:
             names = ", ".join(sorted(commit.files)) or "none"
-            raise StoreError(f"store {self.location}: cell {key} has no artefact {name!r} (known: {names})")
+            raise NoArtefact(key, commit.number, name, names)
         data = self.objects.get(f"attempts/{key}/{commit.number}/{name}")
         fault = commit.fault(name, data)
         if data is None or fault is not None:

@@ -133,3 +133,15 @@ def test_a_network_without_a_named_classifier_is_refused_before_the_run(monkeypa
     monkeypatch.setitem(ARCHITECTURES, "allcnn", entry)
     with pytest.raises(InputError, match="metrics: probe: network Sequential: must have classifier"):
         cells_of({**PROBED, "methods": {}})
+
+
+def test_a_model_that_another_sweep_left_without_weights_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two runs share a store: the model was done after this run had planned, by one that keeps outputs only."""
+    store = Store.open(tmp_path / "store")
+    without = {key: value for key, value in PROBED.items() if key not in ("probe", "keep")}
+    run(store, {**without, "metrics": TINY["metrics"], "keep": {"unlearn": "outputs"}})
+    monkeypatch.setattr("adaprob_ray.runtime.planning.lacking_weights", lambda cells, done, peek: set())
+    run(store, PROBED)
+    assert all(row["probe_test_error_percent"] is not None for row in records(store, PROBED).values())
