@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaprob_ray.errors import InputError, first_names
 from adaprob_ray.plugins.libraries import NamedLayers
+from adaprob_ray.unlearning.memory import is_out_of_memory
 
 BatchNormChoice = Literal["frozen", "train", "recompute"]
 BATCH_NORM_CHOICES = ("frozen", "train", "recompute")
@@ -125,9 +126,9 @@ def _is_frozen(layer: nn.Module) -> bool:
 def _copy_of(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"model: must be a network that copy.deepcopy can copy, got {type(error).__name__}: {str(error).partition('.')[0]};"
             " remove tensors that its modules keep from a forward pass, and torch.nn.utils.weight_norm"

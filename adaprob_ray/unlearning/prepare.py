@@ -20,6 +20,7 @@ from adaprob_ray.models.weights import weights_digest
 from adaprob_ray.recipe import Recipe
 from adaprob_ray.settings import all_settings, hyperparameters, parse_settings
 from adaprob_ray.unlearning.checks import check_method, check_outputs
+from adaprob_ray.unlearning.memory import out_of_memory_as_input_error
 from adaprob_ray.unlearning.network import (
     BATCH_NORM_CHOICES,
     AdaptedNetwork,
@@ -74,6 +75,7 @@ class Plan:
     tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
+@out_of_memory_as_input_error()
 def prepare(
     model: nn.Module,
     dataset: Any,

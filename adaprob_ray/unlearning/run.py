@@ -14,12 +14,13 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from adaprob_ray.errors import Diverged, InputError
+from adaprob_ray.errors import Diverged
 from adaprob_ray.methods.base import Context, Split
 from adaprob_ray.training.cost import PassCounter, measure_cost
 from adaprob_ray.training.loop import check_finite, distance
 from adaprob_ray.training.losses import snapshot
 from adaprob_ray.unlearning.checks import method_sizes
+from adaprob_ray.unlearning.memory import out_of_memory_as_input_error
 from adaprob_ray.unlearning.monitor import ErrorMonitor, TooMuchError, Watched, error_warnings
 from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
 from adaprob_ray.unlearning.outputs import ModelOutputs, measure
@@ -73,7 +74,7 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
         Diverged: a loss or a weight is no longer finite.
     """
     network, seconds, warnings = plan.network, dict[str, float](), list(plan.warnings)
-    with _out_of_memory_as_input_error(), _deterministic(plan.seed):
+    with out_of_memory_as_input_error(), _deterministic(plan.seed):
         with _timed("outputs before", seconds):
             before = measure(network, plan.subsets)
             references = [measure(reference, plan.subsets) for reference in plan.references]
@@ -191,22 +192,6 @@ def _deterministic(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _out_of_memory_as_input_error() -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise InputError(
-            f"device: memory does not suffice ({str(error).splitlines()[0]}); use a smaller batch_size, or retain=sample:NUMBER"
-        ) from error
-    except RuntimeError as error:
-        if "not enough memory" not in str(error):  # of PyTorch's allocator for CPUs
-            raise
-        raise InputError(
-            "device: memory does not suffice; use a smaller batch_size, or retain=sample:NUMBER"
-        ) from error
 
 
 class _ProgressCounter(PassCounter):

@@ -297,11 +297,12 @@ def test_a_step_that_diverges_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("x"), RuntimeError("not enough memory")]
 )
-def test_too_little_memory_names_the_remedy(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["run.measure", "prepare.weights_digest", "network.copy.deepcopy"])
+def test_too_little_memory_names_the_remedy(error: Exception, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("adaprob_ray.unlearning.run.measure", failing)
+    monkeypatch.setattr(f"adaprob_ray.unlearning.{place}", failing)
     with pytest.raises(InputError, match=r"memory does not suffice.*; use a smaller batch_size"):
         unlearned()
 
