@@ -45,7 +45,10 @@ def test_frozen_parameters_stay(case: Case) -> None:
         after = contract.attempt(case).after
     before = contract.trial(case).before
     assert first in before
-    assert [name for name in frozen if not torch.equal(after[name], before[name])] == []
+    changed = [name for name in frozen if not torch.equal(after[name], before[name])]
+    assert not changed, (
+        f"{case.name}: frozen parameters change; change only those whose requires_grad is True: {changed}"
+    )
     assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
 
 

@@ -27,7 +27,7 @@ class Noise(Unlearning):
         context.check_deadline()
         generator = context.generator("noise")
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in (p for p in model.parameters() if p.requires_grad):
                 parameter += SCALE * self.sigma * torch.randn(parameter.shape, generator=generator)
         return model
 '''
