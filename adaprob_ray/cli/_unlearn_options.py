@@ -24,12 +24,7 @@ INPUT_OPTIONS = (
     ("--std", "NUMBERS", False, "Standard deviation per channel, as for --mean."),
     ("--forget", "SAMPLES", True, "A text file with one index per line, a .json file with a list, or class:NUMBER."),
     ("--retain", "SAMPLES", False, "sample:NUMBER or a file of indices. Default: all others."),
-    (
-        "--validation",
-        "share:NUMBER",
-        False,
-        "Use this share of the test data as validation data.",
-    ),
+    ("--validation", "share:NUMBER", False, "Use this share of the test data as validation data."),
 )
 
 

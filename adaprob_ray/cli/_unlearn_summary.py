@@ -48,14 +48,15 @@ def result_lines(run: Run, seconds: Mapping[str, float], paths: Sequence[Path], 
     yield from _wrapped(f"Unlearned {what}{len(plan.forget.rows):,} samples by {plan.method.name} ({settings})")
     yield ""
     yield f"{'':<42}{'before':>26}{'after':>26}"
-    for metric, items in by_metric(evidence(run)).items():
+    measured = evidence(run)
+    for metric, items in by_metric(measured).items():
         words = METRIC_WORDS.get(items[0].metric, (metric, ""))[0]
         if items[0].against.startswith("reference"):
             words = f"KL on forgotten samples, {items[0].against} (nats)"
         entries = {item.model: format_value(item) for item in items}
         if "unlearned" in entries:
             yield f"{words:<42}{entries.get('original', '–'):>26}{entries['unlearned']:>26}"
-    floor = next((item.floor for item in evidence(run) if item.floor is not None), None)
+    floor = next((item.floor for item in measured if item.floor is not None), None)
     if floor is not None:
         yield f"{'the same between the references':<42}{'':>26}{floor:>26.3f}"
     yield "Values in parentheses are 95 % intervals."

@@ -81,19 +81,18 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     for line in input_lines(named, loaded, plan):
         click.echo(line)
     reading = time.perf_counter() - start
-    seconds = {"start and reading": reading}
+    search: dict[str, float] = {}
     if options["tune"] is not None:
         plan = _tuned(plan, options["tune"], settings)
-        seconds["search"] = time.perf_counter() - start - reading
+        search["search"] = time.perf_counter() - start - reading
     run_plan = execute_within_limit if can_lower_rate(plan, settings) else execute
     network, run = run_plan(plan)
-    if "search" in seconds:
-        run = replace(run, seconds={"search": seconds.pop("search"), **run.seconds})
+    run = replace(run, seconds={**search, **run.seconds})
     result = Unlearned(network.write_to(loaded.model), run)
     digest = None if loaded.weights is None else loaded.weights.sha256
     document = {**inputs.document(), "weights_sha256": digest}
     paths = save(result, out, weights=loaded.new_weights(result.model), inputs=document)
-    for line in result_lines(run, {**seconds, **run.seconds}, paths, out):
+    for line in result_lines(run, {"start and reading": reading, **run.seconds}, paths, out):
         click.echo(line)
     if run.distance == 0:
         click.echo("error: nothing was unlearned: the weights are those of the original model", err=True)
@@ -112,7 +111,7 @@ def _tuned(plan: Plan, count: int, fixed: dict[str, Any]) -> Plan:
         click.echo(f"trial {len(trials)} of {count}: {trial.words} ({_words(trial.settings)})")
 
     tuned = tune(plan, count, fixed, show)
-    best = min(range(count), key=lambda number: trials[number].value)
+    best = [trial.settings for trial in trials].index(tuned.tuning["settings"])
     click.echo(f"chosen: trial {best + 1}, of the smallest value ({_words(trials[best].settings)})")
     return tuned
 

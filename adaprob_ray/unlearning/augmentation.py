@@ -44,9 +44,8 @@ def without_augmentation(dataset: Any, where: str = "dataset") -> tuple[Any, lis
     plain, names = _plain(transform, where)
     if not names:
         return dataset, []
-    plain = (
-        _compose([]) if plain is None else plain
-    )  # a data set may call its transform without asking whether there is one
+    if plain is None:
+        plain = _compose([])  # a data set may call its transform without asking whether there is one
     dataset = copy.copy(dataset)
     dataset.transform = plain
     if hasattr(dataset, "transforms"):  # torchvision's data sets hold the pair of transforms too

@@ -19,8 +19,7 @@ from adaprob_ray.unlearning.subset import SampleSubset
 @torch.no_grad()
 def check_outputs(network: AdaptedNetwork, subsets: Mapping[str, SampleSubset], classes: int | None = None) -> int:
     """The number of classes, from a first batch. Raises InputError if the model does not fit the data or has not `classes`."""
-    shape = "model: must accept images of shape {shape}, got {fault}"
-    logits = _first_logits(network, subsets["forget"], shape)
+    logits = _first_logits(network, subsets["forget"], "model: must accept images of shape {shape}, got {fault}")
     for name in [name for name in ("validation", "test") if name in subsets]:
         _first_logits(
             network, subsets[name], name + ": must have images that the model accepts, got shape {shape}: {fault}"
