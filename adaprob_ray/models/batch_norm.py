@@ -22,8 +22,13 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.numel() == input.shape[1]:
+        if self.training and has_one_value_per_channel(input):
             return nn.functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
             )
         return super().forward(input)
+
+
+def has_one_value_per_channel(values: Tensor) -> bool:
+    """Whether an input [B, C, …] of batch norm has no variance, because B and all axes after C are 1."""
+    return values.numel() == values.shape[1]

@@ -119,7 +119,7 @@ def execute(
         config: of the run.
         store: where the parents' artefacts are read and those of the cell are written.
         gpu: GPUs granted, 0 for the CPU.
-        exclusive: whether no other cell of the run runs at the same time.
+        exclusive: whether no other cell of the sweep runs on this host at the same time, as far as the run knows.
         expired_attempt: the attempt whose holder the planner knows to be dead, None if there is none.
         runs: of TensorBoard, that the cell writes to; by default one of its own.
 

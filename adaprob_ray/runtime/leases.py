@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 
 from adaprob_ray.errors import Failure, StoreError
@@ -37,6 +38,12 @@ class Leases:
                 source.observe(cell, "done")
             elif not self.is_live(cell.key, log):
                 source.observe(cell, "free")
+
+    def share_this_host(self, source: CellSource) -> bool:
+        """Whether another process of this host executes one of the cells that `source` knows to be leased."""
+        open_attempts = ((cell.key, self._store.log(cell.key).last) for cell in source.leased())
+        holders = (self._store.holder(key, number) for key, number in open_attempts if number is not None)
+        return any(holder.host == socket.gethostname() for holder in holders if holder)
 
     def release_run(self, source: CellSource, run: str) -> None:
         """Release what the workers of this run held when they were stopped, so that nobody waits for them."""

@@ -50,7 +50,7 @@ def run(
             run_config,
             store,
             gpu=gpu,
-            exclusive=True,
+            exclusive=not leases.share_this_host(source),
             expired_attempt=expired_attempt,
             runs=() if tensorboard is None else tensorboard.runs(cell),
         )

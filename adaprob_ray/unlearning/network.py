@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaprob_ray.errors import InputError, first_names
+from adaprob_ray.models.batch_norm import has_one_value_per_channel
 from adaprob_ray.plugins.libraries import NamedLayers
 from adaprob_ray.unlearning.memory import is_out_of_memory
 
@@ -140,7 +141,7 @@ def _use_running_statistics_for_one_value(
 ) -> None:
     """PyTorch refuses to train batch norm on one value per channel: the last batch of an epoch may be one sample."""
     values = inputs[0] if inputs else next(iter(keywords.values()))
-    if layer.training and values.numel() == values.shape[1]:
+    if layer.training and has_one_value_per_channel(values):
         if layer.running_mean is None:
             raise InputError(
                 "model: must have batch norm with running statistics, as a batch has one value per channel; use another "

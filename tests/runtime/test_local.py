@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,21 @@ def test_records_agree_with_the_stored_outputs(first_run: tuple[Store, Plan]) ->
     assert records["plain"]["method.variant"] == "plain"
     assert records["original"]["parameter_distance"] == 0
     assert records["finetune"]["parameter_distance"] > 0
+
+
+def test_times_are_not_exclusive_while_another_process_of_this_host_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cells = Store.open(tmp_path / "store"), cells_of()
+    other = next(cell for cell in cells.values() if cell.stage == "train")
+    store.begin(other.key, other.identity, owner="other", run="other")
+    leases = Leases(store)
+    assert not leases.share_this_host(Plan(cells)), "no cell is leased"
+    plan = plan_against(cells, store, leases=leases)
+    assert [cell.key for cell in plan.leased()] == [other.key]
+    assert leases.share_this_host(plan)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert not leases.share_this_host(plan)
 
 
 def test_running_again_runs_nothing(done: Store) -> None:
