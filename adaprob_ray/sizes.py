@@ -10,8 +10,8 @@ class Sizes:
     """What the cost and the limits of a method depend on.
 
     `retain`, `forget` and `validation` are numbers of samples; `validation` counts only the classes that occur in the forget
-    set. `recipe_epochs` and `recipe_decay` (weight decay in either form, 0 for none) are of the original's recipe, `classes`
-    and `parameters` of the network.
+    set. `whole_classes`: whether all samples of the forgotten classes are forgotten. `recipe_epochs` and `recipe_decay` (weight
+    decay in either form, 0 for none) are of the original's recipe, `classes` and `parameters` of the network.
     """
 
     retain: int
@@ -21,6 +21,7 @@ class Sizes:
     recipe_decay: float
     classes: int
     parameters: int
+    whole_classes: bool = False
 
     @property
     def train(self) -> int:

@@ -7,7 +7,8 @@
 
 Symbols: lam = λ, lr = γ, reference = r of the forget samples, totals = whose column sums M are; r of the retain samples is
 always the original's output. Needs the retain and forget samples and the recipe (for its batch-norm mode and weight decay);
-`lr: auto` also uses the validation samples, where there are any, and `pseudo: heldout` those of the forgotten classes.
+`lr: auto` also uses the validation samples, where there are any, and `pseudo: heldout` those of the forgotten classes of which
+samples are retained.
 Cost: one forward pass over all training samples for the outputs; per epoch one forward and one backward pass over them. With
 `lr: auto` also those of a trial and of checks, and perhaps fewer epochs: what `cost` declares is then the most.
 
@@ -179,7 +180,7 @@ class AdaProb(Unlearning):
 
     def cost(self, sizes: Sizes) -> Cost:
         student = self._student().cost(sizes) if self.source == "scrub" else Cost(forward=0, backward=0)
-        held_out = sizes.validation if self.pseudo == "heldout" else 0
+        held_out = sizes.validation if self.pseudo == "heldout" and not sizes.whole_classes else 0
         if self.batches == "stratified":
             retain_size = self.batch_size - self.forget_batch
             epoch = stratified_epoch(sizes.retain, sizes.forget, retain_size=retain_size, forget_size=self.forget_batch)
@@ -195,7 +196,8 @@ class AdaProb(Unlearning):
         )
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
-        return NO_VALIDATION if self.pseudo == "heldout" and not sizes.validation else None
+        needs_validation = self.pseudo == "heldout" and not sizes.whole_classes
+        return NO_VALIDATION if needs_validation and not sizes.validation else None
 
     def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
         return super().updated_statistics(model, "train" if self.source == "scrub" else batch_norm)

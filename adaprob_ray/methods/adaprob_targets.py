@@ -25,7 +25,9 @@ from adaprob_ray.methods.base import Split
 from adaprob_ray.projection import Solution
 from adaprob_ray.training.loop import predict
 
-NO_VALIDATION = "pseudo: must be uniform or random where a forgotten class has no validation samples, got heldout"
+NO_VALIDATION = (
+    "pseudo: must be uniform or random where a class that is forgotten in part has no validation samples, got heldout"
+)
 # Targets that differ by less than this share are equal: the column sums are met to 1e-9 of the rows, and training uses the
 # targets in float32.
 TIE_TOLERANCE = 1e-6
@@ -94,17 +96,18 @@ def heldout_targets(model: nn.Module, split: Split, log_f_FK: Tensor) -> Tensor:
     """Pseudo-probabilities of the kind `heldout` for a split, given the log-probabilities of the forget samples.
 
     Raises:
-        InputError: there are no validation samples of a forgotten class.
+        InputError: there are no validation samples of a forgotten class of which samples are retained.
     """
-    validation = split.available("validation")
-    if validation is not None:
-        is_of_class = torch.isin(validation.labels, split.forget.labels)
-        validation = validation.with_rows(validation.rows[is_of_class])
-    if validation is None or not len(validation):
-        raise InputError(NO_VALIDATION)
-    log_v_VK = functional.log_softmax(predict(model, validation).double(), dim=1)
-    retained = split.retain.labels.unique()
-    return heldout_pseudo_probabilities(log_f_FK, split.forget.labels, log_v_VK, validation.labels, retained)
+    labels_F, retained = split.forget.labels, split.retain.labels.unique()
+    needed = labels_F[torch.isin(labels_F, retained)]
+    log_v_VK, labels_V = log_f_FK[:0], labels_F[:0]
+    if len(needed):
+        validation = split.available("validation")
+        if validation is None or not bool(torch.isin(needed, validation.labels).all()):
+            raise InputError(NO_VALIDATION)
+        validation = validation.with_rows(validation.rows[torch.isin(validation.labels, needed)])
+        log_v_VK, labels_V = functional.log_softmax(predict(model, validation).double(), dim=1), validation.labels
+    return heldout_pseudo_probabilities(log_f_FK, labels_F, log_v_VK, labels_V, retained)
 
 
 def refinement_facts(

@@ -291,4 +291,5 @@ class Registry:
             recipe_decay=recipe.decay,
             classes=dataset.classes,
             parameters=self.parameter_count(settings),
+            whole_classes=forget is not None and forget.kind == "class",
         )

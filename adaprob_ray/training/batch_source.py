@@ -69,8 +69,9 @@ class RandomBatches:
 class StratifiedBatches:
     """An epoch is one pass over the retain rows; each batch has forget rows too, which are drawn in passes of their own.
 
-    With few forget rows, most random batches have none or one of them, and their gradient is mostly noise. Here each batch has
-    the same number, and `weights` make up for it: the expected gradient is that of random batches.
+    With few forget rows, a random batch has few of them or none, and their gradient is mostly noise. Here each batch has the
+    same number, and `weights` make up for it: in the mean over the batches of an epoch, the expected gradient is that of all
+    rows.
 
     Args:
         retain, forget: the rows.
@@ -107,9 +108,10 @@ class StratifiedBatches:
     def weights(self) -> Tensor:
         """The weight of each row [N] of retain and forget rows together.
 
-        The sum of weight × loss over the rows of a batch is an unbiased estimate of the mean loss over all rows. In its mean
-        over the batches of an epoch each retain row has its share, and a forget row has it times the number of its draws,
-        divided by their mean.
+        The sum of weight × loss over the rows of a batch estimates the mean loss over all rows; in the mean over the batches of
+        an epoch the estimate is unbiased. There each retain row has its share exactly, and a forget row has it times the number
+        of its draws divided by their mean, which is 1 in expectation. A batch other than the smaller last one gives retain rows
+        slightly more.
         """
         count = len(self.retain) + len(self.forget)
         weight_N = torch.empty(count, dtype=torch.float32, device=self.retain.rows.device)

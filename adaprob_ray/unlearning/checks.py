@@ -105,4 +105,5 @@ def method_sizes(network: nn.Module, subsets: Mapping[str, SampleSubset], recipe
         recipe_decay=recipe.decay,
         classes=classes,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
+        whole_classes=not bool(torch.isin(forgotten, subsets["retain"].labels).any()),
     )

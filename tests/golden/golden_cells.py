@@ -59,6 +59,17 @@ VARIANTS = {
         "restore": {"reference": "pseudo", "totals": "original", "lam": 2.0},
         # One epoch, in which no decision is close: on another processor float32 must take the same number of passes.
         "auto": {"lr": "auto", "epochs": 1},
+        "stratified": {
+            "reference": "pseudo",
+            "pseudo": "heldout",
+            "retain_targets": "labels",
+            "lam": 0.5,
+            "lam_in": "loss",
+            "batches": "stratified",
+            "forget_batch": 25,
+            "schedule": "cosine",
+            "steps": 5,
+        },
     },
     "eu_k": {"random": {"reset": "random"}},
     "retrain": {},

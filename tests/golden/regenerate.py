@@ -1,4 +1,8 @@
-"""Rewrite golden.json: `python tests/golden/regenerate.py`, after a revision was bumped or a method added."""
+"""Rewrite golden.json after a revision was bumped: `python tests/golden/regenerate.py`.
+
+With `--new`, after a method or a variant was added: only cells that the file lacks are written, with the machine that they were
+computed on, and all others stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -24,5 +28,13 @@ def rounded(entry: dict) -> dict:
 if __name__ == "__main__":
     golden = {name: rounded(entry) for name, entry in golden_cells.compute().items()}
     document = {"made_with": golden_cells.made_with(), "cells": golden}
+    if sys.argv[1:] == ["--new"]:
+        stored = golden_cells.stored()
+        added = {
+            name: {**entry, "made_with": golden_cells.made_with()}
+            for name, entry in golden.items()
+            if name not in stored
+        }
+        document = {"made_with": golden_cells.stored_with(), "cells": {**stored, **added}}
     golden_cells.FILE.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     sys.stdout.write(f"{golden_cells.FILE}: {len(golden)} cells\n")

@@ -26,7 +26,12 @@ Entries = dict[str, dict[str, Any]]
 
 
 def moved(then: dict[str, Any], now: dict[str, Any], *, same_machine: bool) -> list[str]:
-    """One phrase for each number of a cell that is there as before and not as it was."""
+    """One phrase for each number of a cell that is there as before and not as it was.
+
+    A cell that was added on another machine than the rest of the file names that machine.
+    """
+    if "made_with" in then:
+        same_machine = then["made_with"] == golden_cells.made_with()
     phrases = []
     for precision, tolerance in TOLERANCES.items():
         before, after = then[precision], now[precision]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -16,7 +17,13 @@ from adaprob_ray.contract import Case
 from adaprob_ray.data.batches import Batch, DeviceImages, Subset
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.adaprob import AdaProb
-from adaprob_ray.methods.adaprob_targets import class_log_odds, heldout_pseudo_probabilities, quantile_matched
+from adaprob_ray.methods.adaprob_targets import (
+    class_log_odds,
+    heldout_pseudo_probabilities,
+    heldout_targets,
+    quantile_matched,
+)
+from adaprob_ray.methods.base import Split
 from adaprob_ray.training.batch_source import (
     EpochSize,
     RandomBatches,
@@ -24,7 +31,6 @@ from adaprob_ray.training.batch_source import (
     random_epoch,
     stratified_epoch,
 )
-from adaprob_ray.training.losses import soft_target_loss
 from adaprob_ray.training.scheduled_training import scheduled_rates
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -61,6 +67,7 @@ def as_double(batch: Batch) -> Batch:
 # -- stratified batches ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lam_in", ["targets", "loss"])
 @pytest.mark.parametrize("lam", [0.25, 1.0, 3.0])
 @pytest.mark.parametrize(
     ("retain", "forget", "retain_size", "forget_size"),
@@ -68,27 +75,40 @@ def as_double(batch: Batch) -> Batch:
     ids=["even", "a smaller last batch", "fewer forget rows than a batch has"],
 )
 def test_the_mean_gradient_of_an_epoch_is_that_of_eq_8(
-    retain: int, forget: int, retain_size: int, forget_size: int, lam: float
+    retain: int, forget: int, retain_size: int, forget_size: int, lam: float, lam_in: str
 ) -> None:
-    """To 1e-6, where an epoch draws each forget row equally often."""
+    """To 1e-6, where an epoch draws each forget row equally often: of the loss that AdaProb trains with."""
     retain_part, forget_part, every = parts(retain, forget)
-    source = StratifiedBatches(retain_part, forget_part, retain_size, forget_size)
+    sizes = {"batch_size": retain_size + forget_size, "forget_batch": forget_size}
+    method = AdaProb(lr=0.1, lam=lam, lam_in=lam_in, batches="stratified", **sizes)
+    split = Split(needs=AdaProb.needs, subsets={"retain": retain_part, "forget": forget_part})
+    source = method._source_of_batches(split)
     batches = [as_double(batch) for batch in source.batches(generator())]
-    draws = torch.cat([batch.rows for batch in batches])
-    counts = torch.bincount(draws, minlength=retain + forget)
+    counts = torch.bincount(torch.cat([batch.rows for batch in batches]), minlength=retain + forget)
     assert set(counts[retain_part.rows].tolist()) == {1}
     assert len(set(counts[forget_part.rows].tolist())) == 1
     targets = torch.rand(retain + forget, CLASSES, generator=generator(5), dtype=torch.float64)
     targets /= targets.sum(1, keepdim=True)
-    weights = torch.full((retain + forget,), lam, dtype=torch.float64)
-    weights[forget_part.rows] = 1.0
     model = network()
-    loss = soft_target_loss(targets, weights * source.weights(), reduction="sum")
+    loss, _ = method._losses(targets, split, source)
     gradients = [gradient(model, loss(model, batch).loss) for batch in batches]
-    whole = Batch(every.pixels.select(every.rows).double(), every.labels, every.rows)
-    expected = gradient(model, soft_target_loss(targets, weights)(model, whole).loss)
+    weights = torch.ones(retain + forget, dtype=torch.float64)
+    if lam_in == "loss":
+        weights[retain_part.rows] = lam
+    images = every.pixels.select(every.rows).double()
+    divergences = -(targets * model(images).log_softmax(1)).sum(1)
+    expected = gradient(model, (weights * divergences)[every.rows].mean())
     torch.testing.assert_close(torch.stack(gradients).mean(0), expected, rtol=0, atol=1e-6)
     assert max(float((one - expected).abs().max()) for one in gradients) > 1e-3
+
+
+def test_over_many_epochs_each_row_weighs_the_same() -> None:
+    """Also where an epoch draws some forget rows more often than others: here 16 draws of 7."""
+    source = StratifiedBatches(*parts(38, 7)[:2], retain_size=10, forget_size=4)
+    order, epochs = generator(), 400
+    rows = torch.cat([batch.rows for _ in range(epochs) for batch in source.batches(order)])
+    share = torch.bincount(rows).double() * source.weights() / (epochs * len(source))
+    torch.testing.assert_close(share, torch.full((45,), 1 / 45, dtype=torch.float64), rtol=0.02, atol=0)
 
 
 @given(
@@ -157,21 +177,39 @@ def test_a_class_that_is_forgotten_as_a_whole_gets_nothing() -> None:
     torch.testing.assert_close(pseudo[:2][:, [0, 1, 3]].exp(), forget[:2][:, [0, 1, 3]].softmax(1))
 
 
-def test_equal_distributions_stay_as_they_are() -> None:
+def test_equal_distributions_keep_their_order_and_lose_their_extremes() -> None:
+    """The i-th of n is taken for the quantile (i − ½)/n of its distribution, and not for (i − 1)/(n − 1)."""
     values = torch.tensor([4.0, 1.0, 3.0, 2.0], dtype=torch.float64)
-    matched = quantile_matched(values, values)
-    assert matched.argsort().tolist() == values.argsort().tolist()
-    assert float((matched - values).abs().max()) <= 0.5
+    assert quantile_matched(values, values).tolist() == [3.625, 1.375, 2.875, 2.125]
+    many = torch.randn(1000, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(quantile_matched(many, many), many, rtol=0, atol=0.2)
 
 
 def test_without_validation_samples_it_is_declined_before_and_refused_in_the_run() -> None:
-    case = Case("adaprob", json.dumps({"pseudo": "heldout", "lr": 0.01}))
-    sizes = contract.sizes(contract.make_parts())
-    assert "validation" in str(case.build().skip(type(sizes)(**{**sizes.__dict__, "validation": 0}), nn.Identity()))
+    method = Case("adaprob", json.dumps({"pseudo": "heldout", "lr": 0.01})).build()
+    without = dataclasses.replace(contract.sizes(contract.make_parts()), validation=0)
+    assert "validation" in str(method.skip(without, nn.Identity()))
     with pytest.raises(InputError, match=r"pseudo: must be uniform or random where .* no validation samples"):
         heldout_pseudo_probabilities(
             log_p(1, 1), torch.tensor([2]), log_p(1, 2), torch.tensor([0]), torch.arange(CLASSES)
         )
+
+
+def test_a_whole_class_needs_no_validation_samples_and_makes_no_passes_over_them() -> None:
+    retain, forget, _ = parts(20, 8)
+    log_p_FK, order = log_p(8, 1), retain.labels != 2
+    others = retain.with_rows(retain.rows[order])
+    class_2 = forget.with_rows(forget.rows[forget.labels == 2])
+    split = Split(needs=AdaProb.needs | {"validation"}, subsets={"retain": others, "forget": class_2})
+    pseudo = heldout_targets(network(), split, log_p_FK[: len(class_2)])
+    assert pseudo.exp()[:, 2].tolist() == [0.0] * len(class_2)
+    sizes = contract.sizes(contract.make_parts())
+    whole = dataclasses.replace(sizes, whole_classes=True)
+    method = AdaProb(pseudo="heldout", lr=0.1)
+    assert method.cost(sizes).forward - method.cost(whole).forward == sizes.validation > 0
+    assert method.skip(dataclasses.replace(whole, validation=0), nn.Identity()) is None
+    with pytest.raises(InputError, match="no validation samples"):
+        heldout_targets(network(), dataclasses.replace(split, subsets={"retain": retain, "forget": class_2}), log_p_FK)
 
 
 # -- targets, steps and rates --------------------------------------------------------------------------------------------

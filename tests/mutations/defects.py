@@ -52,6 +52,24 @@ DEFECTS = (
         test="tests/methods/test_adaprob.py::test_random_pseudo_probabilities_are_seeded_by_seed_and_repeat",
     ),
     Defect(
+        name="stratified batches without λ",
+        about="feared here: the weights of the draws replace those of Eq. (8), so that λ in the loss does nothing",
+        changes=((f"{METHODS}.adaprob", "weight_N * source.weights(), reduction", "source.weights(), reduction"),),
+        test="tests/methods/test_adaprob_batches.py::test_the_mean_gradient_of_an_epoch_is_that_of_eq_8[even-0.25-loss]",
+    ),
+    Defect(
+        name="stratified batches averaged",
+        about="feared here: a weighted sum that is divided by the number of rows once more",
+        changes=(
+            (
+                f"{METHODS}.adaprob",
+                'weight_N * source.weights(), reduction="sum")',
+                'weight_N * source.weights(), reduction="mean")',
+            ),
+        ),
+        test="tests/methods/test_adaprob_batches.py::test_the_mean_gradient_of_an_epoch_is_that_of_eq_8[even-1.0-targets]",
+    ),
+    Defect(
         name="optimizer of the teacher",
         about="a benchmark's SCRUB: its optimizer held the teacher's parameters, and no weight of the student ever changed",
         changes=(
