@@ -99,7 +99,7 @@ def draw_picture(rows: Sequence[Confidence], panel: CostPanel, title: str, notes
     lines = [
         f"{title}. Left: median, middle half and 5 to 95 % of the forgotten samples (colour) and of test samples of their "
         "class (light grey) over all seeds. Right, shaded: at most the KL between two independent retrained models; "
-        f"{style.INTERVAL_NOTE}",
+        f"{style.INTERVAL_NOTE}; markers of equal cost are shifted so that all can be seen",
         *notes,
     ]
     style.add_caption(figure, lines)

@@ -1,9 +1,13 @@
-"""docs/fidelity.md: every number of the paper once, ours where Records in results/ have one, and the verdict; generated."""
+"""docs/fidelity.md: every number of the paper once, ours where Records in results/ have one, and the verdict; generated.
+
+The conclusions at its end are in fidelity_conclusions.md.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.tables.format import EMPTY_CELL
@@ -44,6 +48,7 @@ COLUMNS_OF = {"1": "method", "2": "metric", "3": "method", "4": "forget", "5": "
 METHOD_NAMES = {ours: papers for papers, ours in METHODS.items()}
 NETWORKS = {"resnet18": "ResNet-18", "allcnn": "ALL-CNN"}
 FORGETS = {"25of0": "25 of class 0", "100of5": "100 of class 5", "class5": "all of class 5", "class0": "all of class 0"}
+CONCLUSIONS = Path(__file__).with_name("fidelity_conclusions.md")
 FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
 SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
 WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
@@ -115,7 +120,8 @@ def fidelity_text(
     parts += ["## The abstract's claims", claims_section(claims)]
     for name, lines in recipes.items():
         parts += [f"## Table {name}: {RECIPES[name]}", recipes_section(lines)]
-    return "\n\n".join(parts) + "\n"
+    parts.append(CONCLUSIONS.read_text(encoding="utf-8"))
+    return "\n\n".join(parts)
 
 
 def _headline(tables: Sequence[TableOfPaper]) -> str:
@@ -134,10 +140,10 @@ def _headline(tables: Sequence[TableOfPaper]) -> str:
         words += f" For {reduced} there is a number at reduced scale ([what that shows](reduced-scale.md)), without a verdict."
     if missing:
         words += (
-            f" {len(missing)} are not measured: {large} because of their scale (networks that are pretrained and trained at "
-            "full width on CIFAR-10, CIFAR-100 or Lacuna-10, for several seeds: `make paper-large`, on GPUs, has not been run)"
-        ) + (f", {small} because `sweeps/table5.yaml` has not been run." if small else ".")
-    return words
+            f" {len(missing)} are not measured. {large} of these need networks that are pretrained and trained at full width "
+            "on CIFAR-10, CIFAR-100 or Lacuna-10, for several seeds: `make paper-large`, on GPUs, has not been run."
+        ) + (f" For the other {small}, `sweeps/table5.yaml` has not been run." if small else "")
+    return words + " [What the numbers say](#what-the-paper-probably-did)."
 
 
 def _summary(tables: Sequence[TableOfPaper]) -> str:
@@ -209,18 +215,17 @@ def _missing(table: TableOfPaper) -> str:
 
 _RULES = f"""**Which reading is shown.** A line shows the reading that follows the paper's own words: the number as printed,
 the trained model (not its targets), and AdaProb as Eq. (1) is written, with uniform pseudo-probabilities and the original's
-outputs. Where several rows of ours do, it is the label that comes first in the first file of Records, in the order in which
-`analysis/registry.py` names files for the table, then in that of the alphabet. The choice does not depend on any value. All
-other readings, with their verdicts and files of Records, are in [`fidelity.csv`](fidelity.csv);
-[`protocol.md`](protocol.md) says what they are.
+outputs. If several rows qualify, we take the first file in the order of `analysis/registry.py`, and in it the first label in
+alphabetical order. The choice does not depend on any value. All other readings, with their verdicts and files of Records, are
+in [`fidelity.csv`](fidelity.csv); [`protocol.md`](protocol.md) says what they are.
 
 **How a number is judged.** Our n seeds predict the mean of the paper's k runs (3 for the baselines of Tables 2 and 4, else 1):
 x̄ ± t(0.975, n − 1) · s · √(1/n + 1/k). Outside is *not reproduced*; inside is *reproduced* where the half-width is within
 {verdicts.MARGINS}, else
-*undetermined*. These margins were fixed before any run. Where few samples are misclassified, or few are not, Fisher's exact
-test of the counts replaces the interval; such an interval has a dagger (†) and is Clopper-Pearson's. *Other data*: a stand-in
-replaces Lacuna, whose source is no longer available. *Reduced scale*: trained on a part of the data, which
-shows the order of the methods and no number of the paper. *Contradicts itself*: the number cannot be what the paper says it is.
+*undetermined*. These margins were fixed before any run. If very few or nearly all samples are misclassified, Fisher's exact
+test replaces the interval test, and a Clopper-Pearson interval is printed, marked †. *Other data*: a stand-in replaces Lacuna,
+whose source is no longer available. *Reduced scale*: trained on part of the data; the ranking of methods can be compared with
+the paper's, the numbers cannot. *Contradicts itself*: the number cannot be what the paper says it is.
 
 Generated by `python -m analysis verify --write` from the Records in [`results/`](../results/README.md);
 `python -m analysis verify` fails if this page or the CSV file is stale."""

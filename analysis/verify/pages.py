@@ -80,6 +80,7 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
     """Compare all; with `rewrite`, tables that differ are rewritten, Records never."""
     results = Results(root)
     pages = [root / "README.md", *sorted(path for path in (root / "docs").glob("*.md") if path.name != FIDELITY)]
+    pages += (root / "analysis" / "verify").glob("*.md")  # the conclusions of FIDELITY
     checked = [
         _files(path, results, rewrite, against)
         for path in results.files("jsonl")

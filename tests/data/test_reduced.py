@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,19 @@ def test_reduced_cifar10_has_the_published_images(cifar: Path) -> None:
         100,
     ]
     assert table["forget_source"][:4] == [5606, 1754, 3008, 6065]
+
+
+@pytest.mark.data
+def test_the_images_of_the_reduced_sweeps_are_those_of_the_page(cifar: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reduced-scale.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([\d, ]+), … \| `(\w+)` \|$", page, re.M)
+    assert [int(seed) for seed, _, _ in rows] == list(range(1, 11))
+    reduced, request = DATASETS["cifar10"].reduced(600), ForgetRequest("selective", 5, 100)
+    for seed, first, digest in rows:
+        table = index_table(reduced, cifar, int(seed), request, test_pool="clean")
+        assert ", ".join(map(str, table["forget_source"][:4])) == first
+        text = " ".join(map(str, [*table["train_source"], *table["forget_source"]]))
+        assert hashlib.sha256(text.encode()).hexdigest().startswith(digest)
 
 
 def test_cells_of_the_whole_data_set_say_nothing_of_the_option() -> None:
