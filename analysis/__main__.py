@@ -48,7 +48,7 @@ OPTIONS = {
         metavar="NAME",
         default="projection_residual",
         show_default=True,
-        help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …",
+        help="Scalar to draw, by its TensorBoard name without the stage: loss, retain_error_percent, …",
     ),
 }
 

@@ -113,7 +113,7 @@ def check_package_method(name: str, package: str, root: Path, catalogue: ModuleT
     """
     parts = package.split(".")
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise InputError(f"--package: must be the name of a package, as my_package, got {package!r}")
+        raise InputError(f"--package: must be the name of a package, such as my_package, got {package!r}")
     check_names(name, class_name(name), catalogue)
     spec = importlib.util.find_spec(parts[0])
     places = [] if spec is None else [*(spec.submodule_search_locations or ()), *filter(None, [spec.origin])]

@@ -66,7 +66,7 @@ def hours_line(expected: ExpectedSeconds) -> str:
     """How long the cells take one after another, as far as the store shows how fast they are."""
     total = hours(expected)
     if total is None:
-        return "expected time: not known, because no such cell in this store is done yet"
+        return "expected time: not known, because no comparable cell in this store is done yet"
     text = f"{total:.1f} h" if total >= 1 else f"{total * 60:.0f} min" if total * 60 >= 1 else f"{total * 3600:.0f} s"
     devices = "; ".join(device.words() for device in expected.devices)
     return f"expected time: about {text}, one cell after another (measured on {devices})"

@@ -106,11 +106,9 @@ def tensorboard_options(function: Function) -> Function:
     epoch_metrics = click.option(
         "--epoch-metrics/--no-epoch-metrics",
         default=True,
-        help="Whether TensorBoard gets the errors of a bounded sample after each epoch of an unlearning.",
+        help="Whether to write the errors on a small sample to TensorBoard after each epoch of unlearning.",
     )
-    tsne = click.option(
-        "--tsne", is_flag=True, help="Add an image of each model's outputs in the plane to TensorBoard."
-    )
+    tsne = click.option("--tsne", is_flag=True, help="Add a t-SNE plot of each model's outputs to TensorBoard.")
     return enabled(epoch_metrics(tsne(function)))
 
 

@@ -17,10 +17,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Options that name inputs: name, metavar, whether `unlearn` requires it, help.
 INPUT_OPTIONS = (
     ("--model", "NAME", True, "package.module:factory, file.py:factory, torchvision:NAME or timm:NAME."),
-    ("--model-args", "JSON", False, "Arguments of the factory, as '{\"num_classes\": 10}'."),
+    ("--model-args", "JSON", False, "Arguments of the factory, such as '{\"num_classes\": 10}'."),
     ("--weights", "FILE", False, "The original weights: safetensors, or a state dict saved by torch.save."),
     ("--data", "NAME", True, "cifar10, cifar100, digits, imagefolder:PATH, package.module:factory or file.py:factory."),
-    ("--mean", "NUMBERS", False, "Mean per channel, of pixels/255, as 0.485,0.456,0.406. Default: the data's."),
+    ("--mean", "NUMBERS", False, "Mean per channel, of pixels/255, such as 0.485,0.456,0.406. Default: the data's."),
     ("--std", "NUMBERS", False, "Standard deviation per channel, as for --mean."),
     ("--forget", "SAMPLES", True, "A text file with one index per line, a .json file with a list, or class:NUMBER."),
     ("--retain", "SAMPLES", False, "sample:NUMBER or a file of indices. Default: all others."),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adaprob_ray.settings import as_mapping
 from adaprob_ray.unlearning.evidence import by_metric, evidence
-from adaprob_ray.unlearning.inputs import Inputs, Loaded
+from adaprob_ray.unlearning.inputs import Inputs, LoadedInputs
 from adaprob_ray.unlearning.page import METRIC_WORDS, format_value
 from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.run import Run
@@ -18,7 +18,7 @@ from adaprob_ray.unlearning.run import Run
 WIDTH = 100
 
 
-def input_lines(inputs: Inputs, loaded: Loaded, plan: Plan) -> Iterator[str]:
+def input_lines(inputs: Inputs, loaded: LoadedInputs, plan: Plan) -> Iterator[str]:
     """Model, data and normalization, as they were understood."""
     count = sum(parameter.numel() for parameter in loaded.model.parameters())
     yield from _wrapped(f"model: {inputs.model}, {count:,} parameters, weights: {inputs.weights or 'of the factory'}")

@@ -61,7 +61,7 @@ def list_datasets() -> None:
     "--size",
     type=SizeType(),
     show_default="32",
-    help="Height and width in pixels, for image folders; own: that of the images, if all have one.",
+    help="Height and width in pixels, for image folders; own: the size of the images, if it is the same for all.",
 )
 def prepare(names: tuple[str, ...], size: int | Literal["own"] | None) -> None:
     """Download data sets, or convert image folders into data sets.
@@ -69,8 +69,8 @@ def prepare(names: tuple[str, ...], size: int | Literal["own"] | None) -> None:
     Downloads go to the folder ADAPROB_DATA. An image folder there is ADAPROB_DATA/DATASET/CLASS/* or
     ADAPROB_DATA/DATASET/train|test/CLASS/*, sub-folders of a class included.
 
-    Files that are not images are passed over and named. Images of a folder are known by their pixels: copies are counted,
-    named, and forgotten together. In the built-in data sets copies are counted only.
+    Files that are not images are passed over and named. Images of a folder with the same pixels are copies: they are counted,
+    listed, and forgotten together. In the built-in data sets copies are only counted.
     """
     from adaprob_ray.catalogue import BUILT_IN
     from adaprob_ray.cli._prepare_table import folder_summary, report_lines, scaled_line, table_lines

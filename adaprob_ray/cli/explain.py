@@ -115,12 +115,12 @@ def descendant_line(cell: Descendant) -> str:
         "retain": "unlearned; it is in the retain set",
         "forget": "unlearned; it is in the forget set",
         "retain and forget": "unlearned; it is in the retain set and in the forget set",
-        "forgotten": "unlearned further; an earlier request of its sequence forgot it",
+        "forgotten": "unlearned; an earlier request of the sequence already forgot it",
         "imported": "its weights came from a file; it may have been trained on it",
         "selection": "not trained on it; it helped to select the result",
         "none": "descends from a model that was trained on it",
-        "unknown": "descends from a model that was trained on it; its data set has another revision, or its method is "
-        "unknown here",
+        "unknown": "descends from a model that was trained on it; its use is unknown, because its data set has another "
+        "revision or its method cannot be imported",
     }
     notes = ["done" if cell.done else "not done"]
     notes += ["weights kept"] * cell.weights + ["checkpoint kept"] * cell.checkpoints

@@ -99,7 +99,7 @@ def ablation(
     "--methods",
     metavar="METHOD,METHOD",
     callback=_columns,
-    help="Methods to show, at most five.  [default: retrain with adaprob and scrub, or with others where neither is there]",
+    help="Methods to show, at most five.  [default: retrain with adaprob and scrub, or others if both are missing]",
 )
 def embedding(
     selection: Selection,
@@ -120,8 +120,8 @@ def embedding(
 @click.option(
     "--scalar",
     metavar="NAME",
-    help="What to draw, by its name in TensorBoard after the stage: loss, retain_error_percent, …  "
-    "[default: what most of the unlearned models have, loss first]",
+    help="Scalar to draw, by its TensorBoard name without the stage: loss, retain_error_percent, …  "
+    "[default: the one that most unlearned models have; if several, loss]",
 )
 def curves(selection: Selection, out: Path, scalar: str | None) -> None:
     """A scalar of the models' series against epochs or steps."""

@@ -80,8 +80,8 @@ def list_entries(kind: str, name: str | None, as_json: bool) -> None:
     """List the names that sweep files use; describe one of them.
 
     With NAME: the settings of a method with type, default and range, the columns of a metric with their units, the values of
-    a recipe, the sizes of a data set or an architecture. NAME may be a path, as my_package.mine:MyMethod, or a network of a
-    library, as torchvision:resnet18.
+    a recipe, the sizes of a data set or an architecture. NAME may be a path, such as my_package.mine:MyMethod, or a network of
+    a library, such as torchvision:resnet18.
     """
     if name is not None and ":" in name:
         load_path_entry(kind, name)

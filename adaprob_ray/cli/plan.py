@@ -25,7 +25,7 @@ from adaprob_ray.cli._sweep import (
 @click.option(
     "--cluster",
     metavar="CLUSTER",
-    help="Simulate the run on a cluster, as in gpus=8,memory=80,cpus=64: how long it takes and how much of it is idle. "
+    help="Simulate the run on a cluster, as in gpus=8,memory=80,cpus=64, and print its duration and the idle share. "
     "The memory is that of one GPU, in GB.",
 )
 @rerun_option

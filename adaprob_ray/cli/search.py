@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @store_option
 @executor_options
 @click.option("--show", is_flag=True, help="Show the results that the store has; run nothing.")
-@click.option("--verify", is_flag=True, help="Ask for all stored trials again and compare; run nothing.")
+@click.option("--verify", is_flag=True, help="Check that the sampler proposes the stored trials again; run nothing.")
 @click.option("--freeze", metavar="FILE", help="Write the best settings into a sweep file; run nothing.")
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="With --freeze: take this trial, not the best.")
 @click.option(

@@ -43,9 +43,11 @@ Show = Callable[["StatusReport", list[str]], None]
     "--interval",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help=f"Between two refreshes; by default {TERMINAL_SECONDS:g} on a terminal, {FILE_SECONDS:g} elsewhere.",
+    help=f"Time between two refreshes; by default {TERMINAL_SECONDS:g} on a terminal, {FILE_SECONDS:g} elsewhere.",
 )
-@click.option("--exit-code", "as_exit_code", is_flag=True, help="Exit with 0, 1 or 3 by the state, see above.")
+@click.option(
+    "--exit-code", "as_exit_code", is_flag=True, help="Exit with 0, 1 or 3, depending on the state (see above)."
+)
 @json_option
 def status(
     path: str,
@@ -58,8 +60,8 @@ def status(
 ) -> int:
     """Show the progress and the failures of a sweep.
 
-    SWEEP is a sweep file (YAML), or a search file, of which the trials so far are shown. Only the store is read: any machine
-    that reaches it will do. Nothing is written.
+    SWEEP is a sweep file (YAML), or a search file, whose trials so far are shown. Only the store is read, so any machine
+    that can reach it can run this. Nothing is written.
     With --watch --json, each refresh is one line.
 
     \b

@@ -34,14 +34,14 @@ def store() -> None:
 def init(location: str, group: bool) -> int:
     """Create a store, or repair the store.json of one.
 
-    A store that exists keeps what it has. With --group, what is in the folder already is given to the group too, as far as
-    it belongs to you; what belongs to others is named.
+    A store that exists keeps what it has. With --group, files already in the folder are shared with the group too if
+    you own them; files that others own are listed.
     """
     from adaprob_ray.store.init import init_store
 
     result = init_store(location, group=group)
     if result.repaired:
-        click.echo(f"store.json was damaged and is written again: {result.location}")
+        click.echo(f"store.json was damaged and has been rewritten: {result.location}")
     click.echo(f"store: {result.location}{' (its group may read and write it)' if result.is_shared else ''}")
     for line in result.not_shared:
         click.echo(f"not shared: {line}", err=True)
@@ -75,8 +75,8 @@ def gc(
 ) -> int:
     """List or delete what no sweep needs.
 
-    Listed, and deleted with --yes, are cells that are in none of the sweep files, and files that needed cells no longer use:
-    of revoked, failed and interrupted attempts, checkpoints of done cells. What a run holds or needs, on whichever machine,
+    Lists (with --yes, deletes) cells that are in none of the sweep files, and files that needed cells no longer use: those
+    of revoked, failed and interrupted attempts, and the checkpoints of done cells. What a run holds or needs, on any machine,
     is never listed.
     """
     from rich.filesize import decimal
@@ -143,7 +143,7 @@ def copy(source: str, target: str, only: str | None, sweep: str | None, as_json:
         keys = list(select_cells(stored.cells, only))
     destination = Store.open(target)
     if destination.location == origin.location:
-        raise InputError(f"TO: must be another store than FROM, got {destination.location}")
+        raise InputError(f"TO: must be a different store from FROM, got {destination.location}")
     done = sum(key in logs and logs[key].done is not None for key in keys)
     with click.progressbar(length=done, label=f"copying {done} cells", file=sys.stderr) as bar:
         result = copy_cells(origin, destination, keys, on_cell=lambda: bar.update(1))

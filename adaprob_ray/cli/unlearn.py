@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     "--method", default="adaprob", show_default=True, help="See `adaprob-ray list methods`; or package.module:Class."
 )
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
-@click.option("--tune", type=click.IntRange(min=2), metavar="N", help="First try N settings on the validation data.")
+@click.option(
+    "--tune", type=click.IntRange(min=2), metavar="N", help="First tune with N trials on the validation data."
+)
 @click.option(
     "--batch-norm",
     type=click.Choice(["frozen", "train", "recompute"]),
-    help="Running statistics: unchanged, updated, or averages at the end; by default as the method trains.",
+    help="Running statistics: keep, update, or average them at the end.  [default: depends on the method]",
 )
-@click.option("--max-drop", type=float, default=2.0, show_default=True, help="Points by which the error may rise.")
+@click.option(
+    "--max-drop", type=float, default=2.0, show_default=True, help="Percentage points by which the error may rise."
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -112,7 +116,7 @@ def _tuned(plan: Plan, count: int, fixed: dict[str, Any]) -> Plan:
 
     tuned = tune(plan, count, fixed, show)
     best = [trial.settings for trial in trials].index(tuned.tuning["settings"])
-    click.echo(f"chosen: trial {best + 1}, of the smallest value ({_words(trials[best].settings)})")
+    click.echo(f"chosen: trial {best + 1}, with the smallest value ({_words(trials[best].settings)})")
     return tuned
 
 

@@ -87,8 +87,8 @@ def request_positions(
         if len(both):
             names = first_names([str(row) for row in both], MAX_ROWS_SHOWN)
             raise InputError(
-                f"forget: request {len(earlier) + 1} must name samples that are not forgotten yet, got {names} of request "
-                f"{number} again"
+                f"forget: request {len(earlier) + 1} must name samples that are not forgotten yet, but request "
+                f"{number} already forgets {names}"
             )
     before = np.concatenate(earlier) if earlier else np.empty(0, np.int64)
     if len(rows) + len(before) == len(train_labels):

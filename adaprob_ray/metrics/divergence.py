@@ -26,7 +26,7 @@ from adaprob_ray.metrics.outputs import Evaluation, Outputs
 SMOOTHING = 1e-8
 
 
-def smoothed(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+def smooth_probabilities(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probabilities [N, K] in float64, 1e-8 added to each entry and rows renormalized."""
     from scipy.special import softmax
 
@@ -38,14 +38,14 @@ def mean_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[
     """Mean over rows of KL(p ‖ q)."""
     from scipy.special import rel_entr
 
-    return float(rel_entr(smoothed(p_logits_NK), smoothed(q_logits_NK)).sum(1).mean())
+    return float(rel_entr(smooth_probabilities(p_logits_NK), smooth_probabilities(q_logits_NK)).sum(1).mean())
 
 
 def centroid_divergence_nats(p_logits_NK: NDArray[np.float32], q_logits_NK: NDArray[np.float32]) -> float:
     """KL(p̄ ‖ q̄) of the mean probabilities. Smoothing commutes with the mean over rows, because both are linear."""
     from scipy.special import rel_entr
 
-    p_K, q_K = smoothed(p_logits_NK).mean(0), smoothed(q_logits_NK).mean(0)
+    p_K, q_K = smooth_probabilities(p_logits_NK).mean(0), smooth_probabilities(q_logits_NK).mean(0)
     return float(rel_entr(p_K, q_K).sum())
 
 

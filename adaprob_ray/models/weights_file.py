@@ -160,8 +160,8 @@ def _read_torch(path: Path, data: bytes) -> Any:
         if "nsupported" in text or "not an allowed global" in text or "import" in text:
             name = f" ({code[1]})" if code else ""
             raise InputError(
-                f"{path}: must hold tensors and plain data only, got a pickle with code{name}, which is not executed; where "
-                "the file comes from, save model.state_dict() instead"
+                f"{path}: must hold tensors and plain data only, got a pickle with code{name}, which is not executed; in the "
+                "program that wrote the file, save model.state_dict() instead"
             ) from error
         raise InputError(f"{path}: must be a whole file of torch.save, got a truncated or corrupt one") from error
 

@@ -43,14 +43,16 @@ def match_keys(state: Mapping[str, Tensor], model: Mapping[str, Tensor], where: 
         raise InputError(f"{where}: must have the keys of the model, got {'; '.join(parts)}")
     keys = {own[name]: names[name] for name in own if name in names}
     wrong = [
-        f"{key} {list(state[key].shape)} for {list(model[name].shape)}"
+        f"{key} {list(state[key].shape)} instead of {list(model[name].shape)}"
         for name, key in keys.items()
         if state[key].shape != model[name].shape
     ]
     if wrong:
-        raise InputError(f"{where}: must have the shapes of the model, got {len(wrong)} others: {_shown(wrong)}")
+        raise InputError(
+            f"{where}: must have the shapes of the model, got {len(wrong)} different ones: {_shown(wrong)}"
+        )
     types = [
-        f"{key} of {state[key].dtype} for {model[name].dtype}"
+        f"{key} of {state[key].dtype} instead of {model[name].dtype}"
         for name, key in keys.items()
         if state[key].is_floating_point() != model[name].is_floating_point()
     ]

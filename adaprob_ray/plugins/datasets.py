@@ -27,11 +27,15 @@ def load_dataset(path: str, built_in: Collection[str], known: Mapping[str, Datas
     Raises:
         InputError: one line for each fault.
     """
-    made = load_path(path)
-    dataset = made if isinstance(made, Dataset) or not callable(made) else call(made, path)
+    loaded_object = load_path(path)
+    dataset = (
+        loaded_object
+        if isinstance(loaded_object, Dataset) or not callable(loaded_object)
+        else call(loaded_object, path)
+    )
     if not isinstance(dataset, Dataset):
         raise InputError(
-            f"{path}: must be a Dataset of adaprob_ray.data.dataset, or give one without arguments, got "
+            f"{path}: must be an adaprob_ray.data.dataset.Dataset, or a callable that returns one without arguments, got "
             f"{type(dataset).__name__}"
         )
     faults = dataset_faults(dataset, built_in) + _reference_faults(dataset, known)

@@ -68,7 +68,7 @@ def load_library_network(path: str) -> LibraryArchitecture:
     """The network that `torchvision:NAME` or `timm:NAME` names. Raises InputError."""
     library, _, name = path.partition(":")
     if "." in name:
-        raise InputError(f"{path}: must be without the name of pretrained weights, as {path.partition('.')[0]}")
+        raise InputError(f"{path}: must not name pretrained weights; write {path.partition('.')[0]}")
     return LibraryArchitecture(name=path, function=library_function(library, name, path))
 
 
@@ -161,8 +161,8 @@ class LibraryArchitecture(PathArchitecture):
         for name in given.get("arguments") or {}:
             if name in PRETRAINED:
                 return (
-                    f"{self.name}: {name}: must not be given: downloaded weights may change under the same name, and no key "
-                    "says which they are; to start from weights in a file, write original: {weights: FILE}"
+                    f"{self.name}: {name}: must not be given: downloaded weights may change under the same name, and the key "
+                    "of a cell cannot tell which they are; to start from weights in a file, write original: {weights: FILE}"
                 )
             if name in FROM_DATA:
                 return f"{self.name}: {name}: must not be given, because the data set says what it is"

@@ -53,14 +53,14 @@ def method_faults(cls: type[Method], built_in: Collection[str]) -> list[str]:
         if getattr(cls, name) is declared:
             faults.append(f"{name}: must be defined, got none (see adaprob_ray.methods.base)")
     clashes = [name for name in hyperparameters(cls) if name in RESERVED_SETTINGS]
-    faults += [f"{name}: must be called otherwise, because sweep files use this name themselves" for name in clashes]
+    faults += [f"{name}: must be renamed, because sweep files reserve this name" for name in clashes]
     return faults or _default_faults(cls)
 
 
 def _name_faults(cls: type[Method], built_in: Collection[str]) -> list[str]:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
-        return [f'name: must be text, as name = "{cls.__name__.lower()}", got {name!r}']
+        return [f'name: must be text, such as name = "{cls.__name__.lower()}", got {name!r}']
     if name in built_in:
         return [
             f"name: must differ from the methods of adaprob_ray, got {name!r} (known: {first_names(sorted(built_in))})"

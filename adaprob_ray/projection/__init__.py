@@ -179,7 +179,7 @@ def _check_options(
     if step_size is not None and solver in SOLVERS and solver != "dual_ascent":
         faults.append(f"step_size: must be None unless solver='dual_ascent', got {step_size!r} with solver={solver!r}")
     if not normalise and solver in SOLVERS and solver != "dual_ascent":
-        faults.append(f"normalize: must be True unless solver='dual_ascent', got False with solver={solver!r}")
+        faults.append(f"normalise: must be True unless solver='dual_ascent', got False with solver={solver!r}")
     if faults:
         raise InputError(*faults)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adaprob_ray.reporting.records.load import FILES, all_records
-from adaprob_ray.reporting.records.selection import Gathered, Selection
+from adaprob_ray.reporting.records.selection import SelectedRecords, Selection
 from adaprob_ray.reporting.report.build import write_report
 from adaprob_ray.reporting.search.report_section import search_sections
 from adaprob_ray.reporting.search.studies import load_searches
@@ -33,7 +33,7 @@ def build_report(
     sweep_files = [path for path in paths if path not in search_files]
     selection = Selection.load(location, sweep_files, only=only, partial=True)
     groups = load_searches(location, search_files) if search_files else []
-    gathered = selection.gather() if paths else Gathered(all_records(location), [])
+    gathered = selection.gather() if paths else SelectedRecords(all_records(location), [])
     names = [*(sweep.name for sweep in selection.sweeps.values()), *(group.first.search.name for group in groups)]
     path = write_report(
         gathered.records,

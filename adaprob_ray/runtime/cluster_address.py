@@ -67,7 +67,7 @@ def parse_address(text: str) -> tuple[str, int] | None:
 
 def _hint(address: str) -> str:
     if address.startswith("ray://"):
-        return "; Ray Client (ray://) cannot run sweeps: give the command on a node of the cluster, or with `ray job submit`"
+        return "; Ray Client (ray://) cannot run sweeps: run the command on a node of the cluster, or with `ray job submit`"
     if address.startswith(("http://", "https://")):
         return "; that is the address of the dashboard, for `ray job submit --address`"
     return ""
@@ -143,5 +143,5 @@ def _check_head(address: str, place: str) -> None:
     if not find_node_ids():
         raise InputError(
             f"--address {address}: this machine is not a node of that cluster, and the command must run on one: "
-            "give it on the head node, or with `ray job submit`"
+            "run it on the head node, or with `ray job submit`"
         )

@@ -105,7 +105,7 @@ def embedding_image(outputs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.
         points = embedding.fit_transform(stacked)
     low, high = points.min(axis=0), points.max(axis=0)
     plane = (points - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
-    canvas = _Canvas("Outputs in the plane (t-SNE)")
+    canvas = _Canvas("t-SNE of the outputs")
     canvas.legend({kind: f"{TITLES[kind]} ({len(values)})" for kind, values in chosen.items()})
     kinds = np.repeat(list(chosen), [len(values) for values in chosen.values()])
     for kind in [kind for kind in COLORS if kind in chosen][::-1]:

@@ -90,7 +90,7 @@ def _store_finding(machine: Machine, result: Mapping[str, Any], location: str) -
             finding, message=message, remedy="mount one shared folder at that path on every node, or use s3://"
         )
     if not result["creates_once"]:
-        message = f"{location} replaces an object that must be created only if absent, so that two runs may do one cell"
+        message = f"{location} replaces an object that must be created only if absent, so two runs could execute the same cell"
         return replace(finding, message=message, remedy="use a storage service that honours If-None-Match, or a folder")
     return replace(finding, status="ok", message=f"create, read and delete in {location}")
 
@@ -242,7 +242,9 @@ def _resources_finding(finding: Finding, request: Mapping[str, float], capacity:
     if Capacity(capacity.nodes).fits(request):
         return replace(finding, message=f"{amounts} fits a node")
     if capacity.fits(request):
-        return replace(finding, message=f"{amounts} fits no node now, but a type of node that the autoscaler may start")
+        return replace(
+            finding, message=f"{amounts} fits no current node, but fits a node type that the autoscaler may start"
+        )
     offers = [*capacity.nodes, *capacity.startable]
     most = ", ".join(f"{name.lower()} {max((offer.get(name, 0) for offer in offers), default=0):g}" for name in request)
     message = f"{amounts} fits no node and no type of node that an autoscaler may start (the most of one: {most})"

@@ -23,7 +23,7 @@ from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.plan import Plan
 from adaprob_ray.sweep.registry import Registry
 
-SHARING = "cells on one card slow each other: of k cells each gets the k-th part of its speed"
+SHARING = "cells on one card slow each other down: each of k cells runs at 1/k of its speed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +71,21 @@ class Forecast:
         lines = [f"speeds of {device.words()}" for device in devices]
         if not devices and self.expected.seconds:
             lines.append(
-                f"no cell in the store was timed: {ASSUMED_SPEED:.0e} multiply-adds a second are assumed, so that shares hold "
-                "and hours do not"
+                f"no cell in the store was timed: {ASSUMED_SPEED:.0e} multiply-adds per second are assumed: "
+                "the idle share is reliable, the hours are not"
             )
         elif self.cluster.gpus and not any(device.is_gpu for device in devices):
-            lines.append("no cell in the store ran on a GPU: shares hold, hours do not")
+            lines.append("no cell in the store ran on a GPU: the idle share is reliable, the hours are not")
         words = {
-            METHOD: "of their method and network",
-            NETWORK: "of another method",
-            DEVICE: "of another network",
-            STAGE: "of their stage",
-            ASSUMED: f"assumed, {ASSUMED_SECONDS:g} s where the work is not known before",
+            METHOD: "from the same method and network",
+            NETWORK: "from another method",
+            DEVICE: "from another network",
+            STAGE: "from the same stage",
+            ASSUMED: f"assumed ({ASSUMED_SECONDS:g} s, as the work is not known in advance)",
         }
         times = ", ".join(f"{evidence[kind]} {text}" for kind, text in words.items() if evidence.get(kind))
         if times:
-            lines.append(f"times of cells: {times}")
+            lines.append(f"cell times: {times}")
         return [*lines, SHARING] if self.cluster.gpus else lines
 
 

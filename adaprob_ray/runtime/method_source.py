@@ -109,6 +109,6 @@ def change_line(method: str, count: int, command: str) -> str:
     """One line of a warning; `command` runs the sweep."""
     cells = "1 of its cells was" if count == 1 else f"{count} of its cells were"
     return (
-        f"the source of method {method} has changed since {cells} computed, and its revision has not; recompute with: "
+        f"the source of method {method} has changed since {cells} computed, but its revision has not; recompute with: "
         f"{command} --rerun method={method}"
     )

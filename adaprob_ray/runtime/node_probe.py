@@ -128,7 +128,7 @@ def verify_data(data_root: Path, datasets: Mapping[str, DatasetEntry]) -> dict[s
     faults: dict[str, str | None] = {}
     for name, dataset in datasets.items():
         if name in folders and folders[name].revision != dataset.revision:
-            faults[name] = f"{name}: {data_root} has other images than the same folder has where the driver runs"
+            faults[name] = f"{name}: the images in {data_root} differ from those on the driver's machine"
         else:
             faults[name] = dataset.verify(data_root)
     return faults

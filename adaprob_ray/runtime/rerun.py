@@ -78,7 +78,7 @@ class Rerun:
         if held:
             titles = sorted(self.stored.title(key) for key in held)
             raise InputError(
-                "--rerun: must not name what another run is computing or depends on, got "
+                "--rerun: must not select cells that another run is computing or needs, got "
                 f"{first_names(titles, HELD_SHOWN)}; wait for that run, or stop it"
             )
         # Parents before children, and at the end those whose document, and so whose parents, cannot be read.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_search(store: Store | str | os.PathLike[str], file: str | os.PathLike[str]) -> SearchSource:
-    """The trials of a search file that a store has, with their results. Nothing is written.
+    """Load the trials of a search file from a store, with their results. Nothing is written.
 
     Args:
         store: A store, or the folder or URI of one.
@@ -48,14 +48,14 @@ def load_study(
     Args:
         store: A store, or the folder or URI of one.
         file: The search file.
-        study: Which one, if the file has several: its label, or all that `str` gives, as in
+        study: Which one, if the file has several: its label, or its full name, such as
             "adaprob on digits, allcnn, 25of3".
 
     Returns:
-        The study. Diverged trials have the worst value of the others; what became of a trial is its user attribute `state`.
+        The study. Diverged trials have the worst value of the others; the user attribute `state` says how a trial ended.
 
     Raises:
-        InputError: If the file is at fault, there is no such store, or no or several studies are meant.
+        InputError: If the file is at fault, there is no such store, or `study` matches none or several.
 
     Example:
         >>> import adaprob_ray
@@ -152,7 +152,7 @@ def verify_trials(source: SearchSource) -> list[str]:
             params = progress.study.ask(earlier)
             if params != trial.params:
                 lines.append(
-                    f"{progress.study.target}: trial {trial.number}: stored {dict(trial.params)}, asked {params}"
+                    f"{progress.study.target}: trial {trial.number}: stored {dict(trial.params)}, sampled again {params}"
                 )
     return lines
 

@@ -185,8 +185,8 @@ class SearchSource(Plan):
         study = progress.study
         if outside := values_outside(study.target.space, params):
             raise StoreError(
-                f"trial {len(progress.trials)} of {study.target}, in the store under searches/{study.key}, is none of this "
-                f"search: {', '.join(outside)}; remove its file to ask for it again"
+                f"trial {len(progress.trials)} of {study.target}, in the store under searches/{study.key}, does not fit this "
+                f"search: {', '.join(outside)}; remove its file to sample it again"
             )
         params = {name: params[name] for name in study.target.space}  # JSON has sorted them
         progress.trials.append(Trial(number=len(progress.trials), params=params))

@@ -49,5 +49,5 @@ class StorageGuard:
         if self.is_tripped:
             raise StoreError(
                 f"store {location}: stopped after {self._in_a_row} storage failures in a row: {self._last}; completed cells "
-                "are saved: free space or repair the storage, and give the same command again"
+                "are saved: free space or repair the storage, then run the same command again"
             )

@@ -211,7 +211,9 @@ def _check_objective(file: SweepFile, section: SearchSection, registry: Registry
         columns = {*selection, "forget_error_percent", "retain_error_percent", "validation_error_percent"}
     for column in section.objective:
         if column not in columns:
-            which = "no metric of the file makes it" if section.rule == "oracle" else "rule validation does not read it"
+            which = (
+                "no metric of the file computes it" if section.rule == "oracle" else "rule validation does not read it"
+            )
             faults.add(f"search.objective: {unknown_name('column', column, columns)}; {which}")
 
 
@@ -223,7 +225,7 @@ def _check_pruning(section: SearchSection, faults: Faults) -> None:
     least = section.prune.min_seeds
     if least >= len(section.seeds):
         faults.add(
-            f"search.prune: with {len(section.seeds)} seeds it can never save one: p = {section.prune.p:g} is reached "
+            f"search.prune: with {len(section.seeds)} seeds pruning can never skip one: p = {section.prune.p:g} is reached "
             f"after {least} seeds at the earliest; give at least {least + 1} seeds or remove prune"
         )
 
@@ -238,7 +240,7 @@ def _targets(file: SweepFile, section: SearchSection, registry: Registry, faults
     for label in labels:
         if (frozen := f"{label}{DEFAULT_SUFFIX}") in file.methods or not is_label(frozen):
             faults.add(
-                f"methods: {frozen} is what --freeze calls the settings of {label} in this file; rename one of them"
+                f"methods: {frozen} is the label that --freeze gives {label}'s current settings; rename one of them"
             )
     points = {
         (point.dataset, point.architecture, point.forget): point for point in checks.grid_points(file, registry, faults)

@@ -35,8 +35,8 @@ def require_conditional_writes(objects: Objects) -> None:
     if not is_refused:
         raise InputError(
             f"store {objects.location}: the storage service must create an object only if there is none "
-            "(If-None-Match), got a second one under the same name: two runs would execute the same cells. "
-            "Newer versions of MinIO and Ceph, and S3, GCS and Azure themselves do; so does a folder"
+            "(If-None-Match), but it replaced an existing one: two runs could execute the same cells. "
+            "Use S3, GCS, Azure, a recent version of MinIO or Ceph, or a folder"
         )
 
 
@@ -47,8 +47,8 @@ def read_description(objects: Objects) -> dict[str, Any]:
     except NotJson as error:
         size = len(objects.get(NAME) or b"")
         raise InputError(
-            f"store {objects.location}: {NAME} is damaged ({size} bytes, not a JSON object), as a power failure may leave "
-            f"it; the cells are not affected, and this makes it whole: adaprob-ray store init --store {objects.location}"
+            f"store {objects.location}: {NAME} is damaged ({size} bytes, not a JSON object), perhaps after a power failure"
+            f"; the cells are not affected; to repair it, run: adaprob-ray store init --store {objects.location}"
         ) from error
     if document is None:
         raise NoStore(f"store {objects.location}: there is no store here")

@@ -22,7 +22,7 @@ POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protected:
+class ProtectedCells:
     """Keys of the cells that other runs need, live ones included; why, one line each; warnings."""
 
     keys: frozenset[str]
@@ -71,7 +71,7 @@ def protected_cells(
     entries: Iterable[Mapping[str, Any]],
     *,
     grace_seconds: float,
-) -> Protected:
+) -> ProtectedCells:
     """What other runs need, from the sweep files that `run` puts into the store, and the trials that `search` does.
 
     A sweep, or a study of a search, is running if a cell of it is live, and may be running (it may wait for machines) if it
@@ -109,4 +109,4 @@ def protected_cells(
     if alone := live - in_sweeps:
         keys |= stored.connected(alone)
         reasons.append(f"held cells of no readable sweep file: {len(alone)}; all that is connected with them is kept")
-    return Protected(keys=frozenset(stored.ancestors(keys)), reasons=tuple(reasons), warnings=tuple(warnings))
+    return ProtectedCells(keys=frozenset(stored.ancestors(keys)), reasons=tuple(reasons), warnings=tuple(warnings))

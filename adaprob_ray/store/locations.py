@@ -1,4 +1,4 @@
-"""Where a store is: a folder, or a URI of one of the supported services. A slip of the pen is refused, never a new folder."""
+"""Where a store is: a folder, or a URI of one of the supported services. A mistyped URI is refused and creates no folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parse_location(location: str | os.PathLike[str]) -> str | Path:
     if slashes != "//" or not rest:
         example = f"{scheme}://{rest}" if rest else f"{scheme}://BUCKET/NAME"
         reason = "a URI has two slashes and a bucket after its colon"
-        raise _refusal(place, reason, f"did you mean {example}? pathlib.Path makes one slash of two: pass a string")
+        raise _refusal(place, reason, f"did you mean {example}? pathlib.Path turns // into /: pass a string")
     return _uri(place, scheme, rest)
 
 
@@ -105,13 +105,13 @@ def _folder(place: str, path: str) -> Path:
     try:
         folder = Path(path).expanduser().absolute()
     except RuntimeError as error:
-        raise _refusal(place, f"there is no home folder to put for {path.split('/')[0]!r}") from error
+        raise _refusal(place, f"there is no home folder for {path.split('/')[0]!r}") from error
     if "\0" in path:
         raise _refusal(place, "a path has no NUL character")
     # What pathlib makes of a URI, perhaps with the working folder in front.
     for part in folder.parts:
         if part.endswith(":") and part[:-1].lower() in (*SCHEMES, *FOREIGN_SCHEMES):
-            reason = f"{part!r} in a path is what pathlib.Path leaves of a URI"
+            reason = f"the path contains {part!r}, so a URI was probably passed through pathlib.Path"
             raise _refusal(place, reason, f"pass a string that begins with {part}//")
     return folder
 

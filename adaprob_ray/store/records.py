@@ -40,8 +40,8 @@ def load_records(store: Store | str | os.PathLike[str], sweep: Sweep | None = No
 
     Args:
         store: A store, or the folder or URI of one.
-        sweep: Load the Records of this sweep's own evaluate cells that are done. Without a sweep all Records are
-            loaded, except that of those which differ only in their metrics or revisions only the last is kept.
+        sweep: Load the Records of this sweep's own evaluate cells that are done. Without a sweep, all Records are
+            loaded; of several that differ only in their metrics or revisions, only the latest is.
 
     Returns:
         The rows. Columns have their unit in their name (percent, nats, seconds).

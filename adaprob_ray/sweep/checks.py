@@ -122,7 +122,7 @@ def _dataset(item: Any, registry: Registry, faults: Faults) -> DatasetSettings:
             return DatasetSettings(name=settings.name)
         if str(settings) != settings.name and str(settings) in registry.datasets:
             faults.add(
-                f"grid.dataset: {settings.name}: train_per_class: must be another number than {settings.train_per_class}, "
+                f"grid.dataset: {settings.name}: train_per_class: must be a number other than {settings.train_per_class}, "
                 f"because there is a data set {settings}"
             )
     return settings

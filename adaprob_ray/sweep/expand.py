@@ -28,7 +28,7 @@ from adaprob_ray.user_code.source import source_revisions
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedLabel:
     """A label that its method declines to run, and why."""
 
     label: str
@@ -48,7 +48,7 @@ class Expansion:
 
     cells: Mapping[str, Cell]
     faults: tuple[str, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedLabel, ...]
     original_sha256: str | None = None
 
 
@@ -109,7 +109,7 @@ class _Builder:
     resources: Mapping[str, Resources]
     original: OriginalWeights | None
     cells: dict[str, Cell] = field(default_factory=dict)
-    skipped: dict[Skipped, None] = field(default_factory=dict)  # an ordered set
+    skipped: dict[SkippedLabel, None] = field(default_factory=dict)  # an ordered set
     continued: set[ForgetRequest | None] = field(default_factory=set)  # requests after which a sequence goes on
     # Unlearned models by request, rest of the point, label, place among its settings and repeat.
     unlearned: dict[tuple[ForgetRequest, Any, str, int, int], str] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class _Builder:
             reason = f"has no model for the request before, {previous}, with these settings"
         if reason is not None:
             where = f"{point.dataset}, {point.architecture.title}, {point.forget}"
-            self.skipped[Skipped(label, where, reason)] = None
+            self.skipped[SkippedLabel(label, where, reason)] = None
         return reason is not None
 
     def _reason_to_skip(self, choice: MethodChoice, point: GridPoint) -> str | None:

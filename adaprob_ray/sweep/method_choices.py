@@ -21,7 +21,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """One setting of a label: the method's name, its hyperparameters, and the method itself.
+    """One combination of settings under a label: the method's name, its hyperparameters, and the method itself.
 
     `distinguishing_settings`: those hyperparameters that differ between the settings of the label, as `name=value`.
     """
@@ -109,7 +109,7 @@ def reference_choice(file: SweepFile, label: str, point: GridPoint, registry: Re
         return MethodChoice(label, hyper, registry.methods[label](**hyper))
     choices = choices_at(file, label, point, registry, faults)
     if len(choices) > 1:
-        faults.add(f"methods.{label}: is a reference and takes one setting, got {len(choices)}")
+        faults.add(f"methods.{label}: is a reference and takes one combination of settings, got {len(choices)}")
     if choices and choices[0].name != label:
         faults.add(f"methods.{label}: this label is reserved for the method of that name")
         return MethodChoice(label, as_mapping(default), default)

@@ -53,6 +53,6 @@ class OriginalWeights:
         if written not in (None, digest):
             return [f"original.sha256: must be that of {self.path}, {digest}, got {written}"]
         if {digest, *self.digests.values()} != {digest}:
-            return [f"original.weights: {self.path}: must be of one network, got several that it fits differently"]
+            return [f"original.weights: {self.path}: must fit all networks alike, but fits some of them differently"]
         self.digests[where] = digest
         return []

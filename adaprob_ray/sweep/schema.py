@@ -80,7 +80,7 @@ class SweepFile(Section):
     )
     pretrain: dict[str, Any] | Literal[False] = pydantic.Field(
         default_factory=dict,
-        description="How networks are pretrained, for data sets that have another one to pretrain on; `false`: they are not.",
+        description="How networks are pretrained, for data sets that have another one to pretrain on; `false`: no pretraining.",
     )
     original: OriginalSection | None = pydantic.Field(
         default=None, description="A file with the weights of the original, in place of training it."

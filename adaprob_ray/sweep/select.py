@@ -98,8 +98,8 @@ def select_cells(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
 def select_to_recompute(cells: Mapping[str, Cell], text: str) -> dict[str, Cell]:
     """The cells that `--rerun` computes again: those for which every condition holds, and all that depends on them.
 
-    Of an evaluation that matches, the model belongs to them: `label=mine` means the models of that label. Conditions on the
-    stage are meant literally.
+    If an evaluation matches, its model is selected too: `label=mine` selects the models of that label. A condition on the
+    stage selects only cells of that stage.
 
     Args:
         cells: by key, parents before children.

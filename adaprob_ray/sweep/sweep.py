@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.expand import Skipped, expand
+from adaprob_ray.sweep.expand import SkippedLabel, expand
 from adaprob_ray.sweep.forget_files import self_contained_text
 from adaprob_ray.sweep.registry import Registry
 from adaprob_ray.sweep.schema import SweepFile, parse_file
@@ -31,7 +31,7 @@ class Sweep:
     file: SweepFile
     text: str
     cells: Mapping[str, Cell] = field(repr=False)
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedLabel, ...]
     deprecations: tuple[str, ...] = ()
     original_sha256: str | None = None
 

@@ -95,10 +95,10 @@ def unlearn(
             current folder or installed. Those that need the initial weights of the training are declined.
         validation, test: held-out data of the same kinds. Validation limits what the unlearning may cost; test, or else
             validation, is what forgotten samples are compared with.
-        reference: one or several models that were trained without the forgotten samples, to compare with. A word is AdaProb's
-            setting of this name.
+        reference: one or several models that were trained without the forgotten samples, to compare with. A string sets
+            AdaProb's setting `reference` instead.
         forward: `forward(model, images)` for a model that is not called with images alone.
-        mean, std: per channel, if `dataset` gives images that are not normalized; of x/255 for uint8 images.
+        mean, std: per channel, if `dataset` gives images that are not normalized; in units of x/255 for uint8 images.
         batch_norm: `frozen` leaves the running statistics, `train` updates them, `recompute` replaces them at the end by
             averages over the retained samples. None is `train` for methods that always train so (SCRUB, bad teacher), else
             `frozen`.
@@ -106,7 +106,7 @@ def unlearn(
             exceeds it is stopped, and its last state within the limit is kept.
         precision: `float32` or `bfloat16`, of the training passes.
         device: `auto` for a GPU if there is one, else the CPU; or a device's name.
-        seed: of everything random.
+        seed: for all random numbers.
         progress: whether to show a progress bar; by default in a terminal, and in a notebook that has ipywidgets.
         **settings: of the method, such as `lr=1e-3`.
 

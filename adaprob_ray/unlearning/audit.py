@@ -99,7 +99,7 @@ def _check_form(record: Any, path: Path) -> None:
     ]
     if wrong:
         raise InputError(
-            f"{path}: must have entries as `adaprob-ray unlearn` writes them, got others in {', '.join(wrong)}"
+            f"{path}: must have the entries that `adaprob-ray unlearn` writes, got malformed ones: {', '.join(wrong)}"
         )
 
 

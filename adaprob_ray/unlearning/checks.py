@@ -12,7 +12,7 @@ from adaprob_ray.catalogue import METHODS
 from adaprob_ray.errors import InputError
 from adaprob_ray.methods.base import Sizes, Unlearning
 from adaprob_ray.recipe import Recipe
-from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
+from adaprob_ray.unlearning.network import AdaptedNetwork, copy_with_random_weights
 from adaprob_ray.unlearning.subset import SampleSubset
 
 
@@ -86,7 +86,7 @@ def check_method(
     if "validation" in method.needs and "validation" not in subsets:
         raise InputError(f"validation: must be given for {method.name}")
     if "fresh_model" in method.needs:
-        reinitialized(network, 0)
+        copy_with_random_weights(network, 0)
     sizes = method_sizes(network, subsets, recipe, classes)
     reason = method.skip(sizes, network)
     if reason is not None:

@@ -69,8 +69,8 @@ def load_data(spec: str, size: int | None, folder: Path) -> Data:
         return _built_in(spec)
     if spec.startswith(IMAGE_FOLDER):
         return _image_folder(Path(spec.removeprefix(IMAGE_FOLDER)), size or DEFAULT_SIZE)
-    made = load_object(spec, WHERE, folder)
-    return _from_factory(call(made, WHERE) if callable(made) else made, spec)
+    loaded_object = load_object(spec, WHERE, folder)
+    return _from_factory(call(loaded_object, WHERE) if callable(loaded_object) else loaded_object, spec)
 
 
 def _built_in(name: str) -> Data:
@@ -98,8 +98,8 @@ def _image_folder(root: Path, size: int) -> Data:
         if each.classes != classes:
             other = sorted(set(each.classes) ^ set(classes))[:5]
             raise InputError(
-                f"{WHERE}: {folders[split][0]}: must have the {len(classes)} classes of {folders['train'][0]}, got a "
-                f"difference in {', '.join(other)}"
+                f"{WHERE}: {folders[split][0]}: must have the {len(classes)} classes of {folders['train'][0]}, but "
+                f"only one of them has {', '.join(other)}"
             )
     return Data(images["train"], images.get("validation"), images.get("test"), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -117,32 +117,38 @@ def _folder_images(folder: Path, size: int) -> Any:
         raise InputError(f"{WHERE}: {folder}: must have a folder of images for each class: {reason}") from error
 
 
-def _from_factory(made: Any, spec: str) -> Data:
+def _from_factory(factory_result: Any, spec: str) -> Data:
     """What a factory returned: one data set, (train, validation, test), or a dict of them."""
-    if isinstance(made, Mapping) and not hasattr(made, "tensors"):
+    if isinstance(factory_result, Mapping) and not hasattr(factory_result, "tensors"):
         known = {name: split for split, names in SPLITS.items() for name in names}
-        faults = [f"{WHERE}: {spec}: {unknown_name('key', name, SPLITS)}" for name in made if name not in known]
+        faults = [
+            f"{WHERE}: {spec}: {unknown_name('key', name, SPLITS)}" for name in factory_result if name not in known
+        ]
         if faults:
             raise InputError(*faults)
-        parts = {known[name]: value for name, value in made.items()}
+        parts = {known[name]: value for name, value in factory_result.items()}
         if parts.get("train") is None:
             raise InputError(
-                f"{WHERE}: {spec}: must return a dict with train, got {', '.join(map(str, made)) or 'none'}"
+                f"{WHERE}: {spec}: must return a dict with train, got {', '.join(map(str, factory_result)) or 'none'}"
             )
         return Data(**parts)
-    is_pair = isinstance(made, (tuple, list)) and len(made) == 2 and all(hasattr(part, "shape") for part in made)
-    if isinstance(made, tuple) and not is_pair:
-        if len(made) != len(SPLITS):
+    is_pair = (
+        isinstance(factory_result, (tuple, list))
+        and len(factory_result) == 2
+        and all(hasattr(part, "shape") for part in factory_result)
+    )
+    if isinstance(factory_result, tuple) and not is_pair:
+        if len(factory_result) != len(SPLITS):
             raise InputError(
                 f"{WHERE}: {spec}: must return one data set, a tuple (train, validation, test) with None for what there is "
-                f"not, or a dict with these keys, got a tuple of {len(made)}"
+                f"not, or a dict with these keys, got a tuple of {len(factory_result)}"
             )
-        return Data(*made)
-    if made is None:
+        return Data(*factory_result)
+    if factory_result is None:
         raise InputError(f"{WHERE}: {spec}: must return a data set, got None; is its `return` missing?")
-    if isinstance(made, nn.Module):
-        raise InputError(f"{WHERE}: {spec}: must return a data set, got a network, {type(made).__name__}")
-    return Data(made)
+    if isinstance(factory_result, nn.Module):
+        raise InputError(f"{WHERE}: {spec}: must return a data set, got a network, {type(factory_result).__name__}")
+    return Data(factory_result)
 
 
 def with_validation(data: Data, argument: str | None, seed: int) -> Data:

@@ -75,7 +75,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedInputs:
     """Inputs in memory.
 
     Attributes:
@@ -121,7 +121,7 @@ class Loaded:
         return {f"weights{self.weights.path.suffix}": self.weights.with_weights(model.state_dict(), self.keys)}
 
 
-def load_inputs(inputs: Inputs, seed: int) -> Loaded:
+def load_inputs(inputs: Inputs, seed: int) -> LoadedInputs:
     """Read everything. Small files come first, so that a fault in them is seen at once.
 
     Args:
@@ -152,7 +152,7 @@ def load_inputs(inputs: Inputs, seed: int) -> Loaded:
     data = with_validation(data, inputs.validation, seed)
     mean = data.mean if inputs.mean is None else tuple(inputs.mean)
     std = data.std if inputs.std is None else tuple(inputs.std)
-    return Loaded(model, weights, keys, data, models, forget, retain, mean, std)
+    return LoadedInputs(model, weights, keys, data, models, forget, retain, mean, std)
 
 
 def _read(where: str, path: str) -> WeightsFile:

@@ -27,5 +27,5 @@ def out_of_memory_as_input_error() -> Iterator[None]:
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"device: memory does not suffice ({reason}); use a smaller batch_size, or retain=sample:NUMBER"
+            f"device: not enough memory ({reason}); use a smaller batch_size, or retain=sample:NUMBER"
         ) from error

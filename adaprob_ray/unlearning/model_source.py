@@ -41,17 +41,21 @@ def load_model(spec: str, arguments: Mapping[str, Any], weights: WeightsFile | N
     library, _, name = spec.partition(":")
     if library in LIBRARIES:
         return _library_model(library, name, arguments, weights)
-    made = load_object(spec, WHERE, folder)
-    model = made if isinstance(made, nn.Module) else call(_callable(made, spec), WHERE, arguments)
+    loaded_object = load_object(spec, WHERE, folder)
+    model = (
+        loaded_object
+        if isinstance(loaded_object, nn.Module)
+        else call(_callable(loaded_object, spec), WHERE, arguments)
+    )
     if not isinstance(model, nn.Module):
         raise InputError(f"{WHERE}: {spec}: must return a torch.nn.Module, got {type(model).__name__}")
     return model
 
 
-def _callable(made: Any, spec: str) -> Callable[..., Any]:
-    if not callable(made):
-        raise InputError(f"{WHERE}: {spec}: must be a function or a class, got {type(made).__name__}")
-    function: Callable[..., Any] = made
+def _callable(loaded_object: Any, spec: str) -> Callable[..., Any]:
+    if not callable(loaded_object):
+        raise InputError(f"{WHERE}: {spec}: must be a function or a class, got {type(loaded_object).__name__}")
+    function: Callable[..., Any] = loaded_object
     return function
 
 

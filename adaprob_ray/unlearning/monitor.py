@@ -79,7 +79,7 @@ class ErrorMonitor:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedSamples:
     """Positions [W] in a measured subset on which the error is limited: the validation samples of the classes that have
     retained samples; without validation data, retained samples. `words`: what the error is called."""
 
@@ -88,7 +88,7 @@ class Watched:
     words: str
 
     @classmethod
-    def of(cls, plan: Plan) -> Watched:
+    def of(cls, plan: Plan) -> WatchedSamples:
         has_validation = "validation" in plan.subsets
         name = "validation" if has_validation else "retain_measured"
         known = torch.isin(plan.subsets[name].labels, torch.unique(plan.subsets["retain"].labels)).cpu()
@@ -113,13 +113,13 @@ class Watched:
 
 
 def error_warnings(
-    monitor: ErrorMonitor, watched: Watched, error_percent: float, max_drop: float, *, stopped: bool
+    monitor: ErrorMonitor, watched: WatchedSamples, error_percent: float, max_drop: float, *, stopped: bool
 ) -> list[str]:
     """What the watched error of the result says."""
     start = monitor.start_percent
     if stopped:
         return [
-            f"stopped: the {watched.words} rose by more than {max_drop:g} points above {start:.1f} %; the "
+            f"stopped: the {watched.words} rose more than {max_drop:g} points above {start:.1f} %; the "
             f"last state within the limit is kept ({error_percent:.1f} %)"
             + (", which is the original: nothing was unlearned" if monitor.kept_epoch == 0 else "")
         ]

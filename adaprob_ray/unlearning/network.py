@@ -212,7 +212,7 @@ def _state_dict(network: nn.Module) -> Mapping[str, Any]:
         raise InputError(f"model: must have a state_dict, got {type(error).__name__}: {error}") from error
 
 
-def reinitialized(network: AdaptedNetwork, seed: int) -> AdaptedNetwork:
+def copy_with_random_weights(network: AdaptedNetwork, seed: int) -> AdaptedNetwork:
     """A copy with random initial weights.
 
     Raises:

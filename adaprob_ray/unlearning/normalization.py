@@ -39,7 +39,7 @@ class Normalization:
             means, deviations = tuple(map(float, mean)), tuple(map(float, std))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"mean, std: must be sequences with a number per channel, as mean=[0.5], got {mean!r} and {std!r}"
+                f"mean, std: must be sequences with a number per channel, such as mean=[0.5], got {mean!r} and {std!r}"
             ) from error
         return cls(means, deviations)
 

@@ -179,7 +179,7 @@ def _output_warnings(network: AdaptedNetwork) -> list[str]:
     if network.output_count == 1:
         return []
     return [
-        f"the model returns {network.output_count} tensors; the first is taken for the logits. If they are another one, "
+        f"the model returns {network.output_count} tensors; the first is taken as the logits. If another one holds the logits, "
         "wrap the model, or in Python pass forward=lambda model, images: …"
     ]
 

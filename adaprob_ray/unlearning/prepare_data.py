@@ -136,6 +136,6 @@ def _copies(name: str, digests: list[bytes], forget_digests: list[bytes]) -> lis
     if not count:
         return []
     return [
-        f"{count} of the forgotten samples are in {name} too: what is said about held-out samples includes them; leave "
+        f"{count} of the forgotten samples are in {name} too: the results on held-out samples include them; leave "
         f"them out of {name}"
     ]

@@ -76,7 +76,7 @@ def forget_set(forget: Any, samples: Samples) -> ForgetSet:
         rows = indices(forget, count, "forget")
     if len(rows) == count:
         raise InputError(
-            f"forget: must leave samples to retain, got all {count}; a new model is then trained from other data"
+            f"forget: must leave samples to retain, got all {count}; to forget everything, train a new model on other data"
         )
     return ForgetSet(rows, class_index)
 

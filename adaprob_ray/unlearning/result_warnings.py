@@ -27,7 +27,9 @@ def suspicions(retain: ModelOutputs) -> list[str]:
     if guessing == 0 or error <= min(SUSPICIOUS_PERCENT, SUSPICIOUS_SHARE * guessing):
         return []
     is_guess = error > SUSPICIOUS_SHARE * guessing
-    samples = "the retained samples, about as many as guessing" if is_guess else "the samples that it was trained on"
+    samples = (
+        "the retained samples, about as many as guessing would" if is_guess else "the samples that it was trained on"
+    )
     return [
         f"the model misclassifies {error:.1f} % of {samples}: is the "
         "normalization (mean, std) right, and do the labels fit the model's classes?"

@@ -21,8 +21,8 @@ from adaprob_ray.training.loop import check_finite, distance
 from adaprob_ray.training.losses import snapshot
 from adaprob_ray.unlearning.checks import method_sizes
 from adaprob_ray.unlearning.memory import out_of_memory_as_input_error
-from adaprob_ray.unlearning.monitor import ErrorMonitor, TooMuchError, Watched, error_warnings
-from adaprob_ray.unlearning.network import AdaptedNetwork, reinitialized
+from adaprob_ray.unlearning.monitor import ErrorMonitor, TooMuchError, WatchedSamples, error_warnings
+from adaprob_ray.unlearning.network import AdaptedNetwork, copy_with_random_weights
 from adaprob_ray.unlearning.outputs import ModelOutputs, measure
 from adaprob_ray.unlearning.prepare import Plan
 from adaprob_ray.unlearning.result_warnings import farther_from_references, suspicions, without_effect
@@ -80,7 +80,7 @@ def execute(plan: Plan, *, progress: bool | None = None) -> tuple[AdaptedNetwork
             references = [measure(reference, plan.subsets) for reference in plan.references]
         start = snapshot(network)
         series: dict[str, list[tuple[int, float]]] = {}
-        watched = Watched.of(plan)
+        watched = WatchedSamples.of(plan)
         with _timed("method", seconds), _progress_counter(plan, progress) as counter:
             monitor = ErrorMonitor(
                 watched.subset(plan),
@@ -148,7 +148,7 @@ def _unlearn(
         repeat=0,
         needs=needs,
         recipe=plan.recipe,
-        make_model=lambda seed: counter.watched(reinitialized(network, seed)),
+        make_model=lambda seed: counter.watched(copy_with_random_weights(network, seed)),
         initial_state=dict,  # a method that needs it is declined before
         report=report,
     )

@@ -33,7 +33,7 @@ HELD_OUT = ("test",)  # never read by a search
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of the searched fields, and its value under the rule; infinite if the method diverged."""
+    """One combination of values of the searched fields, and its value under the rule; infinite if the method diverged."""
 
     settings: Mapping[str, Any]
     value: float
@@ -82,7 +82,9 @@ def tune(plan: Plan, count: int, fixed: Mapping[str, Any], on_trial: Callable[[T
 def check_tunable(plan: Plan, space: Mapping[str, Any]) -> None:
     """Raises InputError if nothing can be searched."""
     if not space:
-        raise InputError(f"--tune: must leave settings to search, got none of {plan.method.name} that is not set")
+        raise InputError(
+            f"--tune: must leave settings to search, but {plan.method.name} has no searchable one that is not set"
+        )
     if "validation" not in plan.subsets:
         raise InputError("--tune: must have validation data, such as --validation share:0.1, got none")
     forgotten = np.unique(plan.subsets["forget"].labels.cpu().numpy())

@@ -64,6 +64,6 @@ def _check_place(module: ModuleType, path: str) -> None:
             file = Path(getattr(module, "__file__", None) or "")
             if not file.resolve().is_relative_to(folder.resolve()):
                 raise InputError(
-                    f"{path}: must be of one folder, got {top} in {folder}, after that of {file.parent} was used"
+                    f"{path}: must come from one folder, got {top} in {folder}, but it was already imported from {file.parent}"
                 )
             return

@@ -199,7 +199,7 @@ def shippable_files() -> list[str]:
 def check_sources(expected: Mapping[str, int]) -> None:
     """Raises InputError for a module whose digest in this process is another one than where the cells were planned."""
     faults = [
-        f"{name}: must be the source that the run started with, got another one in {source_files(sys.modules[name])[name]}; "
+        f"{name}: must be unchanged since the run started, got different source in {source_files(sys.modules[name])[name]}; "
         "run the sweep again after an edit, and have the same files on every node"
         for name, revision in expected.items()
         if name in _loaded and _loaded[name] != revision

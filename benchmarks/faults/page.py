@@ -32,8 +32,9 @@ The three columns after *runs* count over all runs of a fault, and must be 0:
 * *wrong Records*: Records that are missing or differ from those of an undisturbed run in any column. Compared bit for bit,
   without the columns that may differ between two executions on one machine (times, host, commit and `run_*`).
 
-*Work went on after* is the time from the fault to the next commit of any cell, *the cell that was hit* to its own commit;
-smallest and largest of the runs. *Repeated* is how often the command had to be given again{interrupts}. *Status* is what
+*Work went on after* is the time from the fault to the next commit of any cell, *Hit cell after* the time to the commit of the
+cell that was hit; smallest and largest of the runs. *Repeated* is how often the command had to be given again{interrupts}.
+*Status* is what
 `adaprob-ray status` said in the first repetition, just after the fault and when everything had ended.
 
 ## What happens to each
@@ -53,7 +54,7 @@ NOTES = {
     "the silent worker's cell over. Afterwards both attempts try to commit: first the cut worker in repetition 1, first its "
     "successor in 2, both at once in 3. One of them succeeds.",
     "read-only": "The store is mounted read-only until the command has ended, then writable again.",
-    "full": "The store is on a small tmpfs, filled but for five pages until the command has ended.",
+    "full": "The store is on a small tmpfs, filled except for five pages until the command has ended.",
     "truncated": "The weights of an original model lose their second half just before an unlearn cell reads them.",
     "flipped": "One bit of the weights of an original model is flipped just before an unlearn cell reads them.",
     "clock": "The wall clock of the worker that holds a lease is stepped (forward in repetitions 1 and 3, back in 2) by a "

@@ -72,7 +72,7 @@ def test_plan_counts_cells_and_bytes_and_writes_nothing(
     ]
     assert size.startswith(f"to execute: {CELLS} cells, about ")
     assert size.endswith(" kB to write")
-    assert hours == "expected time: not known, because no such cell in this store is done yet"
+    assert hours == "expected time: not known, because no comparable cell in this store is done yet"
     assert not Path(store).exists()
 
 
@@ -154,7 +154,7 @@ def test_plan_simulates_a_run_on_a_cluster(sweep_file: str, store: str, capsys: 
     ]
     assert "evaluate 20.0 s" in lines[5]
     assert lines[6].startswith(
-        "  no cell in the store was timed: 1e+12 multiply-adds a second are assumed, so that shares hold"
+        "  no cell in the store was timed: 1e+12 multiply-adds per second are assumed: the idle share"
     )
     assert not Path(store).exists()
 

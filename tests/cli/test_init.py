@@ -279,9 +279,9 @@ def test_no_file_of_the_package_is_overwritten(folder: Path, capsys: pytest.Capt
     ("package", "name", "reason"),
     [
         ("torch", "mine", "--package: must be a package of this folder, got 'torch', which is installed elsewhere"),
-        ("1a", "mine", "--package: must be the name of a package, as my_package, got '1a'"),
-        ("a..b", "mine", "--package: must be the name of a package, as my_package, got 'a..b'"),
-        ("class", "mine", "--package: must be the name of a package, as my_package, got 'class'"),
+        ("1a", "mine", "--package: must be the name of a package, such as my_package, got '1a'"),
+        ("a..b", "mine", "--package: must be the name of a package, such as my_package, got 'a..b'"),
+        ("class", "mine", "--package: must be the name of a package, such as my_package, got 'class'"),
         ("untaken_package", "scrub", "NAME: must be a new name, got 'scrub', which is a method of the catalogue"),
         ("untaken_package", "My", "NAME: must be at most 32 lower-case letters"),
     ],

@@ -106,7 +106,7 @@ def test_compare_and_report_warn_of_a_method_whose_source_has_changed(
     assert cli.main(["compare", "tiny.yaml"]) == 0
     assert "has changed" not in capsys.readouterr().err
     monkeypatch.setattr(method_source, "source_digest", lambda method: "another source")
-    line = "the source of method finetune has changed since 1 of its cells was computed, and its revision has not"
+    line = "the source of method finetune has changed since 1 of its cells was computed, but its revision has not"
     for command in ("compare", "report"):
         assert cli.main([command, "tiny.yaml"]) == 0
         assert f"warning: {line}" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_copy_reports_corrupt_cells_and_exits_with_1(full: Store, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["copy", "store", "store"], "TO: must be another store than FROM"),
+        (["copy", "store", "store"], "TO: must be a different store from FROM"),
         (["copy", "nowhere", "laptop"], "there is no such folder"),
         (["copy", "store", "laptop", "--only", "seed=7"], "matches none of 16 cells"),
         (["copy", "store", "laptop", "--sweep", "absent.yaml"], "absent.yaml: cannot be read"),

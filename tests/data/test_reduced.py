@@ -170,5 +170,5 @@ def test_a_run_keeps_the_sizes_of_a_data_set_apart(tmp_path: Path, capsys: pytes
 
 def test_a_name_that_another_data_set_has_is_refused() -> None:
     registry = replace(REGISTRY, datasets={**REGISTRY.datasets, "digits-20": DATASETS["digits"]})
-    with pytest.raises(InputError, match="must be another number than 20, because there is a data set digits-20"):
+    with pytest.raises(InputError, match="must be a number other than 20, because there is a data set digits-20"):
         Sweep.parse(SWEEP, registry)

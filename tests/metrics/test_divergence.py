@@ -19,7 +19,7 @@ from adaprob_ray.metrics.divergence import (
     kl_to_retrain,
     kl_variants,
     mean_divergence_nats,
-    smoothed,
+    smooth_probabilities,
 )
 
 Parameters = tuple[float, ...]
@@ -37,7 +37,7 @@ def test_divergence_is_capped_by_the_smoothing() -> None:
     """Two sure and opposite rows: log((1 + 1e-8) / 1e-8) less a trifle, not infinity."""
     p, q = np.array([[200.0, -200.0]], np.float32), np.array([[-200.0, 200.0]], np.float32)
     assert mean_divergence_nats(p, q) == pytest.approx(math.log(1e8), rel=1e-6)
-    assert smoothed(p).sum() == pytest.approx(1.0, abs=1e-15)
+    assert smooth_probabilities(p).sum() == pytest.approx(1.0, abs=1e-15)
 
 
 def mean_of_dirichlets(a: Parameters, b: Parameters) -> float:

@@ -139,7 +139,11 @@ DEFECTS = (
         name="divergence averaged over classes",
         about="the metrics of a bad-teaching repository: a divergence that is ten times too small for ten classes",
         changes=(
-            (f"{METRICS}.divergence", "smoothed(q_logits_NK)).sum(1).mean()", "smoothed(q_logits_NK)).mean(1).mean()"),
+            (
+                f"{METRICS}.divergence",
+                "smooth_probabilities(q_logits_NK)).sum(1).mean()",
+                "smooth_probabilities(q_logits_NK)).mean(1).mean()",
+            ),
         ),
         test="tests/metrics/test_divergence.py::test_divergence_is_scipys_entropy_of_the_smoothed_probabilities_model_first",
     ),

@@ -156,7 +156,7 @@ def test_the_key_has_a_digest_of_names_and_shapes_and_no_version() -> None:
         ("torchvision:resnet19", "torchvision:resnet19: unknown network of torchvision 'resnet19'; did you mean 'resnet18'?"),
         ("torchvision:vit_b_16", "torchvision:vit_b_16: must take images of 3×32×32 (channels, height, width): "),
         ("torchvision:googlenet", "torchvision:googlenet: must return logits of shape [2, 3] for 2 images, got GoogLeNetOut"),
-        ("timm:resnet18.a1_in1k", "timm:resnet18.a1_in1k: must be without the name of pretrained weights, as timm:resnet18"),
+        ("timm:resnet18.a1_in1k", "timm:resnet18.a1_in1k: must not name pretrained weights; write timm:resnet18"),
     ],
 )  # fmt: skip
 def test_what_is_refused(network: str, fault: str) -> None:

@@ -69,7 +69,7 @@ def test_a_path_that_names_no_method(path: str, fault: str, own_package: Write) 
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ('name = "noise"', "x = 1", 'name: must be text, as name = "noise", got None'),
+        ('name = "noise"', "x = 1", 'name: must be text, such as name = "noise", got None'),
         ('name = "noise"', 'name = "scrub"', "name: must differ from the methods of adaprob_ray, got 'scrub' (known: "),
         ('name = "noise"', 'name = "noise"\n    needs = {"retain"}', "needs: must be a frozenset of retain, forget, "),
         ('name = "noise"', 'name = "noise"\n    needs = frozenset({"test"})', "needs: must be a frozenset of retain, "),
@@ -82,7 +82,7 @@ def test_a_path_that_names_no_method(path: str, fault: str, own_package: Write) 
             "default=-1.0",
             "must have defaults within its bounds, got sigma: must be a number greater than 0",
         ),
-        ("sigma: float", "seed: float", "seed: must be called otherwise, because sweep files use this name themselves"),
+        ("sigma: float", "seed: float", "seed: must be renamed, because sweep files reserve this name"),
         ("SCALE\n", "SCALE, NOTHING\n", "NAME/method.py:8 (from NAME.scale import SCALE, NOTHING): ImportError: "),
         (
             "import torch\n",
@@ -173,7 +173,7 @@ def test_a_function_is_no_metric_and_is_told_how_to_be_one(own_package: Write) -
         (
             "return Dataset(",
             "return dict(",
-            "must be a Dataset of adaprob_ray.data.dataset, or give one without arguments, ",
+            "must be an adaprob_ray.data.dataset.Dataset, or a callable that returns one without arguments, ",
         ),
     ],
 )
@@ -389,7 +389,8 @@ def test_a_package_of_another_folder_with_the_same_name_is_refused(own_package: 
     packages.write_package(other, name)
     (tmp_path / name).rename(tmp_path / "away")
     with pytest.raises(
-        InputError, match=f"must be of one folder, got {name} in {other}, after that of {tmp_path / name}"
+        InputError,
+        match=f"must come from one folder, got {name} in {other}, but it was already imported from {tmp_path / name}",
     ):
         Sweep.load(other / "own.yaml", REGISTRY)
 

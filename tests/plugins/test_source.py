@@ -174,7 +174,7 @@ def test_a_cell_is_not_computed_by_another_source_than_it_was_planned_with(own_p
     assert config.folders == (str(tmp_path),)
     config.load_names(REGISTRY, cell)
     edited = dataclasses.replace(config, sources={**config.sources, f"{name}.method": 3})
-    with pytest.raises(InputError, match=rf"{name}\.method: must be the source that the run started with"):
+    with pytest.raises(InputError, match=rf"{name}\.method: must be unchanged since the run started"):
         edited.load_names(REGISTRY, cell)
 
 
@@ -184,7 +184,7 @@ def test_a_worker_with_another_source_refuses(own_package: Write, monkeypatch: p
     sources = source_revisions(f"{name}.method:Noise")
     check_sources({f"{name}.method": sources[f"source:{name}.method"], "not.loaded": 3})
     with pytest.raises(
-        InputError, match=rf"{name}\.method: must be the source that the run started with, got another one in "
+        InputError, match=rf"{name}\.method: must be unchanged since the run started, got different source in "
     ):
         check_sources({f"{name}.method": 3})
     assert all(isinstance(cell, Cell) for cell in cells.values())

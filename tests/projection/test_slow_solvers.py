@@ -161,7 +161,7 @@ def test_options_of_another_solver_are_rejected():
     for options, words in [
         ({"step_size": 0.1}, "step_size: must be None unless solver='dual_ascent', got 0.1 with solver='newton'"),
         ({"step_size": 0.1, "solver": "scaling"}, "with solver='scaling'"),
-        ({"normalise": False}, "normalize: must be True unless solver='dual_ascent', got False with solver='newton'"),
+        ({"normalise": False}, "normalise: must be True unless solver='dual_ascent', got False with solver='newton'"),
         ({"step_size": 0.0, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got 0.0"),
         ({"step_size": math.nan, "solver": "dual_ascent"}, "step_size: must be a finite number above 0, got nan"),
     ]:

@@ -102,7 +102,7 @@ def test_a_method_that_forgets_nothing_or_costs_as_much_as_retraining_is_not_the
     dear = errors("dear", forget=0.0, kl=5.0, passes=1100)
     cheap = errors("cheap", forget=0.0, kl=5.0, passes=500)
     assert summary(original, idle, dear).endswith(
-        "None is within it in forget error or KL forget for fewer passes than Retrain."
+        "No method with fewer passes than Retrain is within it in forget error or KL forget."
     )
     assert summary(original, idle, dear, cheap).endswith(
         "Closest: cheap (0.5 × Retrain's passes), in all but KL forget."

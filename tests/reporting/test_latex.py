@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adaprob_ray.reporting.tables.latex import escaped, latex
+from adaprob_ray.reporting.tables.latex import escape_latex, latex
 from adaprob_ray.reporting.tables.layout import Block, Document
 
 NASTY = Document(
@@ -54,9 +54,9 @@ def test_braces_balance_and_no_sign_is_left_to_tex() -> None:
     text = latex([NASTY], "title")
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
-    assert escaped("a_b & 5 % {x} $1 #2 ~ ^ \\") == (
+    assert escape_latex("a_b & 5 % {x} $1 #2 ~ ^ \\") == (
         r"a\_b \& 5 \% \{x\} \$1 \#2 \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
-    assert escaped("1.0 ± 0.2") == r"1.0 $\pm$ 0.2"
-    assert escaped("雪") == "[U+96EA]"
-    assert escaped("é") == "é"
+    assert escape_latex("1.0 ± 0.2") == r"1.0 $\pm$ 0.2"
+    assert escape_latex("雪") == "[U+96EA]"
+    assert escape_latex("é") == "é"

@@ -176,7 +176,7 @@ def test_a_request_must_fit_a_node_or_a_type_that_the_autoscaler_may_start() -> 
     types = [{"CPU": 2.0, "GPU": 1.0}]
     (finding,) = of("resources", run_checks(survey(requests=requests, node_types=types)))
     assert finding.status == "ok"
-    assert finding.message == "cpu 2, gpu 1 fits no node now, but a type of node that the autoscaler may start"
+    assert finding.message == "cpu 2, gpu 1 fits no current node, but fits a node type that the autoscaler may start"
     bad = the_bad(run_checks(survey(requests={"train": [{"CPU": 2.0, "GPU": 4.0}]}, node_types=types)))
     assert (bad.status, bad.where) == ("fail", "train")
     assert "the most of one: cpu 8, gpu 1" in bad.message
@@ -272,7 +272,7 @@ def test_data_are_verified_and_other_images_under_the_same_name_are_noticed(tmp_
     mine = prepared_images(tmp_path / "here", grey=10)
     prepared_images(tmp_path / "there", grey=200)
     assert node_probe.verify_data(tmp_path / "here", {"mine": mine}) == {"mine": None}
-    assert "other images" in str(node_probe.verify_data(tmp_path / "there", {"mine": mine})["mine"])
+    assert "differ from those" in str(node_probe.verify_data(tmp_path / "there", {"mine": mine})["mine"])
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

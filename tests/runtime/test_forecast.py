@@ -92,4 +92,4 @@ def test_only_cells_that_are_not_done_are_simulated(store: Store) -> None:
 def test_hours_by_the_speed_of_a_processor_do_not_hold_for_a_card(store: Store) -> None:
     complete(store, first("train"), 20.0, device="cpu (some)")
     result = forecast(plan_against(CELLS, store), store, SimulatedCluster.parse("gpus=2"), REGISTRY)
-    assert "  no cell in the store ran on a GPU: shares hold, hours do not" in result.lines()
+    assert "  no cell in the store ran on a GPU: the idle share is reliable, the hours are not" in result.lines()

@@ -135,7 +135,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Tens
     "another width": (_resize, "must have the shapes of the model"),
     "other classes": (
         lambda state: dict(network(classes=7).state_dict()),
-        "must have the shapes of the model, got 2 others",
+        "must have the shapes of the model, got 2 different ones",
     ),
     "a missing key": (lambda state: dict(list(state.items())[1:]), "must have the keys of the model, got 1 missing"),
     "an extra key": (lambda state: {**state, "more": torch.zeros(1)}, "got 1 extra: more"),

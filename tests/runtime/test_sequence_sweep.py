@@ -191,7 +191,7 @@ def test_descendants_of_a_sample_of_the_first_request(folder: Path, capsys: pyte
     uses = [lines[model_cell("finetune", step).key].partition("weights kept, ")[2] for step in (1, 2)]
     assert uses == [
         "unlearned; it is in the forget set",
-        "unlearned further; an earlier request of its sequence forgot it",
+        "unlearned; an earlier request of the sequence already forgot it",
     ]
     for step in (1, 2):
         assert lines[model_cell("retrain", step).key].endswith("retrained without it")
@@ -207,7 +207,10 @@ def test_a_sample_of_a_class_that_was_forgotten_before_is_an_error_before_the_ru
     for command in ("plan", "run"):
         assert cli.main([command, str(tmp_path / "sweep.yaml"), "--store", str(tmp_path / "store")]) == 2
         error = capsys.readouterr().err
-        assert f"must name samples that are not forgotten yet, got {again} of request 1 again (digits, seed 1)" in error
+        assert (
+            f"must name samples that are not forgotten yet, but request 1 already forgets {again} (digits, seed 1)"
+            in error
+        )
     assert not (tmp_path / "store").exists()
 
 

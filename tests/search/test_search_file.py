@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "column of another metric": (
         with_search("objective", {"membership_auc_percent": "minimize"}),
-        "no metric of the file makes it",
+        "no metric of the file computes it",
     ),
     "direction": (
         with_search("objective", {"test_error_percent": "min"}),
@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "oracle without errors": (with_value(SEARCH, "metrics", ["passes"]), "search.rule: oracle reads errors"),
     "more pruning than seeds": (
         with_search("prune", {"p": 0.25}),
-        "search.prune: with 2 seeds it can never save one: p = 0.25 is reached after 2 seeds at the earliest; "
+        "search.prune: with 2 seeds pruning can never skip one: p = 0.25 is reached after 2 seeds at the earliest; "
         "give at least 3 seeds",
     ),
     "pruning of several objectives": (
@@ -130,7 +130,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "method without ranges": (with_value(SEARCH, "methods.ntk", {}), "search.space.ntk: must have at least one range"),
     "label that freezing would write": (
         with_value(SEARCH, "methods.finetune_default", {"method": "finetune"}),
-        "methods: finetune_default is what --freeze calls the settings of finetune",
+        "methods: finetune_default is the label that --freeze gives finetune's current settings",
     ),
     "fixed and searched": (
         with_value(SEARCH, "methods.finetune", {"lr": 0.1}),

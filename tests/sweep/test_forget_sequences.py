@@ -174,7 +174,7 @@ def test_positions_of_a_step_and_of_those_before() -> None:
     rows, before = request_positions(labels, second, 2)
     assert (list(rows), sorted(before)) == ([0, 4], [1, 3, 7])
     with pytest.raises(
-        InputError, match="request 3 must name samples that are not forgotten yet, got 7 of request 1 again"
+        InputError, match="request 3 must name samples that are not forgotten yet, but request 1 already forgets 7"
     ):
         request_positions(labels, third, 2)
     with pytest.raises(InputError, match="must leave samples to retain, got all 2 in 2 requests"):

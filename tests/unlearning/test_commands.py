@@ -248,7 +248,7 @@ def test_a_search_on_validation_data_comes_first(folder: Path, capsys: pytest.Ca
     assert cli.main(options(**changes)) == 0
     output = capsys.readouterr().out
     trials = re.findall(r"^trial (\d) of 4: (.+) \(lr=(\S+)\)$", output, re.MULTILINE)
-    assert re.search(r"^chosen: trial \d, of the smallest value \(lr=", output, re.MULTILINE)
+    assert re.search(r"^chosen: trial \d, with the smallest value \(lr=", output, re.MULTILINE)
     assert [number for number, _, _ in trials] == ["1", "2", "3", "4"]
     assert trials[0][2] == "0.01", "the default comes first"
     assert len({lr for _, _, lr in trials}) == 4
@@ -344,7 +344,7 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"model_args": "[3]"}, "--model-args: must be a JSON object"),
     (
         {"model_args": '{"width": 33}'},
-        "must have the shapes of the model, got 3 others: module.1.weight [32, 64] for [33, 64]",
+        "must have the shapes of the model, got 3 different ones: module.1.weight [32, 64] instead of [33, 64]",
     ),
     ({"weights": "missing.pt"}, "cannot be read: No such file"),
     ({"weights": "net.py"}, "got another format"),

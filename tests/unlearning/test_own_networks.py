@@ -183,6 +183,6 @@ class TwoHeads(nn.Module):
 
 def test_of_two_heads_the_first_is_taken_and_said_so() -> None:
     (warning,) = [line for line in unlearned(model=TwoHeads(), method="finetune").warnings if "tensors" in line]
-    assert warning.startswith("the model returns 2 tensors; the first is taken for the logits.")
+    assert warning.startswith("the model returns 2 tensors; the first is taken as the logits.")
     chosen = unlearned(model=TwoHeads(), method="finetune", forward=lambda model, images: model(images)[0])
     assert not [line for line in chosen.warnings if "tensors" in line]

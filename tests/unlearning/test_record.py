@@ -287,7 +287,9 @@ def test_entries_of_another_kind_are_one_error(
     record = record_of(folder)
     record["predicate"][name] = value
     (tmp_path / "record.json").write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(InputError, match=rf"record.json: must have entries as .* writes them, got others in {name}"):
+    with pytest.raises(
+        InputError, match=rf"record.json: must have the entries that .* writes, got malformed ones: {name}"
+    ):
         audit(tmp_path, plan(), result.model)
 
 

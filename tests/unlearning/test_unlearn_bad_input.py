@@ -303,7 +303,7 @@ def test_too_little_memory_names_the_remedy(error: Exception, place: str, monkey
         raise error
 
     monkeypatch.setattr(f"adaprob_ray.unlearning.{place}", failing)
-    with pytest.raises(InputError, match=r"memory does not suffice.*; use a smaller batch_size"):
+    with pytest.raises(InputError, match=r"not enough memory.*; use a smaller batch_size"):
         unlearned()
 
 

@@ -249,10 +249,12 @@ def test_keys_and_shapes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     many = {**state, **{f"layer{n}.weight": torch.ones(1) for n in range(8)}}
     assert refused(many, tmp_path) == f"8 extra: {', '.join(f'layer{n}.weight' for n in range(5))}, …"
     other = {**state, "fc.weight": torch.ones(5, 8), "fc.bias": torch.ones(5)}
-    assert refused(other, tmp_path) == "2 others: fc.weight [5, 8] for [3, 8], fc.bias [5] for [3]"
+    assert (
+        refused(other, tmp_path) == "2 different ones: fc.weight [5, 8] instead of [3, 8], fc.bias [5] instead of [3]"
+    )
     assert (
         refused({**state, "fc.bias": torch.ones(3, dtype=torch.int64)}, tmp_path)
-        == "fc.bias of torch.int64 for torch.float32"
+        == "fc.bias of torch.int64 instead of torch.float32"
     )
 
 

@@ -169,7 +169,7 @@ def floor_summary(table: Table) -> str:
         if closest is not None:
             sentence += f" Closest: {closest.name}{_cost(closest)}, in all but {_listed(closest.outside)}."
         elif is_any_within:
-            sentence += " None is within it in forget error or KL forget for fewer passes than Retrain."
+            sentence += " No method with fewer passes than Retrain is within it in forget error or KL forget."
     if any(verdict.name == "original" and verdict.within and not verdict.outside for verdict in verdicts):
         sentence += " So is the original model: this setting cannot tell unlearning from doing nothing."
     return sentence

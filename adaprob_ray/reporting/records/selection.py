@@ -20,7 +20,7 @@ SHOWN_SEED = 3  # of the authors' notebooks at small scale
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SelectedRecords:
     """Records in the order of their sweep files, and the evaluate cells that have none."""
 
     records: pd.DataFrame
@@ -71,7 +71,7 @@ class Selection:
         """The same, with the reference rows of what `only` selects."""
         return replace(self, references=tuple(dict.fromkeys([*REFERENCES, *labels])))
 
-    def gather(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> Gathered:
+    def gather(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> SelectedRecords:
         """The Records of the selected evaluate cells that are wanted. A location without a store has none.
 
         Reading a corrupt Record revokes its attempt, so that a run recomputes it.
@@ -102,7 +102,7 @@ class Selection:
         if lines and not self.partial:
             raise InputError(*no_store, *lines)  # without a store the path may be mistyped
         records = pd.concat(frames, ignore_index=True).drop_duplicates("key") if frames else pd.DataFrame()
-        return Gathered(records, list(without.values()))
+        return SelectedRecords(records, list(without.values()))
 
     def _missing_lines(
         self,
@@ -131,7 +131,7 @@ class Selection:
         first = f"{len(missing)} of {total} Records are missing; compute them with:  {command}"
         return [first, *(f"missing: {title}" for title in first_of(titles))]
 
-    def gather_some(self, name: str) -> Gathered:
+    def gather_some(self, name: str) -> SelectedRecords:
         """The Records for the table or figure `name`. Raises InputError if there are none, even if `partial`."""
         gathered = self.gather()
         if not len(gathered.records):

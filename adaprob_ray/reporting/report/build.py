@@ -108,7 +108,7 @@ def render_report(
         max_overviews=MAX_OVERVIEWS,
         warnings=[*summary_warnings(records), *notes],
         missing=missing,
-        missing_counts=f"{_many(len(missing), 'hole')}: {len(missing):,} of {len(missing) + len(records):,}",
+        missing_counts=f"{len(missing):,} of {len(missing) + len(records):,}",
         extra=[(section, section.content(markers)) for section in extra],
         sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
         cells=cell_table(records, markers, [name for _, name in row_names(parts)]) if len(records) else None,

@@ -33,7 +33,7 @@ def dot_plot(table: Table, column: MetricFormat, markers: Mapping[str, Marker]) 
         y = svg.TOP + ROW * (index + 0.5)
         row = [
             svg.path("rule", f"M{left:g} {y:g}H{right}"),
-            svg.text("name", left - GAP + 2, y + 4, svg.shortened(name)),
+            svg.text("name", left - GAP + 2, y + 4, svg.shorten_name(name)),
             *svg.interval(estimate, along, y),
             svg.marker_at(markers[name], along.at(estimate.mean), y),
         ]

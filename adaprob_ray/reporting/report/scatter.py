@@ -122,7 +122,7 @@ def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[svg.Shape], 
     taken = [Box(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
     drawn = []
     for name, (x, y) in places.items():
-        words = svg.shortened(name)
+        words = svg.shorten_name(name)
         for anchor, left, middle in _label_positions(x, y, CHARACTER * len(words)):
             box = Box(left, middle - LETTERS / 2, left + CHARACTER * len(words), middle + LETTERS / 2)
             is_inside = box.left >= LEFT and box.right <= svg.WIDTH and box.top >= 0 and box.bottom <= HEIGHT

@@ -37,7 +37,7 @@ class SvgFigure:
     width: float = WIDTH
 
 
-def shortened(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A long name without its middle: rows of one label differ at the end."""
     half = LONGEST_NAME // 2
     return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -20,7 +20,7 @@ from adaprob_ray.reporting.report.svg import (
     marker_at,
     path,
     scale,
-    shortened,
+    shorten_name,
     text,
 )
 from adaprob_ray.reporting.search.figures.best_so_far import LOG_RATIO, BestSoFar, BestSoFarCurve
@@ -115,7 +115,7 @@ def slice_chart(parameter_slice: Slice, values: ValueAxis, marker: Marker, objec
     if parameter_slice.options:
         across = Axis(-0.5, len(parameter_slice.options) - 0.5, False, LEFT, WIDTH - RIGHT - LEFT)
         shapes += [
-            text("tick", across.at(index), HEIGHT + 16, shortened(name))
+            text("tick", across.at(index), HEIGHT + 16, shorten_name(name))
             for index, name in enumerate(parameter_slice.options)
         ]
         shapes.append(path("axis", f"M{LEFT} {HEIGHT}H{WIDTH - RIGHT}"))
@@ -140,7 +140,7 @@ def importance_chart(importance: Importance) -> SvgFigure:
     for index, (name, shares) in enumerate(importance.shares.items()):
         y, share = TOP + BAR * index, fmean(shares)
         bar = {"class": "bar", "x": left, "y": y + 4, "width": f"{across.at(share) - left:g}", "height": BAR - 8}
-        shapes.append(text("name", left - 8, y + 16, shortened(name)))
+        shapes.append(text("name", left - 8, y + 16, shorten_name(name)))
         shapes.append(Shape("rect", bar, title=f"{name}: {share:.3f}"))
     return SvgFigure("chart", "Importance", f"(PED-ANOVA, {importance.trials} trials)", height + BELOW_BARS, shapes)
 

@@ -80,7 +80,7 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
 
 def costs_page(sweep_estimates: Sequence[Estimate], devices: Sequence[Device]) -> Document:
     """The work, and below it the hours, of a few devices at a time: each block fits the narrowest terminal."""
-    work = ["networks to make", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
+    work = ["networks to train or unlearn", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
     blocks = [_block(sweep_estimates, work, [_work(item) for item in sweep_estimates])]
     for start in range(0, len(devices), DEVICES_PER_BLOCK):
         block_devices = devices[start : start + DEVICES_PER_BLOCK]
@@ -114,7 +114,7 @@ def _hours(item: Estimate, device: Device) -> str:
 _CAPTION = [
     "all networks are counted, done or not, without evaluation and relearning; a backward pass counts as two forward passes",
     "hours at the highest measured speed; a machine that was busy with other work was slower",
-    "† a method, ‡ a network was not measured on this device: estimated from those that were; – no Record of this precision",
+    "† the method, ‡ the network was not measured on this device (estimated from others); – no Record at this precision",
 ]
 
 

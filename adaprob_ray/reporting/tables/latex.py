@@ -27,11 +27,11 @@ LATIN = {*range(0x20, 0x7F), *range(0xA1, 0x100)}  # what the encodings of the p
 
 def latex(pages: Sequence[Document], title: str) -> str:
     """A whole document: for each block a table with its caption, heads over columns, numbers to the right."""
-    parts = [_PREAMBLE, rf"\section*{{{escaped(title)}}}"]
+    parts = [_PREAMBLE, rf"\section*{{{escape_latex(title)}}}"]
     for page in pages:
-        parts.append(rf"\subsection*{{{escaped(page.heading)}}}")
+        parts.append(rf"\subsection*{{{escape_latex(page.heading)}}}")
         parts += [_table(block, page.heading) for block in page.blocks]
-        notes = [rf"\item {escaped(line)}" for line in page.notes]
+        notes = [rf"\item {escape_latex(line)}" for line in page.notes]
         parts += [r"\begin{itemize}", *notes, r"\end{itemize}"] if notes else []
     return "\n".join([*parts, r"\end{document}", ""])
 
@@ -41,7 +41,7 @@ def _table(block: Block, heading: str) -> str:
     columns = "l" + "r" * (len(block.header) - 1)
     lines = [
         r"\begin{table}[htbp]",
-        rf"\caption{{{escaped(caption)}}}",
+        rf"\caption{{{escape_latex(caption)}}}",
         rf"\sbox{{\fitted}}{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line(block.header),
@@ -56,9 +56,9 @@ def _table(block: Block, heading: str) -> str:
 
 
 def _line(entries: Sequence[str]) -> str:
-    return " & ".join(map(escaped, entries)) + r" \\"
+    return " & ".join(map(escape_latex, entries)) + r" \\"
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text as LaTeX: special characters escaped; characters without a LaTeX form are written as code points."""
     return "".join(_SIGNS.get(sign) or (sign if ord(sign) in LATIN else f"[U+{ord(sign):04X}]") for sign in text)
