@@ -1,6 +1,6 @@
 """Marks in Markdown pages: which file a table or a sentence is made from.
 
-    <!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: COLUMN, COLUMN -->
+    <!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST][, labels LABEL+LABEL]: COLUMN, … -->
     | … |
     <!-- end -->
 
@@ -12,8 +12,9 @@
     <!-- says results/NAME.csv[, COLUMN VALUE]…: COLUMN range = 3 to 7; COLUMN median = 1.9 -->
     A paragraph that contains these words.
 
-A mark of a file with several tables selects one by `dataset`, `architecture` or `forget`. Several `says` may be above one
-paragraph; what claims are possible: sentences.py. A .csv file of `says` may also be one of adaprob_ray/reporting/stats/.
+A mark of a file with several tables selects one by `dataset`, `architecture` or `forget`; `labels` are the rows to show.
+Several `says` may be above one paragraph; what claims are possible: sentences.py. A .csv file of `says` may also be one of
+adaprob_ray/reporting/stats/.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from adaprob_ray.errors import InputError
 
 SELECTORS = ("dataset", "architecture", "forget")
+LABELS = "labels"
 _START = re.compile(r"<!-- (?P<kind>from|says) [^>]*>?")
 _MARK = re.compile(
     r"<!-- (?P<kind>from|says) (?P<file>\S+?\.(?:jsonl|csv))(?P<where>(?:, \S+ [^\s,:]+)*)(?:: (?P<content>[^>]+?))? -->"
@@ -32,7 +34,8 @@ _MARK = re.compile(
 _TABLE = re.compile(r"\n((?:(?!<!-- ).)*?)<!-- end -->", re.S)  # no other mark is between a table's two
 _PARAGRAPH = re.compile(r"\n+(?:<!-- says [^>]+-->\n+)*((?:(?!<!--).+(?:\n|$))+)")
 _FORMS = {
-    "from": "<!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: COLUMN, COLUMN --> or "
+    "from": "<!-- from results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST][, labels LABEL+LABEL]: "
+    "COLUMN, COLUMN --> or "
     "<!-- from results/NAME.csv -->, a table, <!-- end -->",
     "says": "<!-- says results/NAME.jsonl[, dataset NAME][, architecture NAME][, forget REQUEST]: CLAIM; CLAIM --> or "
     "<!-- says results/NAME.csv[, COLUMN VALUE]: CLAIM; CLAIM -->, a paragraph",
@@ -104,7 +107,7 @@ def _parsed(match: re.Match[str], text: str) -> Mark | None:
     if below is None or not file.startswith(folders):
         return None
     if file.endswith(".jsonl"):
-        is_read = set(where) <= set(SELECTORS) and all(content)
+        is_read = set(where) <= {*SELECTORS, *([LABELS] if kind == "from" else [])} and all(content)
     else:
         is_read = all(content) if kind == "says" else not where and match["content"] is None
     body = below[1] if kind == "from" else " ".join(below[1].split())

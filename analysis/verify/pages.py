@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ from analysis.registry import CLAIMED, NOTEBOOKS, ROOT
 from analysis.verify.archives import check_archive
 from analysis.verify.fidelity_page import fidelity_text, scored_columns
 from analysis.verify.fidelity_readings import PAPER_TABLES, measured_judgements, readings_csv
-from analysis.verify.marks import SELECTORS, CheckResult, Mark, parse_marks, with_bodies
+from analysis.verify.marks import LABELS, SELECTORS, CheckResult, Mark, parse_marks, with_bodies
 from analysis.verify.sentences import BENCHMARKS, benchmark_faults, matching_tables, sentence_faults
 
 FIDELITY, READINGS = "fidelity.md", "fidelity.csv"
@@ -174,13 +175,24 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
 def _table(mark: Mark, results: Results) -> str:
     """The table of Records that a mark selects."""
     file_tables = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
-    chosen = matching_tables(file_tables, mark.where)
+    labels = mark.where.get(LABELS, "").split("+")
+    chosen = matching_tables(file_tables, {name: value for name, value in mark.where.items() if name != LABELS})
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in file_tables)
         raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
-    text = markdown_table(table_blocks(chosen[0], UNLIMITED_WIDTH)[0]) + "\n"
+    table = with_labels(chosen[0], labels) if LABELS in mark.where else chosen[0]
+    text = markdown_table(table_blocks(table, UNLIMITED_WIDTH)[0]) + "\n"
     # No-break spaces keep a number and its interval on one line however narrow the page is.
     return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
+
+
+def with_labels(table: Table, labels: Sequence[str]) -> Table:
+    """The table with these of its rows, and those that are no models, such as the noise floor. Raises InputError."""
+    known = [row.name for row in table.rows if row.method]
+    faults = [unknown_name("label", label, known) for label in labels if label not in known]
+    if faults:
+        raise InputError(*faults)
+    return replace(table, rows=[row for row in table.rows if row.name in labels or not row.method])
 
 
 def _benchmark_table(mark: Mark, path: Path, results: Results) -> str:

@@ -71,6 +71,18 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def test_a_mark_shows_the_rows_of_its_labels(checkout: Path) -> None:
+    page = checkout / "README.md"
+    assert "| original |" in page.read_text()
+    replace(page, "tiny.jsonl: ", "tiny.jsonl, labels retrain+finetune: ")
+    verify(checkout, rewrite=True)
+    rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert rows[2:5] == ["| retrain", "| finetune", "| noise floor"]
+    replace(page, "retrain+finetune", "retrain+scrub")
+    with pytest.raises(InputError, match="unknown label 'scrub'"):
+        verify(checkout)
+
+
 def test_what_is_written_is_right(checkout: Path) -> None:
     checked = verify(checkout)
     assert checked.faults == []

@@ -241,7 +241,10 @@ def test_a_retraining_under_another_label_is_no_reference() -> None:
 
 @pytest.mark.parametrize(
     ("method", "words"),
-    [({"retrain": {"variant": ["code", "plain"]}}, "one combination of settings"), ({"original": {"method": "scrub"}}, "reserved")],
+    [
+        ({"retrain": {"variant": ["code", "plain"]}}, "one combination of settings"),
+        ({"original": {"method": "scrub"}}, "reserved"),
+    ],
 )
 def test_a_reference_is_one_model_of_its_own_method(method: dict[str, Any], words: str) -> None:
     assert any(words in fault for fault in faults(with_value(BASE, "methods", method)))
