@@ -137,7 +137,8 @@ _ALL = (
     ),
     Artefact(
         "picture", "confidence on forgotten and unseen samples, and distance to Retrain over cost",
-        "analysis.paper.picture:build_picture", ("reduced_selective",),
+        "analysis.paper.picture:build_picture", ("reduced_tuned",),
+        arguments={"labels": ("original", "retrain", "scrub_tuned", "adaprob_tuned", "adaprob_tuned_fast")},
     ),
     Artefact("cost", "distance to Retrain against passes", f"{FIGURES}.cost:build_cost", ("small_all",)),
     Artefact(

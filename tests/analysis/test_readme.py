@@ -42,23 +42,27 @@ def test_the_baselines_are_counted() -> None:
 
 
 def test_what_is_said_of_the_table_is_what_the_records_say() -> None:
-    records = all_records(str(ROOT / "results" / "search_reduced_selective_frozen.jsonl"))
+    records = all_records(str(ROOT / "results" / "reduced_tuned.jsonl"))
     (table,) = tables(records, equivalence_columns(), dict.fromkeys(map(str, records["label"])))
     rows = {row.name: row for row in table.rows}
-    passes = {name: relative_cost(rows[name], rows["retrain"]) for name in ("adaprob", "scrub")}
-    assert passes["adaprob"] is not None
-    assert passes["scrub"] is not None
-    assert round(passes["adaprob"] / passes["scrub"], 1) == 0.4
-    assert "AdaProb matches Retrain's test error with two fifths of SCRUB's passes" in README
+    passes = {name: relative_cost(rows[name], rows["retrain"]) for name in ("adaprob_tuned", "scrub_tuned")}
+    adaprob, scrub = passes["adaprob_tuned"], passes["scrub_tuned"]
+    assert adaprob is not None
+    assert scrub is not None
+    assert round(adaprob / scrub, 1) == 0.4
+    assert "AdaProb stays within a point of Retrain's test error with two fifths of SCRUB's passes" in README
+    fast = relative_cost(rows["adaprob_tuned_fast"], rows["retrain"])
+    assert fast is not None
+    assert round(fast, 2) == 0.1
     test_error, auc, kl = (
         {name: row.values[column].mean for name, row in rows.items() if column in row.values}
         for column in ("test_error_percent", "membership_auc_percent", "kl_forget_nats")
     )
-    assert abs(test_error["adaprob"] - test_error["retrain"]) < 0.1
+    assert abs(test_error["adaprob_tuned"] - test_error["retrain"]) < 1
     assert "less sure of forgotten dogs than of unseen ones (AUC below 50 %). SCRUB undershoots" in README
-    assert auc["adaprob"] < 50 < auc["scrub"]
+    assert auc["adaprob_tuned"] < 50 < auc["scrub_tuned"]
     assert "In KL both are farther from Retrain than the original" in README
-    assert min(kl["adaprob"], kl["scrub"]) > kl["original"]
+    assert min(kl["adaprob_tuned"], kl["scrub_tuned"]) > kl["original"]
     assert "No method is equivalent to Retrain" in README
     assert not any(row.verdict for row in equivalence_rows(table))
 
