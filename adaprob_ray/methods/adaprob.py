@@ -180,7 +180,7 @@ class AdaProb(Unlearning):
 
     def cost(self, sizes: Sizes) -> Cost:
         student = self._student().cost(sizes) if self.source == "scrub" else Cost(forward=0, backward=0)
-        held_out = sizes.validation if self.pseudo == "heldout" and not sizes.whole_classes else 0
+        held_out = sizes.validation if self._reads_held_out(sizes) else 0
         if self.batches == "stratified":
             retain_size = self.batch_size - self.forget_batch
             epoch = stratified_epoch(sizes.retain, sizes.forget, retain_size=retain_size, forget_size=self.forget_batch)
@@ -196,8 +196,11 @@ class AdaProb(Unlearning):
         )
 
     def skip(self, sizes: Sizes, architecture: nn.Module) -> str | None:
-        needs_validation = self.pseudo == "heldout" and not sizes.whole_classes
-        return NO_VALIDATION if needs_validation and not sizes.validation else None
+        return NO_VALIDATION if self._reads_held_out(sizes) and not sizes.validation else None
+
+    def _reads_held_out(self, sizes: Sizes) -> bool:
+        """Whether the targets depend on validation samples: of a whole class, none says what Retrain would."""
+        return self.pseudo == "heldout" and not sizes.whole_classes
 
     def updated_statistics(self, model: nn.Module, batch_norm: str) -> Sequence[nn.Module]:
         return super().updated_statistics(model, "train" if self.source == "scrub" else batch_norm)

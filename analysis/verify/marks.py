@@ -107,7 +107,8 @@ def _parsed(match: re.Match[str], text: str) -> Mark | None:
     if below is None or not file.startswith(folders):
         return None
     if file.endswith(".jsonl"):
-        is_read = set(where) <= {*SELECTORS, *([LABELS] if kind == "from" else [])} and all(content)
+        known = (*SELECTORS, LABELS) if kind == "from" else SELECTORS
+        is_read = set(where) <= set(known) and all(content)
     else:
         is_read = all(content) if kind == "says" else not where and match["content"] is None
     body = below[1] if kind == "from" else " ".join(below[1].split())

@@ -175,12 +175,13 @@ def _tables_in(path: Path, marks: Sequence[Mark], results: Results, rewrite: boo
 def _table(mark: Mark, results: Results) -> str:
     """The table of Records that a mark selects."""
     file_tables = results.tables(results.root / mark.file, list(map(metric_format, mark.content)))
-    labels = mark.where.get(LABELS, "").split("+")
-    chosen = matching_tables(file_tables, {name: value for name, value in mark.where.items() if name != LABELS})
+    where = dict(mark.where)
+    labels = where.pop(LABELS, None)
+    chosen = matching_tables(file_tables, where)
     if len(chosen) != 1:
         groups = "; ".join(", ".join(f"{name} {table.group[name]}" for name in SELECTORS) for table in file_tables)
         raise InputError(f"{mark.head}: must select one table, got {len(chosen)} (known: {groups})")
-    table = with_labels(chosen[0], labels) if LABELS in mark.where else chosen[0]
+    table = chosen[0] if labels is None else with_labels(chosen[0], labels.split("+"))
     text = markdown_table(table_blocks(table, UNLIMITED_WIDTH)[0]) + "\n"
     # No-break spaces keep a number and its interval on one line however narrow the page is.
     return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")

@@ -34,8 +34,7 @@ The three columns after *runs* count over all runs of a fault, and must be 0:
 
 *Work went on after* is the time from the fault to the next commit of any cell, *Hit cell after* the time to the commit of the
 cell that was hit; smallest and largest of the runs. *Repeated* is how often the command had to be given again{interrupts}.
-*Status* is what
-`adaprob-ray status` said in the first repetition, just after the fault and when everything had ended.
+*Status* is what `adaprob-ray status` said in the first repetition, just after the fault and when everything had ended.
 
 ## What happens to each
 
