@@ -68,9 +68,10 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
     dataset = group["dataset"]
     if dataset in STAND_INS.values():
         verdict, why = OTHER_DATA, f"{dataset} stands in for {entry.paper_dataset}"
-    if is_reduced(dataset):
-        samples = dataset.removeprefix(f"{full_dataset(dataset)}-")
-        why = f"{samples} training samples per class, width {group['filters']:g} (the paper's: {entry.filters:g})"
+    if is_reduced(entry, group):
+        samples = dataset.removeprefix(full_dataset(dataset)).lstrip("-")
+        why = f"{samples} training samples per class, " if samples else ""
+        why += f"width {group['filters']:g} (the paper's: {entry.filters:g})"
         verdict = REDUCED_SCALE
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
@@ -123,16 +124,14 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a number of the paper is, or may be, about this data set, network and forget request; reduced, at any width."""
-    dataset = group["dataset"]
-    same_width = group["filters"] == entry.filters or is_reduced(dataset)
-    same_data = full_dataset(dataset) in entry.datasets and group["forget"] in entry.forgets
-    return group["architecture"] == entry.architecture and same_width and same_data
+    """Whether a number of the paper is, or may be, about this data set, network and forget request, or a reduced one of them."""
+    same_data = full_dataset(group["dataset"]) in entry.datasets and group["forget"] in entry.forgets
+    return group["architecture"] == entry.architecture and group["filters"] <= entry.filters and same_data
 
 
-def is_reduced(dataset: str) -> bool:
-    """Whether a network was trained on a part of the training samples only."""
-    return full_dataset(dataset) != dataset
+def is_reduced(entry: PaperValue, group: Mapping[str, Any]) -> bool:
+    """Whether a network is narrower than the paper's, or was trained on a part of the training samples only."""
+    return group["filters"] < entry.filters or full_dataset(group["dataset"]) != group["dataset"]
 
 
 def scored_by(entry: PaperValue) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def shown_judgement(number: PaperValue, judged: Sequence[MeasuredJudgement]) -> 
     def priority(item: MeasuredJudgement) -> tuple[bool, bool, bool, int]:
         place = sweeps.index(item.records) if item.records in sweeps else len(sweeps)
         is_target = item.judgement.column != number.column
-        return is_reduced(item.table.group["dataset"]), is_target, not is_as_written(number, item.judgement.row), place
+        return is_reduced(number, item.table.group), is_target, not is_as_written(number, item.judgement.row), place
 
     return min(candidates, key=priority, default=None)
 

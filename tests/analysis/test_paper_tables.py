@@ -136,20 +136,23 @@ def test_reduced_scale_is_neither_reproduced_nor_not() -> None:
         reduced = judged(published, *values, dataset="cifar10-600", filters=0.25, contradiction="why")
         assert reduced.verdict == verdicts.REDUCED_SCALE
         assert reduced.why == "600 training samples per class, width 0.25 (the paper's: 1)"
+        narrow = judged(published, *values, dataset="cifar10", filters=0.25)
+        assert (narrow.verdict, narrow.why) == (verdicts.REDUCED_SCALE, "width 0.25 (the paper's: 1)")
 
 
 @pytest.mark.parametrize(
     ("changes", "applies"),
     [
         ({}, True),
-        ({"filters": 0.25}, False),
+        ({"filters": 0.25}, True),
+        ({"filters": 2.0}, False),
         ({"dataset": "cifar10-600", "filters": 0.25}, True),
         ({"dataset": "cifar100-600", "filters": 0.25}, False),
         ({"dataset": "cifar10-600", "architecture": "resnet18"}, False),
         ({"dataset": "cifar10-600", "forget": "class5"}, False),
     ],
 )
-def test_a_reduced_data_set_applies_at_any_width(changes: dict[str, object], applies: bool) -> None:
+def test_a_narrower_network_and_fewer_samples_are_the_number_at_reduced_scale(changes: dict[str, object], applies: bool) -> None:
     number = next(number for number in paper_values("2") if number.paper_dataset == "CIFAR-10")
     group = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}
     assert verdicts.applies_to(number, {**group, **changes}) == applies
