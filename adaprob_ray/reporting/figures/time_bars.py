@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def draw_time_bars(times: TimeBars) -> Figure:
     return figure
 
 
-def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, style.PlotStyle]) -> None:
+def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: style.Styles) -> None:
     for position, bar in enumerate(bars):
         plot_style, error = styles[bar.name], bar.standard_error or 0.0
         colours: dict[str, Any] = {"color": style.shade(plot_style.colour, 0.5), "edgecolor": plot_style.colour}
