@@ -7,7 +7,6 @@ Axes: G models, n rows of each, K classes.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,6 @@ SEED = 42  # of PCA and of t-SNE
 COMPONENTS = 50
 MAX_METHODS = len(style.EMBEDDING_STYLES) - 1  # with Retrain
 ITERATIONS = 650
-# scikit-learn 1.5 renamed n_iter.
-_ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def compute_embedding(
         raise InputError(f"t-SNE: must have more than {most:g} samples in all groups, got {len(stacked)}")
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
-        settings: dict[str, Any] = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}
+        settings: dict[str, Any] = {"max_iter": ITERATIONS, "perplexity": perplexity, "random_state": SEED}
         tsne = TSNE(n_components=2, metric="euclidean", init="pca", learning_rate="auto", **settings)
         points = tsne.fit_transform(reduced).astype(np.float64)
     return Embedding(dict(zip(outputs, np.split(points, len(outputs)), strict=True)), subset, perplexity)
@@ -172,8 +169,6 @@ def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()
     axes.set_ylabel("t-SNE 2 (no unit)", fontsize=style.TEXT)
     axes.tick_params(labelsize=style.SMALL)
     axes.legend(loc="upper right", fontsize=style.TEXT, markerscale=1.6, framealpha=0.9)
-    what = {"test": "test set", "forget": "forget set"}[embedding.subset]
-    style.add_caption(
-        figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption]
-    )
+    note = f"t-SNE of softmax outputs on the {embedding.subset} set, perplexity {embedding.perplexity:g}"
+    style.add_caption(figure, [note, *caption])
     return figure
