@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,9 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     """
     groups = record_groups(records)
     ranked = {row.name: row for group in groups for row in group.rows if row.label not in ("original", "retrain")}
-    by_column = {name: _mean_ranks(groups, name, list(ranked)) for name in columns}
-    overall = {
-        name: statistics.fmean(ranks[name] for ranks in by_column.values() if name in ranks)
-        for name in ranked
-        if any(name in ranks for ranks in by_column.values())
-    }
+    by_column = {name: _mean_ranks(groups, name, ranked) for name in columns}
+    by_name = {name: [ranks[name] for ranks in by_column.values() if name in ranks] for name in ranked}
+    overall = {name: statistics.fmean(ranks) for name, ranks in by_name.items() if ranks}
     cells = sum(len(set(row.records["seed"])) for group in groups for row in group.rows if row.label == "retrain")
     note = (
         f"rank of |difference to Retrain| among {len(overall)}, mean over {cells} cells (groups × seeds); ties share a rank; "
@@ -93,9 +90,13 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     )
 
 
-def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str]) -> dict[str, float]:
-    cells = pd.DataFrame([cell for group in groups for cell in _distances(group, name)])
-    cells = cells[[row for row in ranked if row in cells]]
+def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Iterable[str]) -> dict[str, float]:
+    distances = [pd.DataFrame()]
+    for group in groups:
+        values = pd.DataFrame({row.name: seed_means(row.records, name) for row in group.rows}, dtype=float)
+        if "retrain" in values:  # a line for each seed that Retrain has
+            distances.append(values.sub(values["retrain"], axis=0).abs().dropna(subset="retrain"))
+    cells = pd.concat(distances).reindex(columns=list(ranked)).dropna(axis="columns", how="all")
     faults = [
         f"{name}: must have a value of {row} in all {len(cells)} cells, got {len(cells) - count}"
         for row, count in cells.isna().sum().items()
@@ -105,15 +106,6 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
         raise InputError(*(faults or [f"{name}: must have values for Retrain and for a row to rank, got none"]))
     means = cells.round(RANK_DECIMALS).rank(axis="columns").mean()
     return {str(row): float(mean) for row, mean in means.items()}
-
-
-def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:
-    """For each seed that Retrain has: name → |value − Retrain's|."""
-    means = {row.name: seed_means(row.records, name) for row in group.rows}
-    return [
-        {row: abs(values[seed] - target) for row, values in means.items() if seed in values}
-        for seed, target in means.get("retrain", {}).items()
-    ]
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
