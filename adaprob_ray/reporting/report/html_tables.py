@@ -112,24 +112,17 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker], names: Sequ
     of_facts = [Entry(name, TEXT if any(isinstance(value, str) for value in records[name]) else {}) for name in facts]
     of_metrics = [Entry(metric.header()) for metric in metrics]
     headers = [Entry("label", TEXT), *of_facts, *of_metrics, Entry("commit", TEXT), Entry("key", TEXT)]
-    body = [
-        _cell_row(index, record, facts, metrics, markers[str(record["label"])], names[index])
-        for index, (_, record) in enumerate(records.iterrows())
-    ]
+    body, opens = [], {"class": "open", "aria-expanded": "false"}
+    for index, (_, record) in enumerate(records.iterrows()):
+        key = str(record["key"])
+        entries = [
+            *(_fact(plain(record[name])) for name in facts),
+            *(_metric(plain(record[metric.name]), metric) for metric in metrics),
+            Entry(commit_words(record), {"class": "code text"}),
+            Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
+        ]
+        body.append(HtmlRow(names[index], entries, markers[str(record["label"])], opens, {"data-at": index}))
     return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
-
-
-def _cell_row(
-    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker, name: str
-) -> HtmlRow:
-    key = str(record["key"])
-    entries = [
-        *(_fact(plain(record[name])) for name in facts),
-        *(_metric(plain(record[metric.name]), metric) for metric in metrics),
-        Entry(commit_words(record), {"class": "code text"}),
-        Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
-    ]
-    return HtmlRow(name, entries, marker, {"class": "open", "aria-expanded": "false"}, {"data-at": index})
 
 
 def _fact(value: Any) -> Entry:
