@@ -130,17 +130,14 @@ def _setting_column(records: pd.DataFrame, over: str) -> str:
 
 
 def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
-    values: dict[str, dict[float, Estimate]] = {name: {} for name in columns}
-    for setting, members in row.records.groupby(over):
-        for name, estimate in _estimates(members, columns).items():
-            values[name][float(str(setting))] = estimate
+    estimates = {float(str(x)): _estimates(members, columns) for x, members in row.records.groupby(over)}
+    values = {name: {x: each[name] for x, each in estimates.items() if name in each} for name in columns}
     return Curve(row.name, row.method, values)
 
 
 def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
     """Column → estimate; columns without a value, such as AdaProb's own metrics for other methods, are left out."""
-    estimates = ((name, estimate_of(records, name)) for name in columns)
-    return {name: estimate for name, estimate in estimates if estimate is not None}
+    return {name: estimate for name in columns if (estimate := estimate_of(records, name)) is not None}
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
