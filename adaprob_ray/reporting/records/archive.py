@@ -122,19 +122,18 @@ def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[st
 
 
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
-    """What a metric reads of one Record, whose references are among the Records of its group and seed."""
+    """What a metric reads of one Record, whose references are among the Records of its group and seed.
+
+    Raises InputError where a reference has no model there, or several.
+    """
     from adaprob_ray.metrics.outputs import make_evaluation
 
-    keys = {"model": str(record["model_key"]), **_references(record, group)}
-    outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))
-
-
-def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
     where = ", ".join(str(record[name]) for name in SHARED)
     keys_by_label = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
     if missing := ", ".join(label for label, keys in keys_by_label.items() if not keys):
         raise InputError(f"{where}: must have Records of {missing}, which a metric may compare with, got none")
     if ambiguous := ", ".join(label for label, keys in keys_by_label.items() if len(keys) > 1):
         raise InputError(f"{where}: must have one model of {ambiguous} for a metric to compare with, got several")
-    return {label: keys.pop() for label, keys in keys_by_label.items()}
+    outputs = {label: source.outputs(key) for label, (key,) in keys_by_label.items()}
+    outputs["model"] = source.outputs(str(record["model_key"]))
+    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))
