@@ -13,6 +13,7 @@ from adaprob_ray.reporting.report import svg
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.markers import SIZE, Marker
 from adaprob_ray.reporting.report.sections import format_full
+from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 
 RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
@@ -38,18 +39,13 @@ def cost_chart(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | N
     if panel.original is not None:
         y = upwards.at(panel.original.mean)
         behind += [svg.path("reference", f"M{LEFT} {y:g}H{END}"), svg.text("tick left", END, y - 4, "original")]
-    places, marks = {}, []
+    marks = {}
     for point, cost in zip(panel.points, costs, strict=True):
-        if point.name in markers:
-            x, y = places[point.name] = across.at(cost), upwards.at(point.distance.mean)
-            words = (
-                f"{point.name}: KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
-            )
-            parts = [*svg.interval(point.distance, upwards, x), svg.marker_at(markers[point.name], x, y)]
-            marks.append(svg.group(parts, title=words, name=point.name))
+        words = f"KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
+        marks[point.name] = (Estimate(cost, None, 1), point.distance, words)
     is_shifted = any(cost != point.cost for point, cost in zip(panel.points, costs, strict=True))
     note = "shaded: at most the noise floor" + "; marks of equal cost are shifted" * is_shifted
-    return _chart("trade-off", (DISTANCE.header(), COST), note, (across, upwards), [behind, marks], places)
+    return _chart("trade-off", (DISTANCE.header(), COST), note, (across, upwards), behind, marks, markers)
 
 
 def trade_off(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | None:
@@ -62,15 +58,13 @@ def trade_off(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | No
     behind = []
     if retrain := points.get("retrain"):
         behind = [*svg.band(retrain.retain, across, svg.TOP, HEIGHT), *svg.band(retrain.forget, upwards, LEFT, END)]
-    places, marks = {}, []
+    marks = {}
     for name, point in points.items():
-        x, y = places[name] = across.at(point.retain.mean), upwards.at(point.forget.mean)
-        words = f"{name}: retain error {format_full(point.retain, '%')}; forget error {format_full(point.forget, '%')}"
-        bars = [*svg.interval(point.retain, across, y), *svg.interval(point.forget, upwards, x)]
-        marks.append(svg.group([*bars, svg.marker_at(markers[name], x, y)], title=words, name=name))
+        words = f"retain error {format_full(point.retain, '%')}; forget error {format_full(point.forget, '%')}"
+        marks[name] = (point.retain, point.forget, words)
     kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
     headers = (FORGET.header(), RETAIN.header())
-    return _chart(kind, headers, "shaded: retrain", (across, upwards), [behind, marks], places)
+    return _chart(kind, headers, "shaded: retrain", (across, upwards), behind, marks, markers)
 
 
 def _chart(
@@ -78,18 +72,24 @@ def _chart(
     headers: tuple[str, str],
     note: str,
     axes: tuple[Axis, Axis],
-    layers: Sequence[Sequence[svg.Shape]],
-    places: Mapping[str, tuple[float, float]],
+    behind: Sequence[svg.Shape],
+    marks: Mapping[str, tuple[Estimate, Estimate, str]],
+    markers: Mapping[str, Marker],
 ) -> svg.SvgFigure:
     """The first of the headers against the second, which is below the axis.
 
-    `axes`: across, then upwards; `layers`: behind the axes, then in front; `places`: of the marks, by name, in pixels.
+    `axes`: across, then upwards; `marks`: row name → where it is along both, and its tooltip after its name.
     """
+    title = svg.text("tick", axes[0].start + axes[0].length / 2, HEIGHT + 34, headers[1])
+    shapes, places = [*behind, svg.scale(axes[0], HEIGHT), svg.scale(axes[1], LEFT), title], {}
+    for name, (right, up, words) in marks.items():
+        if name in markers:
+            x, y = places[name] = axes[0].at(right.mean), axes[1].at(up.mean)
+            bars = [*svg.interval(right, axes[0], y), *svg.interval(up, axes[1], x)]
+            shapes.append(svg.group([*bars, svg.marker_at(markers[name], x, y)], title=f"{name}: {words}", name=name))
     names, unnamed = _names(places)
     note += f"; {unnamed} label{'s' * (unnamed > 1)} omitted" if unnamed else ""
-    title = svg.text("tick", axes[0].start + axes[0].length / 2, HEIGHT + 34, headers[1])
-    shapes = [*layers[0], svg.scale(axes[0], HEIGHT), svg.scale(axes[1], LEFT), title, *layers[1], *names]
-    return svg.SvgFigure(kind, " against ".join(headers), note, HEIGHT + BELOW, shapes)
+    return svg.SvgFigure(kind, " against ".join(headers), note, HEIGHT + BELOW, [*shapes, *names])
 
 
 # -- names -----------------------------------------------------------------------------------------------------------------
