@@ -96,16 +96,12 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None, reque
 
     `requests`: the number in the sequence that the group's request is part of.
     """
-    twice = records.duplicated(["label", "seed", "repeat"], keep=False)
-    unclear = list(dict.fromkeys(records.loc[twice, "label"]))
-    keys = records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH]
-    digits = SHORT_KEY_LENGTH if keys.is_unique else None
-    names = [
-        f"{label} key {key[:digits]}" if label in unclear else str(label)
-        for label, key in zip(records["label"], records["key"], strict=True)
-    ]
-    records = records.assign(label=names)
-    (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
+    labels, keys = records["label"], records["key"]
+    unclear = labels[records.duplicated(["label", "seed", "repeat"], keep=False)].unique()
+    is_unclear = labels.isin(unclear)
+    digits = SHORT_KEY_LENGTH if keys[is_unclear].str[:SHORT_KEY_LENGTH].is_unique else None
+    records = records.assign(label=labels.mask(is_unclear, labels + " key " + keys.str[:digits]))
+    (table,) = tables(records, all_columns(), dict.fromkeys(records["label"]), primary_label)
     positions = {str(name): list(map(int, members.index)) for name, members in records.groupby("label", sort=False)}
     notes = [
         f"{name}: several Records have the same settings, seed and repeat; each is a row of its own, named by its key"
