@@ -99,7 +99,7 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | 
         InputError: There is no such setting, or no curve.
     """
     over = _setting_column(records, over)
-    groups = {group.title: group.rows for group in record_groups(records, along=over)}
+    groups = record_groups(records, along=over)
     varying = {title: [row for row in rows if row.records[over].nunique() > 1] for title, rows in groups.items()}
     methods = {row.method for rows in varying.values() for row in rows}
     if not methods:

@@ -67,10 +67,11 @@ class FloorVerdict:
     distance: float
 
 
-def build_cost(selection: Selection, out: Path, *, name: str = "cost") -> Output:
-    """Write the figure of the selected Records to `out`/`name`."""
-    gathered = selection.gather_some(name)
-    return style.save_output(draw_cost(compute_cost(gathered.records), gathered.records), out / name, gathered.missing)
+def build_cost(selection: Selection, out: Path) -> Output:
+    """Write the figure of the selected Records to `out`/cost."""
+    gathered = selection.gather_some("cost")
+    figure = draw_cost(compute_cost(gathered.records), gathered.records)
+    return style.save_output(figure, out / "cost", gathered.missing)
 
 
 def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:

@@ -56,7 +56,7 @@ def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, 
     gathered, source = selection.gather_some(name), source_of(selection.location)
     seed = shown_seed(gathered.records)
     records = gathered.records[gathered.records["seed"] == seed].sort_values("repeat", kind="stable")
-    title, rows = only_group_title(records, "series"), record_groups(records)[0].rows
+    title, (rows,) = only_group_title(records, "series"), record_groups(records).values()
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
     unlearned = [row.name for row in rows if row.label not in REFERENCES]
     scalar = scalar or default_scalar([series[label] for label in unlearned] or [*series.values()])

@@ -66,12 +66,12 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
     if warm_up is not None and (len(seeds) < 2 or warm_up != seeds[0]):
         raise InputError(f"warm_up: must be the first of several seeds, got {warm_up} (known: {seeds})")
     alone = timed_alone(timed, warm_up)
-    panels = {group.title: [_bar(row) for row in group.rows] for group in record_groups(alone)}
+    panels = {title: [_bar(row) for row in rows] for title, rows in record_groups(alone).items()}
     faults = [
-        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
-        for group in record_groups(timed)
-        for row in group.rows
-        if row.name not in {bar.name for bar in panels.get(group.title, [])}
+        f"{' '.join(title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
+        for title, rows in record_groups(timed).items()
+        for row in rows
+        if row.name not in {bar.name for bar in panels.get(title, [])}
     ]
     faults += mixed_hardware(alone)
     if faults or not len(alone):

@@ -50,18 +50,6 @@ class RowGroup:
         return str(self.records["method"].iloc[0])
 
 
-@dataclass(frozen=True)
-class RecordGroup:
-    """One data set, architecture and forget request. `values`: those of the columns GROUP."""
-
-    values: dict[str, Any]
-    rows: list[RowGroup]
-
-    @property
-    def title(self) -> str:
-        return group_title(self.values)
-
-
 def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "") -> list[RowGroup]:
     """The rows of one group, label by label.
 
@@ -83,18 +71,18 @@ def split_by_text(records: pd.DataFrame, texts: Sequence[str]) -> list[tuple[str
     return [(str(text), members) for text, members in records.groupby(np.array(texts, dtype=object), sort=False)]
 
 
-def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup]:
-    """All groups in their order, with their rows in the order of METHOD_ORDER, then by label.
+def record_groups(records: pd.DataFrame, *, along: str = "") -> dict[str, list[RowGroup]]:
+    """Title → rows of all groups, in their order; rows are in the order of METHOD_ORDER, then by label.
 
     Raises:
         InputError: A row would average over anything but seed and repeat.
     """
-    groups, places = [], {method: place for place, method in enumerate(METHOD_ORDER)}
+    groups, places = {}, {method: place for place, method in enumerate(METHOD_ORDER)}
     for values, members in split_groups(records):
-        rows = row_groups(members, dict.fromkeys(members["label"]), along=along)
+        title, rows = group_title(values), row_groups(members, dict.fromkeys(members["label"]), along=along)
         for row in rows:
-            refuse_to_average(f"{group_title(values)}: {row.name}", row.records, along)
-        groups.append(RecordGroup(values, sorted(rows, key=lambda row: (places.get(row.method, math.inf), row.label))))
+            refuse_to_average(f"{title}: {row.name}", row.records, along)
+        groups[title] = sorted(rows, key=lambda row: (places.get(row.method, math.inf), row.label))
     return groups
 
 
