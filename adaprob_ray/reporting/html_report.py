@@ -49,10 +49,6 @@ def build_report(
 
 def _other_searches(location: str) -> list[str]:
     """A note that a store has searches, which only their files can show."""
-    if location.endswith(FILES):
-        return []
-    studies = stored_studies(Store.open(location, create=False))
-    if not studies:
-        return []
+    studies = [] if location.endswith(FILES) else stored_studies(Store.open(location, create=False))
     labels = ", ".join(dict.fromkeys(str(study["label"]) for study in studies))
-    return [f"The store has studies of searches ({labels}); name their search files to show them"]
+    return [f"The store has studies of searches ({labels}); name their search files to show them"] if labels else []

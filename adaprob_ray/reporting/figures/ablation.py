@@ -100,23 +100,21 @@ def compute_ablation(records: pd.DataFrame, over: str, columns: Sequence[str] | 
     """
     over = _setting_column(records, over)
     groups = record_groups(records, along=over)
-    methods = {row.method for group in groups for row in group.rows if _is_curve(row, over)}
+    varying = {title: [row for row in rows if row.records[over].nunique() > 1] for title, rows in groups.items()}
+    methods = {row.method for rows in varying.values() for row in rows}
     if not methods:
         labels = ", ".join(unique_strings(records["label"]))
         raise InputError(f"--over: must be a setting of which a label has two values, got {over} (labels: {labels})")
     columns = columns_with_values(records[records[over].notna()], COLUMNS) if columns is None else columns
-    panels, references = {}, {}
-    for group in groups:
-        curves = [_curve(row, over, columns) for row in group.rows if _is_curve(row, over)]
-        if not curves:
-            continue
-        without = [row for row in group.rows if row.records[over].isna().all()]
-        panels[group.title] = curves
-        references[group.title] = [
+    panels = {title: [_curve(row, over, columns) for row in rows] for title, rows in varying.items() if rows}
+    references = {
+        title: [
             ReferenceLine(row.name, row.method, _estimates(row.records, columns))
-            for row in without
-            if row.label == "retrain" or row.method in methods
+            for row in groups[title]
+            if row.records[over].isna().all() and (row.label == "retrain" or row.method in methods)
         ]
+        for title in panels
+    }
     caption = [style.INTERVAL_NOTE, *figure_notes(records)]
     return Ablation(over, [metric_format(name) for name in columns], panels, references, caption)
 
@@ -131,22 +129,15 @@ def _setting_column(records: pd.DataFrame, over: str) -> str:
     return column
 
 
-def _is_curve(row: RowGroup, over: str) -> bool:
-    return row.records[over].nunique() > 1
-
-
 def _curve(row: RowGroup, over: str, columns: Sequence[str]) -> Curve:
-    values: dict[str, dict[float, Estimate]] = {name: {} for name in columns}
-    for setting, members in row.records.groupby(over):
-        for name, estimate in _estimates(members, columns).items():
-            values[name][float(str(setting))] = estimate
+    estimates = {float(str(x)): _estimates(members, columns) for x, members in row.records.groupby(over)}
+    values = {name: {x: each[name] for x, each in estimates.items() if name in each} for name in columns}
     return Curve(row.name, row.method, values)
 
 
 def _estimates(records: pd.DataFrame, columns: Sequence[str]) -> dict[str, Estimate]:
     """Column → estimate; columns without a value, such as AdaProb's own metrics for other methods, are left out."""
-    estimates = ((name, estimate_of(records, name)) for name in columns)
-    return {name: estimate for name, estimate in estimates if estimate is not None}
+    return {name: estimate for name in columns if (estimate := estimate_of(records, name)) is not None}
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
@@ -157,8 +148,8 @@ def draw_ablation(ablation: Ablation, published: PublishedValues | None = None) 
     methods, references = style.methods_by_name(ablation.panels), style.methods_by_name(ablation.references)
     styles = style.plot_styles(methods | references)
     rows, columns = len(ablation.panels), len(ablation.columns)
-    handles = [_handle(name, styles[name], styles[name].line) for name in methods]
-    handles += [_handle(name, styles[name], DOTTED) for name in references]
+    lines = [*((name, styles[name].line) for name in methods), *((name, DOTTED) for name in references)]
+    handles = [Line2D([], [], ls=line, lw=1.2, label=name, **styles[name].markers()) for name, line in lines]
     handles += [Line2D([], [], label="paper, Table 5", **PUBLISHED)] if published else []
     figure = style.new_figure(0.6 + 2.9 * columns, 0.8 + 2.7 * rows)
     style.add_legend(figure, handles, min(len(handles), 1 + columns))
@@ -176,13 +167,7 @@ def draw_ablation(ablation: Ablation, published: PublishedValues | None = None) 
     return figure
 
 
-def _handle(name: str, plot_style: style.PlotStyle, line: Any) -> Line2D:
-    return Line2D([], [], linestyle=line, linewidth=1.2, label=name, **plot_style.markers())
-
-
-def _draw_curves(
-    axes: Axes, column: MetricFormat, curves: Sequence[Curve], styles: Mapping[str, style.PlotStyle]
-) -> None:
+def _draw_curves(axes: Axes, column: MetricFormat, curves: Sequence[Curve], styles: style.Styles) -> None:
     for curve in curves:
         estimates, plot_style = curve.values[column.name], styles[curve.name]
         ends = np.array([estimate.interval for estimate in estimates.values()]).reshape(-1, 2)
@@ -197,12 +182,10 @@ def _draw_curves(
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
-def _draw_references(
-    axes: Axes, column: MetricFormat, references: Sequence[ReferenceLine], styles: Mapping[str, style.PlotStyle]
-) -> None:
+def _draw_references(axes: Axes, column: MetricFormat, lines: Sequence[ReferenceLine], styles: style.Styles) -> None:
     """Dotted, with the marker at the right edge."""
-    for reference in references:
-        plot_style, estimate = styles[reference.name], reference.values.get(column.name)
+    for line in lines:
+        plot_style, estimate = styles[line.name], line.values.get(column.name)
         if estimate is None or (column.name in LOGARITHMIC and estimate.mean <= 0):
             continue
         axes.axhline(estimate.mean, color=plot_style.colour, linestyle=DOTTED, linewidth=1.2)

@@ -8,10 +8,12 @@ over seeds is at most that of a second retrained model.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,10 +67,11 @@ class FloorVerdict:
     distance: float
 
 
-def build_cost(selection: Selection, out: Path, *, name: str = "cost") -> Output:
-    """Write the figure of the selected Records to `out`/`name`."""
-    gathered = selection.gather_some(name)
-    return style.save_output(draw_cost(compute_cost(gathered.records), gathered.records), out / name, gathered.missing)
+def build_cost(selection: Selection, out: Path) -> Output:
+    """Write the figure of the selected Records to `out`/cost."""
+    gathered = selection.gather_some("cost")
+    figure = draw_cost(compute_cost(gathered.records), gathered.records)
+    return style.save_output(figure, out / "cost", gathered.missing)
 
 
 def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:
@@ -89,22 +92,19 @@ def compute_cost(records: pd.DataFrame) -> dict[str, CostPanel]:
 
 def cost_panel(table: Table) -> CostPanel | None:
     """The panel of a table; None where Retrain or its distance is missing, or no method has both numbers."""
-    rows = {row.name: row for row in table.rows}
-    retrain = rows.get("retrain")
-    floor = None if retrain is None else retrain.values.get(DISTANCE.name)
-    if retrain is None or floor is None:
+    rows = {row.name: row for row in table.rows if DISTANCE.name in row.values}
+    distances = {name: row.values[DISTANCE.name] for name, row in rows.items()}
+    if "retrain" not in rows:
         return None
     points = [
-        CostPoint(row.name, row.method, cost, row.values[DISTANCE.name])
-        for row in table.rows
-        if row.label not in (*REFERENCES, FLOOR)
-        and DISTANCE.name in row.values
-        and (cost := relative_cost(row, retrain)) is not None
+        CostPoint(row.name, row.method, cost, distances[row.name])
+        for row in rows.values()
+        if row.label not in (*REFERENCES, FLOOR) and (cost := relative_cost(row, rows["retrain"])) is not None
     ]
     if not points:
         return None
-    original = rows["original"].values.get(DISTANCE.name) if "original" in rows else None
-    return CostPanel([CostPoint("retrain", retrain.method, 1.0, floor), *points], floor, original)
+    retrain = CostPoint("retrain", rows["retrain"].method, 1.0, distances["retrain"])
+    return CostPanel([retrain, *points], retrain.distance, distances.get("original"))
 
 
 def relative_cost(row: Row, retrain: Row) -> float | None:
@@ -126,28 +126,23 @@ def floor_verdicts(table: Table) -> list[FloorVerdict]:
     rows = {row.name: row for row in table.rows}
     if not {"retrain", "retrain_independent", FLOOR} <= rows.keys():
         return []
-    verdicts = []
-    for row in table.rows:
-        if row.method and row.label not in ("retrain", "retrain_independent"):
-            distances = _distances(row, rows["retrain"], rows[FLOOR])
-            within = tuple(words for words, is_within in distances.items() if is_within)
-            outside = tuple(words for words, is_within in distances.items() if not is_within)
-            distance = row.values[DISTANCE.name].mean if DISTANCE.name in row.values else math.inf
-            verdicts.append(FloorVerdict(row.name, within, outside, relative_cost(row, rows["retrain"]), distance))
-    return verdicts
+    own = [row for row in table.rows if row.method and row.label not in ("retrain", "retrain_independent")]
+    return [_verdict(row, rows["retrain"], rows[FLOOR]) for row in own]
 
 
-def _distances(row: Row, retrain: Row, floor: Row) -> dict[str, bool]:
-    """Metric in words → whether the row is within its noise floor; metrics without one are left out."""
+def _verdict(row: Row, retrain: Row, floor: Row) -> FloorVerdict:
+    """Metrics without a noise floor are left out."""
     is_within = {}
     for column in ERRORS:
         limit = floor.differences.get(column.name)
-        distance = paired_distance(row.seeds.get(column.name, {}), retrain.seeds.get(column.name, {}))
-        if limit is not None and distance is not None:
-            is_within[column.words] = distance.mean <= limit.mean + EQUAL_TOLERANCE
+        difference = paired_distance(row.seeds.get(column.name, {}), retrain.seeds.get(column.name, {}))
+        if limit is not None and difference is not None:
+            is_within[column.words] = difference.mean <= limit.mean + EQUAL_TOLERANCE
+    distance = row.values[DISTANCE.name].mean if DISTANCE.name in row.values else math.inf
     if DISTANCE.name in row.values and DISTANCE.name in floor.values:
-        is_within[DISTANCE.words] = row.values[DISTANCE.name].mean <= floor.values[DISTANCE.name].mean
-    return is_within
+        is_within[DISTANCE.words] = distance <= floor.values[DISTANCE.name].mean
+    within, outside = (tuple(words for words in is_within if is_within[words] == flag) for flag in (True, False))
+    return FloorVerdict(row.name, within, outside, relative_cost(row, retrain), distance)
 
 
 def floor_summary(table: Table) -> str:
@@ -216,23 +211,15 @@ def draw_cost(panels: dict[str, CostPanel], records: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_cost_panel(axes: Axes, panel: CostPanel, styles: Mapping[str, style.PlotStyle]) -> None:
+def draw_cost_panel(axes: Axes, panel: CostPanel, styles: style.Styles) -> None:
     """The points of one panel, without titles. `styles`: by the name of a point."""
     axes.axhspan(0, panel.floor.mean, color="0.92", zorder=0)
     if panel.original is not None:
         axes.axhline(panel.original.mean, color=style.GREY, linestyle="--", linewidth=0.8)
-        axes.annotate(
-            "original",
-            (0.99, panel.original.mean),
-            (0, 2),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=style.SMALL,
-            color=style.GREY,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+        options: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": style.SMALL, "color": style.GREY}
+        options |= {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        axes.annotate("original", (0.99, panel.original.mean), (0, 2), bbox=box, **options)
     for point, cost in zip(panel.points, spread_costs(panel.points), strict=True):
         low, high = point.distance.interval
         axes.plot([cost] * 2, [max(low, 0), high], color=styles[point.name].colour, linewidth=1, alpha=0.6)
@@ -246,11 +233,6 @@ def draw_cost_panel(axes: Axes, panel: CostPanel, styles: Mapping[str, style.Plo
 
 def spread_costs(points: Sequence[CostPoint]) -> list[float]:
     """The costs, where equal ones differ by a few percent so that no marker hides another."""
-    groups: dict[int, list[int]] = {}
-    for index, point in enumerate(points):
-        groups.setdefault(round(math.log(point.cost) / EQUAL_COST), []).append(index)
-    costs = [point.cost for point in points]
-    for members in groups.values():
-        for place, index in enumerate(members):
-            costs[index] *= math.exp(SPREAD * (place - (len(members) - 1) / 2))
-    return costs
+    costs = pd.Series([point.cost for point in points])
+    equal = costs.groupby((np.log(costs) / EQUAL_COST).round())
+    return list(costs * np.exp(SPREAD * (equal.cumcount() - (equal.transform("size") - 1) / 2)))

@@ -56,7 +56,7 @@ def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, 
     gathered, source = selection.gather_some(name), source_of(selection.location)
     seed = shown_seed(gathered.records)
     records = gathered.records[gathered.records["seed"] == seed].sort_values("repeat", kind="stable")
-    title, rows = only_group_title(records, "series"), record_groups(records)[0].rows
+    title, (rows,) = only_group_title(records, "series"), record_groups(records).values()
     series = {row.name: source.series(str(row.records["model_key"].iloc[0])) for row in rows}
     unlearned = [row.name for row in rows if row.label not in REFERENCES]
     scalar = scalar or default_scalar([series[label] for label in unlearned] or [*series.values()])
@@ -65,8 +65,7 @@ def build_curves(selection: Selection, out: Path, *, scalar: str | None = None, 
     without = [label for label in series if label not in with_scalar]
     notes = [f"without {scalar}: {', '.join(without)}"] if without else []
     caption = [f"{title}; seed {seed}", *notes, provenance(records)[0]]
-    step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
-    curves = compute_curves(with_scalar, scalar, {row.name: row.method for row in rows}, step=step, caption=caption)
+    curves = compute_curves(with_scalar, scalar, {row.name: row.method for row in rows}, caption)
     return style.save_output(draw_curves(curves), out / f"{name}-{scalar}", gathered.missing, is_noted=False)
 
 
@@ -86,12 +85,7 @@ def build_solver_curves(path: Path, out: Path) -> Output:
 
 
 def compute_curves(
-    series: Mapping[str, Series],
-    scalar: str,
-    methods: Mapping[str, str],
-    *,
-    step: str = "epoch",
-    caption: Sequence[str] = (),
+    series: Mapping[str, Series], scalar: str, methods: Mapping[str, str], caption: Sequence[str] = ()
 ) -> Curves:
     """One scalar of several cells, by name, as their `methods` reported it at each step.
 
@@ -104,6 +98,7 @@ def compute_curves(
         name: [(float(x), math.nan if value is None else float(value)) for x, value in scalars[scalar]]
         for name, scalars in series.items()
     }
+    step = "step of the solver" if scalar == SOLVER_SCALAR else "epoch"
     return Curves(step, metric_format(scalar).header(), paths, dict(methods), caption=list(caption))
 
 

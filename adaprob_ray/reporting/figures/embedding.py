@@ -7,11 +7,10 @@ Axes: G models, n rows of each, K classes.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -40,8 +39,8 @@ SEED = 42  # of PCA and of t-SNE
 COMPONENTS = 50
 MAX_METHODS = len(style.EMBEDDING_STYLES) - 1  # with Retrain
 ITERATIONS = 650
-# scikit-learn 1.5 renamed n_iter.
-_ITERATIONS = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
+Subset = Literal["forget", "test"]
+Rows = Sequence[int] | NDArray[np.integer[Any]]  # positions in the training part
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def build_embedding(
     selection: Selection,
     out: Path,
     *,
-    subset: Literal["forget", "test"] = "test",
+    subset: Subset = "test",
     methods: Mapping[str, str] | None = METHODS,
     name: str = "embedding",
 ) -> Output:
@@ -100,18 +99,14 @@ def _shown_records(
     records_by_name = {}
     for name, method in methods.items():
         candidates = records[(records["method"] == method) & (records["seed"] == seed)]
-        primary = candidates[candidates["label"] == primary_label]
-        if not len(candidates):
+        if candidates.empty:
             raise InputError(f"{name}: must have a Record of method {method} and seed {seed}, got none")
-        records_by_name[name] = (primary if len(primary) else candidates).iloc[0]
+        is_primary = candidates["label"] == primary_label
+        records_by_name[name] = candidates.iloc[int(is_primary.argmax())]  # the first, if none is
     return records_by_name
 
 
-def compute_embedding(
-    groups: Mapping[str, Outputs],
-    subset: Literal["forget", "test"],
-    forget: Sequence[int] | NDArray[np.integer[Any]] = (),
-) -> Embedding:
+def compute_embedding(groups: Mapping[str, Outputs], subset: Subset, forget: Rows = ()) -> Embedding:
     """One map of all groups. `forget` are positions in the training part, needed for `subset="forget"` only.
 
     Deterministic: it runs in one thread, as the order of sums over several threads varies. Raises InputError if groups
@@ -128,18 +123,16 @@ def compute_embedding(
         raise InputError(f"t-SNE: must have more than {most:g} samples in all groups, got {len(stacked)}")
     with threadpool_limits(1):
         reduced = PCA(n_components=components, random_state=SEED).fit_transform(StandardScaler().fit_transform(stacked))
-        settings: dict[str, Any] = {_ITERATIONS: ITERATIONS, "perplexity": perplexity, "random_state": SEED}
+        settings: dict[str, Any] = {"max_iter": ITERATIONS, "perplexity": perplexity, "random_state": SEED}
         tsne = TSNE(n_components=2, metric="euclidean", init="pca", learning_rate="auto", **settings)
         points = tsne.fit_transform(reduced).astype(np.float64)
     return Embedding(dict(zip(outputs, np.split(points, len(outputs)), strict=True)), subset, perplexity)
 
 
-def _probabilities(
-    outputs: Outputs, subset: str, forget: Sequence[int] | NDArray[np.integer[Any]]
-) -> NDArray[np.float64]:
+def _probabilities(outputs: Outputs, subset: str, forget: Rows) -> NDArray[np.float64]:
     """Softmax outputs [n, K] in float64."""
-    if subset not in ("forget", "test"):
-        raise InputError(unknown_name("subset", subset, ("forget", "test")))
+    if subset not in get_args(Subset):
+        raise InputError(unknown_name("subset", subset, get_args(Subset)))
     logits = outputs.logits["test" if subset == "test" else "train"]
     if subset == "forget":
         rows, count = np.asarray(forget, dtype=np.int64), len(logits)
@@ -172,8 +165,6 @@ def draw_embedding(embedding: Embedding, title: str, caption: Sequence[str] = ()
     axes.set_ylabel("t-SNE 2 (no unit)", fontsize=style.TEXT)
     axes.tick_params(labelsize=style.SMALL)
     axes.legend(loc="upper right", fontsize=style.TEXT, markerscale=1.6, framealpha=0.9)
-    what = {"test": "test set", "forget": "forget set"}[embedding.subset]
-    style.add_caption(
-        figure, [f"t-SNE of softmax outputs on the {what}, perplexity {embedding.perplexity:g}", *caption]
-    )
+    note = f"t-SNE of softmax outputs on the {embedding.subset} set, perplexity {embedding.perplexity:g}"
+    style.add_caption(figure, [note, *caption])
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from adaprob_ray.errors import InputError
 from adaprob_ray.reporting.figures import style
-from adaprob_ray.reporting.records.grouping import RecordGroup, columns_with_values, record_groups, seed_means
+from adaprob_ray.reporting.records.grouping import RowGroup, columns_with_values, record_groups, seed_means
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import figure_notes
 from adaprob_ray.reporting.records.selection import Selection
@@ -47,17 +47,15 @@ class Ranks:
     caption: list[str]
 
 
-def build_ranks(
-    selection: Selection, out: Path, *, columns: Sequence[str] | None = None, name: str = "ranks"
-) -> Output:
-    """Write the figure of the selected Records to `out`/`name`.
+def build_ranks(selection: Selection, out: Path, *, columns: Sequence[str] | None = None) -> Output:
+    """Write the figure of the selected Records to `out`/ranks.
 
     Args:
         columns: The metrics to rank by; by default errors, the attack's accuracy and KL, as far as the Records have them.
     """
-    gathered = selection.gather_some(name)
+    gathered = selection.gather_some("ranks")
     columns = columns_with_values(gathered.records, COLUMNS) if columns is None else columns
-    return style.save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / name, gathered.missing)
+    return style.save_output(draw_ranks(compute_ranks(gathered.records, columns)), out / "ranks", gathered.missing)
 
 
 def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
@@ -69,15 +67,12 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     Raises:
         InputError: A name has some values of a metric, but not all.
     """
-    groups = record_groups(records)
-    ranked = {row.name: row for group in groups for row in group.rows if row.label not in ("original", "retrain")}
-    by_column = {name: _mean_ranks(groups, name, list(ranked)) for name in columns}
-    overall = {
-        name: statistics.fmean(ranks[name] for ranks in by_column.values() if name in ranks)
-        for name in ranked
-        if any(name in ranks for ranks in by_column.values())
-    }
-    cells = sum(len(set(row.records["seed"])) for group in groups for row in group.rows if row.label == "retrain")
+    groups = record_groups(records).values()
+    ranked = {row.name: row for rows in groups for row in rows if row.label not in ("original", "retrain")}
+    by_column = {name: _mean_ranks(groups, name, ranked) for name in columns}
+    by_name = {name: [ranks[name] for ranks in by_column.values() if name in ranks] for name in ranked}
+    overall = {name: statistics.fmean(ranks) for name, ranks in by_name.items() if ranks}
+    cells = sum(len(set(row.records["seed"])) for rows in groups for row in rows if row.label == "retrain")
     note = (
         f"rank of |difference to Retrain| among {len(overall)}, mean over {cells} cells (groups × seeds); ties share a rank; "
         "bars: mean over the metrics that a row has"
@@ -93,9 +88,13 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     )
 
 
-def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str]) -> dict[str, float]:
-    cells = pd.DataFrame([cell for group in groups for cell in _distances(group, name)])
-    cells = cells[[row for row in ranked if row in cells]]
+def _mean_ranks(groups: Iterable[Sequence[RowGroup]], name: str, ranked: Iterable[str]) -> dict[str, float]:
+    distances = [pd.DataFrame()]
+    for rows in groups:
+        values = pd.DataFrame({row.name: seed_means(row.records, name) for row in rows}, dtype=float)
+        if "retrain" in values:  # a line for each seed that Retrain has
+            distances.append(values.sub(values["retrain"], axis=0).abs().dropna(subset="retrain"))
+    cells = pd.concat(distances).reindex(columns=list(ranked)).dropna(axis="columns", how="all")
     faults = [
         f"{name}: must have a value of {row} in all {len(cells)} cells, got {len(cells) - count}"
         for row, count in cells.isna().sum().items()
@@ -105,15 +104,6 @@ def _mean_ranks(groups: Sequence[RecordGroup], name: str, ranked: Sequence[str])
         raise InputError(*(faults or [f"{name}: must have values for Retrain and for a row to rank, got none"]))
     means = cells.round(RANK_DECIMALS).rank(axis="columns").mean()
     return {str(row): float(mean) for row, mean in means.items()}
-
-
-def _distances(group: RecordGroup, name: str) -> list[dict[str, float]]:
-    """For each seed that Retrain has: name → |value − Retrain's|."""
-    means = {row.name: seed_means(row.records, name) for row in group.rows}
-    return [
-        {row: abs(values[seed] - target) for row, values in means.items() if seed in values}
-        for seed, target in means.get("retrain", {}).items()
-    ]
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,14 +85,12 @@ class PlotStyle:
 
     def markers(self, size: float = 6) -> dict[str, Any]:
         """Keywords of Axes.plot for the markers; `size` in points."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "fillstyle": self.fill,
-            "markersize": size,
-            "markerfacecoloralt": "white",
-            "markeredgewidth": 0.3 if self.marker.startswith("$") else 0.9,
-        }
+        edge = 0.3 if self.marker.startswith("$") else 0.9
+        fill = {"fillstyle": self.fill, "markerfacecoloralt": "white"}
+        return {"color": self.colour, "marker": self.marker, "markersize": size, "markeredgewidth": edge, **fill}
+
+
+Styles = Mapping[str, PlotStyle]  # by the name of a line, point or bar
 
 
 def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
@@ -101,22 +100,16 @@ def plot_styles(methods: Mapping[str, str]) -> dict[str, PlotStyle]:
         methods: Name → method. Beyond six names of one method a marker is the name's number. A method without an entry in
             METHOD_STYLES gets one of OTHER_STYLES; the fifth of them in one figure looks like the first.
     """
-    others = sorted({method for method in methods.values() if method not in METHOD_STYLES})
-    looks = METHOD_STYLES | {method: OTHER_STYLES[place % len(OTHER_STYLES)] for place, method in enumerate(others)}
-    styles: dict[str, PlotStyle] = {}
-    for method in dict.fromkeys(methods.values()):
-        names = sorted(name for name, other in methods.items() if other == method)
-        styles.update({name: _variant(*looks[method], variant) for variant, name in enumerate(names)})
-    return {name: styles[name] for name in methods}
+    others = sorted(set(methods.values()) - METHOD_STYLES.keys())
+    looks = METHOD_STYLES | dict(zip(others, cycle(OTHER_STYLES), strict=False))
+    names = {method: sorted(name for name in methods if methods[name] == method) for method in set(methods.values())}
+    return {name: _variant(*looks[method], names[method].index(name)) for name, method in methods.items()}
 
 
 def plain_styles(names: Iterable[str]) -> dict[str, PlotStyle]:
     """Styles for items other than methods, in order; filled and hollow markers alternate."""
-    styles = {}
-    for index, name in enumerate(names):
-        colour, marker = PLAIN_STYLES[index % len(PLAIN_STYLES)]
-        styles[name] = PlotStyle(to_rgb(colour), marker, _FILLS[index % 2], _LINES[index % len(_LINES)], "")
-    return styles
+    looks = zip(names, cycle(PLAIN_STYLES), cycle(_FILLS[:2]), cycle(_LINES), strict=False)
+    return {name: PlotStyle(to_rgb(colour), marker, fill, line, "") for name, (colour, marker), fill, line in looks}
 
 
 def _variant(colour: str, marker: str, hatch: str, variant: int) -> PlotStyle:
@@ -167,7 +160,7 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
     )
 
 
-def scatter_figure(styles: Mapping[str, PlotStyle], panels: int, min_height: float) -> tuple[Figure, list[Axes]]:
+def scatter_figure(styles: Styles, panels: int, min_height: float) -> tuple[Figure, list[Axes]]:
     """Panels side by side, and a legend of markers on their right."""
     figure = new_figure(2.2 + 3.9 * panels, max(min_height, LEGEND_LINE * len(styles) + 0.8))
     axes = panel_grid(figure, 1, panels)[0]
@@ -199,9 +192,8 @@ def save(figure: Figure, path: Path, formats: Sequence[str] = ("png", "pdf")) ->
 
     The folder is created if absent, and an existing file is replaced atomically. Raises InputError for another ending.
     """
-    faults = [unknown_name("figure format", ending, _METADATA) for ending in formats if ending not in _METADATA]
-    if faults:
-        raise InputError(*faults)
+    if unknown := [ending for ending in formats if ending not in _METADATA]:
+        raise InputError(*(unknown_name("figure format", ending, _METADATA) for ending in unknown))
     path.parent.mkdir(parents=True, exist_ok=True)
     paths = [path.with_name(f"{path.name}.{ending}") for ending in formats]
     for ending, file in zip(formats, paths, strict=True):

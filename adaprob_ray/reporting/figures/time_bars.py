@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,25 +66,21 @@ def compute_time_bars(records: pd.DataFrame, *, warm_up: int | None = None) -> T
     if warm_up is not None and (len(seeds) < 2 or warm_up != seeds[0]):
         raise InputError(f"warm_up: must be the first of several seeds, got {warm_up} (known: {seeds})")
     alone = timed_alone(timed, warm_up)
-    faults = [*_rows_without_time(timed, alone), *mixed_hardware(alone)]
+    panels = {title: [_bar(row) for row in rows] for title, rows in record_groups(alone).items()}
+    faults = [
+        f"{' '.join(title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
+        for title, rows in record_groups(timed).items()
+        for row in rows
+        if row.name not in {bar.name for bar in panels.get(title, [])}
+    ]
+    faults += mixed_hardware(alone)
     if faults or not len(alone):
         raise InputError(*(faults or ["unlearn_seconds: must be in a Record, got none"]))
-    panels = {group.title: [_bar(row) for row in group.rows] for group in record_groups(alone)}
     concurrent = len(timed[timed["seed"] != warm_up]) - len(alone)
     note = "mean ± standard error (s/√n); no other cell ran at the same time"
     note += "" if warm_up is None else f"; seed {warm_up}, the warm-up, is left out"
     note += f"; {concurrent} models ran concurrently with other cells and are left out" if concurrent else ""
     return TimeBars(panels, [note, *figure_notes(alone)])
-
-
-def _rows_without_time(timed: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
-    rows_with_time = {(group.title, row.name) for group in record_groups(alone) for row in group.rows}
-    return [
-        f"{' '.join(group.title.split())}: {row.name} has no exclusive time: all its cells but the warm-up ran with others"
-        for group in record_groups(timed)
-        for row in group.rows
-        if (group.title, row.name) not in rows_with_time
-    ]
 
 
 def _bar(row: RowGroup) -> Bar:
@@ -109,7 +105,7 @@ def draw_time_bars(times: TimeBars) -> Figure:
     return figure
 
 
-def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: Mapping[str, style.PlotStyle]) -> None:
+def _draw_bars(axes: Axes, bars: Sequence[Bar], styles: style.Styles) -> None:
     for position, bar in enumerate(bars):
         plot_style, error = styles[bar.name], bar.standard_error or 0.0
         colours: dict[str, Any] = {"color": style.shade(plot_style.colour, 0.5), "edgecolor": plot_style.colour}

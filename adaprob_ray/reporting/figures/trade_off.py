@@ -38,10 +38,10 @@ class TradeOff:
     caption: list[str]
 
 
-def build_trade_off(selection: Selection, out: Path, *, name: str = "trade_off") -> Output:
-    """Write the figure of the selected Records to `out`/`name`."""
-    gathered = selection.gather_some(name)
-    return style.save_output(draw_trade_off(compute_trade_off(gathered.records)), out / name, gathered.missing)
+def build_trade_off(selection: Selection, out: Path) -> Output:
+    """Write the figure of the selected Records to `out`/trade_off."""
+    gathered = selection.gather_some("trade_off")
+    return style.save_output(draw_trade_off(compute_trade_off(gathered.records)), out / "trade_off", gathered.missing)
 
 
 def compute_trade_off(records: pd.DataFrame) -> TradeOff:
@@ -50,7 +50,7 @@ def compute_trade_off(records: pd.DataFrame) -> TradeOff:
     Raises:
         InputError: A row lacks one of the errors, or would average over anything but seed and repeat.
     """
-    panels = {group.title: [_point(row) for row in group.rows] for group in record_groups(records)}
+    panels = {title: [_point(row) for row in rows] for title, rows in record_groups(records).items()}
     bounds = "95 % Clopper-Pearson bounds where fewer than 10 samples are wrong or right, or all seeds agree"
     return TradeOff(panels, [f"{style.INTERVAL_NOTE}; {bounds}", *figure_notes(records)])
 

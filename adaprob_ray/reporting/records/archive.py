@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaprob_ray.errors import InputError
-from adaprob_ray.reporting.records.grouping import columns_with_prefix
+from adaprob_ray.reporting.records.grouping import GROUP, columns_with_prefix
 from adaprob_ray.reporting.records.load import ARCHIVE, LINES, RECORDS, read_lines
 from adaprob_ray.reporting.records.provenance import is_empty
 from adaprob_ray.store import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adaprob_ray.metrics.outputs import Evaluation, Outputs
 
 # What a model shares with its references.
-SHARED = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "seed")
+SHARED = (*GROUP, "precision", "seed")
 Series = Mapping[str, Sequence[tuple[int, float | None]]]  # as `series.json` of a cell: scalar → [step, value or null]
 
 
@@ -122,25 +122,18 @@ def evaluations(records: pd.DataFrame, source: Source) -> Iterator[tuple[dict[st
 
 
 def evaluation_in(record: Mapping[str, Any], group: pd.DataFrame, source: Source) -> Evaluation:
-    """What a metric reads of one Record, whose references are among the Records of its group and seed."""
+    """What a metric reads of one Record, whose references are among the Records of its group and seed.
+
+    Raises InputError where a reference has no model there, or several.
+    """
     from adaprob_ray.metrics.outputs import make_evaluation
 
-    keys = {"model": str(record["model_key"]), **_references(record, group)}
-    outputs = {role: source.outputs(key) for role, key in keys.items()}
-    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))
-
-
-def _references(record: Mapping[str, Any], group: pd.DataFrame) -> dict[str, str]:
     where = ", ".join(str(record[name]) for name in SHARED)
     keys_by_label = {label: set(map(str, group.loc[group["label"] == label, "model_key"])) for label in REFERENCES}
-    missing = [label for label, keys in keys_by_label.items() if not keys]
-    if missing:
-        raise InputError(
-            f"{where}: must have Records of {', '.join(missing)}, which a metric may compare with, got none"
-        )
-    ambiguous = [label for label, keys in keys_by_label.items() if len(keys) > 1]
-    if ambiguous:
-        raise InputError(
-            f"{where}: must have one model of {', '.join(ambiguous)} for a metric to compare with, got several"
-        )
-    return {label: keys.pop() for label, keys in keys_by_label.items()}
+    if missing := ", ".join(label for label, keys in keys_by_label.items() if not keys):
+        raise InputError(f"{where}: must have Records of {missing}, which a metric may compare with, got none")
+    if ambiguous := ", ".join(label for label, keys in keys_by_label.items() if len(keys) > 1):
+        raise InputError(f"{where}: must have one model of {ambiguous} for a metric to compare with, got several")
+    outputs = {label: source.outputs(key) for label, (key,) in keys_by_label.items()}
+    outputs["model"] = source.outputs(str(record["model_key"]))
+    return make_evaluation(outputs, ForgetRequest.from_record(record), int(record["seed"]))

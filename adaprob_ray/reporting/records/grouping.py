@@ -6,6 +6,7 @@ Only seeds and repeats are averaged, repeats within a seed first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from adaprob_ray.errors import InputError, unknown_name
-from adaprob_ray.reporting.records.provenance import unique_strings
+from adaprob_ray.reporting.records.provenance import is_empty, unique_strings
 from adaprob_ray.sweep.forget_request import forget_words
 from adaprob_ray.user_code.source import is_path
 
@@ -49,18 +50,6 @@ class RowGroup:
         return str(self.records["method"].iloc[0])
 
 
-@dataclass(frozen=True)
-class RecordGroup:
-    """One data set, architecture and forget request. `values`: those of the columns GROUP."""
-
-    values: dict[str, Any]
-    rows: list[RowGroup]
-
-    @property
-    def title(self) -> str:
-        return group_title(self.values)
-
-
 def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "") -> list[RowGroup]:
     """The rows of one group, label by label.
 
@@ -79,22 +68,21 @@ def row_groups(records: pd.DataFrame, labels: Iterable[str], *, along: str = "")
 
 def split_by_text(records: pd.DataFrame, texts: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
     """The Records of each text, of which each Record has one, in their order."""
-    groups = records.groupby(np.array(texts, dtype=object), sort=False)
-    return [(str(text), members) for text, members in groups]
+    return [(str(text), members) for text, members in records.groupby(np.array(texts, dtype=object), sort=False)]
 
 
-def record_groups(records: pd.DataFrame, *, along: str = "") -> list[RecordGroup]:
-    """All groups in their order, with their rows in the order of METHOD_ORDER, then by label.
+def record_groups(records: pd.DataFrame, *, along: str = "") -> dict[str, list[RowGroup]]:
+    """Title → rows of all groups, in their order; rows are in the order of METHOD_ORDER, then by label.
 
     Raises:
         InputError: A row would average over anything but seed and repeat.
     """
-    groups = []
+    groups, places = {}, {method: place for place, method in enumerate(METHOD_ORDER)}
     for values, members in split_groups(records):
-        rows = row_groups(members, dict.fromkeys(members["label"]), along=along)
+        title, rows = group_title(values), row_groups(members, dict.fromkeys(members["label"]), along=along)
         for row in rows:
-            refuse_to_average(f"{group_title(values)}: {row.name}", row.records, along)
-        groups.append(RecordGroup(values, sorted(rows, key=lambda row: (_method_rank(row.method), row.label))))
+            refuse_to_average(f"{title}: {row.name}", row.records, along)
+        groups[title] = sorted(rows, key=lambda row: (places.get(row.method, math.inf), row.label))
     return groups
 
 
@@ -102,10 +90,6 @@ def split_groups(records: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFra
     """The values of the columns GROUP and the Records that have them, in the order of the Records."""
     groups = records.groupby(list(GROUP), sort=False)
     return [(dict(zip(GROUP, values, strict=True)), members) for values, members in groups]
-
-
-def _method_rank(method: str) -> int:
-    return METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
 
 
 def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str = " ") -> list[str]:
@@ -117,7 +101,8 @@ def setting_texts(records: pd.DataFrame, names: Iterable[str], *, separator: str
         separator.join(
             f"{name.removeprefix('method.')}={format_setting(row[name])}"
             for name in varying
-            if not (name.startswith("method.") and _is_missing(row[name]))
+            # Records leave out some settings of methods at their defaults.
+            if not (name.startswith("method.") and is_empty(row[name]))
         )
         for row in records[varying].to_dict("records")
     ]
@@ -128,17 +113,14 @@ def columns_with_prefix(records: pd.DataFrame, *prefixes: str) -> list[str]:
     return [name for name in map(str, records) if name.startswith(prefixes)]
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether a Record has no such setting, or none. Records leave out some settings of methods at their defaults."""
-    return value is None or (isinstance(value, float) and value != value)
-
-
 def format_setting(value: Any) -> str:
     """A setting as text, a number as short as it can be without loss."""
-    if _is_missing(value):
+    if is_empty(value):
         return "none"
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return repr(value) if isinstance(value, float) and float(short) != value else short
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def refuse_to_average(row: str, records: pd.DataFrame, along: str = "") -> None:

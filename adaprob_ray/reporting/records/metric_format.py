@@ -12,8 +12,8 @@ _UNITS = (
     ("_seconds", "s", "s", 1, 2),
     ("_examples", "examples", "examples", 0, 0),
     ("_steps", "steps", "steps", 0, 1),
+    ("", "", "", 1, 3),
 )
-_NO_UNIT = ("", "", "", 1, 3)
 
 _WORDS = {  # where the column's name without its unit does not read well
     "test_other_classes_error_percent": "test error, other classes",
@@ -34,9 +34,7 @@ _WORDS = {  # where the column's name without its unit does not read well
     "kl_forget_centroid_reverse_nats": "KL forget, centroid, reverse",
     "kl_test_centroid_reverse_nats": "KL test, centroid, reverse",
     "relearn_steps": "relearn time",
-    "probe_forget_error_percent": "probe forget error",
     "probe_test_forget_class_error_percent": "probe error on the forgotten class",
-    "probe_test_error_percent": "probe test error",
     "unlearn_seconds": "unlearning time",
     "forward_examples": "forward passes",
     "backward_examples": "backward passes",
@@ -85,11 +83,9 @@ class MetricFormat:
 
 def metric_format(name: str) -> MetricFormat:
     """The words and units of a column, derived from its name where _WORDS has no entry."""
-    suffix, unit, difference_unit, min_decimals, max_decimals = next(
-        (u for u in _UNITS if name.endswith(u[0])), _NO_UNIT
-    )
-    words = _WORDS.get(name, name.removesuffix(suffix).replace("_", " "))
-    return MetricFormat(name, words, unit, difference_unit, min_decimals, max_decimals)
+    unit = next(unit for unit in _UNITS if name.endswith(unit[0]))
+    words = _WORDS.get(name, name.removesuffix(unit[0]).replace("_", " "))
+    return MetricFormat(name, words, *unit[1:])
 
 
 def metric_columns(metrics: Sequence[str]) -> list[MetricFormat]:

@@ -7,8 +7,6 @@ from typing import Any
 import pandas as pd
 
 COMMIT_DIGITS = 7
-
-
 # A column of Records, for one value and for several.
 _NAMES = {
     "precision": ("precision", "precisions"),
@@ -16,20 +14,22 @@ _NAMES = {
     "threads": ("threads per cell", "thread counts per cell"),
     "commit": ("commit", "commits"),
 }
+_FACTS = {  # words of a report: column
+    "data sets": "dataset", "architectures": "architecture", "forget requests": "forget", "labels": "label",
+    "precision": "precision", "hardware": "device", "hosts": "host", "PyTorch": "torch_version", "Python": "python_version",
+}  # fmt: skip
 
 
 def provenance(records: pd.DataFrame) -> list[str]:
     """What a caption says: precision, devices, threads and commits on one line, and whether times may be compared."""
     facts = []
     for column, (one, several) in _NAMES.items():
-        values = _values(records, column)
-        facts.append(
-            f"MIXED {several}: {', '.join(values)}" if len(values) > 1 else f"{one} {(values or ['unknown'])[0]}"
-        )
-    exclusive = _count_true(records, "exclusive")
-    alone = f"{exclusive} of {len(records)} models ran with no other cell at the same time"
-    is_exclusive = exclusive == len(records)
-    times = "exclusive: no other cell of the run ran at the same time" if is_exclusive else f"NOT comparable: {alone}"
+        values = _values(records, column) or ["unknown"]
+        facts.append(f"MIXED {several}: {', '.join(values)}" if len(values) > 1 else f"{one} {values[0]}")
+    alone = _count_true(records, "exclusive")
+    times = f"NOT comparable: {alone} of {len(records)} models ran with no other cell at the same time"
+    if alone == len(records):
+        times = "exclusive: no other cell of the run ran at the same time"
     return ["; ".join(facts), f"times are {times}"]
 
 
@@ -92,18 +92,7 @@ def mixed_hardware(records: pd.DataFrame) -> list[str]:
 
 def summary_facts(records: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Each property of the Records with its values, in order of occurrence; seeds are sorted."""
-    names = {
-        "data sets": "dataset",
-        "architectures": "architecture",
-        "forget requests": "forget",
-        "labels": "label",
-        "precision": "precision",
-        "hardware": "device",
-        "hosts": "host",
-        "PyTorch": "torch_version",
-        "Python": "python_version",
-    }
-    facts = [(words, _values(records, name)) for words, name in names.items()]
+    facts = [(words, _values(records, name)) for words, name in _FACTS.items()]
     seeds = [str(seed) for seed in sorted(set(records["seed"]))] if "seed" in records else []
     facts += [("seeds", seeds), ("commits", _values(records, "commit"))]
     return [(words, values) for words, values in facts if values]
@@ -114,15 +103,9 @@ def summary_warnings(records: pd.DataFrame) -> list[str]:
     if records.empty:
         return []
     total = len(records)
-    versions = [name for name in map(str, records) if name.endswith("_version")]
-    candidates = {
-        "precision": "precision",
-        "hardware": "device",
-        "threads per cell": "threads",
-        "commits": "commit",
-        **{name.replace("_", " "): name for name in versions},
-    }
-    all_values = {words: _values(records, name) for words, name in candidates.items()}
+    names = {"precision": "precision", "hardware": "device", "threads per cell": "threads", "commits": "commit"}
+    names |= {name.replace("_", " "): name for name in map(str, records) if name.endswith("_version")}
+    all_values = {words: _values(records, name) for words, name in names.items()}
     warnings = [f"Mixed {words}: {', '.join(values)}" for words, values in all_values.items() if len(values) > 1]
     counts = {
         "were made from a checkout with uncommitted changes": _count_true(records, "run_dirty"),

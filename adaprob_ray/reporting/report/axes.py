@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.stats.intervals import Estimate
@@ -45,19 +45,17 @@ class Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Round values as numbers and as text."""
+        locator: Locator = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10], integer=self.integer)
         if self.logarithmic:
             # Powers of ten if two are in the range, else what is between them too.
             has_two = math.floor(math.log10(self.high)) > math.ceil(math.log10(self.low))
             locator = LogLocator(subs=(1.0,) if has_two else (1.0, 2.0, 5.0), numticks=TICKS + 4)
-            return [(value, f"{value:g}") for value in self._inside(locator.tick_values(self.low, self.high))]
-        steps = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10], integer=self.integer)
-        values = self._inside(steps.tick_values(self.low, self.high))
+        values = [float(x) for x in locator.tick_values(self.low, self.high) if self.low <= x <= self.high]
+        if self.logarithmic:
+            return [(value, f"{value:g}") for value in values]
         step = values[1] - values[0] if len(values) > 1 else 1.0
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         return [(value, f"{value + 0.0:.{decimals}f}") for value in values]  # 0.0 is added because −0.0 has a sign
-
-    def _inside(self, values: Iterable[float]) -> list[float]:
-        return [float(value) for value in values if self.low <= value <= self.high]
 
 
 def axis(estimates: Sequence[Estimate], column: MetricFormat, start: float, length: float) -> Axis:

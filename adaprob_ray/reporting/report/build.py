@@ -89,15 +89,17 @@ def render_report(
     parts = report_tables(records, primary_label)
     methods = {} if records.empty else dict(zip(records["label"][::-1], records["method"][::-1], strict=True))
     methods = {str(label): str(method) for label, method in reversed(methods.items())}
-    markers, colours = markers_of(
-        {**methods, **{name: method for part in extra for name, method in part.methods.items()}}
-    )
+    for section in extra:
+        methods |= section.methods
+    markers, colours = markers_of(methods)
     style, script = ((FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     style += colours
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     counts = [f"{_many(len(records), 'Record')} in {_many(len(parts), 'table')}"] if len(records) or not extra else []
-    template = _environment().get_template("report.html.j2")
-    return template.render(
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.loader = FileSystemLoader(FOLDER / "templates")
+    environment.globals.update(marker_at=marker_at, glyph_box=f"{-SIZE} {-SIZE} {2 * SIZE} {2 * SIZE}")
+    return environment.get_template("report.html.j2").render(
         title=title,
         policy=policy,
         style=style,
@@ -113,25 +115,14 @@ def render_report(
         sections=[_section(number, part, records, markers) for number, part in enumerate(parts, 1)],
         cells=cell_table(records, markers, [name for _, name in row_names(parts)]) if len(records) else None,
         has_records=bool(len(records)) or not extra,
-        data=_json(embedded(records, parts)),
+        # Ends no script element: ASCII only, no `<`.
+        data=json.dumps(embedded(records, parts), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.loader = FileSystemLoader(FOLDER / "templates")
-    environment.globals.update(marker_at=marker_at, glyph_box=f"{-SIZE} {-SIZE} {2 * SIZE} {2 * SIZE}")
-    return environment
 
 
 def _hash(text: str) -> str:
     """The hash of a text in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(value: object) -> str:
-    """JSON that ends no script element: ASCII only, no `<`."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _many(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaprob_ray.reporting.records.grouping import columns_with_values
+from adaprob_ray.reporting.records.grouping import GROUP, columns_with_values
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import commit_words, unique_strings
 from adaprob_ray.reporting.report.markers import Marker
@@ -22,9 +22,7 @@ PAGE_WIDTH = 175  # characters of a table: about what a desktop window and a lan
 
 _SHOWN = ("test_error_percent", "retain_error_percent", "forget_error_percent", "membership_accuracy_percent",
           "kl_forget_nats", "unlearn_seconds")  # fmt: skip
-_SETTINGS = ("dataset", "test_pool", "architecture", "filters", "forget", "precision", "repeat")
-
-
+_SETTINGS = (*GROUP, "precision", "repeat")
 TEXT = {"class": "text"}  # of a column that is sorted by its words
 
 
@@ -62,37 +60,34 @@ class HtmlTable:
 # -- a part ------------------------------------------------------------------------------------------------------------
 
 
-def part_tables(report_table: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
+def part_tables(part: ReportTable, markers: Mapping[str, Marker]) -> list[HtmlTable]:
     """The blocks of a table, values first. `markers`: by row name."""
-    blocks = table_blocks(report_table.table, PAGE_WIDTH)
+    blocks = table_blocks(part.table, PAGE_WIDTH)
     before = [block.title for block in blocks]
-    return [_part_table(report_table, block, block.title in before[:i], markers) for i, block in enumerate(blocks)]
+    return [_part_table(part, block, block.title in before[:i], markers) for i, block in enumerate(blocks)]
 
 
-def _part_table(
-    report_table: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]
-) -> HtmlTable:
+def _part_table(part: ReportTable, block: Block, is_continued: bool, markers: Mapping[str, Marker]) -> HtmlTable:
     """Rows that average Records can be sorted; references without Records are the table's foot."""
     is_difference = bool(block.title)
-    by_header = {column.header(difference=is_difference): column for column in report_table.table.columns}
+    by_header = {column.header(difference=is_difference): column for column in part.table.columns}
     columns = [by_header[header] for header in block.header[1:]]
-    estimates = {row.name: row.differences if is_difference else row.values for row in report_table.table.rows}
+    estimates = {row.name: row.differences if is_difference else row.values for row in part.table.rows}
     body, foot = [], []
     for name, *texts in block.body:
         entries = [
             _entry(text, column, estimates[name].get(column.name), is_difference)
             for column, text in zip(columns, texts, strict=True)
         ]
-        if name not in report_table.positions:
+        if name not in part.positions:
             foot.append(HtmlRow(name, entries))
             continue
-        query = f'"row={report_table.row_words(name)}"'
-        find = {"type": "button", "class": "find", "data-query": query, "title": "find its cells"}
-        where = {"data-name": name, "data-cells": " ".join(map(str, report_table.positions[name]))}
+        find = {"class": "find", "data-query": f'"row={part.row_words(name)}"', "title": "find its cells"}
+        where = {"data-name": name, "data-cells": " ".join(map(str, part.positions[name]))}
         body.append(HtmlRow(name, entries, markers[name], find, where))
     title = (block.title.capitalize() if is_difference else "Values") + (", continued" if is_continued else "")
     headers = [Entry("label", TEXT), *map(Entry, block.header[1:])]
-    return HtmlTable("values", title, f"{title}: {report_table.heading}", headers, body, foot)
+    return HtmlTable("values", title, f"{title}: {part.heading}", headers, body, foot)
 
 
 def _entry(text: str, column: MetricFormat, estimate: Estimate | None, is_difference: bool) -> Entry:
@@ -117,25 +112,17 @@ def cell_table(records: pd.DataFrame, markers: Mapping[str, Marker], names: Sequ
     of_facts = [Entry(name, TEXT if any(isinstance(value, str) for value in records[name]) else {}) for name in facts]
     of_metrics = [Entry(metric.header()) for metric in metrics]
     headers = [Entry("label", TEXT), *of_facts, *of_metrics, Entry("commit", TEXT), Entry("key", TEXT)]
-    body = [
-        _cell_row(index, record, facts, metrics, markers[str(record["label"])], names[index])
-        for index, (_, record) in enumerate(records.iterrows())
-    ]
+    body, opens = [], {"class": "open", "aria-expanded": "false"}
+    for index, (_, record) in enumerate(records.iterrows()):
+        key = str(record["key"])
+        entries = [
+            *(_fact(plain(record[name])) for name in facts),
+            *(_metric(plain(record[metric.name]), metric) for metric in metrics),
+            Entry(commit_words(record), {"class": "code text"}),
+            Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
+        ]
+        body.append(HtmlRow(names[index], entries, markers[str(record["label"])], opens, {"data-at": index}))
     return HtmlTable("cells", "Every Record. Click a label for details", "all cells", headers, body)
-
-
-def _cell_row(
-    index: int, record: pd.Series[Any], facts: Sequence[str], metrics: Sequence[MetricFormat], marker: Marker, name: str
-) -> HtmlRow:
-    key = str(record["key"])
-    entries = [
-        *(_fact(plain(record[name])) for name in facts),
-        *(_metric(plain(record[metric.name]), metric) for metric in metrics),
-        Entry(commit_words(record), {"class": "code text"}),
-        Entry(key[:SHORT_KEY_LENGTH], {"class": "code text", "title": key}),
-    ]
-    opens = {"type": "button", "class": "open", "aria-expanded": "false"}
-    return HtmlRow(name, entries, marker, opens, {"data-at": index})
 
 
 def _fact(value: Any) -> Entry:
@@ -160,10 +147,7 @@ def text_table(block: Block, caption: str) -> HtmlTable:
     is_text = [any(_number(text) is None and text != EMPTY_CELL for text in column) for column in columns]
     is_text[0] = True
     headers = [Entry(text, TEXT if flag else {}) for text, flag in zip(block.header, is_text, strict=True)]
-    body = [
-        HtmlRow(name, [_text_entry(text, flag) for text, flag in zip(texts, is_text[1:], strict=True)])
-        for name, *texts in block.body
-    ]
+    body = [HtmlRow(name, list(map(_text_entry, texts, is_text[1:]))) for name, *texts in block.body]
     return HtmlTable("values", caption, caption, headers, body)
 
 

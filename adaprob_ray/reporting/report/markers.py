@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from matplotlib.colors import to_hex
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path as Outline
 
@@ -72,7 +73,7 @@ def _style_sheet(colours: Mapping[Colour, str]) -> str:
 
 
 def _rule(name: str, colour: Colour) -> str:
-    code = "#" + "".join(f"{round(255 * channel):02x}" for channel in colour)
+    code = to_hex(colour)
     return f".{name} {{ fill: {code}; stroke: {code}; }}"
 
 

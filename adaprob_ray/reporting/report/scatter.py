@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from matplotlib.transforms import Bbox
 
 from adaprob_ray.reporting.figures.cost import COST, DISTANCE, cost_panel, spread_costs
 from adaprob_ray.reporting.figures.trade_off import trade_off_points
@@ -12,6 +13,7 @@ from adaprob_ray.reporting.report import svg
 from adaprob_ray.reporting.report.axes import Axis, axis
 from adaprob_ray.reporting.report.markers import SIZE, Marker
 from adaprob_ray.reporting.report.sections import format_full
+from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 
 RETAIN, FORGET = metric_format(RETAIN_ERROR), metric_format(FORGET_ERROR)
@@ -20,31 +22,6 @@ LEFT, END, HEIGHT, BELOW = 44, svg.WIDTH - svg.RIGHT, 300, 38
 MAX_ROWS_TWO_LINES = 9  # rows up to which this figure takes two lines of the grid, next to two other figures
 COST_MARGIN = 1.5  # factor of the cost left free at both ends
 CHARACTER, LETTERS, SIDE = 6.6, 12, 9  # pixels: of a name's letters across and upright, and from a mark to its name
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One row of a table at a point, with the bars of its intervals. `words`: its tooltip after its name."""
-
-    name: str
-    x: float
-    y: float
-    bars: Sequence[svg.Shape]
-    words: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels that a name or a mark takes."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, other: Box) -> bool:
-        across = self.left < other.right and other.left < self.right
-        return across and self.top < other.bottom and other.top < self.bottom
 
 
 def cost_chart(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | None:
@@ -62,15 +39,13 @@ def cost_chart(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | N
     if panel.original is not None:
         y = upwards.at(panel.original.mean)
         behind += [svg.path("reference", f"M{LEFT} {y:g}H{END}"), svg.text("tick left", END, y - 4, "original")]
-    marks = []
+    marks = {}
     for point, cost in zip(panel.points, costs, strict=True):
-        if point.name in markers:
-            x, y = across.at(cost), upwards.at(point.distance.mean)
-            words = f"KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
-            marks.append(Mark(point.name, x, y, svg.interval(point.distance, upwards, x), words))
+        words = f"KL forget {format_full(point.distance, 'nats')}; {point.cost:.3g} × Retrain's passes"
+        marks[point.name] = (Estimate(cost, None, 1), point.distance, words)
     is_shifted = any(cost != point.cost for point, cost in zip(panel.points, costs, strict=True))
     note = "shaded: at most the noise floor" + "; marks of equal cost are shifted" * is_shifted
-    return _chart((DISTANCE.header(), COST), note, (across, upwards), behind, marks, markers)
+    return _chart("trade-off", (DISTANCE.header(), COST), note, (across, upwards), behind, marks, markers)
 
 
 def trade_off(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | None:
@@ -80,37 +55,40 @@ def trade_off(table: Table, markers: Mapping[str, Marker]) -> svg.SvgFigure | No
         return None
     across = axis([point.retain for point in points.values()], RETAIN, LEFT, END - LEFT)
     upwards = axis([point.forget for point in points.values()], FORGET, HEIGHT, svg.TOP - HEIGHT)
-    behind, retrain = [], points.get("retrain")
-    if retrain is not None:
+    behind = []
+    if retrain := points.get("retrain"):
         behind = [*svg.band(retrain.retain, across, svg.TOP, HEIGHT), *svg.band(retrain.forget, upwards, LEFT, END)]
-    marks = []
+    marks = {}
     for name, point in points.items():
-        x, y = across.at(point.retain.mean), upwards.at(point.forget.mean)
         words = f"retain error {format_full(point.retain, '%')}; forget error {format_full(point.forget, '%')}"
-        bars = [*svg.interval(point.retain, across, y), *svg.interval(point.forget, upwards, x)]
-        marks.append(Mark(name, x, y, bars, words))
+        marks[name] = (point.retain, point.forget, words)
     kind = "trade-off two-lines" if len(points) <= MAX_ROWS_TWO_LINES else "trade-off"
     headers = (FORGET.header(), RETAIN.header())
-    return _chart(headers, "shaded: retrain", (across, upwards), behind, marks, markers, kind=kind)
+    return _chart(kind, headers, "shaded: retrain", (across, upwards), behind, marks, markers)
 
 
 def _chart(
+    kind: str,
     headers: tuple[str, str],
     note: str,
     axes: tuple[Axis, Axis],
     behind: Sequence[svg.Shape],
-    marks: Sequence[Mark],
+    marks: Mapping[str, tuple[Estimate, Estimate, str]],
     markers: Mapping[str, Marker],
-    kind: str = "trade-off",
 ) -> svg.SvgFigure:
-    """The first of the headers against the second, which is below the axis; the axes are given across, then upwards."""
-    names, unnamed = _names({mark.name: (mark.x, mark.y) for mark in marks})
-    note += f"; {unnamed} label{'s' * (unnamed > 1)} omitted" if unnamed else ""
+    """The first of the headers against the second, which is below the axis.
+
+    `axes`: across, then upwards; `marks`: row name → where it is along both, and its tooltip after its name.
+    """
     title = svg.text("tick", axes[0].start + axes[0].length / 2, HEIGHT + 34, headers[1])
-    shapes = [*behind, svg.scale(axes[0], HEIGHT), svg.scale(axes[1], LEFT), title]
-    for mark in marks:
-        parts = [*mark.bars, svg.marker_at(markers[mark.name], mark.x, mark.y)]
-        shapes.append(svg.group(parts, title=f"{mark.name}: {mark.words}", name=mark.name))
+    shapes, places = [*behind, svg.scale(axes[0], HEIGHT), svg.scale(axes[1], LEFT), title], {}
+    for name, (right, up, words) in marks.items():
+        if name in markers:
+            x, y = places[name] = axes[0].at(right.mean), axes[1].at(up.mean)
+            bars = [*svg.interval(right, axes[0], y), *svg.interval(up, axes[1], x)]
+            shapes.append(svg.group([*bars, svg.marker_at(markers[name], x, y)], title=f"{name}: {words}", name=name))
+    names, unnamed = _names(places)
+    note += f"; {unnamed} label{'s' * (unnamed > 1)} omitted" if unnamed else ""
     return svg.SvgFigure(kind, " against ".join(headers), note, HEIGHT + BELOW, [*shapes, *names])
 
 
@@ -119,17 +97,17 @@ def _chart(
 
 def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[svg.Shape], int]:
     """Each name next to its marker if it overlaps no marker and no other name; and the number of names omitted."""
-    taken = [Box(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
+    taken = [Bbox.from_extents(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
     drawn = []
     for name, (x, y) in places.items():
         words = svg.shorten_name(name)
-        for anchor, left, middle in _label_positions(x, y, CHARACTER * len(words)):
-            box = Box(left, middle - LETTERS / 2, left + CHARACTER * len(words), middle + LETTERS / 2)
-            is_inside = box.left >= LEFT and box.right <= svg.WIDTH and box.top >= 0 and box.bottom <= HEIGHT
-            if is_inside and not any(box.meets(other) for other in taken):
+        for anchor, left, middle in _label_positions(x, y, width := CHARACTER * len(words)):
+            box = Bbox.from_extents(left, middle - LETTERS / 2, left + width, middle + LETTERS / 2)
+            is_inside = box.x0 >= LEFT and box.x1 <= svg.WIDTH and box.y0 >= 0 and box.y1 <= HEIGHT
+            if is_inside and not any(box.fully_overlaps(other) for other in taken):
                 taken.append(box)
-                x = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
-                place = {"x": f"{x:.1f}", "y": f"{box.bottom - 2:.1f}", "data-name": name}
+                x = {"start": box.x0, "middle": (box.x0 + box.x1) / 2, "end": box.x1}[anchor]
+                place = {"x": f"{x:.1f}", "y": f"{box.y1 - 2:.1f}", "data-name": name}
                 drawn.append(svg.Shape("text", {"class": f"point-name {anchor}", **place}, words))
                 break
     return drawn, len(places) - len(drawn)

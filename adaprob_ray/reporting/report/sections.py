@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,10 @@ from adaprob_ray.sweep.forget_request import sequence_length
 
 SHORT_KEY_LENGTH = 8
 _IDENTITY = ("key", "model_key", "lineage", "stage", *grouping.GROUP, "label", "method", "seed", "repeat", "precision")
+_PREFIXES = {  # title of a section: how the names of its columns begin
+    "Method": "method.", "Recipe": "recipe.", "Pretraining": "pretrain.", "Imported original": "original.",
+    "Relearning": "relearn.", "Probe": "probe.",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,24 +96,19 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None, reque
 
     `requests`: the number in the sequence that the group's request is part of.
     """
-    twice = records.duplicated(["label", "seed", "repeat"], keep=False)
-    unclear = list(dict.fromkeys(records.loc[twice, "label"]))
-    keys = records.loc[records["label"].isin(unclear), "key"].str[:SHORT_KEY_LENGTH]
-    digits = SHORT_KEY_LENGTH if keys.is_unique else None
-    names = [
-        f"{label} key {key[:digits]}" if label in unclear else str(label)
-        for label, key in zip(records["label"], records["key"], strict=True)
-    ]
-    records = records.assign(label=names)
-    (table,) = tables(records, all_columns(), dict.fromkeys(names), primary_label)
+    labels, keys = records["label"], records["key"]
+    unclear = labels[records.duplicated(["label", "seed", "repeat"], keep=False)].unique()
+    is_unclear = labels.isin(unclear)
+    digits = SHORT_KEY_LENGTH if keys[is_unclear].str[:SHORT_KEY_LENGTH].is_unique else None
+    records = records.assign(label=labels.mask(is_unclear, labels + " key " + keys.str[:digits]))
+    (table,) = tables(records, all_columns(), dict.fromkeys(records["label"]), primary_label)
     positions = {str(name): list(map(int, members.index)) for name, members in records.groupby("label", sort=False)}
     notes = [
         f"{name}: several Records have the same settings, seed and repeat; each is a row of its own, named by its key"
         for name in unclear
     ]
-    for name, members in records.groupby("label", sort=False):
-        missing = [str(seed) for seed in table.seeds if seed not in set(members["seed"])]
-        if missing:
+    for name, seeds in records.groupby("label", sort=False)["seed"]:
+        if missing := [str(seed) for seed in table.seeds if seed not in set(seeds)]:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
         notes.append("no Records with the single label retrain: differences to it are not shown")
@@ -137,25 +136,15 @@ def embedded(records: pd.DataFrame, all_tables: list[ReportTable]) -> dict[str, 
 
 def _sections(columns: list[str]) -> list[dict[str, Any]]:
     """Every column in the first section that takes it; identity and metrics in their own order."""
-    metrics = [column.name for column in all_columns()]
-    takers: list[tuple[str, Callable[[str], bool]]] = [
-        ("Cell", lambda name: name in _IDENTITY),
-        ("Method", lambda name: name.startswith("method.")),
-        ("Recipe", lambda name: name.startswith("recipe.")),
-        ("Pretraining", lambda name: name.startswith("pretrain.")),
-        ("Imported original", lambda name: name.startswith("original.")),
-        ("Relearning", lambda name: name.startswith("relearn.")),
-        ("Probe", lambda name: name.startswith("probe.")),
-        ("Metrics", lambda name: name in metrics),
-        ("Provenance", _is_provenance),
-        ("Other facts", lambda name: True),
-    ]
-    by_section: dict[str, list[str]] = {title: [] for title, _ in takers}
-    for name in columns:
-        by_section[next(title for title, takes in takers if takes(name))].append(name)
-    by_section["Cell"].sort(key=_IDENTITY.index)
-    by_section["Metrics"].sort(key=metrics.index)
-    return [{"title": title, "columns": names} for title, names in by_section.items() if names]
+    sections = {
+        "Cell": [name for name in _IDENTITY if name in columns],
+        **{title: [name for name in columns if name.startswith(prefix)] for title, prefix in _PREFIXES.items()},
+        "Metrics": [column.name for column in all_columns() if column.name in columns],
+    }
+    rest = [name for name in columns if name not in chain(*sections.values())]
+    sections["Provenance"] = [name for name in rest if _is_provenance(name)]
+    sections["Other facts"] = [name for name in rest if not _is_provenance(name)]
+    return [{"title": title, "columns": names} for title, names in sections.items() if names]
 
 
 def _is_provenance(name: str) -> bool:
