@@ -33,8 +33,7 @@ def format_estimate(
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
     if estimate.count is not None:
         return _count(estimate.mean, estimate.count) + less
-    half = estimate.half_width
-    if half is None:
+    if (half := estimate.half_width) is None:
         decimals = max(decimals, column.max_decimals) if estimate.n == 1 else decimals
         return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
     if estimate.n < MIN_INTERVAL_SEEDS:
