@@ -20,14 +20,16 @@ def table_document(table: Table, width: int) -> Document:
 
 
 def format_estimate(
-    estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
+    estimate: Estimate | None, column: MetricFormat, decimals: int = 0, *, signed: bool = False, n: int | None = None
 ) -> str:
     """`12.4 ± 3.1`, `1.3 (0–4.2)` for a percentage whose interval is clipped, `0 (≤ 3.9)†` for a count, or a bare value.
 
-    `n`: the seeds of the table; an entry of fewer says so. Two different values have no interval.
+    `decimals`: if more than the fewest of the column. `n`: the seeds of the table; an entry of fewer says so. Two different
+    values have no interval.
     """
     if estimate is None:
         return EMPTY_CELL
+    decimals = max(decimals, column.min_decimals)
     if estimate.n == 0:
         return _number(estimate.mean, decimals)
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
