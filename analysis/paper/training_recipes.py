@@ -65,35 +65,27 @@ def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> 
 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[RecipeSetting]:
-    """The lines of Table `6` or `7`."""
-    make, stage = (_pretraining, "pretrain") if table == "6" else (_training, "train")
+    """The lines of Table `6`, which names no data set, or `7`."""
+    stage = "pretrain" if table == "6" else "train"
     cells = [cell for sweep in sweeps for cell in sweep.cells.values() if cell.stage == stage]
     lines = []
     for line in transcribed(f"table{table}"):
-        architecture = ARCHITECTURES[line["model"]]
+        architecture, setting, name = ARCHITECTURES[line["model"]], line["metric"], line["model"]
         notebooks = [row for row in transcribed("notebook_settings") if ARCHITECTURES.get(row["model"]) == architecture]
-        lines.append(make(line, notebooks, [cell for cell in cells if cell.settings.architecture.name == architecture]))
+        own_cells = [cell for cell in cells if cell.settings.architecture.name == architecture]
+        if table == "6":  # all pretrainings of that network
+            field = {"filter": "filters", "learning_rate": "pretrain_lr"}[setting]
+            theirs = [row[field] for row in notebooks if row["pretrain_lr"]]
+        else:  # original and Retrain of one data set and network
+            again = line["note"].startswith("printed a second time")
+            dataset = "Lacuna-5" if again else DATASETS[line["dataset"]]
+            theirs = [_theirs(row, setting) for row in notebooks if row["dataset"] == dataset]
+            own_cells = [cell for cell in own_cells if cell.settings.dataset.name == our_dataset(dataset)]
+            name += f" ({line['dataset']})" + (" again" if line["note"] else "")
+            name += f": {our_dataset(dataset)}" if dataset in STAND_INS else ""
+        ours = [_setting(cell, setting) for cell in own_cells]
+        lines.append(RecipeSetting(name, setting, line["value"], _several(theirs), _several(ours)))
     return lines
-
-
-def _pretraining(
-    line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]
-) -> RecipeSetting:
-    """A line of Table 6, which names no data set: all pretrainings of that network."""
-    field = {"filter": "filters", "learning_rate": "pretrain_lr"}[line["metric"]]
-    theirs = [row[field] for row in notebooks if row["pretrain_lr"]]
-    ours = [_setting(cell, line["metric"]) for cell in cells]
-    return RecipeSetting(line["model"], line["metric"], line["value"], _several(theirs), _several(ours))
-
-
-def _training(line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]) -> RecipeSetting:
-    """A line of Table 7: original and Retrain of one data set and network."""
-    dataset = "Lacuna-5" if line["note"].startswith("printed a second time") else DATASETS[line["dataset"]]
-    theirs = [_theirs(row, line["metric"]) for row in notebooks if row["dataset"] == dataset]
-    ours = [_setting(cell, line["metric"]) for cell in cells if cell.settings.dataset.name == our_dataset(dataset)]
-    name = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
-    name += f": {our_dataset(dataset)}" if dataset in STAND_INS else ""
-    return RecipeSetting(name, line["metric"], line["value"], _several(theirs), _several(ours))
 
 
 def _theirs(row: Mapping[str, str], setting: str) -> str:
