@@ -57,7 +57,9 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
     if ours is None:
         return None
     prediction = prediction_interval(list(row.seeds[column.name].values()), entry.runs)
-    margin = margin_of(entry, column)
+    margin = MARGIN_ERROR if column.is_error else MARGIN_ATTACK
+    if column.unit == "nats":
+        margin = MARGIN_DIVERGENCE * abs(entry.value)
     verdict, why = _verdict(entry, prediction, margin, ours.count)
     if entry.contradiction:
         verdict, why = CONTRADICTS, f"{entry.contradiction}; taken as printed: {verdict}"
@@ -69,13 +71,6 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
         why = f"{samples} training samples per class, width {group['filters']:g} (the paper's: {entry.filters:g})"
         verdict = REDUCED_SCALE
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
-
-
-def margin_of(entry: PaperValue, column: MetricFormat) -> float:
-    """How wide a prediction may be and still confirm a number, in the column's unit."""
-    if column.unit == "nats":
-        return MARGIN_DIVERGENCE * abs(entry.value)
-    return MARGIN_ERROR if column.is_error else MARGIN_ATTACK
 
 
 def _verdict(entry: PaperValue, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:

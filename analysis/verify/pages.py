@@ -190,8 +190,7 @@ def _table(mark: Mark, results: Results) -> str:
 def with_labels(table: Table, labels: Sequence[str]) -> Table:
     """The table with these of its rows, and those that are no models, such as the noise floor. Raises InputError."""
     known = [row.name for row in table.rows if row.method]
-    faults = [unknown_name("label", label, known) for label in labels if label not in known]
-    if faults:
+    if faults := [unknown_name("label", label, known) for label in labels if label not in known]:
         raise InputError(*faults)
     return replace(table, rows=[row for row in table.rows if row.name in labels or not row.method])
 
