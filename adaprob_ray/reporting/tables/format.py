@@ -62,13 +62,6 @@ def _bound(percent: float, decimals: int) -> str:
     return "0" if percent <= 0 else "100" if percent >= 100 else f"{percent:.{decimals}f}"
 
 
-def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
-    """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
-    halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
-    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
-    return min(max(wanted, column.min_decimals), column.max_decimals)
-
-
 def _first_digit(value: float) -> int:
     """The decimals that show the first significant digit."""
     return -math.floor(math.log10(value))
@@ -115,7 +108,10 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
 def texts_of(table: Table, column: MetricFormat, *, is_difference: bool = False) -> list[str]:
     """The values of one column in words, row by row, or the differences with their marks."""
     entries = [(row.differences if is_difference else row.values).get(column.name) for row in table.rows]
-    decimals = _decimals([estimate for estimate in entries if estimate is not None], column)
+    # Two significant digits of the median half-width, within the column's bounds.
+    halves = [estimate.half_width for estimate in entries if estimate and estimate.half_width is not None]
+    digits = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
+    decimals = min(max(digits, column.min_decimals), column.max_decimals)
     tests, texts = table.families.get(column.name) if is_difference else None, []
     for row, estimate in zip(table.rows, entries, strict=True):
         is_signed = is_difference and row.name != FLOOR  # which is a distance

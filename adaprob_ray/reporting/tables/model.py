@@ -122,13 +122,11 @@ def _reference(
 ) -> dict[str, Seeds]:
     """The values that others are compared with; none in a group without the label. Raises InputError for several settings."""
     named = [row for row in rows if row.label == label]
-    if not named:
-        return {column.name: {} for column in columns}
     if len(named) > 1:
         settings = ", ".join(row.settings for row in named)
         where = f"against: {group['dataset']}, {group['forget']}"
         raise InputError(f"{where}: {label} must have one row, has {len(named)} ({settings})")
-    return _seeds(named[0].records, columns)
+    return _seeds(named[0].records, columns) if named else {column.name: {} for column in columns}
 
 
 def _families(
