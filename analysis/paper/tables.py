@@ -59,16 +59,14 @@ def _columns(
     if not any(column_judgements):
         return [(column.header(), ours)]
     printed = [judgement.published.text if judgement else EMPTY_CELL for judgement in column_judgements]
-    verdicts = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
-    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", verdicts)]
+    words = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
+    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", words)]
 
 
 def _legend(table_judgements: Sequence[verdicts.Judgement]) -> list[str]:
     if not table_judgements:
         return ["the paper has no number for these rows"]
-    reasons = {
-        judgement.why: judgement.verdict for judgement in table_judgements if judgement.verdict in verdicts.VERDICTS[3:]
-    }
+    reasons = {each.why: each.verdict for each in table_judgements if each.verdict in verdicts.VERDICTS[3:]}
     readings = dict.fromkeys(other.reading for each in table_judgements for other in each.published.alternatives)
     return [
         "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
