@@ -94,8 +94,8 @@ def _command(artefact: Artefact) -> click.Command:
 
         show(_build(artefact, options))
 
-    words: dict[str, Any] = {"help": artefact.summary, "short_help": artefact.summary}
-    return click.Command(artefact.name, params=_parameters(artefact), callback=run, **words)
+    summary = artefact.summary
+    return click.Command(artefact.name, callback=run, params=_parameters(artefact), help=summary, short_help=summary)
 
 
 def _parameters(artefact: Artefact) -> list[click.Parameter]:
@@ -116,7 +116,6 @@ def _parameters(artefact: Artefact) -> list[click.Parameter]:
 
 
 def _build(artefact: Artefact, options: dict[str, Any]) -> Output:
-    """Import the builder and call it."""
     if artefact.takes == "pages":
         return artefact.build(rewrite=options["write"])
     location, out = options["location"], Path(options["out"]).expanduser()

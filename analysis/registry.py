@@ -75,107 +75,59 @@ def _paper_table(name: str, summary: str, table: str, sweeps: tuple[str, ...], c
     return Artefact(name, summary, builder, sweeps, table, columns, {"name": name})
 
 
-def _recipes(name: str, summary: str, table: str) -> Artefact:
-    builder = "analysis.paper.training_recipes:build_recipes"
-    return Artefact(name, summary, builder, NOTEBOOKS, table, arguments={"name": name})
-
-
-FIGURES, SEARCH = "adaprob_ray.reporting.figures", "adaprob_ray.reporting.search"
+PAPER, FIGURES = "analysis.paper", "adaprob_ray.reporting.figures"
 _ALL = (
-    Artefact(
-        "compare", "label x metric tables of any sweep", "adaprob_ray.reporting.tables.compare:build_comparison",
-        options=("only", "partial", "metrics", "against"),
-    ),
-    _paper_table(
-        "table1", "KL to Retrain on the forget set", "1", ("small_all", "figure2", "table1_large"), FORGET_DIVERGENCES
-    ),
+    Artefact("compare", "label x metric tables of any sweep", "adaprob_ray.reporting.tables.compare:build_comparison",
+             options=("only", "partial", "metrics", "against")),
+    _paper_table("table1", "KL to Retrain on the forget set", "1", ("small_all", "figure2", "table1_large"),
+                 FORGET_DIVERGENCES),
     _paper_table("table2", "errors, 100 images of a class forgotten by ALL-CNN", "2", ("table2",), ERRORS),
-    _paper_table(
-        "table3", "KL to Retrain on the test set", "3", ("small_all", "figure2", "table1_large", "table3_large"),
-        TEST_DIVERGENCES,
-    ),
+    _paper_table("table3", "KL to Retrain on the test set", "3", ("small_all", "figure2", "table1_large", "table3_large"),
+                 TEST_DIVERGENCES),
     _paper_table("table4", "membership inference attack, CIFAR-10", "4", ("notebook_membership",), ATTACKS),
-    _paper_table(
-        "table5", "AdaProb over λ: errors of the trained model and of its targets", "5", ("table5",),
-        (*ERRORS[1:], *TARGETS),
-    ),
-    _recipes("table6", "pretraining: the paper's, the notebooks', ours", "6"),
-    _recipes("table7", "training: the paper's, the notebooks', ours", "7"),
+    _paper_table("table5", "AdaProb over λ: errors of the trained model and of its targets", "5", ("table5",),
+                 (*ERRORS[1:], *TARGETS)),
+    Artefact("table6", "pretraining: the paper's, the notebooks', ours", f"{PAPER}.training_recipes:build_recipes", NOTEBOOKS,
+             table="6", arguments={"name": "table6"}),
+    Artefact("table7", "training: the paper's, the notebooks', ours", f"{PAPER}.training_recipes:build_recipes", NOTEBOOKS,
+             table="7", arguments={"name": "table7"}),
     _paper_table("cifar100", "CIFAR-100, a class forgotten (paper §5.6)", "sec5.6", ("notebook_cifar100",), ERRORS[1:]),
-    Artefact("claims", "the abstract's claims", "analysis.paper.claims:build_claims", CLAIMED),
-    Artefact(
-        "equivalence", "which methods are as near to Retrain as a second retrained model",
-        "analysis.paper.equivalence:build_equivalence", ("reduced_selective",),
-    ),
-    Artefact(
-        "traces", "SCRUB epoch by epoch, the notebooks' and ours", "analysis.paper.scrub_traces:build_traces",
-        ("scrub_traces",),
-    ),
-    Artefact(
-        "figure2", "t-SNE of outputs on the test set", f"{FIGURES}.embedding:build_embedding", ("figure2",),
-        arguments={"subset": "test", "name": "figure2"},
-    ),
-    Artefact(
-        "figure3", "t-SNE of outputs on the forget set", f"{FIGURES}.embedding:build_embedding", ("figure2",),
-        arguments={"subset": "forget", "name": "figure3"},
-    ),
-    Artefact(
-        "figure4", "time bars with standard errors", f"{FIGURES}.time_bars:build_time_bars",
-        ("figure4_class", "figure4_selective"), arguments={"warm_up": 1, "name": "figure4"},
-    ),
-    Artefact(
-        "ablation_lambda", "errors and target shift over λ", "analysis.builders:build_lambda_ablation",
-        ("ablation_lambda",), columns=(*ERRORS[1:], "target_shift"),
-    ),
-    Artefact(
-        "ablation_eta", "residual, errors and target shift over η", f"{FIGURES}.ablation:build_ablation",
-        ("ablation_eta",), columns=("projection_residual", *ERRORS[1:], "target_shift"),
-        arguments={"over": "method.eta", "name": "ablation_eta"},
-    ),
-    Artefact(
-        "trade_off", "forget error against retain error", f"{FIGURES}.trade_off:build_trade_off", ("small_all",)
-    ),
-    Artefact(
-        "picture", "confidence on forgotten and unseen samples, and distance to Retrain over cost",
-        "analysis.paper.picture:build_picture", ("reduced_tuned",),
-        arguments={"labels": ("original", "retrain", "scrub_tuned", "adaprob_tuned", "adaprob_tuned_fast")},
-    ),
+    Artefact("claims", "the abstract's claims", f"{PAPER}.claims:build_claims", CLAIMED),
+    Artefact("equivalence", "which methods are as near to Retrain as a second retrained model",
+             f"{PAPER}.equivalence:build_equivalence", ("reduced_selective",)),
+    Artefact("traces", "SCRUB epoch by epoch, the notebooks' and ours", f"{PAPER}.scrub_traces:build_traces",
+             ("scrub_traces",)),
+    Artefact("figure2", "t-SNE of outputs on the test set", f"{FIGURES}.embedding:build_embedding", ("figure2",),
+             arguments={"subset": "test", "name": "figure2"}),
+    Artefact("figure3", "t-SNE of outputs on the forget set", f"{FIGURES}.embedding:build_embedding", ("figure2",),
+             arguments={"subset": "forget", "name": "figure3"}),
+    Artefact("figure4", "time bars with standard errors", f"{FIGURES}.time_bars:build_time_bars",
+             ("figure4_class", "figure4_selective"), arguments={"warm_up": 1, "name": "figure4"}),
+    Artefact("ablation_lambda", "errors and target shift over λ", "analysis.builders:build_lambda_ablation",
+             ("ablation_lambda",), columns=(*ERRORS[1:], "target_shift")),
+    Artefact("ablation_eta", "residual, errors and target shift over η", f"{FIGURES}.ablation:build_ablation",
+             ("ablation_eta",), columns=("projection_residual", *ERRORS[1:], "target_shift"),
+             arguments={"over": "method.eta", "name": "ablation_eta"}),
+    Artefact("trade_off", "forget error against retain error", f"{FIGURES}.trade_off:build_trade_off", ("small_all",)),
+    Artefact("picture", "confidence on forgotten and unseen samples, and distance to Retrain over cost",
+             f"{PAPER}.picture:build_picture", ("reduced_tuned",),
+             arguments={"labels": ("original", "retrain", "scrub_tuned", "adaprob_tuned", "adaprob_tuned_fast")}),
     Artefact("cost", "distance to Retrain against passes", f"{FIGURES}.cost:build_cost", ("small_all",)),
-    Artefact(
-        "ranks", "mean ranks by distance to Retrain", f"{FIGURES}.ranks:build_ranks", ("small_all",), columns=RANKED
-    ),
-    Artefact(
-        "solvers", "residual against passes of every solver of the projection", "analysis.builders:build_solvers",
-    ),
-    Artefact(
-        "trajectories", "a scalar of cells' series, as a solver's residual", f"{FIGURES}.curves:build_curves",
-        ("ablation_eta",), arguments={"name": "trajectories"}, options=("only", "partial", "scalar"),
-    ),
-    Artefact(
-        "search", "trials, best-so-far curves, importance and slices of hyperparameter searches",
-        f"{SEARCH}.command:build_search", takes="files", options=(),
-    ),
-    Artefact(
-        "frozen", "settings that a search has frozen against the defaults, by both selection rules",
-        f"{SEARCH}.tables.frozen:build_frozen",
-    ),
-    Artefact(
-        "costs", "what sweeps cost, from the passes they make and measured Records", "analysis.builders:build_costs",
-        (*SMALL_SCALE, *LARGE_SCALE), options=(),
-    ),
-    Artefact(
-        "report", "one HTML file of every Record", "adaprob_ray.reporting.html_report:build_report", takes="files",
-    ),
-    Artefact(
-        "archive", "Records and Outputs of a sweep as two files", "analysis.verify.archives:build_archive",
-    ),
-    Artefact(
-        "rescore", "a metric of your own over stored Outputs, without training", "adaprob_ray.reporting.rescore:build_rescore",
-        takes="outputs", options=(),
-    ),
-    Artefact(
-        "verify", "the numbers of README and docs against results/", "analysis.verify.pages:build_verification",
-        takes="pages", options=(),
-    ),
+    Artefact("ranks", "mean ranks by distance to Retrain", f"{FIGURES}.ranks:build_ranks", ("small_all",), columns=RANKED),
+    Artefact("solvers", "residual against passes of every solver of the projection", "analysis.builders:build_solvers"),
+    Artefact("trajectories", "a scalar of cells' series, as a solver's residual", f"{FIGURES}.curves:build_curves",
+             ("ablation_eta",), arguments={"name": "trajectories"}, options=("only", "partial", "scalar")),
+    Artefact("search", "trials, best-so-far curves, importance and slices of hyperparameter searches",
+             "adaprob_ray.reporting.search.command:build_search", takes="files", options=()),
+    Artefact("frozen", "settings that a search has frozen against the defaults, by both selection rules",
+             "adaprob_ray.reporting.search.tables.frozen:build_frozen"),
+    Artefact("costs", "what sweeps cost, from the passes they make and measured Records", "analysis.builders:build_costs",
+             (*SMALL_SCALE, *LARGE_SCALE), options=()),
+    Artefact("report", "one HTML file of every Record", "adaprob_ray.reporting.html_report:build_report", takes="files"),
+    Artefact("archive", "Records and Outputs of a sweep as two files", "analysis.verify.archives:build_archive"),
+    Artefact("rescore", "a metric of your own over stored Outputs, without training",
+             "adaprob_ray.reporting.rescore:build_rescore", takes="outputs", options=()),
+    Artefact("verify", "the numbers of README and docs against results/", "analysis.verify.pages:build_verification",
+             takes="pages", options=()),
 )  # fmt: skip
 ARTEFACTS = {artefact.name: artefact for artefact in _ALL}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +19,9 @@ from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.records.provenance import mixed_hardware, timed_alone
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval
-from adaprob_ray.reporting.tables.compare import selected_tables
 from adaprob_ray.reporting.tables.format import MINUS_SIGN
 from adaprob_ray.reporting.tables.layout import Block, Document
-from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.reporting.tables.model import Row, Table, tables
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import to_csv, write_documents
 from analysis.paper.values import transcribed
@@ -63,28 +62,27 @@ class Claim:
 def build_claims(selection: Selection, out: Path) -> Output:
     """Write claims.md, .tex and .csv to `out`."""
     gathered = selection.gather()
-
-    def make(records: pd.DataFrame, name: str) -> list[Table]:
-        return selected_tables(records, selection, [metric_format(name)])
-
-    tables = claim_tables(gathered.records, make)
-    numbers = claim_numbers([(table, claim) for table in tables for claim in claims(table)])
-    documents = [*(claims_page(table, claims(table)) for table in tables), *missing_document(gathered.missing)]
+    by_table = claims_by_table(gathered.records, selection.labels, selection.primary_label)
+    numbers = claim_numbers([(table, claim) for table, table_claims in by_table for claim in table_claims])
+    documents = [*(claims_page(*each) for each in by_table), *missing_document(gathered.missing)]
     return Output(documents, write_documents(documents, numbers, "claims", out))
 
 
-def claim_tables(records: pd.DataFrame, make: Callable[[pd.DataFrame, str], list[Table]]) -> list[Table]:
+def claims_by_table(
+    records: pd.DataFrame, labels: Iterable[str], primary_label: str | None
+) -> list[tuple[Table, list[Claim]]]:
     """The tables of forget errors, and those of times that may be compared, that hold both a reading and a SCRUB.
 
-    `make` turns Records and a column into tables. Raises InputError where times are of several kinds of hardware.
+    For `labels` and `primary_label` see `tables`. Raises InputError where times are of several kinds of hardware.
     """
     if not len(records):
         return []
     alone = timed_alone(records, WARM_UP)
     if faults := mixed_hardware(alone):
         raise InputError(*faults)
-    parts = ((records, FORGET), (alone, SECONDS))
-    return [table for subset, name in parts if len(subset) for table in make(subset, name) if claims(table)]
+    group_tables = tables(records, [metric_format(FORGET)], labels, primary_label)
+    group_tables += tables(alone, [metric_format(SECONDS)], labels, primary_label) if len(alone) else []
+    return [(table, table_claims) for table in group_tables if (table_claims := claims(table))]
 
 
 @functools.cache
@@ -118,14 +116,12 @@ def _time(row: Row, rival: Row) -> Claim | None:
     seeds = _shared_seeds(SECONDS, row, rival)
     if not seeds:
         return None
-    ratios = [math.log(row.seeds[SECONDS][seed] / rival.seeds[SECONDS][seed]) for seed in seeds]
-    logs = _claim(TIME_CLAIM, row, rival, mean_interval(ratios), "%", UNDETERMINED)
-    mean = 100 * math.exp(logs.mean)
-    if logs.low is None or logs.high is None:
-        return replace(logs, mean=mean)
-    low, high = 100 * math.exp(logs.low), 100 * math.exp(logs.high)
-    verdict = REPRODUCED if high < HALF else NOT_REPRODUCED if low > HALF else UNDETERMINED
-    return replace(logs, mean=mean, low=low, high=high, verdict=verdict)
+    logs = mean_interval([math.log(row.seeds[SECONDS][seed] / rival.seeds[SECONDS][seed]) for seed in seeds])
+    claim = _claim(TIME_CLAIM, row, rival, logs, "%", UNDETERMINED, scale=lambda log: 100 * math.exp(log))
+    if claim.low is None or claim.high is None:
+        return claim
+    verdict = REPRODUCED if claim.high < HALF else NOT_REPRODUCED if claim.low > HALF else UNDETERMINED
+    return replace(claim, verdict=verdict)
 
 
 def _shared_seeds(name: str, *rows: Row) -> list[int]:
@@ -133,10 +129,12 @@ def _shared_seeds(name: str, *rows: Row) -> list[int]:
     return sorted(set.intersection(*(set(row.seeds.get(name, {})) for row in rows)))
 
 
-def _claim(words: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str) -> Claim:
-    half = ours.half_width
-    low, high = (None, None) if half is None else (ours.mean - half, ours.mean + half)
-    return Claim(words, printed_claims()[words], row.name, rival.name, ours.mean, low, high, ours.n, unit, verdict)
+def _claim(
+    words: str, row: Row, rival: Row, ours: Estimate, unit: str, verdict: str, scale: Callable[[float], float] = float
+) -> Claim:
+    mean, half = ours.mean, ours.half_width
+    low, high = (None, None) if half is None else (scale(mean - half), scale(mean + half))
+    return Claim(words, printed_claims()[words], row.name, rival.name, scale(mean), low, high, ours.n, unit, verdict)
 
 
 def claims_page(table: Table, table_claims: Sequence[Claim]) -> Document:

@@ -22,18 +22,17 @@ from adaprob_ray.reporting.stats.equivalence import (
     compare,
     retrained_share,
 )
-from adaprob_ray.reporting.stats.intervals import Estimate, mean_interval, paired_difference
+from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.compare import selected_tables
 from adaprob_ray.reporting.tables.format import format_estimate
 from adaprob_ray.reporting.tables.layout import EMPTY_CELL, Block, Document
-from adaprob_ray.reporting.tables.model import Row, Table
+from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import to_csv, write_documents
 
 SECONDS = "unlearn_seconds"
 RETRAINED = ("retrain", "retrain_independent")
 EQUIVALENT, MEAN_WITHIN = "✓", "~"
-DECIMALS = {"_percent": 1, "_nats": 2}  # of differences and margins
 PREFIX = "equivalence-"  # of the files' names
 
 
@@ -94,22 +93,17 @@ def equivalence_rows(table: Table) -> Iterator[EquivalenceRow]:
     by_label = {row.label: row for row in table.rows if row.label in RETRAINED}
     if len(by_label) < len(RETRAINED):
         return
-    retrain, independent = (by_label[label] for label in RETRAINED)
+    retrained = [by_label[label] for label in RETRAINED]
     for row in table.rows:
-        if row.label in RETRAINED or not row.seeds:
-            continue
-        seconds = row.seeds.get(SECONDS)
-        yield EquivalenceRow(
-            row.name,
-            {name: compare(name, *(_values(each, name) for each in (row, retrain, independent))) for name in COLUMNS},
-            paired_difference(_values(row, TEST_ERROR), _values(retrain, TEST_ERROR)),
-            relative_cost(row, retrain) if row.label != "original" else None,
-            mean_interval(list(seconds.values())) if seconds else None,
-        )
-
-
-def _values(row: Row, name: str) -> Mapping[int, float]:
-    return row.seeds.get(name, {})
+        if row.seeds and row.label not in RETRAINED:
+            values = {name: [each.seeds.get(name, {}) for each in (row, *retrained)] for name in COLUMNS}
+            yield EquivalenceRow(
+                row.name,
+                {name: compare(name, *by_model) for name, by_model in values.items()},
+                row.differences.get(TEST_ERROR),
+                relative_cost(row, retrained[0]) if row.label != "original" else None,
+                row.values.get(SECONDS),
+            )
 
 
 def equivalence_page(table: Table, rows: list[EquivalenceRow]) -> Document:
@@ -121,16 +115,11 @@ def equivalence_page(table: Table, rows: list[EquivalenceRow]) -> Document:
     return Document(table.heading, [Block("", head, [*body, margins])], [*notes(len(table.seeds)), *table.provenance])
 
 
-def _decimals(name: str) -> int:
-    return next(decimals for ending, decimals in DECIMALS.items() if name.endswith(ending))
-
-
 def _margin(name: str, rows: list[EquivalenceRow]) -> str:
     """Of the first row that was compared; rows with fewer seeds have others."""
-    comparison = next((row.comparisons[name] for row in rows if row.comparisons[name] is not None), None)
-    if comparison is None:
-        return EMPTY_CELL
-    return f"{'≤ +' if comparison.one_sided else '± '}{comparison.margin:.{_decimals(name)}f}"
+    comparison = next((row.comparisons[name] for row in rows if row.comparisons[name]), None)
+    sign = "≤ +" if comparison and comparison.one_sided else "± "
+    return f"{sign}{comparison.margin:.{metric_format(name).min_decimals}f}" if comparison else EMPTY_CELL
 
 
 def _line(row: EquivalenceRow) -> list[str]:
@@ -139,15 +128,15 @@ def _line(row: EquivalenceRow) -> list[str]:
         if comparison is None:
             entries.append(EMPTY_CELL)
             continue
-        text = format_estimate(comparison.difference, metric_format(name), _decimals(name), signed=True)
+        text = format_estimate(comparison.difference, metric_format(name), signed=True)
         mark = EQUIVALENT if comparison.is_equivalent else MEAN_WITHIN if comparison.is_mean_within else ""
         entries.append(f"{text} {mark}".strip())
     return [
         row.name,
         *entries,
-        format_estimate(row.test_difference, metric_format(TEST_ERROR), _decimals(TEST_ERROR), signed=True),
+        format_estimate(row.test_difference, metric_format(TEST_ERROR), signed=True),
         EMPTY_CELL if row.passes is None else f"{row.passes:.2f}",
-        format_estimate(row.seconds, metric_format(SECONDS), 1),
+        format_estimate(row.seconds, metric_format(SECONDS)),
         {True: "yes", False: "no", None: EMPTY_CELL}[row.verdict],
     ]
 
@@ -173,16 +162,12 @@ def equivalence_numbers(rows: list[tuple[Table, EquivalenceRow]]) -> str:
         line = {**table.group, "row": row.name, "seeds": len(table.seeds)}
         for name, comparison in row.comparisons.items():
             line |= {
-                f"{name}_difference": None if comparison is None else comparison.difference.mean,
-                f"{name}_half_width": None if comparison is None else comparison.difference.half_width,
-                f"{name}_margin": None if comparison is None else comparison.margin,
-                f"{name}_equivalent": None if comparison is None else comparison.is_equivalent,
+                f"{name}_difference": comparison and comparison.difference.mean,
+                f"{name}_half_width": comparison and comparison.difference.half_width,
+                f"{name}_margin": comparison and comparison.margin,
+                f"{name}_equivalent": comparison and comparison.is_equivalent,
             }
-        line |= {
-            f"{TEST_ERROR}_difference": None if row.test_difference is None else row.test_difference.mean,
-            "relative_passes": row.passes,
-            SECONDS: None if row.seconds is None else row.seconds.mean,
-            "equivalent": row.verdict,
-        }
+        line[f"{TEST_ERROR}_difference"] = row.test_difference and row.test_difference.mean
+        line |= {"relative_passes": row.passes, SECONDS: row.seconds and row.seconds.mean, "equivalent": row.verdict}
         lines.append(line)
     return to_csv(lines, list(dict.fromkeys(name for line in lines for name in line)))

@@ -49,14 +49,11 @@ def build_picture(selection: Selection, out: Path, *, labels: Sequence[str] = ()
     gathered = selection.gather_some(name)
     title = only_group_title(gathered.records, "outputs")
     shown = list(labels) or list(dict.fromkeys(map(str, gathered.records["label"])))
-    unknown = [label for label in shown if label not in set(gathered.records["label"])]
-    if unknown:
+    if unknown := [label for label in shown if label not in set(gathered.records["label"])]:
         raise InputError(f"{name}: must have Records of {', '.join(unknown)}, got none")
-    several = [label for label in shown if len(row_groups(gathered.records, [label])) > 1]
-    if several:
-        raise InputError(
-            f"{name}: must have one setting of each label, got several of {', '.join(several)}; select with --only"
-        )
+    if several := [label for label in shown if len(row_groups(gathered.records, [label])) > 1]:
+        words = f"got several of {', '.join(several)}; select with --only"
+        raise InputError(f"{name}: must have one setting of each label, {words}")
     rows = confidences(gathered.records, shown, selection.location)
     (panel,) = compute_cost(gathered.records).values()
     points = [point for point in panel.points if point.name in (*shown, "retrain")]
@@ -67,11 +64,10 @@ def build_picture(selection: Selection, out: Path, *, labels: Sequence[str] = ()
 def confidences(records: pd.DataFrame, labels: Sequence[str], location: str) -> list[Confidence]:
     """Of each label, in their order. Raises InputError for a location without Outputs."""
     losses: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {label: [] for label in labels}
-    methods: dict[str, str] = {}
+    methods = dict(zip(records["label"], map(str, records["method"]), strict=True))
     for record, evaluation in evaluations(records, source_of(location)):
         if record["label"] in losses:
             losses[record["label"]].append(members_and_others(evaluation))
-            methods[record["label"]] = str(record["method"])
     return [
         Confidence(label, methods[label], *(100 * np.exp(-np.concatenate(each)) for each in zip(*pairs, strict=True)))
         for label, pairs in losses.items()
@@ -114,9 +110,8 @@ def _draw_confidences(axes: Axes, rows: Sequence[Confidence], styles: Mapping[st
         for offset, values, shown in ((-0.16, row.forget, colour), (0.16, row.test, UNSEEN)):
             y = place + offset
             for (low, high), width in ((MOST, 1.0), (MIDDLE, 5.0)):
-                axes.plot(
-                    np.percentile(values, (low, high)), [y, y], color=shown, linewidth=width, solid_capstyle="butt"
-                )
+                ends = np.percentile(values, (low, high))
+                axes.plot(ends, [y, y], color=shown, linewidth=width, solid_capstyle="butt")
             axes.plot(np.median(values), y, "|", color="white", markersize=6, markeredgewidth=1.4)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(axis="y", length=0, pad=16)

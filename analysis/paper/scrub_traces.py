@@ -20,7 +20,7 @@ from adaprob_ray.reporting.tables.format import EMPTY_CELL
 from adaprob_ray.reporting.tables.layout import Block, Document
 from adaprob_ray.reporting.tables.output import Output, missing_document
 from adaprob_ray.reporting.tables.render import to_csv, write_documents
-from analysis.paper.values import ARCHITECTURES, STAND_INS, transcribed
+from analysis.paper.values import ARCHITECTURES, STAND_INS, our_dataset, transcribed
 
 ERRORS = ("retain_error_percent", "forget_error_percent")
 NOTEBOOKS = "notebooks"
@@ -45,8 +45,8 @@ def _printed() -> dict[tuple[str, str], tuple[Points, str]]:
     """Our data set and architecture → the notebooks' trace, and what is wrong with it."""
     traces_by_network: dict[tuple[str, str], tuple[Points, str]] = {}
     for line in transcribed("scrub_traces"):
-        dataset = STAND_INS.get(line["dataset"], line["dataset"].lower().replace("-", ""))
-        points, _ = traces_by_network.setdefault((dataset, ARCHITECTURES[line["model"]]), ({}, line["note"]))
+        network = our_dataset(line["dataset"]), ARCHITECTURES[line["model"]]
+        points, _ = traces_by_network.setdefault(network, ({}, line["note"]))
         points[int(line["before_epoch"])] = (float(line[ERRORS[0]]), float(line[ERRORS[1]]))
     return traces_by_network
 
@@ -99,26 +99,17 @@ def trace_page(trace: ScrubTrace) -> Document:
     epochs = sorted({epoch for points in trace.points.values() for epoch in points})
     blocks = []
     for column, title in enumerate(("retain error (%)", "forget error (%)")):
-        head = ["before epoch", *trace.points]
-        lines = [
-            [
-                str(epoch),
-                *(
-                    f"{points[epoch][column]:.1f}" if epoch in points else EMPTY_CELL
-                    for points in trace.points.values()
-                ),
-            ]
-            for epoch in epochs
-        ]
-        blocks.append(Block(title, head, lines))
+        lines = [[str(epoch), *(_entry(points, epoch, column) for points in trace.points.values())] for epoch in epochs]
+        blocks.append(Block(title, ["before epoch", *trace.points], lines))
     notes = [f"the notebook's trace: {trace.note}"] if trace.note else []
     dataset = trace.title.partition(" ")[0]
-    notes += [
-        f"{dataset} stands in for {name}: other people, other numbers"
-        for name, ours in STAND_INS.items()
-        if ours == dataset
-    ]
+    names = [name for name, ours in STAND_INS.items() if ours == dataset]
+    notes += [f"{dataset} stands in for {name}: other people, other numbers" for name in names]
     return Document(f"{trace.title} · seed {trace.seed}", blocks, [*notes, *provenance(trace.records)])
+
+
+def _entry(points: Points, epoch: int, column: int) -> str:
+    return f"{points[epoch][column]:.1f}" if epoch in points else EMPTY_CELL
 
 
 def trace_numbers(scrub_traces: Sequence[ScrubTrace]) -> str:

@@ -10,7 +10,7 @@ from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_for
 from adaprob_ray.reporting.records.selection import Selection
 from adaprob_ray.reporting.tables.compare import selected_tables
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, difference_blocks, table_notes, texts_of
-from adaprob_ray.reporting.tables.layout import Block, Document, packed_blocks
+from adaprob_ray.reporting.tables.layout import Document, packed_blocks
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.output import Output, missing_document, terminal_width
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, to_csv, write_documents
@@ -29,8 +29,8 @@ def build_paper_table(selection: Selection, out: Path, *, table: str, columns: S
     entries = paper_values(table)
     gathered = selection.gather(lambda cell: any(verdicts.applies_to(entry, group_of(cell)) for entry in entries))
     group_tables = selected_tables(gathered.records, selection, list(map(metric_format, columns)))
-    everything = list(with_alternatives(entries))
-    judged = [(each, judgement) for each in group_tables for judgement in verdicts.judgements(everything, each)]
+    readings = with_alternatives(entries)
+    judged = [(each, judgement) for each in group_tables for judgement in verdicts.judgements(readings, each)]
 
     def documents_of(width: int) -> list[Document]:
         return [*(paper_page(each, entries, width) for each in group_tables), *missing_document(gathered.missing)]
@@ -43,16 +43,11 @@ def paper_page(table: Table, entries: Sequence[PaperValue], width: int) -> Docum
     """One group of Records compared with the numbers of the paper that are, or may be, about it."""
     table_judgements = list(verdicts.judgements(entries, table))
     judged = {(judgement.row.name, judgement.column): judgement for judgement in table_judgements}
-    blocks = [*_blocks(table, judged, width), *difference_blocks(table, width)]
+    # Columns with a number of the paper as triples, the others after them, cut where the width ends.
+    metrics = sorted((_columns(table, column, judged) for column in table.columns), key=len, reverse=True)
+    blocks = packed_blocks("", [row.name for row in table.rows], metrics, width) + difference_blocks(table, width)
     notes = [*_legend(table_judgements), *_unmatched(entries, table, table_judgements), *table_notes(table)]
     return Document(table.heading, blocks, notes)
-
-
-def _blocks(table: Table, judged: dict[tuple[str, str], verdicts.Judgement], width: int) -> list[Block]:
-    """Columns with a number of the paper as triples, the others after them, cut where the width ends."""
-    metrics = [_columns(table, column, judged) for column in table.columns]
-    metrics.sort(key=lambda columns: -len(columns))  # stable: triples first
-    return packed_blocks("", [row.name for row in table.rows], metrics, width)
 
 
 def _columns(
@@ -64,16 +59,14 @@ def _columns(
     if not any(column_judgements):
         return [(column.header(), ours)]
     printed = [judgement.published.text if judgement else EMPTY_CELL for judgement in column_judgements]
-    verdicts = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
-    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", verdicts)]
+    words = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
+    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", words)]
 
 
 def _legend(table_judgements: Sequence[verdicts.Judgement]) -> list[str]:
     if not table_judgements:
         return ["the paper has no number for these rows"]
-    reasons = {
-        judgement.why: judgement.verdict for judgement in table_judgements if judgement.verdict in verdicts.VERDICTS[3:]
-    }
+    reasons = {each.why: each.verdict for each in table_judgements if each.verdict in verdicts.VERDICTS[3:]}
     readings = dict.fromkeys(other.reading for each in table_judgements for other in each.published.alternatives)
     return [
         "paper: as printed, ± the standard deviation over its runs if given. Verdict, by the 95 % prediction interval of our "
@@ -91,33 +84,27 @@ def _unmatched(
     """Numbers of the paper about this group for which there is no row."""
     matched = {id(judgement.published) for judgement in table_judgements}
     missing = [entry for entry in entries if verdicts.applies_to(entry, table.group) and id(entry) not in matched]
-    words = [f"{entry.method} {entry.column} {entry.text}" for entry in missing]
-    return [f"not measured: {'; '.join(words)}"] if words else []
+    words = "; ".join(f"{entry.method} {entry.column} {entry.text}" for entry in missing)
+    return [f"not measured: {words}"] if words else []
 
 
 def judged_numbers(pairs: Sequence[tuple[Table, verdicts.Judgement]]) -> str:
     """A line for each number of the paper and row of ours, as CSV."""
-    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in pairs], FIELDS)
+    return to_csv([_numbers(table, judgement) for table, judgement in pairs], FIELDS)
 
 
-def _numbers(judgement: verdicts.Judgement) -> dict[str, object]:
-    entry, row = judgement.published, judgement.row
+def _numbers(table: Table, judgement: verdicts.Judgement) -> dict[str, object]:
+    """Everything about a number of the paper and ours, of which FIELDS are shown."""
+    entry = judgement.published
     return {
-        "table": entry.table,
-        "paper_dataset": entry.paper_dataset,
-        "label": row.label,
-        "settings": row.settings,
+        **vars(entry),
+        **vars(judgement),
+        **vars(judgement.row),
+        **vars(judgement.ours),
+        **table.group,
         "metric": judgement.column,
-        "unit": judgement.unit,
         "paper": entry.value,
         "paper_deviation": entry.deviation,
         "paper_runs": entry.runs,
-        "mean": judgement.ours.mean,
-        "half_width": judgement.ours.half_width,
-        "n": judgement.ours.n,
         "predicted_half_width": judgement.prediction.half_width,
-        "margin": judgement.margin,
-        "verdict": judgement.verdict,
-        "why": judgement.why,
-        "reading": entry.reading,
     }

@@ -19,12 +19,12 @@ from adaprob_ray.settings import as_mapping
 from adaprob_ray.sweep.cell import Cell
 from adaprob_ray.sweep.cell_settings import ModelSettings, PretrainSettings
 from adaprob_ray.sweep.sweep import Sweep
-from analysis.paper.values import ARCHITECTURES, transcribed
+from analysis.paper.values import ARCHITECTURES, STAND_INS, our_dataset, transcribed
 
 FROM_PAPER, FROM_NOTEBOOKS, FROM_NEITHER = "the paper's", "the notebooks'", "neither's"  # whose setting ours is
 SETTING_NAMES = {  # the paper's name -> ours in a notebook's line, and in a cell's settings
     "filter": ("filters", "filters"),
-    "learning_rate": ("lr", "lr"),
+    "learning_rate": ("finetune_lr", "lr"),
     "weight_decay": ("weight_decay", "decay"),
     "batch_size": ("batch_size", "batch_size"),
     "epochs": ("epochs", "epochs"),
@@ -32,7 +32,6 @@ SETTING_NAMES = {  # the paper's name -> ours in a notebook's line, and in a cel
 }
 DATASETS = {"CIFAR5": "CIFAR-5", "Lacuna5": "Lacuna-5", "CIFAR10": "CIFAR-10", "Lacuna10": "Lacuna-10"}
 DECAY_TO_START, OPTIMISER_DECAY = "to start", "optimiser"
-OUR_DATASETS = {"CIFAR-5": "cifar5", "Lacuna-5": "faces5", "CIFAR-10": "cifar10", "Lacuna-10": "faces10"}
 
 
 @dataclass(frozen=True)
@@ -66,58 +65,44 @@ def build_recipes(selection: Selection, out: Path, *, table: str, name: str) -> 
 
 
 def recipe_lines(table: str, sweeps: Iterable[Sweep]) -> list[RecipeSetting]:
-    """The lines of Table `6` or `7`."""
-    make, stage = (_pretraining, "pretrain") if table == "6" else (_training, "train")
+    """The lines of Table `6`, which names no data set, or `7`."""
+    stage = "pretrain" if table == "6" else "train"
     cells = [cell for sweep in sweeps for cell in sweep.cells.values() if cell.stage == stage]
     lines = []
     for line in transcribed(f"table{table}"):
-        architecture = ARCHITECTURES[line["model"]]
+        architecture, setting, name = ARCHITECTURES[line["model"]], line["metric"], line["model"]
         notebooks = [row for row in transcribed("notebook_settings") if ARCHITECTURES.get(row["model"]) == architecture]
-        lines.append(make(line, notebooks, [cell for cell in cells if cell.settings.architecture.name == architecture]))
+        own_cells = [cell for cell in cells if cell.settings.architecture.name == architecture]
+        if table == "6":  # all pretrainings of that network
+            field = {"filter": "filters", "learning_rate": "pretrain_lr"}[setting]
+            theirs = [row[field] for row in notebooks if row["pretrain_lr"]]
+        else:  # original and Retrain of one data set and network
+            again = line["note"].startswith("printed a second time")
+            dataset = "Lacuna-5" if again else DATASETS[line["dataset"]]
+            theirs = [_theirs(row, setting) for row in notebooks if row["dataset"] == dataset]
+            own_cells = [cell for cell in own_cells if cell.settings.dataset.name == our_dataset(dataset)]
+            name += f" ({line['dataset']})" + (" again" if line["note"] else "")
+            name += f": {our_dataset(dataset)}" if dataset in STAND_INS else ""
+        ours = [_setting(cell, setting) for cell in own_cells]
+        lines.append(RecipeSetting(name, setting, line["value"], _several(theirs), _several(ours)))
     return lines
 
 
-def _pretraining(
-    line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]
-) -> RecipeSetting:
-    """A line of Table 6, which names no data set: all pretrainings of that network."""
-    field = {"filter": "filters", "learning_rate": "pretrain_lr"}[line["metric"]]
-    theirs = [row[field] for row in notebooks if row["pretrain_lr"]]
-    ours = [_setting(cell, line["metric"]) for cell in cells]
-    return RecipeSetting(line["model"], line["metric"], line["value"], _several(theirs), _several(ours))
-
-
-def _training(line: Mapping[str, str], notebooks: Iterable[Mapping[str, str]], cells: Iterable[Cell]) -> RecipeSetting:
-    """A line of Table 7: original and Retrain of one data set and network."""
-    dataset = "Lacuna-5" if line["note"].startswith("printed a second time") else DATASETS[line["dataset"]]
-    our_dataset = OUR_DATASETS[dataset]
-    theirs = [_theirs(row, line["metric"]) for row in notebooks if row["dataset"] == dataset]
-    ours = [_setting(cell, line["metric"]) for cell in cells if cell.settings.dataset.name == our_dataset]
-    name = f"{line['model']} ({line['dataset']})" + (" again" if line["note"] else "")
-    name += "" if our_dataset == dataset.lower().replace("-", "") else f": {our_dataset}"
-    return RecipeSetting(name, line["metric"], line["value"], _several(theirs), _several(ours))
-
-
 def _theirs(row: Mapping[str, str], setting: str) -> str:
-    if setting == "learning_rate":
-        return row["finetune_lr"]
-    value = row[SETTING_NAMES[setting][0]]
+    value = row[SETTING_NAMES[setting][0]].partition(" ")[0]
     kind = DECAY_TO_START if row["weight_decay_kind"].startswith("L2 to post-load init") else OPTIMISER_DECAY
-    return f"{value} ({kind})" if setting == "weight_decay" else value.partition(" ")[0]
+    return f"{value} ({kind})" if setting == "weight_decay" else value
 
 
 def _setting(cell: Cell, setting: str) -> str:
     """One setting of a cell in words; which of the two decays a network has is said."""
     assert isinstance(cell.settings, (PretrainSettings, ModelSettings))
     recipe: Mapping[str, Any] = as_mapping(cell.settings.recipe)
-    if setting == "filter":
-        return f"{cell.settings.architecture.filters:g}"
-    if setting == "seed":
-        return str(cell.settings.seed)
     if setting == "weight_decay":
         kind = DECAY_TO_START if recipe["decay_to_start"] else OPTIMISER_DECAY
         return f"{recipe['decay_to_start'] or recipe['weight_decay']:g} ({kind})"
-    return f"{recipe[SETTING_NAMES[setting][1]]:g}"
+    values = {**recipe, "filters": cell.settings.architecture.filters, "seed": cell.settings.seed}
+    return f"{values[SETTING_NAMES[setting][1]]:g}"
 
 
 def _several(values: Iterable[str]) -> str:

@@ -64,6 +64,11 @@ class PaperValue:
     alternatives: tuple[PaperValue, ...] = ()
 
 
+def our_dataset(name: str) -> str:
+    """Our name of the paper's data set, or of what stands in for it."""
+    return STAND_INS.get(name, name.lower().replace("-", ""))
+
+
 @functools.cache
 def paper_values(table: str) -> tuple[PaperValue, ...]:
     """All numbers of a table: `1` to `5`, `sec5.6`."""
@@ -143,8 +148,6 @@ def _alternatives(entry: PaperValue) -> Iterator[PaperValue]:
             yield replace(entry, column=entry.column.replace("_same_seed", formula), reading=words)
 
 
-def with_alternatives(entries: Sequence[PaperValue]) -> Iterator[PaperValue]:
+def with_alternatives(entries: Sequence[PaperValue]) -> list[PaperValue]:
     """Each number, and then its other readings."""
-    for entry in entries:
-        yield entry
-        yield from entry.alternatives
+    return [reading for entry in entries for reading in (entry, *entry.alternatives)]

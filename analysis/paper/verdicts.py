@@ -21,12 +21,8 @@ from adaprob_ray.sweep.cell_settings import full_dataset
 from analysis.paper.values import STAND_INS, PaperValue
 
 REPRODUCED, NOT_REPRODUCED, UNDETERMINED = "reproduced", "not reproduced", "undetermined"
-CONTRADICTS, OTHER_DATA, REDUCED_SCALE, NOT_MEASURED = (
-    "contradicts itself",
-    "other data",
-    "reduced scale",
-    "not measured",
-)
+CONTRADICTS, OTHER_DATA, REDUCED_SCALE = "contradicts itself", "other data", "reduced scale"
+NOT_MEASURED = "not measured"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDETERMINED, CONTRADICTS, OTHER_DATA, REDUCED_SCALE, NOT_MEASURED)
 
 # Written before the runs: percentage points of errors and of the attack, a share of a divergence's published value.
@@ -61,7 +57,9 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
     if ours is None:
         return None
     prediction = prediction_interval(list(row.seeds[column.name].values()), entry.runs)
-    margin = margin_of(entry, column)
+    margin = MARGIN_ERROR if column.is_error else MARGIN_ATTACK
+    if column.unit == "nats":
+        margin = MARGIN_DIVERGENCE * abs(entry.value)
     verdict, why = _verdict(entry, prediction, margin, ours.count)
     if entry.contradiction:
         verdict, why = CONTRADICTS, f"{entry.contradiction}; taken as printed: {verdict}"
@@ -76,39 +74,27 @@ def judge(entry: PaperValue, row: Row, column: MetricFormat, group: Mapping[str,
     return Judgement(entry, row, column.name, column.unit, ours, prediction, margin, verdict, why)
 
 
-def margin_of(entry: PaperValue, column: MetricFormat) -> float:
-    """How wide a prediction may be and still confirm a number, in the column's unit."""
-    if column.unit == "nats":
-        return MARGIN_DIVERGENCE * abs(entry.value)
-    return MARGIN_ERROR if column.is_error else MARGIN_ATTACK
-
-
 def _verdict(entry: PaperValue, prediction: Estimate, margin: float, count: Count | None) -> tuple[str, str]:
     """Of a number that could be right, from our seeds: by counts where a t interval would not hold, else by prediction."""
     if prediction.n == 1:
         return UNDETERMINED, "one seed has no spread"
-    if count is not None:
-        return _by_counts(entry, count, prediction.n, margin)
-    half = prediction.half_width or 0.0
-    distance = abs(entry.value - prediction.mean)
-    words = f"{distance:.3g} from our mean, predicted within {half:.3g}, margin {margin:.3g}"
-    if distance > half + entry.rounding:
-        return NOT_REPRODUCED, words
-    return (REPRODUCED if half <= margin else UNDETERMINED), words
+    if count is None:
+        half, distance = prediction.half_width or 0.0, abs(entry.value - prediction.mean)
+        is_outside, words = distance > half + entry.rounding, f"{distance:.3g} from our mean, predicted"
+    else:
+        half = (count.high_percent - count.low_percent) / 2  # of the Clopper-Pearson interval
+        p, words = _by_counts(entry, count, prediction.n)
+        is_outside = p < 1 - LEVEL
+    verdict = NOT_REPRODUCED if is_outside else REPRODUCED if half <= margin else UNDETERMINED
+    return verdict, f"{words} within {half:.3g}, margin {margin:.3g}"
 
 
-def _by_counts(entry: PaperValue, count: Count, seeds: int, margin: float) -> tuple[str, str]:
-    """Fisher's exact test of our events against the paper's, of as many rows a run; the width is Clopper-Pearson's."""
-    rows = round(count.rows / seeds) * entry.runs
+def _by_counts(entry: PaperValue, count: Count, seeds: int) -> tuple[float, str]:
+    """The p value of Fisher's exact test of our events against the paper's, of as many rows a run, and both in words."""
+    rows, our_events = round(count.rows / seeds) * entry.runs, round(count.events)
     events = min(rows, round(entry.value / 100 * rows))
-    our_events = round(count.events)
     p = float(fisher_exact(np.array([[our_events, count.rows - our_events], [events, rows - events]])).pvalue)
-    half = (count.high_percent - count.low_percent) / 2
-    counts = f"{events} of {rows} samples, ours {our_events} of {count.rows}"
-    words = f"{counts}: p = {p:.2g}; within {half:.3g}, margin {margin:.3g}"
-    if p < 1 - LEVEL:
-        return NOT_REPRODUCED, words
-    return (REPRODUCED if half <= margin else UNDETERMINED), words
+    return p, f"{events} of {rows} samples, ours {our_events} of {count.rows}: p = {p:.2g};"
 
 
 def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgement]:

@@ -47,11 +47,8 @@ def check_archive(path: Path) -> CheckResult:
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:
     """The columns that the Record has, of every metric that reads Outputs alone."""
-    columns: dict[str, float | None] = {}
-    for metric in METRICS.values():
-        if set(metric.columns) & set(record):
-            columns.update(metric.compute(evaluation))
-    return {name: value for name, value in columns.items() if name in record}
+    values = [metric.compute(evaluation) for metric in METRICS.values() if set(metric.columns) & set(record)]
+    return {name: value for each in values for name, value in each.items() if name in record}
 
 
 def _same(value: float | None, stored: Any) -> bool:

@@ -15,11 +15,10 @@ from adaprob_ray.reporting.tables.layout import Block
 from adaprob_ray.reporting.tables.model import Table
 from adaprob_ray.reporting.tables.render import markdown_table
 from analysis.paper import verdicts
-from analysis.paper.claims import Claim
-from analysis.paper.training_recipes import RecipeSetting
+from analysis.paper.claims import Claim, printed_claims
+from analysis.paper.training_recipes import SETTING_NAMES, RecipeSetting
 from analysis.paper.values import METHODS, PaperValue, paper_values, with_alternatives
 from analysis.verify import fidelity_readings
-from analysis.verify.fidelity_sections import NO_BREAK, claims_section, recipes_section
 
 TITLES = {
     "1": "Table 1: KL to Retrain on the forget set",
@@ -49,7 +48,7 @@ METHOD_NAMES = {ours: papers for papers, ours in METHODS.items()}
 NETWORKS = {"resnet18": "ResNet-18", "allcnn": "ALL-CNN"}
 FORGETS = {"25of0": "25 of class 0", "100of5": "100 of class 5", "class5": "all of class 5", "class0": "all of class 0"}
 CONCLUSIONS = Path(__file__).with_name("fidelity_conclusions.md")
-FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
+FOOTNOTES, NO_BREAK = "¹²³⁴⁵⁶⁷⁸⁹", "\u00a0"
 SMALL_SCALE = ("CIFAR-5", "Lacuna-5")
 WHERE = ("dataset", "network", "forget")  # the parts of a name before the colon
 
@@ -62,6 +61,8 @@ class TableOfPaper:
         self.shown = [fidelity_readings.shown_judgement(number, judged) for number in self.numbers]
         self.missing = [number for number, item in zip(self.numbers, self.shown, strict=True) if item is None]
         self.reasons = list(dict.fromkeys(number.contradiction for number in self.numbers if number.contradiction))
+        parts = [self.parts(number) for number in self.numbers]
+        self.values = {part: dict.fromkeys(entry[part] for entry in parts) for part in parts[0]}
 
     def verdicts(self) -> Counter[str]:
         return Counter(item.judgement.verdict if item else verdicts.NOT_MEASURED for item in self.shown)
@@ -79,13 +80,13 @@ class TableOfPaper:
 
     def constant(self) -> list[str]:
         """What all numbers have in common."""
-        return [next(iter(values)) for values in self._values().values() if len(values) == 1 and all(values)]
+        return [next(iter(values)) for values in self.values.values() if len(values) == 1 and all(values)]
 
     def name_of(self, number: PaperValue, without: str = "") -> str:
         """What distinguishes a number from others of its table; the forget request only where the data set does not say it."""
-        varying = [part for part, values in self._values().items() if len(values) > 1 and part != without]
+        varying = [part for part, values in self.values.items() if len(values) > 1 and part != without]
         requests = {(entry.paper_dataset, entry.forgets) for entry in self.numbers}
-        if len(requests) == len(self._values()["dataset"]) and "forget" in varying:
+        if len(requests) == len(self.values["dataset"]) and "forget" in varying:
             varying.remove("forget")
         parts = self.parts(number)
         where = ", ".join(parts[part] for part in varying if part in WHERE)
@@ -96,10 +97,6 @@ class TableOfPaper:
         """The number as printed, with the mark of the note that says why it contradicts itself."""
         return number.text + (FOOTNOTES[self.reasons.index(number.contradiction)] if number.contradiction else "")
 
-    def _values(self) -> dict[str, dict[str, None]]:
-        parts = [self.parts(number) for number in self.numbers]
-        return {part: dict.fromkeys(entry[part] for entry in parts) for part in parts[0]}
-
 
 def scored_columns() -> list[str]:
     """Every Record column that a number of the paper is compared with."""
@@ -109,7 +106,7 @@ def scored_columns() -> list[str]:
 
 def fidelity_text(
     judged: Mapping[str, Sequence[fidelity_readings.MeasuredJudgement]],
-    claims: Sequence[tuple[Table, Claim]],
+    claims: Sequence[tuple[Table, Sequence[Claim]]],
     recipes: Mapping[str, Sequence[RecipeSetting]],
 ) -> str:
     """The whole page. `judged`: table of the paper → every reading; `recipes`: the lines of Tables 6 and 7."""
@@ -117,9 +114,9 @@ def fidelity_text(
     parts = ["# Fidelity", _headline(tables), _summary(tables), _RULES]
     for table in tables:
         parts += [f"## {TITLES[table.name]}", *_section(table)]
-    parts += ["## The abstract's claims", claims_section(claims)]
+    parts += ["## The abstract's claims", _claims_section(claims)]
     for name, lines in recipes.items():
-        parts += [f"## Table {name}: {RECIPES[name]}", recipes_section(lines)]
+        parts += [f"## Table {name}: {RECIPES[name]}", _recipes_section(lines)]
     parts.append(CONCLUSIONS.read_text(encoding="utf-8"))
     return "\n\n".join(parts)
 
@@ -129,12 +126,11 @@ def _headline(tables: Sequence[TableOfPaper]) -> str:
     counts = sum((table.verdicts() for table in tables), Counter[str]())
     missing = [number for table in tables for number in table.missing]
     large = sum(number.paper_dataset not in SMALL_SCALE for number in missing)
-    small = len(missing) - large
-    reduced = counts[verdicts.REDUCED_SCALE]
+    small, reduced = len(missing) - large, counts[verdicts.REDUCED_SCALE]
     words = (
         f"**Of the {counts.total()} numbers in the paper's tables, {counts.total() - len(missing) - reduced} are measured "
         f"({counts[verdicts.OTHER_DATA]} of them on a stand-in for Lacuna, where no verdict is possible) and "
-        f"{counts[verdicts.REPRODUCED] or 'none'} {'is' if counts[verdicts.REPRODUCED] < 2 else 'are'} reproduced.**"
+        f"{_number_is(counts[verdicts.REPRODUCED])} reproduced.**"
     )
     if reduced:
         words += f" For {reduced} there is a number at reduced scale ([what that shows](reduced-scale.md)), without a verdict."
@@ -146,6 +142,10 @@ def _headline(tables: Sequence[TableOfPaper]) -> str:
     return words + " [What the numbers say](#what-the-paper-probably-did)."
 
 
+def _number_is(count: int) -> str:
+    return f"{count or 'none'} {'is' if count < 2 else 'are'}"
+
+
 def _summary(tables: Sequence[TableOfPaper]) -> str:
     """How many numbers have which verdict, by the reading that is shown."""
     total = sum((table.verdicts() for table in tables), Counter[str]())
@@ -155,14 +155,10 @@ def _summary(tables: Sequence[TableOfPaper]) -> str:
         [f"{name} ({each.total()} numbers)", *(str(each[v] or EMPTY_CELL) for v in shown)]
         for name, each in counts.items()
     ]
-    readings = [item.judgement for table in tables for item in table.judged]
-    reproduced = sum(reading.verdict == verdicts.REPRODUCED for reading in readings)
-    words = (
-        f"Of all {len(readings)} readings in [`fidelity.csv`](fidelity.csv), {reproduced or 'none'} "
-        f"{'is' if reproduced < 2 else 'are'} *reproduced*."
-    )
-    left_out = [f"*{verdict}*" for verdict in verdicts.VERDICTS if verdict not in shown]
-    if left_out:
+    readings = [item.judgement.verdict for table in tables for item in table.judged]
+    reproduced = _number_is(readings.count(verdicts.REPRODUCED))
+    words = f"Of all {len(readings)} readings in [`fidelity.csv`](fidelity.csv), {reproduced} *reproduced*."
+    if left_out := [f"*{verdict}*" for verdict in verdicts.VERDICTS if verdict not in shown]:
         words += f" No measured number is {' or '.join(left_out)}."
     return markdown_table(Block("", ["", *shown], lines)) + "\n\n" + words
 
@@ -187,9 +183,8 @@ def _line(table: TableOfPaper, item: fidelity_readings.MeasuredJudgement) -> lis
     judgement, number = item.judgement, item.judgement.published
     words = f"`{judgement.row.name}`" + (", targets" if judgement.column != number.column else "")
     if not fidelity_readings.is_as_written(number, judgement.row):
-        words += " ({reference}/{totals}, {pseudo}, source {source})".format(
-            **fidelity_readings.adaprob_reading(judgement.row)
-        )
+        reading = fidelity_readings.adaprob_reading(judgement.row)
+        words += " ({reference}/{totals}, {pseudo}, source {source})".format(**reading)
     return [
         table.name_of(number),
         table.text_of(number),
@@ -211,6 +206,53 @@ def _missing(table: TableOfPaper) -> str:
         lines.setdefault(table.name_of(number, part), {})[table.parts(number)[part]] = table.text_of(number)
     body = [[name, *(entries.get(column, EMPTY_CELL) for column in columns)] for name, entries in lines.items()]
     return markdown_table(Block("", ["", *columns], body))
+
+
+def _claims_section(claims: Sequence[tuple[Table, Sequence[Claim]]]) -> str:
+    """Both claims with every pair of rows that they are judged by."""
+    lines = []
+    for words, printed in printed_claims().items():
+        lines += [
+            [
+                words,
+                printed,
+                claim.text,
+                str(claim.n),
+                f"{claim.reading} against {claim.rival}, {table.heading}",
+                claim.verdict,
+            ]
+            for table, table_claims in claims
+            for claim in table_claims
+            if claim.words == words
+        ] or [[words, printed, EMPTY_CELL, EMPTY_CELL, EMPTY_CELL, verdicts.NOT_MEASURED]]
+    head = ["", "paper", "ours", "n", "rows", "verdict"]
+    return markdown_table(Block("", head, lines)) + "\n\n- no table of the paper defines the first (protocol §9, 37)"
+
+
+def _recipes_section(lines: Sequence[RecipeSetting]) -> str:
+    """Settings are chosen, not measured: whose ours are takes the verdict's place. Networks with equal entries share a line."""
+    order = list(SETTING_NAMES)
+    networks: dict[tuple[str, ...], list[str]] = {}
+    for line in sorted(lines, key=lambda line: order.index(line.setting)):
+        entry = (line.setting.replace("_", " "), line.paper, line.notebooks, line.ours, line.whose)
+        networks.setdefault(entry, []).append(line.name)
+    everything = list(dict.fromkeys(line.name for line in lines))
+    head = ["setting", "of", "paper", "notebooks", "ours", "ours is"]
+    body = [
+        [entry[0], _networks(names, everything), *entry[1:4], entry[4].replace(" ", NO_BREAK)]
+        for entry, names in networks.items()
+    ]
+    return markdown_table(Block("", head, body)).replace("| --: |", "| :-- |", 1)
+
+
+def _networks(names: Sequence[str], everything: Sequence[str]) -> str:
+    """Some networks of Tables 6 and 7 in a few words."""
+    groups = {f"all {len(everything)}": "", "CIFAR5 and Lacuna5": "5)", "CIFAR10 and Lacuna10": "10)"}
+    for words, part in groups.items():
+        if names == [name for name in everything if part in name]:
+            return words
+    # More than half: at most one line of a setting has as many, so that the others are all named.
+    return ", ".join(names) if len(names) <= len(everything) / 2 else "all others"
 
 
 _RULES = f"""**Which reading is shown.** A line shows the reading that follows the paper's own words: the number as printed,

@@ -34,7 +34,7 @@ class MeasuredJudgement:
 
 def measured_judgements(name: str, tables_by_source: Mapping[str, Sequence[Table]]) -> list[MeasuredJudgement]:
     """What the tables of each file of Records say about one table of the paper."""
-    entries = list(with_alternatives(paper_values(name)))
+    entries = with_alternatives(paper_values(name))
     return [
         MeasuredJudgement(judgement, table, source)
         for source, tables in tables_by_source.items()
@@ -78,8 +78,7 @@ def adaprob_reading(row: Row) -> dict[str, str]:
 
 def ours_text(judgement: Judgement) -> str:
     """Our number as on the page, such as `15.3 ± 0.6`."""
-    column_format = metric_format(judgement.column)
-    return format_estimate(judgement.ours, column_format, column_format.min_decimals)
+    return format_estimate(judgement.ours, metric_format(judgement.column))
 
 
 def readings_csv(judged: Mapping[str, Sequence[MeasuredJudgement]]) -> str:
@@ -103,15 +102,11 @@ def _lines(number: PaperValue, judged: Sequence[MeasuredJudgement]) -> Iterator[
 
 def _number(number: PaperValue) -> dict[str, object]:
     return {
-        "table": number.table,
+        **vars(number),
         "dataset": number.paper_dataset,
-        "architecture": number.architecture,
         "forget": " or ".join(number.forgets),
-        "method": number.method,
-        "lam": number.lam,
         "metric": number.column,
         "paper": number.text,
-        "contradiction": number.contradiction,
         "read_as": number.reading,
     }
 

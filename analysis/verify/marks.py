@@ -46,9 +46,9 @@ _FORMS = {
 class CheckResult:
     """How much was compared, each thing that differs, and what could not be compared, in words."""
 
-    tables: int
-    numbers: int
-    faults: list[str]
+    tables: int = 0
+    numbers: int = 0
+    faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -89,7 +89,7 @@ def parse_marks(text: str, page: str) -> list[Mark]:
     marks = []
     for start in _START.finditer(text):
         match = _MARK.match(text, start.start())
-        mark = _parsed(match, text) if match is not None else None
+        mark = _parsed(match, text) if match else None
         if mark is None:
             words = " ".join(start[0].split())
             raise InputError(f"{page}: mark: must be {_FORMS[start['kind']]}, got {words!r}")

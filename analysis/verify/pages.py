@@ -19,7 +19,7 @@ from adaprob_ray.reporting.tables.model import RETRAIN, Table, tables
 from adaprob_ray.reporting.tables.output import Output
 from adaprob_ray.reporting.tables.render import MARKDOWN_WIDTH, document_files, markdown_table, table_csv, write_whole
 from adaprob_ray.sweep.sweep import Sweep
-from analysis.paper.claims import Claim, claim_tables, claims
+from analysis.paper.claims import claims_by_table
 from analysis.paper.equivalence import PREFIX, equivalence_columns, equivalence_pages
 from analysis.paper.scrub_traces import trace_numbers, trace_page, traces
 from analysis.paper.training_recipes import recipe_lines
@@ -70,11 +70,11 @@ class Results:
 
 def build_verification(*, rewrite: bool = False) -> Output:
     """Compare README, docs and results/ with the Records and Outputs in results/. Raises InputError where they differ."""
-    checked = verify(rewrite=rewrite)
-    if checked.faults:
-        raise InputError(*checked.faults)
-    words = f"{checked.tables} tables and {checked.numbers} numbers agree with the Records and Outputs in results/"
-    return Output(text="\n".join([words, *(f"note: {note}" for note in checked.notes)]))
+    result = verify(rewrite=rewrite)
+    if result.faults:
+        raise InputError(*result.faults)
+    words = f"{result.tables} tables and {result.numbers} numbers agree with the Records and Outputs in results/"
+    return Output(text="\n".join([words, *(f"note: {note}" for note in result.notes)]))
 
 
 def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
@@ -123,7 +123,7 @@ def _equivalence(path: Path, results: Results, rewrite: bool) -> CheckResult:
     """equivalence-NAME.md, .tex and .csv of NAME.jsonl, if there are such files."""
     output = path.with_name(PREFIX + path.stem)
     if not output.with_name(f"{output.name}.csv").is_file():
-        return CheckResult(0, 0, [])
+        return CheckResult()
     return _compare(document_files(*equivalence_pages(results.tables(path, equivalence_columns())), output), rewrite)
 
 
@@ -190,8 +190,7 @@ def _table(mark: Mark, results: Results) -> str:
 def with_labels(table: Table, labels: Sequence[str]) -> Table:
     """The table with these of its rows, and those that are no models, such as the noise floor. Raises InputError."""
     known = [row.name for row in table.rows if row.method]
-    faults = [unknown_name("label", label, known) for label in labels if label not in known]
-    if faults:
+    if faults := [unknown_name("label", label, known) for label in labels if label not in known]:
         raise InputError(*faults)
     return replace(table, rows=[row for row in table.rows if row.name in labels or not row.method])
 
@@ -223,10 +222,8 @@ def _traces(results: Results, rewrite: bool) -> CheckResult:
     """traces.md, .tex and .csv of the Records of SCRUB epoch by epoch, if there are any."""
     frames = [results.records(path) for path in results.files("jsonl") if path.stem in TRACES]
     scrub_traces = [trace for records in frames for trace in traces(records, shown_seed(records))]
-    if not scrub_traces:
-        return CheckResult(0, 0, [])
     pages, path = list(map(trace_page, scrub_traces)), results.root / "results" / "traces"
-    return _compare(document_files(pages, trace_numbers(scrub_traces), path), rewrite)
+    return _compare(document_files(pages, trace_numbers(scrub_traces), path) if pages else {}, rewrite)
 
 
 def _fidelity(results: Results, rewrite: bool) -> CheckResult:
@@ -236,17 +233,11 @@ def _fidelity(results: Results, rewrite: bool) -> CheckResult:
     complete = [path for path in results.files("jsonl") if path.stem not in TRACES]
     tables_by_source = {path.stem: results.tables(path, columns) for path in complete}
     judged = {name: measured_judgements(name, tables_by_source) for name in PAPER_TABLES}
-    claimed = [claim for path in results.files("jsonl") if path.stem in CLAIMED for claim in _claims(path, results)]
+    claimed = []
+    for path in (path for path in complete if path.stem in CLAIMED):
+        file = results.sweep(path).file
+        claimed += claims_by_table(results.records(path), file.methods, file.primary_label)
     sweeps = [load_sweep(results.root / "sweeps" / f"{name}.yaml") for name in NOTEBOOKS]
     page = fidelity_text(judged, claimed, {table: recipe_lines(table, sweeps) for table in ("6", "7")})
     docs = results.root / "docs"
     return _compare({docs / FIDELITY: page, docs / READINGS: readings_csv(judged)}, rewrite)
-
-
-def _claims(path: Path, results: Results) -> list[tuple[Table, Claim]]:
-    file = results.sweep(path).file
-
-    def make(records: pd.DataFrame, name: str) -> list[Table]:
-        return tables(records, [metric_format(name)], file.methods, file.primary_label)
-
-    return [(table, claim) for table in claim_tables(results.records(path), make) for claim in claims(table)]

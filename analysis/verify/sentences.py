@@ -97,10 +97,9 @@ def frozen_table(measurements: pd.DataFrame) -> str:
 BENCHMARKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
     "projection.csv": projection_table,
     "coverage.csv": coverage_table,
-    "search_digits_frozen-frozen.csv": frozen_table,
-    "search_digits_validation_frozen-frozen.csv": frozen_table,
-    "search_cifar5_frozen-frozen.csv": frozen_table,
-    "search_faces5_frozen-frozen.csv": frozen_table,
+    **{
+        f"search_{name}_frozen-frozen.csv": frozen_table for name in ("digits", "digits_validation", "cifar5", "faces5")
+    },
 }
 
 # -- sentences ------------------------------------------------------------------------------------------------------------
@@ -116,8 +115,7 @@ def sentence_faults(
 
     `records`: those of a file. `make`: its tables with these columns.
     """
-    faults, path = [], root / mark.file
-    claims = []
+    faults, claims, path = [], [], root / mark.file
     for text in mark.content:
         claim = _CLAIM.fullmatch(text)
         if claim is None:
@@ -125,8 +123,7 @@ def sentence_faults(
         claims.append(claim)
     tables = matching_tables(make(path, [claim["column"] for claim in claims if not _is_of_run(claim)]), mark.where)
     for claim in claims:
-        words = claim["words"].strip()
-        is_of_run = _is_of_run(claim)
+        words, is_of_run = claim["words"].strip(), _is_of_run(claim)
         value = _decimals(_run_minutes(records(path), mark), words) if is_of_run else _table_entry(claim, tables)
         name = f"{claim['label']} {claim['column']}" + (f" seed {claim['seed']}" if claim["seed"] else "")
         faults += _compared(name, value, words, mark)
@@ -222,5 +219,5 @@ def _table_entry(claim: re.Match[str], tables: Sequence[Table]) -> str:
     if len(rows) > 1:
         raise InputError(f"mark: must select one table with {label}, got {len(rows)} (known: {', '.join(SELECTORS)})")
     if claim["seed"] is None:
-        return format_estimate(rows[0].values.get(column.name), column, column.min_decimals)
+        return format_estimate(rows[0].values.get(column.name), column)
     return _decimals(rows[0].seeds.get(column.name, {}).get(int(claim["seed"]), math.nan), claim["words"].strip())

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
-from adaprob_ray.reporting.stats.intervals import LEVEL, MIN_INTERVAL_SEEDS, Estimate, paired_difference
+from adaprob_ray.reporting.stats.intervals import MIN_INTERVAL_SEEDS, Estimate, mean_interval, t_quantile
 
 Values = Mapping[int, float]  # of a metric, by seed
 COLUMNS = ("forget_error_percent", "membership_auc_percent", "kl_forget_nats")
@@ -80,11 +79,8 @@ def compare(column: str, method: Values, retrain: Values, independent: Values) -
     seeds = method.keys() & retrain.keys() & origin.keys()
     if len(seeds) < MIN_INTERVAL_SEEDS:
         return None
-    zero = dict.fromkeys(seeds, 0.0)
-    difference = paired_difference({seed: method[seed] for seed in seeds}, origin)
-    spread = paired_difference({seed: retrain[seed] for seed in seeds}, zero if is_distance else origin)
-    assert difference is not None
-    assert spread is not None
+    difference = mean_interval([method[seed] - origin[seed] for seed in seeds])
+    spread = mean_interval([retrain[seed] - (0.0 if is_distance else origin[seed]) for seed in seeds])
     return Comparison(difference, spread.half_width or 0.0, is_distance)
 
 
@@ -106,5 +102,5 @@ def retrained_share(seeds: int) -> float:
     """
     third, retrain, independent = np.random.default_rng(seeds).normal(size=(3, SIMULATED_TABLES, seeds))
     own, other = third - independent, retrain - independent
-    errors = float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) / seeds**0.5
+    errors = t_quantile(seeds) / seeds**0.5
     return float((np.abs(own.mean(1)) + errors * own.std(1, ddof=1) <= errors * other.std(1, ddof=1)).mean())

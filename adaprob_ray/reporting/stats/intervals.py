@@ -86,10 +86,10 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     if all_equal(values):
         return Estimate(mean, None, n)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return Estimate(mean, _quantile(n) * math.sqrt(variance / n), n)
+    return Estimate(mean, t_quantile(n) * math.sqrt(variance / n), n)
 
 
-def _quantile(n: int) -> float:
+def t_quantile(n: int) -> float:
     """Of Student's t at the end of an interval over n values."""
     return float(stdtrit(n - 1, (1 + LEVEL) / 2))
 
@@ -111,7 +111,7 @@ def prediction_interval(values: Sequence[float], runs: int) -> Estimate:
     if n == 1:
         return Estimate(mean, None, n)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    return Estimate(mean, _quantile(n) * deviation * math.sqrt(1 / n + 1 / runs), n)
+    return Estimate(mean, t_quantile(n) * deviation * math.sqrt(1 / n + 1 / runs), n)
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:

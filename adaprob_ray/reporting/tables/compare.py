@@ -71,8 +71,7 @@ def _selected(columns: list[MetricFormat], metrics: str | None) -> list[MetricFo
         return columns
     available = [column.name for column in columns]
     names = [name.strip() for name in metrics.split(",")]
-    faults = [f"--metrics: {unknown_name('column', name, available)}" for name in names if name not in available]
-    if faults:
+    if faults := [f"--metrics: {unknown_name('column', name, available)}" for name in names if name not in available]:
         raise InputError(*faults)
     return [metric_format(name) for name in dict.fromkeys(names)]
 

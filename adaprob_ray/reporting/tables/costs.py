@@ -37,6 +37,11 @@ class Estimate:
     hours: Mapping[Device, float]
     nearest: Mapping[Device, str]
 
+    @property
+    def totals(self) -> list[float]:
+        """Forward passes, backward passes and multiply-adds."""
+        return [sum(getattr(work, name) for work in self.works) for name in ("forward", "backward", "multiply_adds")]
+
 
 def build_costs(selection: Selection, out: Path, *, measured: Iterable[Path] = ()) -> Output:
     """Write costs.md, .tex and .csv of the selected sweeps to `out`.
@@ -81,27 +86,17 @@ def _estimate(name: str, cells: Mapping[str, Cell], speeds: Speeds) -> Estimate:
 def costs_page(sweep_estimates: Sequence[Estimate], devices: Sequence[Device]) -> Document:
     """The work, and below it the hours, of a few devices at a time: each block fits the narrowest terminal."""
     work = ["networks to train or unlearn", "passes forward, 10^6", "backward, 10^6", "multiply-adds, 10^15"]
-    blocks = [_block(sweep_estimates, work, [_work(item) for item in sweep_estimates])]
+    blocks = [Block("", ["", *work], [[item.name, *_work(item)] for item in sweep_estimates])]
     for start in range(0, len(devices), DEVICES_PER_BLOCK):
-        block_devices = devices[start : start + DEVICES_PER_BLOCK]
-        hours = [[_hours(item, device) for device in block_devices] for item in sweep_estimates]
-        blocks.append(_block(sweep_estimates, [f"hours, {device.words()}" for device in block_devices], hours))
+        shown = devices[start : start + DEVICES_PER_BLOCK]
+        lines = [[item.name, *(_hours(item, device) for device in shown)] for item in sweep_estimates]
+        blocks.append(Block("", ["", *(f"hours, {device.words()}" for device in shown)], lines))
     return Document("cost, one cell after another", blocks, _CAPTION)
 
 
-def _block(sweep_estimates: Sequence[Estimate], head: list[str], lines: Sequence[list[str]]) -> Block:
-    named = [[item.name, *line] for item, line in zip(sweep_estimates, lines, strict=True)]
-    return Block("", ["", *head], named)
-
-
-def _totals(item: Estimate) -> list[float]:
-    """Forward passes, backward passes and multiply-adds."""
-    return [sum(getattr(work, name) for work in item.works) for name in ("forward", "backward", "multiply_adds")]
-
-
 def _work(item: Estimate) -> list[str]:
-    forward, backward, multiply_adds = _totals(item)
-    return [str(len(item.works)), f"{forward / 1e6:.3g}", f"{backward / 1e6:.3g}", f"{multiply_adds / 1e15:.3g}"]
+    numbers = [f"{total / unit:.3g}" for total, unit in zip(item.totals, (1e6, 1e6, 1e15), strict=True)]
+    return [str(len(item.works)), *numbers]
 
 
 def _hours(item: Estimate, device: Device) -> str:
@@ -122,15 +117,9 @@ def cost_numbers(sweep_estimates: Sequence[Estimate]) -> str:
     """A line for each sweep and device, as CSV."""
     rows: list[dict[str, object]] = []
     for item in sweep_estimates:
-        forward, backward, multiply_adds = _totals(item)
-        totals = {
-            "sweep": item.name,
-            "cells": len(item.works),
-            "forward_passes": forward,
-            "backward_passes": backward,
-            "multiply_adds": multiply_adds,
-        }
-        for device, hours in item.hours.items():
-            rows.append({**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]})
-        rows += [] if item.hours else [totals]
+        totals = dict(zip(FIELDS[:5], (item.name, len(item.works), *item.totals), strict=True))
+        rows += [
+            {**totals, **device._asdict(), "hours": hours, "measured_on": item.nearest[device]}
+            for device, hours in item.hours.items()
+        ] or [totals]
     return to_csv(rows, FIELDS)

@@ -20,21 +20,22 @@ def table_document(table: Table, width: int) -> Document:
 
 
 def format_estimate(
-    estimate: Estimate | None, column: MetricFormat, decimals: int, *, signed: bool = False, n: int | None = None
+    estimate: Estimate | None, column: MetricFormat, decimals: int = 0, *, signed: bool = False, n: int | None = None
 ) -> str:
     """`12.4 ± 3.1`, `1.3 (0–4.2)` for a percentage whose interval is clipped, `0 (≤ 3.9)†` for a count, or a bare value.
 
-    `n`: the seeds of the table; an entry of fewer says so. Two different values have no interval.
+    `decimals`: if more than the fewest of the column. `n`: the seeds of the table; an entry of fewer says so. Two different
+    values have no interval.
     """
     if estimate is None:
         return EMPTY_CELL
+    decimals = max(decimals, column.min_decimals)
     if estimate.n == 0:
         return _number(estimate.mean, decimals)
     less = f" [n={estimate.n}]" if n is not None and estimate.n != n else ""
     if estimate.count is not None:
         return _count(estimate.mean, estimate.count) + less
-    half = estimate.half_width
-    if half is None:
+    if (half := estimate.half_width) is None:
         decimals = max(decimals, column.max_decimals) if estimate.n == 1 else decimals
         return _exact(estimate.mean, decimals, signed) + (" (all equal)" if estimate.n > 1 else "") + less
     if estimate.n < MIN_INTERVAL_SEEDS:
@@ -59,13 +60,6 @@ def _count(mean: float, count: Count) -> str:
 def _bound(percent: float, decimals: int) -> str:
     """A percentage within 0 to 100; these two without decimals."""
     return "0" if percent <= 0 else "100" if percent >= 100 else f"{percent:.{decimals}f}"
-
-
-def _decimals(estimates: list[Estimate], column: MetricFormat) -> int:
-    """Decimals of a column: two significant digits of its median half-width, within the column's bounds."""
-    halves = [estimate.half_width for estimate in estimates if estimate.half_width is not None]
-    wanted = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
-    return min(max(wanted, column.min_decimals), column.max_decimals)
 
 
 def _first_digit(value: float) -> int:
@@ -114,7 +108,10 @@ def _blocks(table: Table, title: str, width: int) -> list[Block]:
 def texts_of(table: Table, column: MetricFormat, *, is_difference: bool = False) -> list[str]:
     """The values of one column in words, row by row, or the differences with their marks."""
     entries = [(row.differences if is_difference else row.values).get(column.name) for row in table.rows]
-    decimals = _decimals([estimate for estimate in entries if estimate is not None], column)
+    # Two significant digits of the median half-width, within the column's bounds.
+    halves = [estimate.half_width for estimate in entries if estimate and estimate.half_width is not None]
+    digits = _first_digit(statistics.median(halves)) + 1 if halves else column.max_decimals
+    decimals = min(max(digits, column.min_decimals), column.max_decimals)
     tests, texts = table.families.get(column.name) if is_difference else None, []
     for row, estimate in zip(table.rows, entries, strict=True):
         is_signed = is_difference and row.name != FLOOR  # which is a distance

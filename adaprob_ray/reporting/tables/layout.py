@@ -52,23 +52,17 @@ def packed_blocks(
         groups: Columns that are never parted: the header of each, and its entries row by row.
         width: Characters, those of the names included.
     """
-    widths = [sum(column_width(*column) for column in group) + GAP * (len(group) - 1) for group in groups]
+    room, packs = 0, list[list[tuple[str, Sequence[str]]]]()
+    for group in groups:
+        needed = sum(column_width(*column) + GAP for column in group)
+        if not packs or room < needed:
+            packs.append([])
+            room = width - min(max(map(len, names), default=0), WIDEST_NAME)
+        packs[-1] += group
+        room -= needed
     blocks = []
-    for places in _pack(widths, width - min(max(map(len, names), default=0), WIDEST_NAME)):
-        headers, entries = zip(*(column for index in places for column in groups[index]), strict=True)
+    for columns in packs:
+        headers, entries = zip(*columns, strict=True)
         body = [list(row) for row in zip(names, *entries, strict=True) if set(row[1:]) != {EMPTY_CELL}]
         blocks.append(Block(title, ["", *headers], body))
     return blocks
-
-
-def _pack(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Places of neighbours that fit into `room` characters together, each with a gap before it."""
-    packs: list[list[int]] = []
-    remaining = 0
-    for index, width in enumerate(widths):
-        if not packs or remaining < width + GAP:
-            packs.append([])
-            remaining = room
-        packs[-1].append(index)
-        remaining -= width + GAP
-    return packs

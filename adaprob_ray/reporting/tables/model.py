@@ -122,14 +122,11 @@ def _reference(
 ) -> dict[str, Seeds]:
     """The values that others are compared with; none in a group without the label. Raises InputError for several settings."""
     named = [row for row in rows if row.label == label]
-    if not named:
-        return {column.name: {} for column in columns}
     if len(named) > 1:
         settings = ", ".join(row.settings for row in named)
-        raise InputError(
-            f"against: {group['dataset']}, {group['forget']}: {label} must have one row, has {len(named)} ({settings})"
-        )
-    return _seeds(named[0].records, columns)
+        where = f"against: {group['dataset']}, {group['forget']}"
+        raise InputError(f"{where}: {label} must have one row, has {len(named)} ({settings})")
+    return _seeds(named[0].records, columns) if named else {column.name: {} for column in columns}
 
 
 def _families(
@@ -139,11 +136,11 @@ def _families(
     families = {}
     for column in columns:
         expected = reference[column.name]
-        differences = {}
-        for row in rows:
-            values = row.seeds[column.name]
-            if shared_seeds := sorted(values.keys() & expected):
-                differences[row.name] = [values[seed] - expected[seed] for seed in shared_seeds]
+        differences = {
+            row.name: [row.seeds[column.name][seed] - expected[seed] for seed in shared_seeds]
+            for row in rows
+            if (shared_seeds := sorted(row.seeds[column.name].keys() & expected))
+        }
         if differences:
             families[column.name] = family(differences)
     return families
@@ -161,18 +158,15 @@ def _chance_level(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> lis
 
 
 def _seeds(records: pd.DataFrame, columns: Sequence[MetricFormat]) -> dict[str, Seeds]:
-    """MetricFormat → seed → mean over repeats; seeds without a value are left out."""
+    """Column → seed → mean over repeats; seeds without a value are left out."""
     return {column.name: grouping.seed_means(records, column.name) for column in columns}
 
 
 def _row(group: grouping.RowGroup, columns: Sequence[MetricFormat], reference: dict[str, Seeds], against: str) -> Row:
-    estimates = {column.name: estimate_of(group.records, column.name) for column in columns}
-    differences, seeds = {}, _seeds(group.records, columns)
-    for column in columns:
-        difference = paired_difference(seeds[column.name], reference[column.name]) if group.label != against else None
-        if difference:
-            differences[column.name] = difference
-    values = {name: value for name, value in estimates.items() if value is not None}
+    seeds, names = _seeds(group.records, columns), [column.name for column in columns]
+    compared = names if group.label != against else []
+    values = {name: value for name in names if (value := estimate_of(group.records, name))}
+    differences = {name: value for name in compared if (value := paired_difference(seeds[name], reference[name]))}
     return Row(group.label, group.settings, values, differences, group.method, seeds, _chosen(group.records))
 
 
@@ -205,13 +199,8 @@ def _floor(
 
     Differences to any other label have no floor.
     """
-    values, differences = {}, {}
-    for column in columns:
-        retrain_values = retrain[column.name]
-        has_distance = column.is_share and against == RETRAIN
-        distance = paired_distance(independent[column.name], retrain_values) if has_distance else None
-        if distance:
-            differences[column.name] = distance
-        if column.is_divergence and retrain_values:
-            values[column.name] = mean_interval(list(retrain_values.values()))
+    divergences = [column.name for column in columns if column.is_divergence and retrain[column.name]]
+    shares = [column.name for column in columns if column.is_share and against == RETRAIN]
+    values = {name: mean_interval(list(retrain[name].values())) for name in divergences}
+    differences = {name: value for name in shares if (value := paired_distance(independent[name], retrain[name]))}
     return Row(FLOOR, "", values, differences)

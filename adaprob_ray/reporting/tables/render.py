@@ -40,9 +40,8 @@ def terminal(pages: Sequence[Document]) -> RenderableType:
 
 def _rich_table(block: Block) -> RenderableType:
     """Widths are the block's, heads are broken here. Texts, not strings: rich reads `milestones=[3, 5]` as its own markup."""
-    table = RichTable(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0)
-    )  # 1 is the box's own
+    padding = (0, GAP - 1, 0, 0)  # 1 is the box's own
+    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
     for index, (head, width) in enumerate(zip(block.header, block.widths, strict=True)):
         words = Text("\n".join(textwrap.wrap(head, width)))
         table.add_column(words, justify="right" if index else "left", vertical="bottom", width=width)
@@ -86,27 +85,23 @@ def table_csv(tables: Sequence[Table], sweep: str) -> str:
 def _lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
     for column in table.columns:
         value, difference = row.values.get(column.name), row.differences.get(column.name)
-        if value is None and difference is None:
-            continue
-        estimate = value or difference
-        yield {
-            "label": row.label,
-            "settings": row.settings,
-            "metric": column.name,
-            "unit": column.unit,
-            "n": estimate.n if estimate else 0,
-            "seeds": " ".join(map(str, table.seeds)),
-            "repeats": table.repeats,
-            **_numbers(value, ""),
-            **_numbers(difference, "difference_"),
-            **(vars(value.count) if value and value.count else {}),
-        }
+        if estimate := value or difference:
+            yield {
+                "label": row.label,
+                "settings": row.settings,
+                "metric": column.name,
+                "unit": column.unit,
+                "n": estimate.n,
+                "seeds": " ".join(map(str, table.seeds)),
+                "repeats": table.repeats,
+                **_numbers(value, ""),
+                **_numbers(difference, "difference_"),
+                **(vars(value.count) if value and value.count else {}),
+            }
 
 
 def _numbers(estimate: Estimate | None, prefix: str) -> dict[str, float | None]:
-    if estimate is None:
-        return {}
-    return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width}
+    return {f"{prefix}mean": estimate.mean, f"{prefix}half_width": estimate.half_width} if estimate else {}
 
 
 def document_files(pages: Sequence[Document], numbers: str, path: Path) -> dict[Path, str]:
