@@ -90,18 +90,16 @@ def _unmatched(
 
 def judged_numbers(pairs: Sequence[tuple[Table, verdicts.Judgement]]) -> str:
     """A line for each number of the paper and row of ours, as CSV."""
-    return to_csv([_numbers(table, judgement) for table, judgement in pairs], FIELDS)
+    return to_csv([{**table.group, **_numbers(judgement)} for table, judgement in pairs], FIELDS)
 
 
-def _numbers(table: Table, judgement: verdicts.Judgement) -> dict[str, object]:
-    """Everything about a number of the paper and ours, of which FIELDS are shown."""
-    entry = judgement.published
+def _numbers(judgement: verdicts.Judgement) -> dict[str, object]:
+    entry, row, ours = judgement.published, judgement.row, judgement.ours
     return {
-        **vars(entry),
-        **vars(judgement),
-        **vars(judgement.row),
-        **vars(judgement.ours),
-        **table.group,
+        **{name: getattr(entry, name) for name in ("table", "paper_dataset", "reading")},
+        **{name: getattr(row, name) for name in ("label", "settings")},
+        **{name: getattr(judgement, name) for name in ("unit", "margin", "verdict", "why")},
+        **{name: getattr(ours, name) for name in ("mean", "half_width", "n")},
         "metric": judgement.column,
         "paper": entry.value,
         "paper_deviation": entry.deviation,

@@ -110,7 +110,7 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a number of the paper is, or may be, about this data set, network and forget request, or a reduced one of them."""
+    """Whether a number of the paper is, or may be, about this data set, network and forget request, or reduced ones."""
     same_data = full_dataset(group["dataset"]) in entry.datasets and group["forget"] in entry.forgets
     return group["architecture"] == entry.architecture and group["filters"] <= entry.filters and same_data
 

@@ -152,7 +152,7 @@ def test_reduced_scale_is_neither_reproduced_nor_not() -> None:
         ({"dataset": "cifar10-600", "forget": "class5"}, False),
     ],
 )
-def test_a_narrower_network_and_fewer_samples_are_the_number_at_reduced_scale(changes: dict[str, object], applies: bool) -> None:
+def test_narrower_networks_and_fewer_samples_are_reduced_scale(changes: dict[str, object], applies: bool) -> None:
     number = next(number for number in paper_values("2") if number.paper_dataset == "CIFAR-10")
     group = {"dataset": "cifar10", "architecture": "allcnn", "filters": 1.0, "forget": "100of5"}
     assert verdicts.applies_to(number, {**group, **changes}) == applies
