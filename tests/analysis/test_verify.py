@@ -15,7 +15,7 @@ from adaprob_ray.errors import InputError
 from adaprob_ray.metrics.divergence import kl_to_retrain
 from adaprob_ray.metrics.error_rate import errors
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.reporting.records.archive import record_lines, rows_of, write_archive
+from adaprob_ray.reporting.records.archive import Archive, record_lines, rows_of, write_archive
 from adaprob_ray.reporting.records.load import load_sweep
 from adaprob_ray.reporting.rescore import rescore
 from analysis.paper.equivalence import equivalence_columns
@@ -149,14 +149,29 @@ def test_a_record_that_its_outputs_do_not_bear_out_is_noticed(checkout: Path) ->
         for name, content in members.items():
             file.writestr(name, content)
     other, fault = verify(checkout, rewrite=True).faults  # Records are never rewritten
-    assert other == "tiny.zip: its Records are not those of tiny.jsonl"
+    assert other == "tiny.zip: its Records are not those of tiny.jsonl of the same seeds"
     assert "test_error_percent is" in fault
     assert "from its Outputs" in fault
 
 
 def test_lines_that_are_not_the_archives_are_noticed(checkout: Path) -> None:
     replace(checkout / "results" / "tiny.jsonl", '"retain_error_percent":', '"retain_error_percent":1')
-    assert "tiny.zip: its Records are not those of tiny.jsonl" in verify(checkout, rewrite=True).faults
+    assert (
+        "tiny.zip: its Records are not those of tiny.jsonl of the same seeds" in verify(checkout, rewrite=True).faults
+    )
+
+
+def test_an_archive_of_one_seed_must_have_all_its_records(checkout: Path) -> None:
+    path, numbers = checkout / "results" / "tiny.zip", verify(checkout).numbers
+    archive = Archive(path)
+    first = archive.records[archive.records["seed"] == archive.records["seed"].min()]
+    assert len(first) < len(archive.records)
+    write_archive(first, archive, path)
+    checked = verify(checkout)
+    assert checked.faults == []
+    assert checked.numbers < numbers
+    write_archive(first[first["label"] != "finetune"], archive, path)
+    assert verify(checkout).faults == ["tiny.zip: its Records are not those of tiny.jsonl of the same seeds"]
 
 
 def test_records_without_outputs_are_noted(checkout: Path) -> None:
