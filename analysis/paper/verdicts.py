@@ -110,9 +110,14 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a number of the paper is, or may be, about this data set, network and forget request, or reduced ones."""
-    same_data = full_dataset(group["dataset"]) in entry.datasets and group["forget"] in entry.forgets
-    return group["architecture"] == entry.architecture and group["filters"] <= entry.filters and same_data
+    """Whether a number of the paper is, or may be, about this data set, network and forget request, or reduced ones.
+
+    A narrower network on a stand-in's images would differ in two ways, and is about no number.
+    """
+    dataset, width = group["dataset"], group["filters"]
+    same_data = full_dataset(dataset) in entry.datasets and group["forget"] in entry.forgets
+    same_width = width == entry.filters or (width < entry.filters and dataset not in STAND_INS.values())
+    return group["architecture"] == entry.architecture and same_width and same_data
 
 
 def is_reduced(entry: PaperValue, group: Mapping[str, Any]) -> bool:

@@ -178,6 +178,7 @@ def test_a_number_is_about_one_width_of_one_network_on_the_papers_data_or_its_st
     face = next(e for e in paper_values("1") if e.paper_dataset == "Lacuna-5" and e.architecture == "resnet18")
     assert all(verdicts.applies_to(face, {**group, "dataset": name}) for name in ("faces5", "lacuna5"))
     assert not verdicts.applies_to(face, group)
+    assert not verdicts.applies_to(face, {**group, "dataset": "faces5", "filters": 0.1})
 
 
 def test_the_interchanged_columns_are_compared_both_ways() -> None:
