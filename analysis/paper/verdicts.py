@@ -90,7 +90,7 @@ def _verdict(entry: PaperValue, prediction: Estimate, margin: float, count: Coun
 
 
 def _by_counts(entry: PaperValue, count: Count, seeds: int) -> tuple[float, str]:
-    """The p value of Fisher's exact test of our events against the paper's, of as many rows a run, and both in words."""
+    """p value of Fisher's exact test of our count against the paper's (same samples per run), and both counts as text."""
     rows, our_events = round(count.rows / seeds) * entry.runs, round(count.events)
     events = min(rows, round(entry.value / 100 * rows))
     p = float(fisher_exact(np.array([[our_events, count.rows - our_events], [events, rows - events]])).pvalue)
@@ -110,9 +110,9 @@ def judgements(entries: Sequence[PaperValue], table: Table) -> Iterator[Judgemen
 
 
 def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a number of the paper is, or may be, about this data set, network and forget request, or reduced ones.
+    """Whether a number can be compared with a group: same network and forget request, same data set or its stand-in.
 
-    A narrower network on a stand-in's images would differ in two ways, and is about no number.
+    The network may be narrower than the paper's, except on a stand-in's images, where the two would differ in two ways.
     """
     dataset, width = group["dataset"], group["filters"]
     same_data = full_dataset(dataset) in entry.datasets and group["forget"] in entry.forgets
@@ -121,7 +121,7 @@ def applies_to(entry: PaperValue, group: Mapping[str, Any]) -> bool:
 
 
 def is_reduced(entry: PaperValue, group: Mapping[str, Any]) -> bool:
-    """Whether a network is narrower than the paper's, or was trained on a part of the training samples only."""
+    """Whether the network is narrower than the paper's or was trained on a subset of the data."""
     return group["filters"] < entry.filters or full_dataset(group["dataset"]) != group["dataset"]
 
 

@@ -31,14 +31,14 @@ def build_archive(selection: Selection, out: Path) -> Output:
 
 
 def check_archive(path: Path) -> CheckResult:
-    """Every metric of every Record, computed again from the Outputs in the archive, which may be of some seeds only."""
+    """Recompute every metric of the archive's Records from its Outputs. An archive may hold some seeds only."""
     archive = Archive(path)
     numbers, faults = 0, []
-    path_of_lines = path.with_suffix(".jsonl")  # from which tables are made
-    lines = path_of_lines.read_text(encoding="utf-8").splitlines() if path_of_lines.is_file() else []
+    lines_path = path.with_suffix(".jsonl")  # from which tables are made
+    lines = lines_path.read_text(encoding="utf-8").splitlines() if lines_path.is_file() else []
     seeds = set(archive.records["seed"])
     if [line for line in lines if json.loads(line)["seed"] in seeds] != record_lines(archive.records).splitlines():
-        faults.append(f"{path.name}: its Records are not those of {path_of_lines.name} of the same seeds")
+        faults.append(f"{path.name}: its Records differ from those of the same seeds in {lines_path.name}")
     for record, evaluation in evaluations(archive.records, archive):
         for name, value in _computed(record, evaluation).items():
             numbers += 1

@@ -149,7 +149,7 @@ def test_a_record_that_its_outputs_do_not_bear_out_is_noticed(checkout: Path) ->
         for name, content in members.items():
             file.writestr(name, content)
     other, fault = verify(checkout, rewrite=True).faults  # Records are never rewritten
-    assert other == "tiny.zip: its Records are not those of tiny.jsonl of the same seeds"
+    assert other == "tiny.zip: its Records differ from those of the same seeds in tiny.jsonl"
     assert "test_error_percent is" in fault
     assert "from its Outputs" in fault
 
@@ -157,11 +157,12 @@ def test_a_record_that_its_outputs_do_not_bear_out_is_noticed(checkout: Path) ->
 def test_lines_that_are_not_the_archives_are_noticed(checkout: Path) -> None:
     replace(checkout / "results" / "tiny.jsonl", '"retain_error_percent":', '"retain_error_percent":1')
     assert (
-        "tiny.zip: its Records are not those of tiny.jsonl of the same seeds" in verify(checkout, rewrite=True).faults
+        "tiny.zip: its Records differ from those of the same seeds in tiny.jsonl"
+        in verify(checkout, rewrite=True).faults
     )
 
 
-def test_an_archive_of_one_seed_must_have_all_its_records(checkout: Path) -> None:
+def test_an_archive_of_one_seed_must_hold_all_records_of_that_seed(checkout: Path) -> None:
     path, numbers = checkout / "results" / "tiny.zip", verify(checkout).numbers
     archive = Archive(path)
     first = archive.records[archive.records["seed"] == archive.records["seed"].min()]
@@ -171,7 +172,7 @@ def test_an_archive_of_one_seed_must_have_all_its_records(checkout: Path) -> Non
     assert checked.faults == []
     assert checked.numbers < numbers
     write_archive(first[first["label"] != "finetune"], archive, path)
-    assert verify(checkout).faults == ["tiny.zip: its Records are not those of tiny.jsonl of the same seeds"]
+    assert verify(checkout).faults == ["tiny.zip: its Records differ from those of the same seeds in tiny.jsonl"]
 
 
 def test_records_without_outputs_are_noted(checkout: Path) -> None:
