@@ -57,9 +57,9 @@ class Network(NamedTuple):
         """The network of these settings for the images of a data set."""
         data = registry.datasets[dataset]
         shape = {"channels": data.channels, "size": data.size}
-        given = {} if architecture.arguments is None else {"arguments": architecture.arguments}
+        options = {} if architecture.arguments is None else {"arguments": architecture.arguments}
         entry, filters = registry.architectures[architecture.name], architecture.filters
-        count = entry.multiply_adds(filters=filters, **shape, **given)
+        count = entry.multiply_adds(filters=filters, **shape, **options)
         return cls(architecture=architecture.title, filters=filters, multiply_adds=count, **shape)
 
 

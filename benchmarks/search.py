@@ -61,7 +61,7 @@ def fill(source: SearchSource, store: Store) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("cells", type=int, nargs="?", default=CELLS, help="how many cells the finished search has")
-    wanted = parser.parse_args().cells
+    cell_count = parser.parse_args().cells
     search = SearchFile.load(ROOT / "sweeps/search_digits.yaml", REGISTRY)
     for study in studies_of(search, REGISTRY):
         with no_gc_pauses():
@@ -72,7 +72,7 @@ def main() -> None:
             f"last fifty {1e3 * sum(last) / len(last):.1f} ms, slowest {1e3 * max(seconds):.1f} ms"
         )
     per_trial = 2 * len(search.section.seeds) * len(search.targets)
-    trials = -(-wanted // per_trial)
+    trials = -(-cell_count // per_trial)
     studies = studies_of(search, REGISTRY)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(folder)

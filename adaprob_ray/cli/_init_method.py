@@ -120,9 +120,9 @@ def check_package_method(name: str, package: str, root: Path, catalogue: ModuleT
     if spec is not None and not any(Path(place).is_relative_to(root) for place in places):
         raise InputError(f"--package: must be a package of this folder, got {parts[0]!r}, which is installed elsewhere")
     method = NewPackageMethod(name=name, package=package, root=root)
-    taken = [path for path in method.new_files if (root / path).exists()]
-    if taken:
-        raise InputError(*(f"{path}: must be a new file, got one that exists" for path in taken))
+    existing = [path for path in method.new_files if (root / path).exists()]
+    if existing:
+        raise InputError(*(f"{path}: must be a new file, got one that exists" for path in existing))
     return method
 
 
@@ -158,11 +158,11 @@ def check_name(name: str, root: Path, catalogue: ModuleType) -> NewMethod:
     """
     method = NewMethod(name=name, root=root)
     check_names(name, method.class_name, catalogue)
-    taken = [path for path in method.files if (root / path).exists()]
+    existing = [path for path in method.files if (root / path).exists()]
     # pytest refuses two test modules of one name, in whatever folders.
-    taken += [str(path.relative_to(root)) for path in sorted((root / "tests").rglob(f"test_{name}.py"))]
-    if taken:
-        raise InputError(*(f"{path}: must be a new file, got one that exists" for path in dict.fromkeys(taken)))
+    existing += [str(path.relative_to(root)) for path in sorted((root / "tests").rglob(f"test_{name}.py"))]
+    if existing:
+        raise InputError(*(f"{path}: must be a new file, got one that exists" for path in dict.fromkeys(existing)))
     return method
 
 

@@ -90,10 +90,10 @@ def parse_limits(executor: str, address: str | None, cpus: int | None, gpus: int
     from adaprob_ray.runtime.machine_resources import Limits
 
     if executor == "ray" and address is not None:
-        given = [name for name, value in (("--cpus", cpus), ("--gpus", gpus)) if value is not None]
-        if given:
+        limits = [name for name, value in (("--cpus", cpus), ("--gpus", gpus)) if value is not None]
+        if limits:
             raise InputError(
-                f"{', '.join(given)}: must be given without --address: `ray start` says what a node of a cluster has"
+                f"{', '.join(limits)}: must be given without --address: `ray start` says what a node of a cluster has"
             )
     return Limits(cpus, gpus)
 

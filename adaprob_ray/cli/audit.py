@@ -57,11 +57,11 @@ def _inputs(folder: Path, options: dict[str, Any]) -> Inputs:
     from adaprob_ray.unlearning.save import INPUTS_FILE
 
     path = folder / INPUTS_FILE
-    given = given_inputs(options)
+    audit_inputs = given_inputs(options)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        missing = [f"--{name}" for name in ("model", "data", "forget") if name not in given]
+        missing = [f"--{name}" for name in ("model", "data", "forget") if name not in audit_inputs]
         if missing:
             raise InputError(f"{', '.join(missing)}: must be given, as {folder} has no {INPUTS_FILE}") from None
         document = {"folder": str(Path.cwd())}
@@ -69,9 +69,9 @@ def _inputs(folder: Path, options: dict[str, Any]) -> Inputs:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: must be written by `adaprob-ray unlearn`, got {type(document).__name__}")
-    if "model" in given or "data" in given:
+    if "model" in audit_inputs or "data" in audit_inputs:
         document["folder"] = str(Path.cwd())
-    return Inputs.from_document({**document, **given}, str(path)).absolute()
+    return Inputs.from_document({**document, **audit_inputs}, str(path)).absolute()
 
 
 def _original(inputs: Inputs) -> list[Check]:

@@ -77,12 +77,12 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     check_folder(out)
     make_method(options["method"], settings, None)
     select_device(options["device"])
-    named = Inputs(**fields, folder=str(Path.cwd()))
-    inputs = named.absolute()
+    relative_inputs = Inputs(**fields, folder=str(Path.cwd()))
+    inputs = relative_inputs.absolute()
     loaded = load_inputs(inputs, options["seed"])
     names = ("method", "batch_norm", "max_drop", "precision", "device", "seed")
     plan = loaded.prepared(settings=settings, **{name: options[name] for name in names})
-    for line in input_lines(named, loaded, plan):
+    for line in input_lines(relative_inputs, loaded, plan):
         click.echo(line)
     reading = time.perf_counter() - start
     search: dict[str, float] = {}

@@ -96,8 +96,8 @@ class WeightsFile:
         document: Any = copy.copy(self.state)  # an OrderedDict has versions of its layers as an attribute
         document.update(weights)
         if self.container is not None:
-            written = {name: value for name, value in self.document.items() if str(name) not in self.left_out}
-            document = written | {self.container: document}  # in the order of the file
+            entries = {name: value for name, value in self.document.items() if str(name) not in self.left_out}
+            document = entries | {self.container: document}  # in the order of the file
         buffer = io.BytesIO()
         torch.save(document, buffer)
         return buffer.getvalue()

@@ -68,11 +68,11 @@ def metric_faults(metric: Any, built_in: Mapping[str, Metric], stages: Collectio
     columns = metric.columns
     if not isinstance(columns, tuple) or not columns:
         return [*faults, f"columns: must be a tuple of at least one name, got {columns!r}"]
-    taken = (RECORD_COLUMNS | FACT_COLUMNS).union(*(entry.columns for entry in built_in.values()))
+    columns_in_use = (RECORD_COLUMNS | FACT_COLUMNS).union(*(entry.columns for entry in built_in.values()))
     for column in columns:
         if not isinstance(column, str) or not _COLUMN.fullmatch(column):
             faults.append(f"columns: must be lower-case letters, digits and _, got {column!r}")
-        elif column in taken:
+        elif column in columns_in_use:
             faults.append(f"columns: must be new, got {column!r}, which Records have already")
     if not callable(metric.compute):
         faults.append(f"compute: must be a function of an Evaluation, got {metric.compute!r}")

@@ -94,8 +94,8 @@ class PathArchitecture:
         self, *, channels: int, filters: float, size: int, arguments: Mapping[str, Any] | None = None
     ) -> int:
         """Of one forward pass of one image, with a classifier of two classes, as PyTorch counts them."""
-        given = {"classes": 2, "channels": channels, "filters": filters, "size": size, "arguments": arguments}
-        return _multiply_adds(self, *sorted(given.items()))
+        call_arguments = {"classes": 2, "channels": channels, "filters": filters, "size": size, "arguments": arguments}
+        return _multiply_adds(self, *sorted(call_arguments.items()))
 
     def fault(self, *, is_pretrained: bool, **given: Any) -> str | None:
         """Why a cell cannot use the network: it cannot be built, or its output is no logits. One line, or None."""

@@ -130,8 +130,8 @@ def check_modules(survey: Survey) -> list[Finding]:
 
 def check_gpus(survey: Survey) -> list[Finding]:
     """PyTorch sees and can use the cards that Ray counts. A fault is only a warning for cells that ask for none."""
-    wanted = any(request.get("GPU") for requests in survey.requests.values() for request in requests)
-    bad: Status = "fail" if wanted or not survey.requests else "warn"
+    needs_gpu = any(request.get("GPU") for requests in survey.requests.values() for request in requests)
+    bad: Status = "fail" if needs_gpu or not survey.requests else "warn"
     findings = []
     for machine, facts in survey.answering:
         cards, counted = facts["gpus"], machine.resources.get("GPU", 0)

@@ -46,8 +46,8 @@ class Rerun:
         stored = StoredCells.read(store, registry, logs)
         affected = {key: logs[key] for key in stored.descendants(set(keys) & logs.keys()) if key in logs}
         done = frozenset(key for key, log in affected.items() if log.done is not None)
-        wanted = frozenset(keys)
-        return cls(done=done & wanted, done_elsewhere=done - wanted, affected=affected, stored=stored)
+        key_set = frozenset(keys)
+        return cls(done=done & key_set, done_elsewhere=done - key_set, affected=affected, stored=stored)
 
     def revoke(
         self,

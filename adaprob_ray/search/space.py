@@ -167,9 +167,9 @@ def _parameter(method: type, name: str, value: Any, where: str, faults: Faults) 
 
 
 def _range(field: Any, kind: str, content: Any, where: str, faults: Faults) -> Range | None:
-    wanted = int if kind == "int" else float
+    number_type = int if kind == "int" else float
     numbers = content if isinstance(content, list) else []
-    if len(numbers) != 2 or not all(type(number) in (int, wanted) for number in numbers):
+    if len(numbers) != 2 or not all(type(number) in (int, number_type) for number in numbers):
         number = "integers" if kind == "int" else "numbers"
         text = "; YAML reads 1e-3 as text: write 1.0e-3" if any(isinstance(item, str) for item in numbers) else ""
         faults.add(f"{where}: {kind}: must be two {number} [low, high], got {content!r}{text}")
@@ -177,14 +177,14 @@ def _range(field: Any, kind: str, content: Any, where: str, faults: Faults) -> R
     if any(abs(number) > MAX_NUMBER for number in numbers):
         faults.add(f"{where}: {kind}: must be numbers of at most {MAX_NUMBER:g}, got {content!r}")
         return None
-    low, high = (wanted(number) for number in numbers)
+    low, high = (number_type(number) for number in numbers)
     before = len(list(faults))
     if not low < high:
         faults.add(f"{where}: {kind}: low must be less than high, got {content!r}")
     if kind == "log" and low <= 0:
         faults.add(f"{where}: log: low must be greater than 0, got {numbers[0]!r}")
     takes = {arm for arm in (typing.get_args(field.annotation) or (field.annotation,)) if arm in (int, float)}
-    if wanted not in takes:
+    if number_type not in takes:
         faults.add(f"{where}: {kind}: {field.name} takes {expected_value(field)}")
     if len(list(faults)) > before:
         return None

@@ -103,7 +103,7 @@ def find_garbage(
     sizes = _sizes_by_cell(entries)
     stored = StoredCells.read(store, registry, logs)
     protected = protected_cells(store, stored, logs, live, registry, entries, grace_seconds=grace_seconds)
-    kept = frozenset(needed) | protected.keys
+    keys_to_keep = frozenset(needed) | protected.keys
     cells, attempts, checkpoints = list[GarbageItem](), list[GarbageItem](), list[GarbageItem]()
     for key, size in sizes.items():
         log = logs.get(key, CellLog())
@@ -111,7 +111,7 @@ def find_garbage(
         def item(attempt: int, reason: str, count: int, key: str = key, log: CellLog = log) -> GarbageItem:
             return GarbageItem(key=key, title=stored.title(key), attempt=attempt, reason=reason, bytes=count, log=log)
 
-        if key not in kept:
+        if key not in keys_to_keep:
             if not size.is_tombstone:
                 cells.append(item(0, UNNEEDED, sum(size.attempts.values()) + size.checkpoints + size.events))
         elif key not in protected.keys:

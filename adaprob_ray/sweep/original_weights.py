@@ -35,14 +35,14 @@ class OriginalWeights:
         where = (settings.dataset, settings.architecture)
         if where in self.digests:
             return []
-        written = self.section.sha256
+        checksum = self.section.sha256
         if not self.path.exists():
-            if written is None:
+            if checksum is None:
                 return [
                     f"original.weights: must be a file of weights, got {self.path}, which is not there; finished results can "
                     "be read without it if `original` has `sha256` too (the column original.weights of Records)"
                 ]
-            self.digests[where] = written
+            self.digests[where] = checksum
             return []
         try:
             digest = self.registry.weights_sha256(self.path, self.registry.network(settings))
@@ -50,8 +50,8 @@ class OriginalWeights:
             network = f"{settings.architecture.name} (filters {settings.architecture.filters:g}) for {settings.dataset}"
             note = f"; the model is {network}"
             return [f"original.weights: {fault}{note if 'the model' in fault else ''}" for fault in error.faults]
-        if written not in (None, digest):
-            return [f"original.sha256: must be that of {self.path}, {digest}, got {written}"]
+        if checksum not in (None, digest):
+            return [f"original.sha256: must be that of {self.path}, {digest}, got {checksum}"]
         if {digest, *self.digests.values()} != {digest}:
             return [f"original.weights: {self.path}: must fit all networks alike, but fits some of them differently"]
         self.digests[where] = digest

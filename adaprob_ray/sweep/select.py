@@ -175,10 +175,10 @@ def conditions_for(wanted: Iterable[Cell], cells: Iterable[Cell]) -> str:
     def narrow(*condition: str) -> None:
         nonlocal left
         name, operator, operand = condition
-        kept = [cell for cell in left if _holds(_value(cell, name), operator, operand)]
-        if "," not in operand and len(kept) < len(left) and set(chosen) <= set(kept):
+        matching = [cell for cell in left if _holds(_value(cell, name), operator, operand)]
+        if "," not in operand and len(matching) < len(left) and set(chosen) <= set(matching):
             conditions.append((name, operator, operand))
-            left = kept
+            left = matching
 
     settings = sorted({name for cell in chosen for name in getattr(cell.settings, "hyper", {})} - {*_NAMES})
     for name in ("label", *_NAMES, *settings) if chosen else ():

@@ -81,9 +81,9 @@ def source_files(module: ModuleType) -> dict[str, Path]:
     while pending and own is not None:
         name = pending.pop()
         for imported in (*_parents(name), *_imported_names(name, files[name])):
-            found = None if imported in files else own.find(imported)
-            if found is not None:
-                files[imported] = found
+            path = None if imported in files else own.find(imported)
+            if path is not None:
+                files[imported] = path
                 pending.append(imported)
     return files
 

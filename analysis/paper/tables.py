@@ -58,9 +58,9 @@ def _columns(
     column_judgements = [judged.get((row.name, column.name)) for row in table.rows]
     if not any(column_judgements):
         return [(column.header(), ours)]
-    printed = [judgement.published.text if judgement else EMPTY_CELL for judgement in column_judgements]
+    paper_texts = [judgement.published.text if judgement else EMPTY_CELL for judgement in column_judgements]
     words = [judgement.verdict if judgement else EMPTY_CELL for judgement in column_judgements]
-    return [(f"{column.header()}, paper", printed), ("ours", ours), ("verdict", words)]
+    return [(f"{column.header()}, paper", paper_texts), ("ours", ours), ("verdict", words)]
 
 
 def _legend(table_judgements: Sequence[verdicts.Judgement]) -> list[str]:

@@ -169,8 +169,8 @@ def check(seed: int, number: int, finished: FinishedStore, folder: Path, *, as_p
     before = paths_below(folder)
     results = [run_in_process(command, *sweep) for command in ("status", "plan", "explain")]
     results.append(run_in_process("store", "verify", "--store", str(store)))
-    written = paths_below(folder) - before
-    faults = [f"commands that only read wrote {sorted(written)[:5]}"] if written else []
+    new_paths = paths_below(folder) - before
+    faults = [f"commands that only read wrote {sorted(new_paths)[:5]}"] if new_paths else []
     if as_process:
         other = run_as_process(*results[1].arguments, cwd=folder)
         faults += [*other.faults(), *differs(results[1], other)]

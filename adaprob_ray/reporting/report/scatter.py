@@ -97,20 +97,20 @@ def _chart(
 
 def _names(places: Mapping[str, tuple[float, float]]) -> tuple[list[svg.Shape], int]:
     """Each name next to its marker if it overlaps no marker and no other name; and the number of names omitted."""
-    taken = [Bbox.from_extents(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
-    drawn = []
+    boxes = [Bbox.from_extents(x - SIZE, y - SIZE, x + SIZE, y + SIZE) for x, y in places.values()]
+    labels = []
     for name, (x, y) in places.items():
         words = svg.shorten_name(name)
         for anchor, left, middle in _label_positions(x, y, width := CHARACTER * len(words)):
             box = Bbox.from_extents(left, middle - LETTERS / 2, left + width, middle + LETTERS / 2)
             is_inside = box.x0 >= LEFT and box.x1 <= svg.WIDTH and box.y0 >= 0 and box.y1 <= HEIGHT
-            if is_inside and not any(box.fully_overlaps(other) for other in taken):
-                taken.append(box)
+            if is_inside and not any(box.fully_overlaps(other) for other in boxes):
+                boxes.append(box)
                 x = {"start": box.x0, "middle": (box.x0 + box.x1) / 2, "end": box.x1}[anchor]
                 place = {"x": f"{x:.1f}", "y": f"{box.y1 - 2:.1f}", "data-name": name}
-                drawn.append(svg.Shape("text", {"class": f"point-name {anchor}", **place}, words))
+                labels.append(svg.Shape("text", {"class": f"point-name {anchor}", **place}, words))
                 break
-    return drawn, len(places) - len(drawn)
+    return labels, len(places) - len(labels)
 
 
 def _label_positions(x: float, y: float, width: float) -> Iterator[tuple[str, float, float]]:

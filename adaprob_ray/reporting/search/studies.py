@@ -228,10 +228,10 @@ def _shared_words(group: StudyGroup) -> list[str]:
 def _rule_words(study: Study) -> str:
     rule, section = study.target.rule, study.search.section
     if section.objective:
-        wanted = ", ".join(
+        objectives = ", ".join(
             f"{direction} {words}" for words, direction in zip(objective_words(study), study.directions, strict=True)
         )
-        return f"rule {rule.name}; objective: {wanted}"
+        return f"rule {rule.name}; objective: {objectives}"
     words = f"rule {rule.name}: {_RULES[rule.name][1]}"
     if not rule.needs_retrain:
         validation = "validation error of the other classes" if rule.name == "validation_class" else "validation error"

@@ -121,12 +121,12 @@ def _reference(
     rows: Sequence[grouping.RowGroup], label: str, columns: Sequence[MetricFormat], group: dict[str, Any]
 ) -> dict[str, Seeds]:
     """The values that others are compared with; none in a group without the label. Raises InputError for several settings."""
-    named = [row for row in rows if row.label == label]
-    if len(named) > 1:
-        settings = ", ".join(row.settings for row in named)
+    matching = [row for row in rows if row.label == label]
+    if len(matching) > 1:
+        settings = ", ".join(row.settings for row in matching)
         where = f"against: {group['dataset']}, {group['forget']}"
-        raise InputError(f"{where}: {label} must have one row, has {len(named)} ({settings})")
-    return _seeds(named[0].records, columns) if named else {column.name: {} for column in columns}
+        raise InputError(f"{where}: {label} must have one row, has {len(matching)} ({settings})")
+    return _seeds(matching[0].records, columns) if matching else {column.name: {} for column in columns}
 
 
 def _families(
