@@ -118,8 +118,9 @@ def equivalence_page(table: Table, rows: list[EquivalenceRow]) -> Document:
 def _margin(name: str, rows: list[EquivalenceRow]) -> str:
     """Of the first row that was compared; rows with fewer seeds have others."""
     comparison = next((row.comparisons[name] for row in rows if row.comparisons[name]), None)
-    sign = "≤ +" if comparison and comparison.one_sided else "± "
-    return f"{sign}{comparison.margin:.{metric_format(name).min_decimals}f}" if comparison else EMPTY_CELL
+    if comparison is None:
+        return EMPTY_CELL
+    return f"{'≤ +' if comparison.one_sided else '± '}{comparison.margin:.{metric_format(name).min_decimals}f}"
 
 
 def _line(row: EquivalenceRow) -> list[str]:

@@ -6,7 +6,7 @@ test samples of their classes, which it has not seen either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def draw_picture(rows: Sequence[Confidence], panel: CostPanel, title: str, notes
     return figure
 
 
-def _draw_confidences(axes: Axes, rows: Sequence[Confidence], styles: Mapping[str, style.PlotStyle]) -> None:
+def _draw_confidences(axes: Axes, rows: Sequence[Confidence], styles: style.Styles) -> None:
     for place, row in enumerate(rows):
         colour = styles[row.name].colour
         # The markers of the right panel, next to the names of the rows.

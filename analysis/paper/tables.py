@@ -94,15 +94,23 @@ def judged_numbers(pairs: Sequence[tuple[Table, verdicts.Judgement]]) -> str:
 
 
 def _numbers(judgement: verdicts.Judgement) -> dict[str, object]:
-    entry, row, ours = judgement.published, judgement.row, judgement.ours
+    entry, row = judgement.published, judgement.row
     return {
-        **{name: getattr(entry, name) for name in ("table", "paper_dataset", "reading")},
-        **{name: getattr(row, name) for name in ("label", "settings")},
-        **{name: getattr(judgement, name) for name in ("unit", "margin", "verdict", "why")},
-        **{name: getattr(ours, name) for name in ("mean", "half_width", "n")},
+        "table": entry.table,
+        "paper_dataset": entry.paper_dataset,
+        "label": row.label,
+        "settings": row.settings,
         "metric": judgement.column,
+        "unit": judgement.unit,
         "paper": entry.value,
         "paper_deviation": entry.deviation,
         "paper_runs": entry.runs,
+        "mean": judgement.ours.mean,
+        "half_width": judgement.ours.half_width,
+        "n": judgement.ours.n,
         "predicted_half_width": judgement.prediction.half_width,
+        "margin": judgement.margin,
+        "verdict": judgement.verdict,
+        "why": judgement.why,
+        "reading": entry.reading,
     }

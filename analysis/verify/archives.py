@@ -36,8 +36,9 @@ def check_archive(path: Path) -> CheckResult:
     numbers, faults = 0, []
     lines_path = path.with_suffix(".jsonl")  # from which tables are made
     lines = lines_path.read_text(encoding="utf-8").splitlines() if lines_path.is_file() else []
-    seeds = set(archive.records["seed"])
-    if [line for line in lines if json.loads(line)["seed"] in seeds] != record_lines(archive.records).splitlines():
+    seeds, all_seeds = set(archive.records["seed"]), {json.loads(line)["seed"] for line in lines}
+    own_lines = [line for line in lines if json.loads(line)["seed"] in seeds]
+    if not own_lines or own_lines != record_lines(archive.records).splitlines():
         faults.append(f"{path.name}: its Records differ from those of the same seeds in {lines_path.name}")
     for record, evaluation in evaluations(archive.records, archive):
         for name, value in _computed(record, evaluation).items():
@@ -45,7 +46,8 @@ def check_archive(path: Path) -> CheckResult:
             if not _same(value, record.get(name)):
                 where = f"{path.name}: {record['label']} of seed {record['seed']}"
                 faults.append(f"{where}: {name} is {record.get(name)} in its Record, {value} from its Outputs")
-    return CheckResult(0, numbers, faults)
+    notes = [f"{path.name} has Outputs of {len(seeds)} of {len(all_seeds)} seeds"] if seeds < all_seeds else []
+    return CheckResult(0, numbers, faults, notes)
 
 
 def _computed(record: dict[str, Any], evaluation: Evaluation) -> dict[str, float | None]:

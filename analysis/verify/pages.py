@@ -97,7 +97,10 @@ def verify(root: Path = ROOT, *, rewrite: bool = False) -> CheckResult:
         sum(result.tables for result in checked),
         sum(result.numbers for result in checked),
         [fault for result in checked for fault in result.faults],
-        [note for path in results.files("jsonl") for note in _notes(path, results)],
+        [
+            *(note for path in results.files("jsonl") for note in _notes(path, results)),
+            *(note for result in checked for note in result.notes),
+        ],
     )
 
 

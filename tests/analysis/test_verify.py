@@ -171,6 +171,7 @@ def test_an_archive_of_one_seed_must_hold_all_records_of_that_seed(checkout: Pat
     checked = verify(checkout)
     assert checked.faults == []
     assert checked.numbers < numbers
+    assert checked.notes == ["tiny.zip has Outputs of 1 of 2 seeds"]
     write_archive(first[first["label"] != "finetune"], archive, path)
     assert verify(checkout).faults == ["tiny.zip: its Records differ from those of the same seeds in tiny.jsonl"]
 
