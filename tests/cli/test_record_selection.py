@@ -52,7 +52,7 @@ def test_a_comparison_of_some_cells_keeps_the_references_and_leaves_the_file_of_
     ]
     markdown = (folder / "out/compare-quickstart-selection.md").read_text(encoding="utf-8")
     assert "method=scrub,forget=class" in markdown
-    assert "**difference to retrain, same seed**" in markdown
+    assert "**difference from retrain, same seed**" in markdown
 
 
 def test_the_references_of_a_selection_are_of_its_seeds(folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_chosen_metrics(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_another_label_to_compare_with(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--store", str(folder / "store"), "--out", str(tmp_path)]
     assert main(["compare", *place, "--sweep", str(folder / "tiny.yaml"), "--against", "original"]) == 0
-    assert "difference to original, same seed" in (tmp_path / "compare-tiny-against-original.md").read_text()
+    assert "difference from original, same seed" in (tmp_path / "compare-tiny-against-original.md").read_text()
     written = (tmp_path / "compare-tiny-against-original.csv").read_text()
     (tmp_path / "compare-tiny-against-original.csv").unlink()
     assert cli.main(["compare", str(folder / "tiny.yaml"), *place, "--against", "original"]) == 0

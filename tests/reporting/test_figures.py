@@ -225,7 +225,7 @@ def test_ticks_with_long_labels_are_at_powers_of_ten() -> None:
 
 
 def compared() -> pd.DataFrame:
-    """Two seeds; |difference to retrain| of the retain error: (1, 1) independent, (3, 1) a, (0, 1) b, (3, 5) c."""
+    """Two seeds; |difference from retrain| of the retain error: (1, 1) independent, (3, 1) a, (0, 1) b, (3, 5) c."""
     values = {
         "original": (0.0, 0.0), "retrain": (10.0, 20.0), "retrain_independent": (11.0, 19.0), "a": (7.0, 21.0),
         "b": (10.0, 21.0), "c": (13.0, 25.0),

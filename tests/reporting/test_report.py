@@ -184,7 +184,7 @@ def test_records_with_the_same_settings_are_not_averaged() -> None:
 def test_a_group_without_retrain_still_shows() -> None:
     (part,) = report_tables(frame(*seeds("scrub", "test_error_percent", 1.0, 2.0)))
     assert list(part.positions) == ["scrub"]
-    assert any("differences to it are not shown" in note for note in part.notes)
+    assert any("differences from it are not shown" in note for note in part.notes)
 
 
 def test_mixed_properties_are_named() -> None:

@@ -154,7 +154,7 @@ def test_any_label_can_be_what_the_others_are_compared_with() -> None:
         *seeds("mine", "test_error_percent", 12.0, 13.1, 14.2, 12.9, 12.1),
     )
     (table,) = tables(records, [ERROR], ["scrub", "mine"], against="scrub")
-    assert [block.title for block in table_blocks(table, 80)] == ["", "difference to scrub, same seed"]
+    assert [block.title for block in table_blocks(table, 80)] == ["", "difference from scrub, same seed"]
     differences = {row.name: row.differences for row in table.rows}
     assert differences["retrain"]["test_error_percent"].mean == pytest.approx(-5.0)
     assert differences["mine"]["test_error_percent"].mean == pytest.approx(-2.94)
@@ -164,7 +164,7 @@ def test_any_label_can_be_what_the_others_are_compared_with() -> None:
     assert (tests.size, tests.is_significant("mine")) == (1, True)  # neither Retrain nor the label itself is tested
     notes = "\n".join(table_notes(table))
     assert "differs from scrub at the 5 % level" in notes
-    assert "minimum detectable difference to scrub" in notes
+    assert "minimum detectable difference from scrub" in notes
 
 
 def test_a_label_to_compare_with_must_have_one_row() -> None:

@@ -74,7 +74,7 @@ def compute_ranks(records: pd.DataFrame, columns: Sequence[str]) -> Ranks:
     overall = {name: statistics.fmean(ranks) for name, ranks in by_name.items() if ranks}
     cells = sum(len(set(row.records["seed"])) for rows in groups for row in rows if row.label == "retrain")
     note = (
-        f"rank of |difference to Retrain| among {len(overall)}, mean over {cells} cells (groups × seeds); ties share a rank; "
+        f"rank of |difference from Retrain| among {len(overall)}, mean over {cells} cells (groups × seeds); ties share a rank; "
         "bars: mean over the metrics that a row has"
     )
     return Ranks(

@@ -111,7 +111,7 @@ def _part(records: pd.DataFrame, settings: str, primary_label: str | None, reque
         if missing := [str(seed) for seed in table.seeds if seed not in set(seeds)]:
             notes.append(f"{name}: no Record of seed{'s' * (len(missing) > 1)} {', '.join(missing)}")
     if "retrain" not in set(records["label"]):
-        notes.append("no Records with the single label retrain: differences to it are not shown")
+        notes.append("no Records with the single label retrain: differences from it are not shown")
     return ReportTable(replace(table, requests=requests), settings, positions, notes)
 
 

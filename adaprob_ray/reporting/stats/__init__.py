@@ -1,1 +1,1 @@
-"""Intervals over seeds, and tests of differences to Retrain."""
+"""Intervals over seeds, and tests of differences from Retrain."""

@@ -1,4 +1,4 @@
-"""The table of any sweep: labels against metrics, with intervals and differences to Retrain."""
+"""The table of any sweep: labels against metrics, with intervals and differences from Retrain."""
 
 from __future__ import annotations
 

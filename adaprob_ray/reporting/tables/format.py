@@ -86,8 +86,8 @@ def table_blocks(table: Table, width: int) -> list[Block]:
 
 
 def difference_blocks(table: Table, width: int) -> list[Block]:
-    """Differences to Retrain or another label alone, seed by seed, with what is significant marked, and their floor."""
-    return _blocks(table, f"difference to {table.against}, same seed", width)
+    """Differences from Retrain or another label alone, seed by seed, with what is significant marked, and their floor."""
+    return _blocks(table, f"difference from {table.against}, same seed", width)
 
 
 def _blocks(table: Table, title: str, width: int) -> list[Block]:
@@ -190,13 +190,13 @@ def _significance(table: Table) -> list[str]:
         words = "not estimable" if column.is_share and value > 100 else f"{text} {column.difference_unit}".strip()
         differences.append(f"{column.words} {words}" + (f" (n = {tests.seeds})" if tests.seeds != seeds else ""))
     claim = (
-        f"n = {seeds} seeds are too few to call any difference to {table.against} significant ({MIN_SEEDS} are needed)"
+        f"n = {seeds} seeds are too few to call any difference from {table.against} significant ({MIN_SEEDS} are needed)"
         if seeds < MIN_SEEDS
         else f"*: differs from {table.against} at the 5 % level: paired t-tests over seeds, Holm's procedure over the rows "
         f"tested in each metric ({size}); the intervals are 95 % each, uncorrected"
     )
     return [
         claim,
-        f"minimum detectable difference to {table.against} with 80 % power, for a row of median spread (two-sided, Holm's "
+        f"minimum detectable difference from {table.against} with 80 % power, for a row of median spread (two-sided, Holm's "
         f"first step of {size}): {'; '.join(differences)}",
     ]

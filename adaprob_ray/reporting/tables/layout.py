@@ -48,7 +48,7 @@ def packed_blocks(
 
     Args:
         title: Of each block.
-        names: Of the rows. One without an entry is left out, such as Retrain's difference to itself.
+        names: Of the rows. One without an entry is left out, such as Retrain's difference from itself.
         groups: Columns that are never parted: the header of each, and its entries row by row.
         width: Characters, those of the names included.
     """

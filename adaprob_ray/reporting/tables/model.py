@@ -1,4 +1,4 @@
-"""The table as data: Records grouped to labels and metrics, with intervals, differences to one label, and the floor.
+"""The table as data: Records grouped to labels and metrics, with intervals, differences from one label, and the floor.
 
 One table for each data set, architecture and forget request; one row for each label and each `method.*` setting that varies
 within it (DESIGN §6). Only seeds and repeats are averaged: repeats within a seed first, then the spread is over seeds.
@@ -197,7 +197,7 @@ def _floor(
 ) -> Row:
     """The noise floor of two retrainings: |difference| of percentages; for divergences, Retrain's own (DESIGN §9).
 
-    Differences to any other label have no floor.
+    Differences from any other label have no floor.
     """
     divergences = [column.name for column in columns if column.is_divergence and retrain[column.name]]
     shares = [column.name for column in columns if column.is_share and against == RETRAIN]
