@@ -123,7 +123,7 @@ _ALL = (
              "adaprob_ray.reporting.search.tables.frozen:build_frozen"),
     Artefact("costs", "what sweeps cost, from the passes they make and measured Records", "analysis.builders:build_costs",
              (*SMALL_SCALE, *LARGE_SCALE), options=()),
-    Artefact("report", "one HTML file of every Record", "adaprob_ray.reporting.html_report:build_report", takes="files"),
+    Artefact("report", "one HTML file of every Record", "adaprob_ray.reporting.store_report:build_report", takes="files"),
     Artefact("archive", "Records and Outputs of a sweep as two files", "analysis.verify.archives:build_archive"),
     Artefact("rescore", "a metric of your own over stored Outputs, without training",
              "adaprob_ray.reporting.rescore:build_rescore", takes="outputs", options=()),

@@ -22,7 +22,7 @@ def report(paths: tuple[str, ...], location: str, out: Path, only: str | None) -
     With sweep files it shows their Records, and the trials of search files; without any, every Record of the store. It needs
     neither a server nor a network.
     """
-    from adaprob_ray.reporting.html_report import build_report
+    from adaprob_ray.reporting.store_report import build_report
     from adaprob_ray.reporting.tables.output import show
     from adaprob_ray.search.search_file import is_search_file
 

@@ -16,8 +16,8 @@ from synthetic_records import frame, record, seeds
 from adaprob_ray.reporting.records.metric_format import all_columns
 from adaprob_ray.reporting.report import build, write_report
 from adaprob_ray.reporting.report.build import render_report
+from adaprob_ray.reporting.report.content import report_tables
 from adaprob_ray.reporting.report.html_tables import PAGE_WIDTH
-from adaprob_ray.reporting.report.sections import report_tables
 from adaprob_ray.reporting.tables.format import table_blocks, table_notes
 from adaprob_ray.reporting.tables.model import tables
 

@@ -15,11 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from adaprob_ray.reporting.figures.cost import floor_summary
 from adaprob_ray.reporting.records.provenance import summary_facts, summary_warnings
+from adaprob_ray.reporting.report.content import ReportTable, embedded, report_tables, row_names
 from adaprob_ray.reporting.report.dot_plot import dot_plot
 from adaprob_ray.reporting.report.html_tables import cell_table, part_tables
 from adaprob_ray.reporting.report.markers import SIZE, Marker, markers_of
 from adaprob_ray.reporting.report.scatter import cost_chart, trade_off
-from adaprob_ray.reporting.report.sections import ReportTable, embedded, report_tables, row_names
 from adaprob_ray.reporting.report.svg import marker_at
 from adaprob_ray.reporting.tables.format import table_notes
 from adaprob_ray.reporting.tables.render import write_whole

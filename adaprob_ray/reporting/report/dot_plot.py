@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from adaprob_ray.reporting.records.metric_format import MetricFormat
 from adaprob_ray.reporting.report import svg
 from adaprob_ray.reporting.report.axes import axis
+from adaprob_ray.reporting.report.content import format_full
 from adaprob_ray.reporting.report.markers import Marker
-from adaprob_ray.reporting.report.sections import format_full
 from adaprob_ray.reporting.tables.model import Table
 
 ROW, BELOW, GAP = 21, 22, 12  # pixels: of a row, of the axis' numbers, between names and plot

@@ -12,8 +12,8 @@ import pandas as pd
 from adaprob_ray.reporting.records.grouping import GROUP, columns_with_values
 from adaprob_ray.reporting.records.metric_format import MetricFormat, metric_format
 from adaprob_ray.reporting.records.provenance import commit_words, unique_strings
+from adaprob_ray.reporting.report.content import SHORT_KEY_LENGTH, ReportTable, format_full, plain
 from adaprob_ray.reporting.report.markers import Marker
-from adaprob_ray.reporting.report.sections import SHORT_KEY_LENGTH, ReportTable, format_full, plain
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.format import EMPTY_CELL, MINUS_SIGN, format_estimate, table_blocks
 from adaprob_ray.reporting.tables.layout import Block

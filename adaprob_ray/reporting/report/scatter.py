@@ -11,8 +11,8 @@ from adaprob_ray.reporting.figures.trade_off import trade_off_points
 from adaprob_ray.reporting.records.metric_format import metric_format
 from adaprob_ray.reporting.report import svg
 from adaprob_ray.reporting.report.axes import Axis, axis
+from adaprob_ray.reporting.report.content import format_full
 from adaprob_ray.reporting.report.markers import SIZE, Marker
-from adaprob_ray.reporting.report.sections import format_full
 from adaprob_ray.reporting.stats.intervals import Estimate
 from adaprob_ray.reporting.tables.model import FORGET_ERROR, RETAIN_ERROR, Table
 

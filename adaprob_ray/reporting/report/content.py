@@ -131,10 +131,10 @@ def embedded(records: pd.DataFrame, all_tables: list[ReportTable]) -> dict[str, 
     """All Records for the page's script: sections of columns, the values of each column, and the row that averages each."""
     columns = {str(name): [plain(value) for value in records[name]] for name in records}
     rows = [report_table.row_words(name) for report_table, name in row_names(all_tables)]
-    return {"sections": _sections(list(columns)), "columns": columns, "rows": rows}
+    return {"sections": _column_sections(list(columns)), "columns": columns, "rows": rows}
 
 
-def _sections(columns: list[str]) -> list[dict[str, Any]]:
+def _column_sections(columns: list[str]) -> list[dict[str, Any]]:
     """Every column in the first section that takes it; identity and metrics in their own order."""
     sections = {
         "Cell": [name for name in _IDENTITY if name in columns],
