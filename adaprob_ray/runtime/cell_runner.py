@@ -18,6 +18,7 @@ import torch
 
 from adaprob_ray.catalogue import register_prepared_folders
 from adaprob_ray.errors import CorruptArtefact, Failure, LeaseLost, NoArtefact, NotDone, StoreError
+from adaprob_ray.runtime.allocator import reuse_freed_memory
 from adaprob_ray.runtime.attempt_checkpoints import AttemptCheckpoints
 from adaprob_ray.runtime.device import limit_threads, seed_global_generators, select_device
 from adaprob_ray.runtime.method_source import source_facts
@@ -203,6 +204,7 @@ def _run_stage(
     with writer:
         registry = config.load_registry()
         config.load_names(registry, cell)
+        reuse_freed_memory()
         limit_threads(cell.resources.cpu)
         device = select_device(gpu)
         seed_global_generators(cell)
