@@ -67,6 +67,7 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     settings = method_settings(options["assignments"], options["method"])
     fields = given_inputs(options)
     from adaprob_ray.cli._unlearn_summary import input_lines, result_lines
+    from adaprob_ray.runtime.allocator import reuse_freed_memory
     from adaprob_ray.unlearning.api import Unlearned
     from adaprob_ray.unlearning.inputs import Inputs, load_inputs
     from adaprob_ray.unlearning.lower_rates import can_lower_rate, execute_within_limit
@@ -74,6 +75,7 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     from adaprob_ray.unlearning.run import execute
     from adaprob_ray.unlearning.save import check_folder, save
 
+    reuse_freed_memory()
     check_folder(out)
     make_method(options["method"], settings, None)
     select_device(options["device"])
