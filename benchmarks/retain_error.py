@@ -1,10 +1,10 @@
 """By how much unlearning raises the error on retained samples: whether a method at these settings wrecks a network.
 
-    python -m benchmarks.retain_error SWEEP STORE [SWEEP STORE ...] [--out FILE.csv]
+    python -m benchmarks.retain_error SWEEP STORE [SWEEP STORE ...] [--labels LABEL ...] [--out FILE.csv]
 
-Reads the outputs of the models that are done, before and after. Retrain is not needed:
-`adaprob-ray run SWEEP --only stage=unlearn`. Prints a line for each data set, network, request and label: the mean over seeds
-before and after, and the mean and the largest rise in percentage points.
+Reads the outputs of the models that are done in a store, before and after, or the retain errors in a .jsonl file of Records.
+A store needs no Retrain: `adaprob-ray run SWEEP --only stage=unlearn`. Prints a line for each data set, network, request and
+label: the mean over seeds before and after, and the mean and the largest rise in percentage points.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from adaprob_ray.data.split import request_positions, retain_positions
 from adaprob_ray.errors import InputError, NotDone
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.outputs import Outputs
+from adaprob_ray.reporting.records.load import LINES, read_lines
+from adaprob_ray.reporting.tables.model import RETAIN_ERROR
 from adaprob_ray.store import Store
 from adaprob_ray.store.names import OUTPUTS
 from adaprob_ray.sweep.cell import Cell
+from adaprob_ray.sweep.method_choices import REFERENCES
 from adaprob_ray.sweep.sweep import Sweep
 from benchmarks import run_command
 
@@ -51,6 +54,17 @@ def lines_of(sweep: Sweep, store: Store) -> Iterator[dict[str, Any]]:
         yield {**dict(zip(GROUP, group, strict=True)), "seed": settings.seed, "original": before, "unlearned": after}
 
 
+def lines_of_records(path: str) -> Iterator[dict[str, Any]]:
+    """A line for each Record of an unlearned model."""
+    records, networks = read_lines(Path(path)), [*GROUP[:-1], "seed"]
+    before = records[records["label"] == "original"][[*networks, RETAIN_ERROR]].rename(
+        columns={RETAIN_ERROR: "original"}
+    )
+    after = records[~records["label"].isin(REFERENCES)].rename(columns={RETAIN_ERROR: "unlearned"})
+    for line in after.merge(before, on=networks)[[*GROUP, "seed", "original", "unlearned"]].to_dict("records"):
+        yield {str(name): value for name, value in line.items()}
+
+
 def retain_error(store: Store, key: str, cell: Cell) -> float:
     """Error in percent of a model on the retained samples of a cell's request. Raises NotDone."""
     outputs, forget = Outputs.from_bytes(store.read(key, OUTPUTS)), cell.forget
@@ -75,6 +89,7 @@ def main() -> None:
     parser.add_argument(
         "pairs", nargs="+", metavar="SWEEP STORE", help="sweep files, each with the store of its models"
     )
+    parser.add_argument("--labels", nargs="+", default=[], help="only these")
     parser.add_argument("--out", type=Path, help="a CSV file for the table")
     options = parser.parse_args()
     if len(options.pairs) % 2:
@@ -82,7 +97,9 @@ def main() -> None:
     sweeps = [(Sweep.load(path, REGISTRY), path) for path in options.pairs[::2]]
     lines: list[dict[str, Any]] = []
     for (sweep, path), location in zip(sweeps, options.pairs[1::2], strict=True):
-        of_sweep = list(lines_of(sweep, Store.open(location, create=False)))
+        is_file = location.endswith(LINES)
+        all_lines = lines_of_records(location) if is_file else lines_of(sweep, Store.open(location, create=False))
+        of_sweep = [line for line in all_lines if not options.labels or line["label"] in options.labels]
         if not of_sweep:
             raise InputError(f"{path}: must have unlearned models in {location}, got none that are done")
         lines += of_sweep
