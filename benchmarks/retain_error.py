@@ -2,7 +2,7 @@
 
     python -m benchmarks.retain_error SWEEP STORE [SWEEP STORE ...] [--labels LABEL ...] [--out FILE.csv]
 
-Reads the outputs of the models that are done in a store, before and after, or the retain errors in a .jsonl file of Records.
+Reads the outputs of the models that are done in a store, before and after, or retain errors in a file of Records.
 A store needs no Retrain: `adaprob-ray run SWEEP --only stage=unlearn`. Prints a line for each data set, network, request and
 label: the mean over seeds before and after, and the mean and the largest rise in percentage points.
 """
@@ -10,7 +10,8 @@ label: the mean over seeds before and after, and the mean and the largest rise i
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,20 @@ from adaprob_ray.data.split import request_positions, retain_positions
 from adaprob_ray.errors import InputError, NotDone
 from adaprob_ray.metrics.error_rate import error_percent
 from adaprob_ray.metrics.outputs import Outputs
-from adaprob_ray.reporting.records.load import LINES, read_lines
+from adaprob_ray.reporting.records.load import FILES, all_records
 from adaprob_ray.reporting.tables.model import RETAIN_ERROR
 from adaprob_ray.store import Store
 from adaprob_ray.store.names import OUTPUTS
 from adaprob_ray.sweep.cell import Cell
-from adaprob_ray.sweep.method_choices import REFERENCES
 from adaprob_ray.sweep.sweep import Sweep
 from benchmarks import run_command
 
+# Key of a model and the cell with the request -> percent, or None where the model is not done.
+RetainError = Callable[[str, Cell], float | None]
 GROUP = ["dataset", "architecture", "filters", "forget", "label"]
 
 
-def lines_of(sweep: Sweep, store: Store) -> Iterator[dict[str, Any]]:
+def lines_of(sweep: Sweep, retain_error: RetainError) -> Iterator[dict[str, Any]]:
     """A line for each label and unlearned model that is done. Raises InputError for a label with several settings."""
     rows = set[tuple[Any, ...]]()
     for evaluation in sweep.cells.values():
@@ -47,27 +49,30 @@ def lines_of(sweep: Sweep, store: Store) -> Iterator[dict[str, Any]]:
         if row in rows:
             raise InputError(f"{sweep.name}: must have one setting for each label, got several of {evaluation.label}")
         rows.add(row)
-        try:
-            before, after = (retain_error(store, key, cell) for key in (cell.parents["original"], cell.key))
-        except NotDone:
-            continue
-        yield {**dict(zip(GROUP, group, strict=True)), "seed": settings.seed, "original": before, "unlearned": after}
+        before, after = (retain_error(key, cell) for key in (cell.parents["original"], cell.key))
+        if before is not None and after is not None:
+            yield {
+                **dict(zip(GROUP, group, strict=True)),
+                "seed": settings.seed,
+                "original": before,
+                "unlearned": after,
+            }
 
 
-def lines_of_records(path: str) -> Iterator[dict[str, Any]]:
-    """A line for each Record of an unlearned model."""
-    records, networks = read_lines(Path(path)), [*GROUP[:-1], "seed"]
-    before = records[records["label"] == "original"][[*networks, RETAIN_ERROR]].rename(
-        columns={RETAIN_ERROR: "original"}
-    )
-    after = records[~records["label"].isin(REFERENCES)].rename(columns={RETAIN_ERROR: "unlearned"})
-    for line in after.merge(before, on=networks)[[*GROUP, "seed", "original", "unlearned"]].to_dict("records"):
-        yield {str(name): value for name, value in line.items()}
+def retain_errors_at(location: str) -> RetainError:
+    """From the Records of a file, or from the outputs of a store."""
+    if location.endswith(FILES):
+        errors = all_records(location).set_index(["model_key", "forget"])[RETAIN_ERROR].to_dict()
+        return lambda key, cell: errors.get((key, str(cell.forget)))
+    return partial(retain_error_of_outputs, Store.open(location, create=False))
 
 
-def retain_error(store: Store, key: str, cell: Cell) -> float:
-    """Error in percent of a model on the retained samples of a cell's request. Raises NotDone."""
-    outputs, forget = Outputs.from_bytes(store.read(key, OUTPUTS)), cell.forget
+def retain_error_of_outputs(store: Store, key: str, cell: Cell) -> float | None:
+    """Error in percent of a model on the retained samples of a cell's request; None where the model is not done."""
+    try:
+        outputs, forget = Outputs.from_bytes(store.read(key, OUTPUTS)), cell.forget
+    except NotDone:
+        return None
     assert forget is not None
     logits, labels = outputs.logits["train"], outputs.labels["train"]
     forgotten = np.concatenate(request_positions(labels, forget, cell.settings.seed, outputs.groups))
@@ -97,8 +102,7 @@ def main() -> None:
     sweeps = [(Sweep.load(path, REGISTRY), path) for path in options.pairs[::2]]
     lines: list[dict[str, Any]] = []
     for (sweep, path), location in zip(sweeps, options.pairs[1::2], strict=True):
-        is_file = location.endswith(LINES)
-        all_lines = lines_of_records(location) if is_file else lines_of(sweep, Store.open(location, create=False))
+        all_lines = lines_of(sweep, retain_errors_at(location))
         of_sweep = [line for line in all_lines if not options.labels or line["label"] in options.labels]
         if not of_sweep:
             raise InputError(f"{path}: must have unlearned models in {location}, got none that are done")

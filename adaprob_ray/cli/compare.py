@@ -23,7 +23,7 @@ def compare(
 ) -> None:
     """Print and write tables of a sweep's labels and metrics.
 
-    SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences from Retrain, or to the label of
+    SWEEP is a sweep file (YAML). Values have 95 % intervals over seeds; differences from Retrain, or from the label of
     --against, are tested. The tables are written as Markdown, LaTeX and CSV, to compare-NAME.*. With --only, the rows of
     original, retrain and retrain_independent stay, and the files are compare-NAME-selection.*; with --against, they are
     compare-NAME-against-LABEL.*.

@@ -75,10 +75,10 @@ def _unlearn(out: Path, options: dict[str, Any]) -> int:
     from adaprob_ray.unlearning.run import execute
     from adaprob_ray.unlearning.save import check_folder, save
 
-    reuse_freed_memory()
     check_folder(out)
     make_method(options["method"], settings, None)
     select_device(options["device"])
+    reuse_freed_memory()
     relative_inputs = Inputs(**fields, folder=str(Path.cwd()))
     inputs = relative_inputs.absolute()
     loaded = load_inputs(inputs, options["seed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -36,7 +37,10 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="witho
 def freed_but_resident(call: str, **environment: str) -> tuple[str, float]:
     """What the call returns, and the MiB of 160 that the process retains after freeing them."""
     words = [sys.executable, "-c", PROGRAM.format(call=call)]
-    result = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if name not in ALLOCATOR_VARIABLES}
+    result = subprocess.run(
+        words, env=inherited | environment, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     value, resident = result.stdout.split()
     return value, float(resident)
 
